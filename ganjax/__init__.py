@@ -1,0 +1,7 @@
+"""Generative adversarial networks in JAX."""
+
+__version__ = '0.1.0'
+
+
+class UserError(Exception):
+  """Something that the user can put right: printed as one line, never as a traceback."""

@@ -1,0 +1,223 @@
+"""Configurations: the fields that all share, loading with clear errors, comparison on resume.
+
+A configuration is a Python file with `get_config()`, which starts from `base()`. Components (`networks`, `method`) are
+sub-dicts: a `name`, which is a file in that folder, and the arguments of the `build` in it.
+"""
+
+import difflib
+import importlib
+import inspect
+import json
+import pkgutil
+import sys
+
+from absl import flags
+from ml_collections import ConfigDict, config_dict, config_flags
+
+from ganjax import UserError
+
+# What a resumed run may change; everything else would make it another run.
+FREE = ('steps', 'keep_checkpoints', 'wandb', 'data.data_dir', 'data.cache', 'init_from')
+
+
+def base(name: str) -> ConfigDict:
+  """Fields and defaults common to all configurations; `name` is that of the file."""
+  return ConfigDict(
+    dict(
+      name=name,
+      seed=0,
+      steps=100_000,  # updates of G
+      batch_size=64,  # real images of one D update, over all devices
+      log_every_steps=100,
+      sample_every_steps=1000,
+      checkpoint_every_steps=1000,
+      keep_checkpoints=2,  # the newest N
+      data=dict(
+        dataset=config_dict.placeholder(str),  # a TFDS name, 'folder' or 'emoji'
+        data_dir=config_dict.placeholder(str),  # TFDS's data_dir, or the folder of images
+        split='train',
+        resolution=32,
+        channels=3,
+        fraction=1.0,  # of the examples, a subset drawn with `seed`
+        flip=False,  # mirror with probability 1/2
+        cache=True,  # decode once into an array on disk
+        seed=0,  # order of the examples
+      ),
+      networks=dict(name='dcgan'),
+      method=dict(name='gan'),
+      optim=dict(G=adam(), D=adam()),
+      ema=dict(half_life_images=0, rampup=0.0),  # 0: no average of G is kept
+      init_from=config_dict.placeholder(str),  # a workdir whose networks the run starts from
+      init_nets=('G', 'D'),  # which of them
+      wandb=config_dict.placeholder(str),  # a Weights & Biases project
+    )
+  )
+
+
+def adam(lr=2e-4, b1=0.5, b2=0.999, eps=1e-8, decay='constant') -> dict:
+  """Fields of one optimizer; decay 'constant' or 'linear' to 0 over `steps`."""
+  return dict(lr=lr, b1=b1, b2=b2, eps=eps, decay=decay)
+
+
+def check(config: ConfigDict):
+  """Raises UserError for values that no component would notice."""
+  positive = (
+    'steps batch_size log_every_steps sample_every_steps checkpoint_every_steps keep_checkpoints'
+  )
+  for field in positive.split():
+    if config[field] < 1:
+      raise UserError(f'config.{field}={config[field]} must be at least 1')
+  if config.data.dataset is None:
+    raise UserError(
+      "config.data.dataset is not set: a TFDS name such as cifar10, 'folder' or 'emoji'"
+    )
+  if config.data.channels not in (1, 3) or config.data.resolution < 1:
+    raise UserError(
+      f'config.data needs channels 1 or 3 and a positive resolution, not {config.data.to_dict()}'
+    )
+  if not 0 < config.data.fraction <= 1:
+    raise UserError(f'config.data.fraction={config.data.fraction} must be above 0 and at most 1')
+
+
+def component(kind: str, arguments: dict, **more):
+  """Calls `build` of the file that `arguments['name']` names in the folder `kind`.
+
+  Args:
+    kind: 'networks' or 'methods'.
+    arguments: `name` and arguments of its `build`.
+    **more: arguments of `build` that do not come from the configuration.
+
+  Raises:
+    UserError: no such file, or arguments that its `build` does not take or misses.
+  """
+  arguments = dict(arguments)
+  name = arguments.pop('name')
+  package = importlib.import_module(f'ganjax.{kind}')
+  known = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
+  if name not in known:
+    raise UserError(
+      f'{kind}.name={name!r} is not known{_closest(name, known)}; there are {", ".join(known)}'
+    )
+  build = importlib.import_module(f'ganjax.{kind}.{name}').build
+  taken = inspect.signature(build).parameters
+  extra = sorted(arguments.keys() - taken.keys())
+  if extra:
+    raise UserError(
+      f'{kind} {name!r} does not take {", ".join(extra)}: write a config for it, rather than override the name'
+    )
+  missing = sorted(
+    n for n, p in taken.items() if p.default is p.empty and n not in {*arguments, *more, 'nets'}
+  )
+  if missing:
+    raise UserError(
+      f'{kind} {name!r} needs {", ".join(missing)}: write a config for it, rather than override the name'
+    )
+  nets = [more.pop('nets')] if 'nets' in more else []
+  return build(*nets, **arguments, **{k: v for k, v in more.items() if k in taken})
+
+
+def _closest(name, known) -> str:
+  found = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+  return f' (did you mean {" or ".join(found)}?)' if found else ''
+
+
+def flatten(config: dict, prefix='') -> dict:
+  """Nested dict -> {'data.dataset': value}, tuples as lists, as JSON has them."""
+  out = {}
+  for key, value in config.items():
+    if isinstance(value, dict):
+      out |= flatten(value, f'{prefix}{key}.')
+    else:
+      out[prefix + key] = list(value) if isinstance(value, tuple) else value
+  return out
+
+
+def compare(new: ConfigDict, saved: dict) -> list:
+  """Compares a configuration with that of the run it is to resume.
+
+  Returns:
+    Lines to print: what changed, and what that does.
+
+  Raises:
+    UserError: naming every field that differs and may not.
+  """
+  a, b = flatten(saved), flatten(new.to_dict())
+  differ = [k for k in sorted({*a, *b}) if a.get(k) != b.get(k)]
+  fixed = [
+    k
+    for k in differ
+    if k not in FREE and not k.endswith('_every_steps') and not k.startswith('eval.')
+  ]
+  if fixed:
+    what = ', '.join(f'{k} (was {a.get(k)!r}, now {b.get(k)!r})' for k in fixed)
+    raise UserError(f'this workdir holds a run of another config: {what}; use another --workdir')
+  lines = [f'changed on resume: {k} {a.get(k)!r} -> {b.get(k)!r}' for k in differ]
+  decays = [name for name in new.optim if new.optim[name].decay != 'constant']
+  if 'steps' in differ and decays:
+    lines.append(
+      f'note: the learning rates of {", ".join(decays)} fall over `steps`: the schedule changes with it'
+    )
+  return lines
+
+
+def define(name='config'):
+  """Defines the --config flag."""
+  return config_flags.DEFINE_config_file(
+    name, help_string='Configuration file, configs/<method>_<dataset>.py.'
+  )
+
+
+def parse(argv) -> list:
+  """Parses flags; every mistake becomes one line.
+
+  ml_collections answers a misspelt field with three tracebacks from inside flag parsing; this keeps the last of them.
+  """
+  try:
+    rest = flags.FLAGS(argv)
+  except flags.Error as error:
+    raise UserError(_one_line(error)) from None
+  except FileNotFoundError as error:
+    raise UserError(f'config file {error.filename or error} is not there') from None
+  except (
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+    SyntaxError,
+    ImportError,
+  ) as error:
+    raise UserError(f'config: {_one_line(error)}') from None
+  if len(rest) > 1:
+    raise UserError(f'unexpected arguments: {" ".join(rest[1:])}')
+  return rest
+
+
+def _one_line(error) -> str:
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  return ' '.join(lines[:3]) if lines else type(error).__name__
+
+
+def run(main):
+  """Runs a command line's `main()`: parses flags, prints user errors as one line, exits with a status.
+
+  Status 0 after success or what main returns, 2 for a UserError.
+  """
+  try:
+    parse(sys.argv)
+    status = main()
+  except UserError as error:
+    print(f'error: {error}', file=sys.stderr)
+    status = 2
+  sys.stdout.flush()
+  sys.exit(status)
+
+
+def load_json(path):
+  """A JSON file of a run."""
+  try:
+    return json.loads(path.read_text())
+  except FileNotFoundError:
+    raise UserError(f'{path} is not there: is {path.parent} the workdir of a run?') from None
+  except ValueError as error:
+    raise UserError(f'{path} is not readable as JSON: {error}') from None

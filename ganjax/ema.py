@@ -1,0 +1,34 @@
+"""Exponential moving averages of networks, by a half-life in images (Karras et al. 2017, arXiv:1710.10196)."""
+
+import jax
+import jax.numpy as jnp
+
+
+def decay(nimg, batch_size: int, half_life_images: float, rampup: float = 0.0):
+  """The factor that the old average keeps at one step.
+
+  Args:
+    nimg: images the generator has been trained on so far, an int or a traced scalar.
+    batch_size: images of this step.
+    half_life_images: after so many images an old value's weight is one half.
+    rampup: if positive, the half-life is at most `rampup * nimg`, so that early averages forget the initial weights
+      (StyleGAN2-ADA uses 0.05).
+
+  Returns:
+    A float32 scalar in [0, 1).
+  """
+  half_life = jnp.asarray(half_life_images, jnp.float32)
+  if rampup:
+    half_life = jnp.minimum(half_life, rampup * nimg)
+  return 0.5 ** (batch_size / jnp.maximum(half_life, 1e-8))
+
+
+def step(average, new, factor):
+  """average * factor + new * (1 - factor), leaf by leaf; integer leaves (counters) are taken as they are."""
+
+  def leaf(a, b):
+    if not jnp.issubdtype(a.dtype, jnp.floating):
+      return b
+    return b + (a - b) * factor.astype(a.dtype)
+
+  return jax.tree.map(leaf, average, new)

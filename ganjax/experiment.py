@@ -1,0 +1,232 @@
+"""What a configuration describes, built: shared by training, sampling and every other command."""
+
+import functools
+import json
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+import ganjax
+from ganjax import UserError, checkpoint, optim, parallel
+from ganjax import config as configs
+from ganjax.update import Method, TrainState, count, init, make_update, name_nets, spans
+
+
+class Experiment(NamedTuple):
+  config: ConfigDict
+  method: Method
+  spans: tuple  # where each stage lies, see update.Span
+  optimizers: dict
+
+  def span_at(self, step: int):
+    """The span that `step` belongs to; the last one at the end of training."""
+    return next((s for s in self.spans if step < s.stop), self.spans[-1])
+
+  def init(self, key):
+    """The state at step 0. To be called under jit or eval_shape."""
+    return init(self.method, self.optimizers, key, example(self.config, self.spans[-1]))
+
+  def template(self, mesh):
+    """Shapes and placement of the state, for a restore."""
+    shapes = jax.eval_shape(self.init, jax.random.key(0))
+    place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=parallel.replicated(mesh))
+    return jax.tree.map(place, shapes)
+
+  def update(self, span):
+    """The jitted training step of a stage."""
+    ema = self.config.ema.to_dict() if self.method.ema else None
+    return make_update(self.method, span, self.optimizers, flip=self.config.data.flip, ema=ema)
+
+  def images_per_step(self, span) -> int:
+    """Real images that a step reads."""
+    return span.batch_size * self.method.n_critic
+
+
+def build(config: ConfigDict) -> Experiment:
+  """Builds networks, method, schedule and optimizers; computes nothing.
+
+  Raises:
+    UserError: something in the configuration does not fit.
+  """
+  configs.check(config)
+  data = config.data
+  nets = configs.component(
+    'networks', config.networks, resolution=data.resolution, channels=data.channels
+  )
+  method = configs.component('methods', config.method, nets=name_nets(nets))
+  if not config.ema.half_life_images:
+    method = method._replace(ema=())
+  optimizers = optim.build(config.optim.to_dict(), method.phases, config.steps)
+  return Experiment(config, method, spans(method, config.steps, config.batch_size), optimizers)
+
+
+def example(config: ConfigDict, span) -> dict:
+  """A batch of zeros with the shapes of a stage, as losses see it (after `augment.prepare`)."""
+  data = {**config.data.to_dict(), **span.source}
+  n, size = span.batch_size, data['resolution']
+  return {
+    'image': jnp.zeros((n, size, size, data['channels'])),
+    'label': jnp.zeros((n,), jnp.int32),
+  }
+
+
+def load(workdir) -> Experiment:
+  """The experiment of a workdir, by the config.json that training left there."""
+  workdir = Path(workdir)
+  if not workdir.is_dir():
+    raise UserError(f'workdir {workdir} is not there')
+  return build(saved_config(workdir))
+
+
+def saved_config(workdir: Path) -> ConfigDict:
+  """The configuration of a run, as `get_config()` and the command line made it."""
+  return ConfigDict(configs.load_json(workdir / 'config.json')['config'])
+
+
+def summary(experiment: Experiment) -> str:
+  """Networks, parameter counts, output shapes, phases, stages and images a step, as text."""
+  config, method = experiment.config, experiment.method
+  state = jax.eval_shape(experiment.init, jax.random.key(0))
+  lines = [f'networks {config.networks.name}, method {config.method.name}']
+  inputs = jax.eval_shape(lambda: method.inputs(example(config, experiment.spans[-1])))
+  for name, net in method.nets.items():
+    variables = {'params': state.params[name], **state.stats[name]}
+    call = functools.partial(net.apply, train=False)
+    out = jax.eval_shape(call, variables, *inputs[name])
+    shape = lambda tree: ', '.join(str(list(x.shape)) for x in jax.tree.leaves(tree))
+    number = count(state.params[name])
+    lines.append(f'  {name:<10} {number:>12,} parameters   {shape(inputs[name])} -> {shape(out)}')
+  if method.ema:
+    lines.append(
+      f'  averaged: {", ".join(method.ema)}, half-life {config.ema.half_life_images:,} images'
+    )
+  for i, span in enumerate(experiment.spans):
+    size = span.source.get('resolution', config.data.resolution)
+    lines.append(
+      f'stage {i}: steps {span.start:,} to {span.stop:,}, resolution {size}, batch {span.batch_size}, '
+      f'{experiment.images_per_step(span):,} real images a step'
+    )
+    for phase in span.stage.phases:
+      times = f'{method.n_critic} times a step' if phase.repeat else 'once a step'
+      times = f'every {phase.every} steps' if phase.every > 1 else times
+      lines.append(
+        f'  {phase.name:<10} trains {", ".join(phase.nets)} with optimizer {phase.opt}, {times}'
+      )
+  return '\n'.join(lines)
+
+
+def to_json(config: ConfigDict) -> dict:
+  """The configuration as JSON keeps it."""
+  return json.loads(json.dumps(config.to_dict()))
+
+
+def record(run: Experiment, sources, mesh) -> dict:
+  """What config.json says of a run: the configuration, and where it runs."""
+  versions = {
+    p: metadata.version(p) for p in ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+  }
+  device = mesh.devices.flat[0]
+  return {
+    'name': run.config.name,
+    'config': to_json(run.config),
+    'versions': {'ganjax': ganjax.__version__, 'python': platform.python_version(), **versions},
+    'commit': _commit(),
+    'devices': {'count': mesh.size, 'kind': device.device_kind, 'platform': device.platform},
+    'processes': jax.process_count(),
+    'data': [source.info for source in sources],
+  }
+
+
+def _commit():
+  """The git commit of this checkout, '+' where files differ from it; None outside a checkout."""
+  git = ['git', '-C', str(Path(__file__).parent)]
+  try:
+    out = lambda *a: subprocess.run(
+      [*git, *a], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    # An installed package may lie inside some other project's checkout.
+    if not out('ls-files', 'experiment.py'):
+      return None
+    return out('rev-parse', 'HEAD') + ('+' if out('status', '--porcelain', '-uno') else '')
+  except (OSError, subprocess.CalledProcessError):
+    return None
+
+
+def check_resume(config: ConfigDict, workdir: Path):
+  """Raises UserError where `workdir` holds a run of another configuration; says what a resume changes."""
+  if not (workdir / 'config.json').exists():
+    if checkpoint.list_steps(workdir):
+      raise UserError(
+        f'{workdir} holds checkpoints but no config.json: it is not a run of ganjax, or it is damaged'
+      )
+    return
+  for line in configs.compare(config, configs.load_json(workdir / 'config.json')['config']):
+    parallel.say(line)
+
+
+def restore(run: Experiment, checkpoints, mesh):
+  """(state, step, newest metrics) of the newest whole checkpoint, or None where there is none."""
+  found = checkpoints.restore(run.template(mesh))
+  if found is None:
+    return None
+  state, step, meta = found
+  if step > run.config.steps:
+    raise UserError(f'the run is at step {step} already, past config.steps={run.config.steps}')
+  return state, step, meta['metrics']
+
+
+def to_state(run: Experiment, saved: dict, mesh) -> TrainState:
+  """What sampling needs of a checkpoint read as nested dicts: networks and averages, placed."""
+  parts = {k: saved[k] for k in ('params', 'stats', 'ema')}
+  step = np.asarray(saved['step'])
+  return TrainState(step=step, key=(), opt={}, extra={}, **parallel.replicate(parts, mesh))
+
+
+def start(run: Experiment, mesh):
+  """(state, 0, {}) of a new run: fresh, or from the networks of `config.init_from`."""
+  init = jax.jit(run.init, out_shardings=parallel.replicated(mesh))
+  state = init(jax.random.key(run.config.seed))
+  if run.config.init_from:
+    state = parallel.replicate(_take_networks(run, jax.device_get(state)), mesh)
+  return state, 0, {}
+
+
+def _take_networks(run, state):
+  """The state with networks, and their averages, of another run's newest checkpoint."""
+  other, nets = Path(run.config.init_from), run.config.init_nets
+  unknown = [n for n in nets if n not in run.method.nets]
+  if unknown:
+    raise UserError(
+      f'config.init_nets holds {unknown[0]!r}; the networks here are {", ".join(run.method.nets)}'
+    )
+  saved, step, _ = checkpoint.read(other)
+  params, stats, ema = dict(state.params), dict(state.stats), dict(state.ema)
+  shapes = lambda tree: {
+    jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(tree)
+  }
+  for n in nets:
+    new = {'params': saved['params'].get(n), 'stats': saved['stats'].get(n, {})}
+    old = {'params': params[n], 'stats': stats[n]}
+    if new['params'] is None:
+      raise UserError(
+        f'init_from={other} has no network {n!r}; it has {", ".join(saved["params"])}'
+      )
+    a, b = shapes(old), shapes(new)
+    differ = sorted(k for k in {*a, *b} if a.get(k) != b.get(k))
+    if differ:
+      k = differ[0]
+      raise UserError(
+        f'init_from={other}: network {n!r} differs at {k}: {b.get(k)} there, {a.get(k)} here'
+      )
+    params[n], stats[n] = new['params'], new['stats']
+    if n in ema:
+      ema[n] = saved['ema'].get(n, new)
+  parallel.say(f'starting from {", ".join(nets)} of {other} at step {step}')
+  return state.replace(params=params, stats=stats, ema=ema)

@@ -1,0 +1,124 @@
+"""Devices, the mesh, placement and multi-process start-up: the only file that knows of devices.
+
+Training is data parallel over a one-axis mesh ('batch',): the state is replicated, batches are split along their
+first axis, and `jax.jit` over global arrays runs code that is written as if for one device. Every mean over a batch
+is therefore over the global batch, and random draws do not depend on the number of devices.
+"""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ganjax import UserError
+
+
+def start():
+  """Joins the other processes where there are any; call before the first use of a device.
+
+  Compiled programs are kept in $JAX_COMPILATION_CACHE_DIR, or ~/.cache/ganjax/xla.
+
+  Reads JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID. On a Cloud TPU VM, where those are
+  not needed, `jax.distributed` finds the other hosts itself.
+  """
+  if not jax.config.jax_compilation_cache_dir:
+    jax.config.update('jax_compilation_cache_dir', str(Path.home() / '.cache/ganjax/xla'))
+  address = os.environ.get('JAX_COORDINATOR_ADDRESS')
+  if address:
+    try:
+      count, process = (int(os.environ[k]) for k in ('JAX_NUM_PROCESSES', 'JAX_PROCESS_ID'))
+    except (KeyError, ValueError) as error:
+      raise UserError(
+        'JAX_COORDINATOR_ADDRESS is set, so JAX_NUM_PROCESSES and JAX_PROCESS_ID must be '
+        f'integers in the environment too ({error})'
+      ) from None
+    # The CPU back end needs a collectives library to speak to other processes; others ignore it.
+    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+    jax.distributed.initialize(address, count, process)
+  elif os.environ.get('JAX_PLATFORMS') != 'cpu' and os.path.exists('/dev/vfio/0'):
+    jax.distributed.initialize()  # a Cloud TPU VM: one host or a slice of many
+
+
+def make_mesh(devices=None) -> Mesh:
+  """The mesh ('batch',) over all devices of all processes, or over the given ones."""
+  return Mesh(np.asarray(devices if devices is not None else jax.devices()), ('batch',))
+
+
+def is_main() -> bool:
+  """True in the one process that writes logs and pictures."""
+  return jax.process_index() == 0
+
+
+def say(line: str):
+  """Prints a line, once for all processes."""
+  if is_main():
+    print(line, flush=True)
+
+
+def replicated(mesh) -> NamedSharding:
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def replicate(tree, mesh):
+  """Places a pytree of host arrays, equal in every process, whole on every device."""
+
+  def place(x):
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+      # Going through the key's words keeps multi-process placement to plain arrays.
+      words = place(jax.random.key_data(x))
+      return jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, replicated(mesh), lambda index: x[index])
+
+  return jax.tree.map(place, tree)
+
+
+def check_batch(batch_size: int, mesh):
+  """Raises UserError where the global batch does not divide among the devices."""
+  if batch_size % mesh.size:
+    nearest = max(1, round(batch_size / mesh.size)) * mesh.size
+    raise UserError(
+      f'batch_size={batch_size} does not divide among {mesh.size} devices: '
+      f'take a multiple of {mesh.size}, such as {nearest}'
+    )
+
+
+def local_rows(batch_size: int, mesh) -> slice:
+  """The rows of a global batch that this process feeds: contiguous, since devices come in process order."""
+  mine = [i for i, d in enumerate(mesh.devices.flat) if d.process_index == jax.process_index()]
+  each = batch_size // mesh.size
+  return slice(mine[0] * each, (mine[-1] + 1) * each)
+
+
+def place_batch(rows: dict, mesh) -> dict:
+  """This process's rows {field: [b, ...]} -> global arrays {field: [B, ...]}, split over the mesh."""
+  sharding = NamedSharding(mesh, PartitionSpec('batch'))
+  return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in rows.items()}
+
+
+def split(x):
+  """Inside jit: keeps `x` [B, ...] split over the mesh, so that what is computed from it is split too.
+
+  Random draws have no sharded input to follow: without this XLA may compute a whole batch of fakes on every device.
+  Does nothing where there is no mesh (`jax.set_mesh`), or the rows do not divide.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or x.shape[0] % mesh.size:
+    return x
+  return jax.lax.with_sharding_constraint(x, PartitionSpec('batch'))
+
+
+def whole(tree):
+  """Inside jit: keeps every array of `tree` whole on every device, whatever XLA would have chosen."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return tree if mesh.empty else jax.lax.with_sharding_constraint(tree, PartitionSpec())
+
+
+def any_process(flag: bool) -> bool:
+  """True in every process when the flag is set in one; every process must call it at the same step."""
+  if jax.process_count() == 1:
+    return flag
+  return bool(multihost_utils.process_allgather(np.asarray(flag)).any())

@@ -1,0 +1,97 @@
+"""Pictures from a state: for the grids of training, for sample.py and for evaluation."""
+
+import functools
+
+import jax
+import numpy as np
+
+from ganjax import UserError, images, parallel
+from ganjax.layers.norm import use_standing
+
+BATCH_NORM_MODES = ('running', 'batch', 'standing')
+
+
+def to_batches(latents, size: int):
+  """Cuts latents (a pytree of [N, ...]) into (rows of `size`, how many count), the last filled up with its last row."""
+  n = len(jax.tree.leaves(latents)[0])
+  for start in range(0, n, size):
+    rows = np.minimum(np.arange(start, start + size), n - 1)
+    yield jax.tree.map(lambda x, rows=rows: x[rows], latents), min(size, n - start)
+
+
+def start(stage, state, latents, *, train=False):
+  """Sets off the pictures of all rows of `latents`; returns a device array float32 [N, H, W, C] at once."""
+  return _sample_function(stage.sample, train)(state, latents)
+
+
+@functools.lru_cache
+def _sample_function(sample, train):
+  def run(state, latents):
+    latents = jax.tree.map(parallel.split, latents)
+    return parallel.whole(sample(state, latents, train=train)[0])
+
+  return jax.jit(run)
+
+
+def generate(stage, state, latents, *, mesh, batch_size: int, batch_norm='running') -> np.ndarray:
+  """uint8 pictures [N, H, W, C] for N rows of latents, in every process.
+
+  Args:
+    stage: whose `sample` makes them.
+    state: `update.averaged(state)` for averaged weights; prepared by `standing` for standing statistics.
+    latents: rows of `method.latents`, host arrays.
+    mesh: devices to work on.
+    batch_size: pictures at a time, rounded up to a multiple of the devices. A picture does not depend on it, unless
+      `batch_norm` is 'batch': then on the batch that it falls into.
+    batch_norm: 'running' statistics, those of the 'batch', or 'standing' ones.
+  """
+  size = -(-batch_size // mesh.size) * mesh.size
+  done = []
+  with jax.set_mesh(mesh):
+    for rows, count in to_batches(latents, size):
+      done.append(np.asarray(start(stage, state, rows, train=batch_norm == 'batch'))[:count])
+  return images.to_uint8(np.concatenate(done))
+
+
+def standing(stage, state, method, *, mesh, batch_size: int, batches: int = 64):
+  """The state with batch statistics pooled over `batches` fresh batches (standing statistics).
+
+  The latents are those of seeds counted down from -1, so they meet no seed that a user asks for.
+  """
+
+  def run(state, latents):
+    latents = jax.tree.map(parallel.split, latents)
+    return parallel.whole(stage.sample(state, latents, train=True, standing=True)[1])
+
+  run = jax.jit(run)
+  size = -(-batch_size // mesh.size) * mesh.size
+  with jax.set_mesh(mesh):
+    # Only the sums may change from batch to batch: momentum averages are replaced at the end.
+    for i in range(batches):
+      state = run(state, jax.device_get(method.latents(np.arange(-size * (i + 1), -size * i))))
+  return state.replace(stats={name: use_standing(stats) for name, stats in state.stats.items()})
+
+
+def parse_seeds(text: str) -> np.ndarray:
+  """'0-35,40' -> int64 [37]: ranges with both ends, joined by commas."""
+  try:
+    ranges = [part.split('-') if '-' in part[1:] else (part, part) for part in text.split(',')]
+    seeds = np.concatenate([np.arange(int(a), int(b) + 1) for a, b in ranges])
+  except ValueError:
+    seeds = np.zeros(0)
+  if not len(seeds) or seeds.min() < 0:
+    raise UserError(
+      f'--seeds={text!r} is not understood: take numbers and ranges, such as 0-35 or 3,7,10-12'
+    )
+  return seeds
+
+
+def diversity(pictures) -> float:
+  """Mean root-mean-square difference of all pairs of `pictures` uint8 [N, H, W, C], in units of the range [0, 1].
+
+  Falls towards 0 as a generator collapses to one picture.
+  """
+  x = pictures.reshape(len(pictures), -1).astype(np.float64) / 255
+  squares = (x**2).sum(1)
+  distances = np.maximum(squares[:, None] + squares[None] - 2 * x @ x.T, 0) / x.shape[1]
+  return float(np.sqrt(distances)[np.triu_indices(len(x), 1)].mean())

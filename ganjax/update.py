@@ -1,0 +1,290 @@
+"""The core: a method is a list of stages; a stage is a list of phases; a phase is one loss and the networks it trains.
+
+Nothing here knows a method, and nothing but this file knows Flax's `init` and `apply`.
+"""
+
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from ganjax import UserError, augment, parallel
+from ganjax import ema as averages
+
+
+class TrainState(struct.PyTreeNode):
+  """All that training changes; a checkpoint holds exactly this."""
+
+  step: jax.Array  # int32 [], steps done
+  key: jax.Array  # base PRNG key; never advanced, folded with step, phase and repeat
+  params: dict  # network -> parameters
+  stats: dict  # network -> every other collection: batch statistics, spectral norm vectors, ...
+  opt: dict  # optimizer name -> optax state
+  ema: dict  # network -> {'params', 'stats'}, averaged
+  extra: dict  # arrays that a method owns: path-length mean, ADA probability, image pools
+
+
+class Aux(NamedTuple):
+  """What a loss returns beside its scalar."""
+
+  state: TrainState  # its `stats` and `extra` are kept
+  metrics: dict  # name -> scalar, named as they shall be logged
+  carry: dict = {}  # arrays that later phases of the step find in their batch (CycleGAN: the generators' fakes)
+
+
+class Phase(NamedTuple):
+  """One optimizer update."""
+
+  name: str  # 'D', 'G', 'D_r1'
+  loss: Callable  # (state, batch, key) -> (scalar, Aux)
+  nets: tuple  # the networks whose parameters it trains
+  opt: str  # the optimizer's name
+  every: int = 1  # run at steps divisible by it, loss times it (lazy regularization)
+  repeat: bool = False  # run once for each batch of the step (n_critic), instead of once
+
+
+class Stage(NamedTuple):
+  """A stretch of training with fixed shapes and phases."""
+
+  phases: tuple
+  sample: Callable  # (state, latents, **mode) -> (images, state); mode as in `apply`
+  steps: int | float | None = None  # a count, a fraction of all steps, or None: those that are left
+  data: dict = {}  # what differs from config.data, and batch_size
+  reset_opt: bool = False  # start with fresh optimizer states
+
+
+class Method(NamedTuple):
+  nets: dict  # name -> Linen module of that name
+  inputs: Callable  # batch -> {network: the arguments it is initialised with}
+  latents: Callable  # integer seeds [n] -> inputs of `sample`, one row a seed
+  stages: tuple
+  n_critic: int = 1  # batches a step
+  ema: tuple = ()  # networks that are averaged
+  extra: dict = {}
+  frozen: dict = {}  # network -> {'params', 'stats'}: not trained, not in the state (feature extractors)
+
+  @property
+  def phases(self) -> tuple:
+    return tuple(phase for stage in self.stages for phase in stage.phases)
+
+
+class Span(NamedTuple):
+  """Where a stage lies in training."""
+
+  stage: Stage
+  start: int  # first step
+  stop: int  # one past the last
+  batch_size: int
+  start_images: int  # batch_size summed over the steps before `start`
+
+  @property
+  def source(self) -> dict:
+    """What the stage's data differ in from config.data."""
+    return {k: v for k, v in self.stage.data.items() if k != 'batch_size'}
+
+  def nimg(self, step):
+    """Images that the generator has been trained on before `step`: batch_size a step, whatever n_critic."""
+    return self.start_images + (step - self.start) * self.batch_size
+
+
+def spans(method: Method, steps: int, batch_size: int) -> tuple:
+  """Lays the stages out over `steps`: fixed counts, fractions of the total, the rest to the stage of None.
+
+  Raises:
+    UserError: the stages do not fill the steps exactly.
+  """
+  lengths = [
+    round(s.steps * steps) if isinstance(s.steps, float) else s.steps for s in method.stages
+  ]
+  rest = steps - sum(n for n in lengths if n is not None)
+  lengths = [rest if n is None else n for n in lengths]
+  if sum(lengths) != steps or min(lengths) < 1:
+    raise UserError(
+      f'steps={steps} cannot be laid out over the stages, which came to {lengths} steps'
+    )
+  out, start, images = [], 0, 0
+  for stage, length in zip(method.stages, lengths):
+    size = stage.data.get('batch_size', batch_size)
+    out.append(Span(stage, start, start + length, size, images))
+    start, images = start + length, images + length * size
+  return tuple(out)
+
+
+def name_nets(nets: dict) -> dict:
+  """Gives each module its network's name, by which `apply` finds its variables."""
+  return {name: module.clone(name=name) for name, module in nets.items()}
+
+
+def init(method: Method, optimizers: dict, key, batch: dict) -> TrainState:
+  """The state at step 0; `batch` gives shapes only. To be called under jit."""
+  params, stats = {}, {}
+  for name, args in method.inputs(batch).items():
+    net_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
+    keys = dict(zip(('params', 'dropout', 'noise'), jax.random.split(net_key, 3)))
+    variables = method.nets[name].init(keys, *args, train=False)
+    params[name] = variables.pop('params', {})
+    stats[name] = variables
+  # Copies, since a buffer that stands in the state twice cannot be donated.
+  average = {
+    n: jax.tree.map(jnp.copy, {'params': params[n], 'stats': stats[n]}) for n in method.ema
+  }
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    key=key,
+    params=params,
+    stats=stats,
+    opt=init_opt(method, optimizers, params),
+    ema=average,
+    extra=jax.tree.map(jnp.asarray, method.extra),
+  )
+
+
+def init_opt(method: Method, optimizers: dict, params: dict) -> dict:
+  """Fresh optimizer states. All phases of an optimizer must train the same networks."""
+  nets = {}
+  for phase in method.phases:
+    if set(nets.setdefault(phase.opt, phase.nets)) != set(phase.nets):
+      raise ValueError(f'phases of optimizer {phase.opt!r} train different networks')
+  return {opt: optimizers[opt].init({n: params[n] for n in names}) for opt, names in nets.items()}
+
+
+def apply(net, state, *args, train: bool, method=None, key=None, standing=False, **kwargs):
+  """Runs a network of the state: how losses, sampling, evaluation and export all call one.
+
+  Args:
+    net: a Linen module named by `name_nets`.
+    state: its `params` and `stats` are used.
+    *args: inputs of the module; keyword arguments too.
+    train: batch statistics are those of this batch, and new statistics come back. With `False` the running ones are
+      used and nothing changes.
+    method: a Linen method of the module other than `__call__` (`'map'`, `'synthesize'`).
+    key: for modules that draw (dropout, noise).
+    standing: with `train`, also sums batch statistics up over calls; see `layers.norm.use_standing`.
+
+  Returns:
+    (output, state with the new statistics). A caller that drops the state keeps the old ones.
+  """
+  keys = None if key is None else dict(zip(('dropout', 'noise'), jax.random.split(key)))
+  stats = state.stats[net.name]
+  variables = {'params': state.params[net.name], **stats}
+  call = dict(train=train, method=method, rngs=keys, **kwargs)
+  if not train:
+    return net.apply(variables, *args, **call), state
+  mutable = [*stats, *(['standing'] if standing else [])]
+  output, new = net.apply(variables, *args, mutable=mutable, **call)
+  return output, state.replace(stats={**state.stats, net.name: {**stats, **new}})
+
+
+def averaged(state: TrainState) -> TrainState:
+  """The state with averaged parameters and statistics in place of those trained, where there are any."""
+  pick = lambda kind: {name: average[kind] for name, average in state.ema.items()}
+  return state.replace(
+    params={**state.params, **pick('params')}, stats={**state.stats, **pick('stats')}
+  )
+
+
+def update_phase(phase: Phase, optimizer, state: TrainState, batch: dict, key):
+  """One optimizer update: gradients for `phase.nets` alone. Returns (state, metrics, carry)."""
+
+  def loss(trained):
+    value, aux = phase.loss(state.replace(params={**state.params, **trained}), batch, key)
+    return value * phase.every, aux
+
+  trained = {name: state.params[name] for name in phase.nets}
+  grads, aux = jax.grad(loss, has_aux=True)(trained)
+  changes, opt = optimizer.update(grads, state.opt[phase.opt], trained, step=state.step)
+  suffix = '' if phase.every == 1 else f'_{phase.name}'
+  norms = {f'grad_norm_{name}{suffix}': optax.tree.norm(grads[name]) for name in phase.nets}
+  state = state.replace(
+    params={**state.params, **optax.apply_updates(trained, changes)},
+    stats=aux.state.stats,
+    extra=aux.state.extra,
+    opt={**state.opt, phase.opt: opt},
+  )
+  return state, {**aux.metrics, **norms}, aux.carry
+
+
+def active(stage: Stage, step: int) -> tuple:
+  """The names of the phases that run at `step`: a function of the step alone, so a resume finds the same."""
+  return tuple(phase.name for phase in stage.phases if step % phase.every == 0)
+
+
+def make_update(method: Method, span: Span, optimizers: dict, *, flip=False, ema=None):
+  """The jitted training step of one stage.
+
+  Args:
+    method, span, optimizers: what to train.
+    flip: mirror pictures with probability 1/2.
+    ema: None, or {'half_life_images', 'rampup'} of `ema.decay`.
+
+  Returns:
+    update(state, batches, frozen, phases) -> (state, metrics). `state` is donated: do not use it again. `batches` is a
+    tuple of `method.n_critic` batches; phases that do not repeat see the last. `frozen` is `method.frozen`, placed.
+    `phases` is `active(...)`, static: each pattern of lazy phases is compiled once and holds no dead code. `metrics`
+    are scalars; those of a repeated phase are averaged.
+  """
+
+  def update(state, batches, frozen, phases):
+    # Frozen networks join the trained ones for the length of the step, so that a loss calls both alike.
+    own = state
+    state = own.replace(
+      params={**own.params, **{n: v['params'] for n, v in frozen.items()}},
+      stats={**own.stats, **{n: v['stats'] for n, v in frozen.items()}},
+    )
+    step_key = jax.random.fold_in(state.key, state.step)
+    batches = [
+      augment.prepare(
+        batch,
+        jax.random.fold_in(jax.random.fold_in(step_key, len(span.stage.phases)), r),
+        flip=flip,
+      )
+      for r, batch in enumerate(batches)
+    ]
+    metrics, carry = {}, {}
+    for number, phase in enumerate(span.stage.phases):
+      if phase.name not in phases:
+        continue
+      seen, key = [], jax.random.fold_in(step_key, number)
+      for r, batch in enumerate(batches if phase.repeat else batches[-1:]):
+        state, found, carried = update_phase(
+          phase, optimizers[phase.opt], state, {**batch, **carry}, jax.random.fold_in(key, r)
+        )
+        seen.append(found)
+      carry |= carried
+      if metrics.keys() & found.keys():
+        raise ValueError(
+          f'phase {phase.name!r} repeats the metrics {metrics.keys() & found.keys()}'
+        )
+      metrics |= jax.tree.map(lambda *x: sum(x) / len(x), *seen)
+
+    if ema:
+      factor = averages.decay(
+        span.nimg(state.step), span.batch_size, ema['half_life_images'], ema['rampup']
+      )
+      new = {n: {'params': state.params[n], 'stats': state.stats[n]} for n in method.ema}
+      state = state.replace(ema=averages.step(state.ema, new, factor))
+    state = state.replace(
+      step=state.step + 1,
+      params={n: state.params[n] for n in own.params},
+      stats={n: state.stats[n] for n in own.stats},
+    )
+    return parallel.whole((state, metrics))
+
+  return jax.jit(update, static_argnames='phases', donate_argnames='state')
+
+
+def all_finite(state: TrainState):
+  """A boolean scalar: no NaN or infinity in any floating array of the state."""
+  leaves = [
+    x for x in jax.tree.leaves(state.replace(key=())) if jnp.issubdtype(x.dtype, jnp.floating)
+  ]
+  return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
+
+
+def count(params) -> int:
+  """Numbers in a pytree of (abstract) arrays."""
+  return sum(x.size for x in jax.tree.leaves(params))

@@ -1,0 +1,19 @@
+"""Tests run on 4 virtual CPU devices. Compiling is most of their time: little optimization, and a persistent cache."""
+
+import os
+
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+import tempfile
+from pathlib import Path
+
+import jax
+
+CACHE = os.environ.get('JAX_COMPILATION_CACHE_DIR') or str(
+  Path(tempfile.gettempdir()) / 'ganjax-test-xla'
+)
+jax.config.update('jax_compilation_cache_dir', CACHE)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
+jax.config.update('jax_disable_most_optimizations', True)

@@ -1,0 +1,207 @@
+"""Trains a GAN: python train.py --config configs/dcgan_cifar.py --workdir runs/dcgan [--config.batch_size=64 ...]
+
+The same command resumes a run that stopped. `--summary` prints what a config describes and computes nothing.
+"""
+
+import collections
+import contextlib
+import math
+import signal
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+
+import ganjax
+from ganjax import UserError, checkpoint, data, experiment, images, parallel, sampler, writer
+from ganjax import config as configs
+from ganjax.feed import Feed
+from ganjax.update import active, all_finite, averaged, init_opt
+
+CONFIG = configs.define()
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, metrics, samples.')
+SUMMARY = flags.DEFINE_bool('summary', False, 'Print networks, phases and stages, and stop.')
+GRID = 64  # pictures in a sample grid
+STARTED = time.monotonic()
+
+
+def main():
+  if CONFIG.value is None:
+    raise UserError('--config is missing, such as --config configs/dcgan_cifar.py')
+  run = experiment.build(CONFIG.value)
+  if SUMMARY.value:
+    print(experiment.summary(run))
+    return 0
+  if WORKDIR.value is None:
+    raise UserError('--workdir is missing: the folder of the run, such as --workdir runs/dcgan')
+  workdir = Path(WORKDIR.value)
+  parallel.start()
+  mesh = parallel.make_mesh()
+  for span in run.spans:
+    parallel.check_batch(span.batch_size, mesh)
+  lock = checkpoint.lock(workdir) if parallel.is_main() else contextlib.nullcontext()
+  with lock, jax.set_mesh(mesh):
+    return train(run, workdir, mesh, Interrupt())
+
+
+def train(run, workdir, mesh, interrupt) -> int:
+  """Trains to the end, or until a signal; returns the exit status."""
+  config, method = run.config, run.method
+  experiment.check_resume(config, workdir)
+  checkpoints = checkpoint.Checkpoints(workdir, config.keep_checkpoints)
+  sources = [data.build(**{**config.data, **span.source}) for span in run.spans]
+  state, step, latest = experiment.restore(run, checkpoints, mesh) or experiment.start(run, mesh)
+  frozen = {name: parallel.replicate(net, mesh) for name, net in method.frozen.items()}
+  log = Log(run, workdir, sources, mesh, step, latest)
+  latents = jax.device_get(method.latents(np.arange(GRID)))
+  finite = jax.jit(all_finite)
+
+  def sample():
+    return sampler.start(run.span_at(step - 1).stage, averaged(state), latents)
+
+  def save():
+    """Commits a checkpoint, once every metric up to it and all its parameters have been seen to be finite."""
+    log.read(keep=0)
+    if not finite(state):
+      raise UserError(f'the parameters became NaN or infinite at step {step}')
+    if step not in checkpoints.steps():
+      meta = {
+        'config': experiment.to_json(config),
+        'version': ganjax.__version__,
+        'metrics': log.latest,
+      }
+      checkpoints.save(step, state, meta)
+
+  if step == 0:
+    log.add(step, {}, sample())
+  for span, source in zip(run.spans, sources):
+    if step >= span.stop or interrupt.at(step):
+      continue
+    if span.stage.reset_opt and step == span.start:
+      state = state.replace(
+        opt=parallel.replicate(init_opt(method, run.optimizers, state.params), mesh)
+      )
+    update = run.update(span)
+    feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step)
+    while step < span.stop and not interrupt.at(step):
+      state, metrics = update(state, feed.next(), frozen, phases=active(span.stage, step))
+      step += 1
+      last = step == config.steps
+      log.add(step, metrics, sample() if last or step % config.sample_every_steps == 0 else None)
+      log.read(keep=2)  # two steps stay in flight: reading never stalls the device
+      checkpoints.check()
+      if last or step % config.checkpoint_every_steps == 0:
+        save()
+    feed.close()
+
+  save()
+  checkpoints.close()
+  log.close()
+  if step == config.steps:
+    parallel.say(
+      f'finished {step} steps in {workdir}; pictures: python sample.py --workdir {workdir}'
+    )
+    return 0
+  parallel.say(f'stopped by {interrupt.name} at step {step}, saved; the same command resumes')
+  return interrupt.status
+
+
+class Interrupt:
+  """Notes SIGTERM and SIGINT for the loop to act on between two steps; a second signal kills at once."""
+
+  def __init__(self):
+    self._number = 0
+    for number in (signal.SIGTERM, signal.SIGINT):
+      signal.signal(number, self._note)
+
+  def _note(self, number, frame):
+    self._number = number
+    signal.signal(number, signal.SIG_DFL)
+
+  def at(self, step) -> bool:
+    """True when a signal came, to this process or another: processes ask each other every tenth step."""
+    together = jax.process_count() == 1 or step % 10 == 0
+    return together and parallel.any_process(self._number > 0)
+
+  @property
+  def name(self) -> str:
+    return signal.Signals(self._number or signal.SIGTERM).name
+
+  @property
+  def status(self) -> int:
+    """128 + the signal's number, as a shell has it: 143 for SIGTERM, 130 for SIGINT."""
+    return 128 + (self._number or signal.SIGTERM)
+
+
+class Log:
+  """Reads what steps returned, some steps later, and writes it down in process 0."""
+
+  def __init__(self, run, workdir, sources, mesh, step, latest):
+    self.latest = latest  # the newest value of each metric: lazy phases do not run at every step
+    self._run, self._workdir = run, workdir
+    self._pending = collections.deque()
+    self._first_step, self._clock = step + 1, (step, time.monotonic())
+    self._out = None
+    if parallel.is_main():
+      writer.write_json(workdir / 'config.json', experiment.record(run, sources, mesh))
+      (workdir / 'samples').mkdir(exist_ok=True)
+      wandb = run.config.wandb and {
+        'project': run.config.wandb,
+        'config': experiment.to_json(run.config),
+      }
+      self._out = writer.Writer(workdir, step, wandb)
+    parallel.say(
+      f'{"resuming" if step else "starting"} at step {step} of {run.config.steps} in {workdir}'
+    )
+
+  def add(self, step, metrics, pictures=None):
+    """Takes device arrays: the metrics of a step, and a grid's pictures where it made one."""
+    self._pending.append((step, metrics, pictures))
+
+  def read(self, keep):
+    """Reads all but the newest `keep` steps. Raises UserError at the first NaN or infinity."""
+    while len(self._pending) > keep:
+      step, metrics, pictures = self._pending.popleft()
+      self.latest |= {name: float(value) for name, value in metrics.items()}
+      bad = [name for name in metrics if not math.isfinite(self.latest[name])]
+      if bad:
+        raise UserError(
+          f'{", ".join(bad)} became NaN or infinite at step {step}; the last checkpoint is before that'
+        )
+      if step == self._first_step:
+        parallel.say(f'first step done {time.monotonic() - STARTED:.1f} s after the start')
+        self._clock = (step, time.monotonic())  # compilation is over
+      if pictures is not None:
+        self._pictures(step, images.to_uint8(np.asarray(pictures)))
+      if step and (pictures is not None or step % self._run.config.log_every_steps == 0):
+        self._line(step)
+
+  def _pictures(self, step, pictures):
+    self.latest['sample_diversity'] = sampler.diversity(pictures)
+    if self._out:
+      grid = images.grid(pictures)
+      text = images.describe(self._run.config.name, step, f'0-{GRID - 1}')
+      images.save_png(self._workdir / f'samples/{step:08}.png', grid, text)
+      self._out.image(step, 'samples', grid)
+
+  def _line(self, step):
+    since, then = self._clock
+    self._clock = (step, time.monotonic())
+    seconds = (time.monotonic() - then) / max(step - since, 1)
+    speed = self._run.images_per_step(self._run.span_at(step - 1)) / max(seconds, 1e-9)
+    if self._out:
+      self._out.write(step, {**self.latest, 'images_per_second': speed})
+      steps = self._run.config.steps
+      print(writer.progress(step, steps, speed, (steps - step) * seconds, self.latest), flush=True)
+
+  def close(self):
+    self.read(keep=0)
+    if self._out:
+      self._out.close()
+      writer.curves(self._workdir)
+
+
+if __name__ == '__main__':
+  configs.run(main)
