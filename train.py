@@ -28,9 +28,7 @@ STARTED = time.monotonic()
 
 
 def main():
-  if CONFIG.value is None:
-    raise UserError('--config is missing, such as --config configs/dcgan_cifar.py')
-  run = experiment.build(CONFIG.value)
+  run = experiment.build(configs.value(CONFIG))
   if SUMMARY.value:
     print(experiment.summary(run))
     return 0
@@ -57,22 +55,25 @@ def train(run, workdir, mesh, interrupt) -> int:
   log = Log(run, workdir, sources, mesh, step, latest)
   latents = jax.device_get(method.latents(np.arange(GRID)))
   finite = jax.jit(all_finite)
+  saved = step if step in checkpoints.steps() else None
 
   def sample():
     return sampler.start(run.span_at(step - 1).stage, averaged(state), latents)
 
   def save():
     """Commits a checkpoint, once every metric up to it and all its parameters have been seen to be finite."""
+    nonlocal saved
     log.read(keep=0)
     if not finite(state):
       raise UserError(f'the parameters became NaN or infinite at step {step}')
-    if step not in checkpoints.steps():
+    if step != saved:
       meta = {
         'config': experiment.to_json(config),
         'version': ganjax.__version__,
         'metrics': log.latest,
       }
       checkpoints.save(step, state, meta)
+      saved = step
 
   if step == 0:
     log.add(step, {}, sample())

@@ -167,35 +167,54 @@ def define(name='config'):
   )
 
 
-def parse(argv) -> list:
+def value(flag) -> ConfigDict:
+  """The configuration that a flag holds.
+
+  Raises:
+    UserError: none was given, or its file cannot be loaded.
+  """
+  if flag.value is None:
+    raise UserError('--config is missing, such as --config configs/dcgan_cifar.py')
+  try:
+    flag.value.keys()
+  except OSError as error:
+    raise UserError(_load_failure(error)) from None
+  return flag.value
+
+
+def parse(argv):
   """Parses flags; every mistake becomes one line.
 
-  ml_collections answers a misspelt field with three tracebacks from inside flag parsing; this keeps the last of them.
+  ml_collections answers a misspelt field with three tracebacks from inside flag parsing; this keeps
+  the last line that says something.
   """
   try:
     rest = flags.FLAGS(argv)
   except flags.Error as error:
     raise UserError(_one_line(error)) from None
-  except FileNotFoundError as error:
-    raise UserError(f'config file {error.filename or error} is not there') from None
-  except (
-    AttributeError,
-    KeyError,
-    TypeError,
-    ValueError,
-    IndexError,
-    SyntaxError,
-    ImportError,
-  ) as error:
+  except OSError as error:
+    raise UserError(_load_failure(error)) from None
+  except (KeyError, AttributeError) as error:
+    line = _one_line(error)
+    # Either the file lacks get_config(), or a field is not there, and the line ends with the nearest one.
+    raise UserError(f'config: {line}' if 'module' in line else f'config has no field {line}') from None
+  except (TypeError, ValueError, IndexError, SyntaxError, ImportError) as error:
     raise UserError(f'config: {_one_line(error)}') from None
   if len(rest) > 1:
     raise UserError(f'unexpected arguments: {" ".join(rest[1:])}')
-  return rest
+
+
+def _load_failure(error) -> str:
+  """ml_collections keeps a failure to load the file until the first access; its cause is the last line."""
+  return f'--config: {str(error).splitlines()[-1].strip()}'
 
 
 def _one_line(error) -> str:
-  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  return ' '.join(lines[:3]) if lines else type(error).__name__
+  # The text of a KeyError is a repr, at times of a repr.
+  text = str(error.args[0] if error.args else error)
+  text = text.replace('\\n', '\n').replace("\\'", "'")
+  lines = [line.strip(" '") for line in text.splitlines() if line.strip()]
+  return '. '.join(lines[:3]) or type(error).__name__
 
 
 def run(main):

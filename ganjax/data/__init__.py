@@ -1,0 +1,208 @@
+"""Data sets as arrays that are read by index.
+
+TFDS finds, downloads and prepares data sets; every example is decoded once (`cache.py`); a batch is a
+gather; the order is a pure function of the seed and of how many images were consumed (`indices`). So a
+resumed run sees exactly the images that an uninterrupted one does, on any number of processes.
+"""
+
+import concurrent.futures
+import functools
+import os
+
+import numpy as np
+import PIL.Image
+
+from ganjax import UserError
+from ganjax.data import folder, pixels
+from ganjax.data.cache import open_arrays
+
+_ORDER, _SUBSET = 0, 1  # what a random stream is for: no two purposes share one
+
+
+class Source:
+  """A data set: a fixed number of examples, read by index from any thread.
+
+  Attributes:
+    fields: {name: (shape of one example, numpy dtype)}; `image` uint8 [R, R, C], `label` int32 [] where
+      the data set has classes; further int32 fields of the data set's own.
+    num_examples: examples after `fraction` and without broken files; indices go from 0 to it.
+    class_names: names of the labels, or None where there are no labels.
+    num_classes: their number, or None.
+    captions: text by `emoji_id` (emoji), else None.
+    flip: whether training mirrors images at random; the flip itself happens on the device.
+    info: JSON-able description, recorded with each run.
+  """
+
+  def __init__(self, *, read_rows, rows, fields, class_names, captions, flip, info):
+    self._read_rows, self._rows = read_rows, rows
+    self.fields, self.flip, self.info, self.captions = fields, flip, info, captions
+    self.num_examples = len(rows)
+    self.class_names = class_names
+    self.num_classes = None if class_names is None else len(class_names)
+
+  def read(self, indices):
+    """Returns {name: array [n, ...]} for `indices` int [n], each in [0, num_examples)."""
+    return self._read_rows(self._rows[indices])
+
+
+def build(
+  *,
+  dataset,
+  resolution,
+  channels=3,
+  data_dir=None,
+  split='train',
+  fraction=1.0,
+  flip=False,
+  cache=True,
+  seed=0,
+):
+  """Opens a data set; the first time, decodes it into the cache.
+
+  Args:
+    dataset: 'emoji' (shipped with ganjax), 'folder' (the images under `data_dir`), else a name of the TFDS
+      catalogue, with config and version if wanted: 'cifar10', 'lsun/bedroom', 'mnist:3.0.1'.
+    resolution: side of the images in pixels; `pixels.py` says how they get there.
+    channels: 3 (RGB) or 1 (grey).
+    data_dir: the folder, or where TFDS keeps its data sets (default: $TFDS_DATA_DIR, else
+      ~/tensorflow_datasets).
+    split: a TFDS split or slice ('train', 'test', 'train[:80%]'); 'train' for emoji and folder.
+    fraction: share of the examples to keep, in (0, 1]: a random subset given by `seed` alone; smaller
+      fractions of one seed are subsets of larger ones.
+    flip: recorded for the training step, see Source.
+    cache: False reads and decodes at every access, with the same results, for sets too large for the
+      disk. The shipped emoji are in memory either way.
+    seed: of the subset. (The order's seed is given to `indices`.)
+
+  Returns:
+    A Source.
+
+  Raises:
+    UserError: anything that the user can put right, in one line.
+  """
+  if not isinstance(resolution, int) or resolution < 1:
+    raise UserError(f'data.resolution must be a positive number of pixels, not {resolution!r}')
+  if channels not in (1, 3):
+    raise UserError(f'data.channels must be 1 (grey) or 3 (RGB), not {channels!r}')
+  if not 0 < fraction <= 1:
+    raise UserError(f'data.fraction must be above 0 and at most 1, not {fraction!r}')
+  if dataset in ('emoji', 'folder') and split != 'train':
+    raise UserError(f'{dataset} has no split {split!r}; it has: train')
+
+  captions = None
+  if dataset == 'emoji':
+    from ganjax.data import emoji
+
+    arrays, info, captions = _emoji(emoji, resolution, channels)
+    rows = np.arange(len(arrays['image']))
+    fields = {name: (array.shape[1:], array.dtype) for name, array in arrays.items()}
+    read_rows = functools.partial(_gather, arrays)
+  else:
+    size = {'resolution': resolution, 'channels': channels}
+    if dataset == 'folder':
+      examples, info = folder.examples(data_dir=data_dir, **size)
+    else:
+      from ganjax.data import catalogue  # imports TFDS, which takes a second
+
+      examples, info = catalogue.examples(
+        dataset=dataset, data_dir=data_dir, split=split, cache=cache, **size
+      )
+    # Without a cache only the outcome of the first look at a user's own files is kept.
+    stored = [name for name in examples.fields if cache or name == 'whole']
+    arrays = open_arrays(examples, stored) if stored else {}
+    rows = np.arange(examples.count)
+    if 'whole' in arrays:
+      rows, info['broken'] = folder.select_whole(arrays.pop('whole'), examples.names, data_dir)
+    fields = {name: spec for name, spec in examples.fields.items() if name != 'whole'}
+    read_rows = functools.partial(_gather, arrays) if cache else _decoder(examples, fields)
+
+  if fraction < 1:
+    kept = max(1, round(fraction * len(rows)))
+    rows = rows[np.sort(_permutation(seed, 0, len(rows), _SUBSET)[:kept])]
+  info |= {
+    'split': split,
+    'resolution': resolution,
+    'channels': channels,
+    'preprocessing': pixels.NAME,
+    'pillow': PIL.__version__,
+    'fraction': fraction,
+    'seed': seed,
+    'num_examples': len(rows),
+  }
+  class_names = info.pop('class_names')
+  return Source(
+    read_rows=read_rows,
+    rows=rows,
+    fields=fields,
+    class_names=class_names,
+    captions=captions,
+    flip=flip,
+    info=info,
+  )
+
+
+def indices(seed, start, count, num_examples):
+  """Returns the examples at positions [start, start + count) of the training order, int64 [count].
+
+  A position is the number of images consumed before it since training began. Position p belongs to
+  epoch p // num_examples, whose permutation is a function of (seed, epoch) alone.
+  """
+  parts = []
+  while count > 0:
+    epoch, offset = divmod(start, num_examples)
+    part = _permutation(seed, epoch, num_examples, _ORDER)[offset : offset + count]
+    parts.append(part)
+    start, count = start + len(part), count - len(part)
+  return np.concatenate(parts) if parts else np.zeros([0], np.int64)
+
+
+@functools.lru_cache(maxsize=8)
+def _permutation(seed, epoch, length, purpose):
+  # NumPy promises the same raw stream of a bit generator for ever, unlike Generator.permutation.
+  stream = np.random.Philox(
+    key=np.array([seed % 2**64, epoch], np.uint64), counter=np.array([0, 0, 0, purpose], np.uint64)
+  )
+  order = np.argsort(stream.random_raw(length), kind='stable').astype(np.int64)
+  order.flags.writeable = False
+  return order
+
+
+def _gather(arrays, rows):
+  return {name: np.take(array, rows, axis=0) for name, array in arrays.items()}
+
+
+def _decoder(examples, fields):
+  """A read function that decodes at every access, with as many threads as cores."""
+  workers = os.cpu_count()
+  pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix='decode')
+
+  def decode(rows):
+    arrays = examples.decode(examples.fetch(rows))
+    if 'whole' in arrays and not arrays['whole'].all():
+      name = examples.names[rows[np.argmin(arrays['whole'])]]
+      raise UserError(f'{name} could be decoded when the run began and no longer can')
+    return arrays
+
+  def read_rows(rows):
+    parts = list(pool.map(decode, np.array_split(rows, max(1, min(len(rows), workers)))))
+    return {name: np.concatenate([part[name] for part in parts]) for name in fields}
+
+  return read_rows
+
+
+def _emoji(emoji, resolution, channels):
+  """The shipped pictures, all in memory: 5,416 of them take 67 MB at their own size of 64."""
+  table = emoji.load()
+  arrays = {'image': table['image'], 'label': table['category']}
+  arrays |= {name: table[name] for name in ('style', 'category', 'emoji_id')}
+  if (resolution, channels) != (emoji.SIZE, 3):
+    arrays['image'] = np.stack(
+      [pixels.prepare(PIL.Image.fromarray(image), resolution, channels) for image in table['image']]
+    )
+  info = {
+    'dataset': 'emoji',
+    'version': emoji.VERSION,
+    'class_names': table['categories'],
+    'styles': table['styles'],
+  }
+  return arrays, info, table['captions']

@@ -1,0 +1,344 @@
+"""What a run leaves besides checkpoints: metrics.jsonl, TensorBoard events, W&B, config, curves.
+
+TensorBoard's event files are written here, record by record, rather than by tensorboardX's writers:
+those hand records to a thread, which dies silently on a full disk and then blocks the training.
+Their layout: TFRecord framing (length, CRC of it, data, CRC of that) around Event messages.
+"""
+
+import contextlib
+import io
+import json
+import math
+import os
+import pathlib
+import struct
+import sys
+import time
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from PIL import Image
+
+from ganjax import UserError
+
+
+class Writer:
+  """Writes a run's metrics and pictures below `workdir`. One per run: only process 0 makes one.
+
+  Opened at the step that the run was restored at, it drops what was written after that step (and a
+  half-written end), so that a run that was killed and resumed leaves the metrics.jsonl of one that
+  never stopped. Step 0 is a fresh start: it drops everything.
+
+  Args:
+    workdir: folder, made if missing.
+    step: the step of the restored checkpoint, 0 for none.
+    wandb: None, or a dict of arguments for `wandb.init` (project, name, config, ...). The run id is
+      kept in workdir/wandb_id, so a resumed run goes on in the same W&B run; points after the
+      restored step then appear twice there, as W&B cannot forget them.
+
+  Every method raises UserError if the disk is full or the workdir cannot be written.
+  """
+
+  def __init__(self, workdir, step, wandb=None):
+    self._workdir = pathlib.Path(workdir)
+    self._metrics_path = self._workdir / 'metrics.jsonl'
+    folder = self._workdir / 'tensorboard'
+    with _user_errors(folder):
+      folder.mkdir(parents=True, exist_ok=True)
+      if self._metrics_path.exists():
+        _cut(self._metrics_path, _cut_lines, step)
+      for path in folder.glob('*tfevents*'):
+        _cut(path, _cut_events, step)
+      self._metrics = self._metrics_path.open('ab', buffering=0)
+      self._events_path = folder / f'events.out.tfevents.{time.time():.6f}.ganjax'
+      self._events = self._events_path.open('xb', buffering=0)
+    self._write_event(file_version='brain.Event:2')
+    if step:  # A TensorBoard that is open forgets the later steps it has shown.
+      self._write_event(step=step + 1, session_log={'status': 'START'})
+    self._wandb = None if wandb is None else _open_wandb(self._workdir, wandb)
+
+  def write(self, step, metrics):
+    """Appends {'step': step, **metrics} to metrics.jsonl and TensorBoard; values are numbers.
+
+    JSON has no NaN and Inf: they become null in metrics.jsonl and stay as they are in TensorBoard.
+    The line is handed to the system at once: after kill -9 at most the last one is cut short.
+    """
+    metrics = {name: float(value) for name, value in metrics.items()}
+    line = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
+    with _user_errors(self._metrics_path):
+      _append(self._metrics, json.dumps({'step': int(step), **line}).encode() + b'\n')
+    values = [{'tag': name, 'simple_value': value} for name, value in metrics.items()]
+    self._write_event(step=int(step), summary={'value': values})
+    if self._wandb:
+      self._wandb.log({'step': int(step), **metrics})
+
+  def image(self, step, name, array):
+    """Shows array uint8 [H, W, 1 or 3] in TensorBoard (and W&B) under `name`."""
+    array = np.asarray(array)
+    picture = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+    png = io.BytesIO()
+    picture.save(png, 'PNG')
+    height, width, channels = array.shape
+    image = {'height': height, 'width': width, 'colorspace': channels}
+    image['encoded_image_string'] = png.getvalue()
+    self._write_event(step=int(step), summary={'value': [{'tag': name, 'image': image}]})
+    if self._wandb:
+      import wandb
+
+      self._wandb.log({'step': int(step), name: wandb.Image(picture)})
+
+  def close(self):
+    """Closes the files; nothing may be written afterwards."""
+    self._metrics.close()
+    self._events.close()
+    if self._wandb:
+      self._wandb.finish()
+
+  def _write_event(self, **fields):
+    event_pb2, checksum = _tensorboard()
+    data = event_pb2.Event(wall_time=time.time(), **fields).SerializeToString()
+    length = struct.pack('<Q', len(data))
+    record = length + struct.pack('<I', checksum(length)) + data + struct.pack('<I', checksum(data))
+    with _user_errors(self._events_path):
+      _append(self._events, record)
+
+
+def write_json(path, value):
+  """Writes `value` as indented JSON, whole or not at all. Raises UserError if it cannot."""
+  with replace_file(path) as file:
+    file.write(json.dumps(value, indent=2).encode() + b'\n')
+
+
+@contextlib.contextmanager
+def replace_file(path):
+  """Gives a binary file that becomes `path`, synced, when the block ends without an error.
+
+  Whatever happens in the block, `path` holds either its old content or all of the new one, and no
+  temporary file stays (but after kill -9: `.NAME.tmp`, which the next write to `path` replaces).
+  Raises UserError if it cannot be written.
+  """
+  path = pathlib.Path(path)
+  temporary = path.with_name(f'.{path.name}.tmp')
+  with _user_errors(path):
+    try:
+      with open(temporary, 'wb') as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+      os.replace(temporary, path)
+    finally:
+      with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+
+
+def progress(step, steps, images_per_second, seconds_left, metrics):
+  """One console line: step, speed, time left, then the losses and D's outputs.
+
+  Shows loss_real, loss_fake, loss_G, D_real and D_fake as far as they are there, then any other
+  `loss_...`; of metrics that hold none of these, the first six.
+  """
+  main = ('loss_real', 'loss_fake', 'loss_G', 'D_real', 'D_fake')
+  names = [n for n in main if n in metrics]
+  names += [n for n in metrics if n.startswith('loss') and n not in main]
+  values = {n: float(metrics[n]) for n in names or list(metrics)[:6]}
+  done = f'step {step:>{len(str(steps))}}/{steps}'
+  speed = f'{images_per_second:.0f} images/s'
+  shown = [f'{n} {v:.3f}' if abs(v) < 1000 else f'{n} {v:.3g}' for n, v in values.items()]
+  return '  '.join([done, speed, f'{_duration(seconds_left)} left', *shown])
+
+
+def curves(workdir):
+  """Draws workdir/metrics.jsonl as workdir/curves.png, one panel per family of metrics.
+
+  Names that share what stands before their first underscore share a panel (loss_*, D_*, grad_*).
+  Series of more than 200 points show the mean (line) and range (band) of 120 equal stretches. Axes
+  are logarithmic where all values are positive and span a factor of 50, and leave out the outermost
+  1 % of points where those lie far off, saying so.
+
+  Returns the path, or None if there are no metrics yet. Raises UserError if it cannot be written.
+  """
+  # Not at the top: it would cost every start most of a second. Not pyplot: it keeps global state.
+  from matplotlib.figure import Figure
+  from matplotlib.ticker import EngFormatter
+
+  workdir = pathlib.Path(workdir)
+  with _user_errors(workdir / 'curves.png'):
+    series = _read_series(workdir / 'metrics.jsonl')
+    if not series:
+      return None
+    config = workdir / 'config.json'
+    title = json.loads(config.read_text()).get('name') if config.exists() else None
+  panels = {}
+  for name in series:
+    panels.setdefault(name.split('_')[0], []).append(name)
+  first = [p for p in ('loss', 'D', 'grad') if p in panels]
+  panels = {p: panels[p] for p in first + [p for p in panels if p not in first]}
+
+  columns = min(len(panels), 3 if len(panels) != 4 else 2)
+  rows = -(-len(panels) // columns)
+  figure = Figure((1 + 4.4 * columns, 0.6 + 2.9 * rows), dpi=110, layout='constrained')
+  figure.suptitle(str(title or workdir.resolve().name), fontsize=13, fontweight='bold')
+  for i, names in enumerate(panels.values()):
+    axes = figure.add_subplot(rows, columns, i + 1)
+    for j, name in enumerate(names):
+      _draw(axes, *series[name], label=name, color=f'C{j % 10}')
+    note = _set_limits(axes, np.concatenate([series[name][1] for name in names]))
+    prefix = os.path.commonprefix([f'{name}_' for name in names])
+    heading = prefix[: prefix.rfind('_')] if len(names) > 1 else names[0]
+    axes.set_title(heading.replace('_', ' ') + note, fontsize=10, loc='left')
+    axes.xaxis.set_major_formatter(EngFormatter(sep=''))
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[['top', 'right']].set_visible(False)
+    if i + columns >= len(panels):
+      axes.set_xlabel('step', fontsize=9)
+    if len(names) > 1:
+      axes.legend(fontsize=8, frameon=False, ncols=2 if len(names) > 4 else 1)
+  with replace_file(workdir / 'curves.png') as file:
+    figure.savefig(file, format='png')
+  return workdir / 'curves.png'
+
+
+def _draw(axes, x, y, label, color):
+  bins = len(x) if len(x) <= 200 else 120
+  edges = np.linspace(0, len(x), bins, endpoint=False).astype(int)
+  size = np.diff(np.append(edges, len(x)))
+  middle = np.add.reduceat(x, edges) / size
+  if bins < len(x):
+    low, high = np.minimum.reduceat(y, edges), np.maximum.reduceat(y, edges)
+    axes.fill_between(middle, low, high, color=color, alpha=0.18, linewidth=0)
+  mean = np.add.reduceat(y, edges) / size
+  marker = '.' if bins <= 30 else None
+  axes.plot(middle, mean, color=color, linewidth=1.3, marker=marker, label=label)
+
+
+def _set_limits(axes, y):
+  """Chooses the scale of the y axis for all values `y` of a panel; says what the title must add."""
+  low, high = np.percentile(y, [1, 99])
+  if y.min() > 0 and high > 50 * low:
+    axes.set_yscale('log')
+  scale = axes.yaxis.get_transform()
+  low, high, least, most = scale.transform(np.array([low, high, y.min(), y.max()]))
+  reach = 1.5 * (high - low)
+  if len(y) < 100 or reach == 0 or (least >= low - reach and most <= high + reach):
+    return ''
+  limits = np.array([max(least, low - reach / 4), min(most, high + reach / 4)])
+  axes.set_ylim(scale.inverted().transform(limits))
+  return '  (outliers cut off)'
+
+
+def _read_series(path):
+  """Reads metrics.jsonl into {name: (steps, values)}, float64 [n], finite values only."""
+  points = {}
+  for _, record in _parse_lines(path.read_bytes()) if path.exists() else []:
+    for name, value in record.items():
+      if name != 'step' and isinstance(value, (int, float)) and math.isfinite(value):
+        points.setdefault(name, []).append((record['step'], value))
+  return {name: np.array(pairs, np.float64).T for name, pairs in points.items()}
+
+
+def _parse_lines(content):
+  """Yields (line, record) for every whole line of metrics.jsonl that has a step."""
+  for line in content.splitlines(keepends=True):
+    with contextlib.suppress(ValueError):
+      record = json.loads(line)
+      if line.endswith(b'\n') and isinstance(record, dict) and 'step' in record:
+        yield line, record
+
+
+def _cut_lines(content, step):
+  return b''.join(line for line, record in _parse_lines(content) if 0 < step >= record['step'])
+
+
+def _cut_events(content, step):
+  """The records of an event file up to `step` that are whole; empty if none has a summary."""
+  event_pb2, checksum = _tensorboard()
+  kept, summaries, start = [], 0, 0
+  while start + 12 <= len(content):
+    length, length_crc = struct.unpack_from('<QI', content, start)
+    end = start + 12 + length + 4
+    if length_crc != checksum(content[start : start + 8]) or end > len(content):
+      break
+    data = content[start + 12 : end - 4]
+    # The checksum of the data takes 50 ns a byte, and only what was written last can be damaged.
+    if end == len(content) and checksum(data) != struct.unpack('<I', content[-4:])[0]:
+      break
+    try:
+      event = event_pb2.Event.FromString(data)
+    except DecodeError:
+      break
+    if event.file_version or event.step <= step:
+      kept.append(content[start:end])
+      summaries += event.HasField('summary')
+    start = end
+  return b''.join(kept) if summaries and step else b''
+
+
+def _cut(path, cut, step):
+  content = path.read_bytes()
+  kept = cut(content, step)
+  if not kept:
+    path.unlink()
+  elif len(kept) < len(content):
+    with replace_file(path) as file:
+      file.write(kept)
+
+
+def _append(file, data):
+  """Writes all of `data` to an unbuffered file: no buffer is left that fails again on closing."""
+  data = memoryview(data)
+  while data:
+    data = data[file.write(data) :]
+
+
+@contextlib.contextmanager
+def _user_errors(path):
+  try:
+    yield
+  except OSError as error:
+    raise UserError(
+      f'could not write {path}: {error.strerror or error}. Earlier checkpoints are intact: make '
+      'the place writable or free some space, then run the same command again'
+    ) from error
+
+
+def _tensorboard():
+  """Returns (event_pb2, masked_crc32c) of tensorboardX, kept from importing torch as it would."""
+  absent = 'torch' not in sys.modules
+  if absent:
+    sys.modules['torch'] = None
+  try:
+    from tensorboardX.proto import event_pb2
+    from tensorboardX.record_writer import masked_crc32c
+  finally:
+    if absent:
+      del sys.modules['torch']
+  return event_pb2, masked_crc32c
+
+
+def _open_wandb(workdir, arguments):
+  try:
+    import wandb
+  except ImportError:
+    raise UserError("W&B is not installed: pip install 'ganjax[wandb]', or leave it off") from None
+  path = workdir / 'wandb_id'
+  run_id = path.read_text().strip() if path.exists() else None
+  try:
+    run = wandb.init(**{'dir': str(workdir), 'id': run_id, 'resume': 'allow', **arguments})
+  except wandb.Error as error:
+    raise UserError(f'W&B did not start: {str(error).splitlines()[0]}') from error
+  run.define_metric('*', step_metric='step')
+  with replace_file(path) as file:
+    file.write(run.id.encode())
+  return run
+
+
+def _duration(seconds):
+  if seconds is None or not math.isfinite(seconds):
+    return '?'
+  seconds = int(seconds)
+  if seconds < 60:
+    return f'{seconds}s'
+  if seconds < 3600:
+    return f'{seconds // 60}m{seconds % 60:02}s'
+  return f'{seconds // 3600}h{seconds // 60 % 60:02}m'

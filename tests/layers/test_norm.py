@@ -1,0 +1,74 @@
+"""Batch norm: its four modes, and PyTorch's conventions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ganjax.layers.norm import BatchNorm, use_standing
+
+X = 3 + 2 * np.random.default_rng(0).normal(size=(5, 8, 4, 4, 3)).astype(np.float32)
+
+
+def variables(**kwargs):
+  return BatchNorm(**kwargs).init(jax.random.key(0), X[0], train=False)
+
+
+def test_train_normalises_by_the_biased_and_remembers_the_unbiased_variance():
+  y, new = BatchNorm().apply(variables(), X[0], train=True, mutable=['batch_stats'])
+  mean, var = X[0].mean((0, 1, 2)), X[0].var((0, 1, 2))
+  np.testing.assert_allclose(y, (X[0] - mean) / np.sqrt(var + 1e-5), atol=1e-5)
+  # torch.nn.BatchNorm2d: momentum 0.1 is the new value's share; running variance divides by n - 1.
+  np.testing.assert_allclose(new['batch_stats']['mean'], 0.1 * mean, rtol=1e-5)
+  np.testing.assert_allclose(
+    new['batch_stats']['var'], 0.9 + 0.1 * X[0].var((0, 1, 2), ddof=1), rtol=1e-5
+  )
+
+
+def test_running_uses_what_was_remembered():
+  v = variables()
+  v = {**v, 'batch_stats': {'mean': jnp.array([1.0, 2, 3]), 'var': jnp.array([4.0, 9, 16])}}
+  y = BatchNorm().apply(v, X[0], train=False)
+  np.testing.assert_allclose(
+    y, (X[0] - [1, 2, 3]) / np.sqrt(np.array([4, 9, 16]) + 1e-5), rtol=1e-4, atol=1e-6
+  )
+
+
+def test_initialising_leaves_the_statistics_alone():
+  v = BatchNorm().init(jax.random.key(0), X[0], train=True)
+  np.testing.assert_array_equal(v['batch_stats']['mean'], 0)
+  np.testing.assert_array_equal(v['batch_stats']['var'], 1)
+
+
+def test_standing_statistics_are_those_of_all_batches_together():
+  stats = {'batch_stats': {'BatchNorm_0': variables()['batch_stats']}, 'standing': {}}
+  params = variables()['params']
+  standing = {}
+  for x in X:
+    v = {'params': params, 'batch_stats': stats['batch_stats']['BatchNorm_0'], **standing}
+    _, new = BatchNorm().apply(v, x, train=True, mutable=['batch_stats', 'standing'])
+    standing = {'standing': new['standing']}
+  out = use_standing({**stats, 'standing': {'BatchNorm_0': standing['standing']}})
+  assert out.keys() == {'batch_stats'}
+  np.testing.assert_allclose(
+    out['batch_stats']['BatchNorm_0']['mean'], X.mean((0, 1, 2, 3)), rtol=1e-5
+  )
+  np.testing.assert_allclose(
+    out['batch_stats']['BatchNorm_0']['var'], X.var((0, 1, 2, 3), ddof=1), rtol=1e-4
+  )
+
+
+def test_large_means_do_not_cancel():
+  x = X[0] + 1e4
+  y = BatchNorm().apply(variables(), x, train=True, mutable=['batch_stats'])[0]
+  np.testing.assert_allclose(y.std((0, 1, 2)), 1, rtol=1e-2)
+
+
+def test_bfloat16_activations_have_float32_statistics():
+  y, new = BatchNorm(dtype='bfloat16').apply(
+    variables(dtype='bfloat16'),
+    jnp.asarray(X[0], jnp.bfloat16),
+    train=True,
+    mutable=['batch_stats'],
+  )
+  assert y.dtype == jnp.bfloat16
+  assert all(s.dtype == jnp.float32 for s in new['batch_stats'].values())

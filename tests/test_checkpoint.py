@@ -1,0 +1,492 @@
+"""Checkpoints on real files: exact round trips, every kind of damage, kills, full disks, locks."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import struct
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ganjax import UserError
+from ganjax.checkpoint import Checkpoints, list_steps, lock, read
+
+
+class State(struct.PyTreeNode):
+  step: jax.Array
+  key: jax.Array
+  params: dict
+  opt: dict
+  extra: dict
+
+
+def replicated(devices):
+  return NamedSharding(Mesh(np.array(jax.devices()[:devices]), ('batch',)), PartitionSpec())
+
+
+def make_state(step=3, devices=1, size=1000):
+  """A state with what is awkward: typed key, bfloat16, EmptyState, empty dicts, scalars."""
+  # By NumPy: XLA's rounding depends on its flags, which child processes here don't share.
+  weights = jnp.array(np.random.default_rng(step).standard_normal(size, np.float32))
+  params = {
+    'G': {'dense': {'kernel': weights, 'bias': jnp.full((3,), step, jnp.bfloat16)}},
+    'D': {'scale': jnp.float32(step)},
+  }
+  tx = optax.chain(optax.clip(1.0), optax.adam(1e-3))
+  opt = {'G': tx.init(params['G']), 'D': optax.sgd(0.1).init(params['D'])}
+  extra = {'pool': jnp.arange(12, dtype=jnp.uint8).reshape(3, 4), 'seen': jnp.array([True, False])}
+  state = State(jnp.int32(step), jax.random.key(step), params, opt, {'G': {}, 'D': extra})
+  return jax.device_put(state, replicated(devices)) if devices else state
+
+
+def abstract(state):
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+
+
+def to_bytes(leaf):
+  if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    leaf = jax.random.key_data(leaf)
+  return np.asarray(leaf).tobytes()
+
+
+def assert_same(a, b):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
+    assert x.dtype == y.dtype and x.shape == y.shape and to_bytes(x) == to_bytes(y)
+
+
+def save_steps(workdir, *steps, keep=9, **kwargs):
+  checkpoints = Checkpoints(workdir, keep=keep)
+  for step in steps:
+    checkpoints.save(step, make_state(step, **kwargs), {'at': step})
+  checkpoints.close()
+
+
+def data_files(workdir, step):
+  root = workdir / 'checkpoints' / str(step)
+  return sorted(path for path in root.rglob('*') if path.is_file())
+
+
+def biggest(workdir, step):
+  return max(data_files(workdir, step), key=lambda path: path.stat().st_size)
+
+
+def flip(path, position):
+  data = bytearray(path.read_bytes())
+  data[position] ^= 1 << random.randrange(8)
+  path.write_bytes(data)
+
+
+@pytest.mark.parametrize('devices', [1, 4])
+def test_round_trip_is_exact(tmp_path, devices):
+  state = make_state(devices=devices)
+  meta = {'config': 'dcgan', 'sha256': {'vgg': 'ab'}, 'numbers': [1, 2.5, None]}
+  checkpoints = Checkpoints(tmp_path)
+  assert checkpoints.restore(state) is None
+  checkpoints.save(3, state, meta)
+  restored, step, read_meta = checkpoints.restore(abstract(state))
+  assert (step, read_meta) == (3, meta)
+  assert isinstance(restored.opt['G'][0], optax.EmptyState)
+  assert_same(restored, state)
+  for leaf in jax.tree.leaves(restored):
+    assert leaf.sharding.is_equivalent_to(replicated(devices), leaf.ndim)
+  np.testing.assert_array_equal(jax.random.normal(restored.key), jax.random.normal(state.key))
+  checkpoints.close()
+
+
+def test_restores_onto_other_meshes(tmp_path):
+  save_steps(tmp_path, 1, devices=4)
+  for devices in (1, 2, 4):
+    template = make_state(2, devices=devices)
+    restored, _, _ = Checkpoints(tmp_path).restore(template)
+    assert_same(restored, make_state(1))
+    assert {len(x.sharding.device_set) for x in jax.tree.leaves(restored)} == {devices}
+
+
+def test_restored_arrays_can_be_donated(tmp_path):
+  """Restored replicas must not share memory: a donated update would write into all of them."""
+  save_steps(tmp_path, 1, devices=4, size=100_000)
+  restored, _, _ = Checkpoints(tmp_path).restore(make_state(devices=4, size=100_000))
+  restored = jax.tree.leaves(restored.params)
+  expected = [np.array(x) for x in restored]
+  update = jax.jit(lambda xs: [x + 1 for x in xs], donate_argnums=0)
+  for _ in range(3):
+    restored, expected = update(restored), [x + np.ones((), x.dtype) for x in expected]
+  for x, y in zip(restored, expected):
+    for shard in x.addressable_shards:
+      np.testing.assert_array_equal(shard.data, y)
+
+
+def test_buffers_may_be_donated_when_save_returns(tmp_path):
+  update = jax.jit(lambda x: jax.tree.map(lambda v: v + 1, x), donate_argnums=0)
+  state = {'step': jnp.int32(0), 'w': [jnp.zeros((300_000,)) for _ in range(4)]}
+  state = jax.device_put(state, replicated(4))
+  checkpoints = Checkpoints(tmp_path, keep=20)
+  for step in range(1, 9):
+    state = update(state)
+    checkpoints.save(step, state, {})
+    state = update(update(state))
+    state['step'].block_until_ready()
+  checkpoints.close()
+  for step in range(1, 9):
+    found, _, _ = read(tmp_path, step)
+    value = 3 * step - 2
+    assert found['step'] == value
+    assert all((w == value).all() for w in found['w'])
+
+
+def test_keeps_the_newest(tmp_path):
+  save_steps(tmp_path, 1, 2, 3, 5, keep=2)
+  assert list_steps(tmp_path) == [3, 5]
+  deadline = time.time() + 10
+  while len(os.listdir(tmp_path / 'checkpoints')) > 2 and time.time() < deadline:
+    time.sleep(0.01)
+  assert sorted(os.listdir(tmp_path / 'checkpoints')) == ['3', '5']
+
+
+def test_check_sees_the_commit(tmp_path):
+  save_steps(tmp_path, 1)
+  checkpoints = Checkpoints(tmp_path, keep=1)
+  checkpoints.save(2, make_state(2), {})
+  deadline = time.time() + 10
+  while checkpoints.steps() != [2] and time.time() < deadline:
+    checkpoints.check()
+  assert checkpoints.steps() == [2]
+
+
+@pytest.mark.parametrize('step', [4, 5])
+def test_a_step_that_is_not_the_highest_is_an_error(tmp_path, step):
+  save_steps(tmp_path, 5)
+  with pytest.raises(UserError, match=f'checkpoint {step} is not above the newest, 5'):
+    Checkpoints(tmp_path).save(step, make_state(), {})
+  assert list_steps(tmp_path) == [5]
+
+
+def test_read_gives_numpy(tmp_path):
+  save_steps(tmp_path, 1, 2)
+  tree, step, meta = read(tmp_path)
+  assert (step, meta) == (2, {'at': 2})
+  np.testing.assert_array_equal(
+    tree['params']['G']['dense']['kernel'], make_state(2).params['G']['dense']['kernel']
+  )
+  assert tree['extra']['G'] == {} and tree['params']['G']['dense']['bias'].dtype == 'bfloat16'
+  assert read(tmp_path, 1)[1] == 1
+  with pytest.raises(UserError, match=r'no checkpoint 7 in .*there are 1, 2'):
+    read(tmp_path, 7)
+  with pytest.raises(UserError, match='no checkpoint in .*there are none'):
+    read(tmp_path / 'absent')
+
+
+def test_nothing_depends_on_time(tmp_path):
+  for name in 'ab':
+    save_steps(tmp_path / name, 1)
+  a, b = ((tmp_path / name / 'checkpoints/1/_METADATA').read_bytes() for name in 'ab')
+  assert a == b
+
+
+def break_by_truncating(workdir):
+  path = biggest(workdir, 2)
+  os.truncate(path, path.stat().st_size // 2)
+
+
+def break_by_flipping(workdir):
+  flip(biggest(workdir, 2), 2000)
+
+
+def break_by_deleting(workdir):
+  biggest(workdir, 2).unlink()
+
+
+def break_by_emptying(workdir):
+  shutil.rmtree(workdir / 'checkpoints/2')
+  (workdir / 'checkpoints/2').mkdir()
+
+
+def break_the_index(workdir):
+  path = workdir / 'checkpoints/2/_METADATA'
+  path.write_text(path.read_text().replace('"at": 2', '"at": 3'))
+
+
+BREAKS = [
+  break_by_truncating,
+  break_by_flipping,
+  break_by_deleting,
+  break_by_emptying,
+  break_the_index,
+]
+
+
+@pytest.mark.parametrize('spoil', BREAKS, ids=lambda f: f.__name__[6:])
+def test_a_broken_newest_is_moved_and_the_one_before_is_used(tmp_path, capsys, spoil):
+  save_steps(tmp_path, 1, 2)
+  spoil(tmp_path)
+  with pytest.raises(UserError, match='nothing was changed'):
+    Checkpoints(tmp_path).restore(make_state(), 2)
+  assert read(tmp_path)[1] == 1
+  assert list_steps(tmp_path) == [1, 2]
+  capsys.readouterr()
+  checkpoints = Checkpoints(tmp_path)
+  restored, step, _ = checkpoints.restore(make_state())
+  assert step == 1
+  assert_same(restored, make_state(1))
+  said = capsys.readouterr().err
+  assert said.count('\n') == 1 and 'checkpoint 2 is broken' in said and 'using 1' in said
+  assert list_steps(tmp_path) == [1]
+  assert os.listdir(tmp_path / 'checkpoints_broken') == ['2']
+  # The step is free again; broken once more, it gets another name.
+  checkpoints.save(2, make_state(2), {'at': 2})
+  checkpoints.wait()
+  spoil(tmp_path)
+  assert checkpoints.restore(make_state())[1] == 1
+  assert sorted(os.listdir(tmp_path / 'checkpoints_broken')) == ['2', '2.1']
+
+
+def test_all_broken_is_an_error_and_stays_one(tmp_path):
+  save_steps(tmp_path, 1, 2)
+  for step in (1, 2):
+    flip(biggest(tmp_path, step), 2000)
+  for _ in range(2):
+    with pytest.raises(UserError, match='no checkpoint .* is whole .*2: .*1: .*nothing was'):
+      Checkpoints(tmp_path).restore(make_state())
+  assert list_steps(tmp_path) == [1, 2]
+
+
+def test_a_flipped_byte_anywhere_is_detected_or_harmless(tmp_path):
+  random.seed(0)
+  save_steps(tmp_path, 1)
+  good, _, meta = read(tmp_path)
+  detected = {}
+  for path in data_files(tmp_path, 1):
+    data = path.read_bytes()
+    for position in random.sample(range(len(data)), min(6, len(data))):
+      flip(path, position)
+      try:
+        found, _, found_meta = read(tmp_path)
+      except UserError as error:
+        detected.setdefault(path, []).append(str(error))
+      else:
+        assert found_meta == meta, (path, position)
+        assert_same(found, good)
+      path.write_bytes(data)
+  # Weights are stored as they are: no check but ours sees a flip there.
+  assert any('checksum of params/G/dense/kernel' in line for line in detected[biggest(tmp_path, 1)])
+
+
+def test_a_foreign_checkpoint_is_named_and_left(tmp_path):
+  save_steps(tmp_path, 1, 2)
+  state = make_state()
+  others = {
+    r'params/G/dense/kernel is float32\[1000\], here it is float32\[7\]': make_state(size=7),
+    r'step is int32\[\], here it is float32\[\]': state.replace(step=jnp.float32(0)),
+    'params/E/w is not there, here it is': state.replace(
+      params={**state.params, 'E': {'w': jnp.zeros(2)}}
+    ),
+    'params/D/scale is .*, here it is not there': state.replace(params={'G': state.params['G']}),
+    r'key is key<fry>\[\], here it is key<rbg>': state.replace(key=jax.random.key(0, impl='rbg')),
+  }
+  for message, template in others.items():
+    with pytest.raises(UserError, match=message):
+      Checkpoints(tmp_path).restore(template)
+  assert list_steps(tmp_path) == [1, 2]
+  assert not (tmp_path / 'checkpoints_broken').exists()
+
+
+def test_other_key_implementations(tmp_path):
+  state = make_state().replace(key=jax.random.key(5, impl='rbg'))
+  checkpoints = Checkpoints(tmp_path)
+  checkpoints.save(1, state, {})
+  assert_same(checkpoints.restore(abstract(state))[0], state)
+
+
+def test_leftovers_of_killed_saves_are_removed(tmp_path):
+  save_steps(tmp_path, 1)
+  root = tmp_path / 'checkpoints'
+  shutil.copytree(root / '1', root / '2.orbax-checkpoint-tmp')
+  (root / 'notes').mkdir()
+  assert Checkpoints(tmp_path).restore(make_state())[1] == 1
+  assert sorted(os.listdir(root)) == ['1', 'notes']
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(tmp_path):
+  (tmp_path / 'file').write_text('')
+  for workdir in (tmp_path / 'file', '/proc/ganjax'):
+    with pytest.raises(UserError, match='cannot write'):
+      Checkpoints(workdir)
+    with pytest.raises(UserError, match='cannot write'), lock(workdir):
+      pass
+
+
+def test_a_save_into_a_vanished_directory_is_one_line(tmp_path):
+  checkpoints = Checkpoints(tmp_path)
+  shutil.rmtree(tmp_path / 'checkpoints')
+  (tmp_path / 'checkpoints').write_text('')
+  with pytest.raises(UserError, match='cannot write checkpoint 1'):
+    checkpoints.save(1, make_state(), {})
+    checkpoints.wait()
+
+
+@contextlib.contextmanager
+def small_disk(path, size):
+  path.mkdir()
+  mount = ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', str(path)]
+  if shutil.which('mount') is None or subprocess.run(mount, capture_output=True).returncode:
+    pytest.skip('mounting a tmpfs is not permitted')
+  try:
+    yield path
+  finally:
+    subprocess.run(['umount', '-l', str(path)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_earlier_checkpoints_stay(tmp_path, capfd):
+  with small_disk(tmp_path / 'disk', '3m') as workdir:
+    checkpoints = Checkpoints(workdir)
+    checkpoints.save(1, make_state(1, size=150_000), {})
+    checkpoints.save(2, make_state(2, size=150_000), {})
+    with pytest.raises(UserError, match=r'checkpoint 2 .*(?i:no space).*kept: 1') as caught:
+      for _ in range(1000):
+        checkpoints.check()
+        time.sleep(0.01)
+    assert '\n' not in str(caught.value)
+    checkpoints.close()
+    assert os.listdir(workdir / 'checkpoints') == ['1']
+    restored, _, _ = Checkpoints(workdir).restore(make_state(size=150_000))
+    assert_same(restored, make_state(1, size=150_000))
+  assert capfd.readouterr().err == ''
+
+
+HEADER = f"""
+import os, sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from test_checkpoint import *
+"""
+
+
+def start(code, *args, **kwargs):
+  environment = os.environ | {'JAX_PLATFORMS': 'cpu'}
+  source = HEADER + textwrap.dedent(code)
+  command = [sys.executable, '-c', source, *map(str, args)]
+  return subprocess.Popen(
+    command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **kwargs
+  )
+
+
+def test_killed_while_saving_it_always_restores(tmp_path):
+  random.seed(1)
+  newest = 0
+  for _ in range(4):
+    child = start(
+      """
+      checkpoints = Checkpoints(sys.argv[1])
+      found = checkpoints.restore(make_state(size=200_000))
+      step = found[1] if found else 0
+      print('ready', flush=True)
+      while True:
+        step += 1
+        checkpoints.save(step, make_state(step, size=200_000), {})
+      """,
+      tmp_path,
+    )
+    assert child.stdout.readline() == 'ready\n', child.communicate()[1]
+    time.sleep(random.uniform(0.1, 0.8))
+    child.kill()
+    assert child.communicate()[1] == ''
+    found = Checkpoints(tmp_path).restore(make_state(size=200_000))
+    assert not (tmp_path / 'checkpoints_broken').exists()
+    if found is not None:
+      assert found[1] >= newest
+      newest = found[1]
+      assert_same(found[0], make_state(newest, size=200_000))
+    assert all(name.isdecimal() for name in os.listdir(tmp_path / 'checkpoints'))
+  assert newest > 4
+
+
+def test_two_processes_write_what_one_restores(tmp_path):
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  code = """
+    from jax.experimental import multihost_utils
+    workdir, process, port = sys.argv[1:]
+    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+    jax.distributed.initialize(f'localhost:{port}', 2, int(process))
+    import pathlib
+    workdir = pathlib.Path(workdir)
+    sharding = NamedSharding(Mesh(np.array(jax.devices()), ('batch',)), PartitionSpec())
+    local = make_state(3, devices=0)
+    key = jax.jit(lambda: jax.random.key(3), out_shardings=sharding)()
+    state = jax.tree.map(lambda x: jax.device_put(np.asarray(x), sharding), local.replace(key=0))
+    state = state.replace(key=key)
+    checkpoints = Checkpoints(workdir, keep=2)
+    for step in (1, 2, 3):
+      checkpoints.save(step, state, {'processes': jax.process_count()})
+      checkpoints.check()
+    checkpoints.wait()
+    multihost_utils.sync_global_devices('saved')
+    if jax.process_index() == 0:
+      flip(biggest(workdir, 3), 2000)
+    multihost_utils.sync_global_devices('spoilt')
+    restored, step, meta = checkpoints.restore(abstract(state))
+    assert step == 2 and meta == {'processes': 2} and restored.key.sharding == sharding
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    assert all(to_bytes(a) == to_bytes(b)
+               for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(state)))
+    assert sorted(os.listdir(workdir / 'checkpoints_broken')) == ['3']
+    checkpoints.save(3, restored, {})
+    checkpoints.close()
+    jax.distributed.shutdown()
+  """
+  children = [start(code, tmp_path, process, port) for process in (0, 1)]
+  errors = [child.communicate(timeout=100)[1] for child in children]
+  assert [child.returncode for child in children] == [0, 0], '\n'.join(errors)
+  assert sum(text.count('checkpoint 3 is broken') for text in errors) == 1, errors
+  assert list_steps(tmp_path) == [2, 3]
+  restored, step, _ = Checkpoints(tmp_path).restore(make_state())
+  assert step == 3
+  assert_same(restored, make_state(3))
+
+
+def test_a_second_run_is_refused_until_the_first_is_dead(tmp_path):
+  child = start(
+    """
+    import subprocess
+    held = lock(sys.argv[1])
+    held.__enter__()
+    forked = os.fork()
+    if forked == 0:
+      time.sleep(60)
+      os._exit(0)
+    started = subprocess.Popen(['sleep', '60'])
+    print(forked, started.pid, flush=True)
+    time.sleep(60)
+    """,
+    tmp_path,
+  )
+  grandchildren = [int(pid) for pid in child.stdout.readline().split()]
+  try:
+    assert len(grandchildren) == 2
+    for _ in range(2):
+      with pytest.raises(UserError, match=f'in use by process {child.pid} on '), lock(tmp_path):
+        pass
+    child.kill()
+    child.wait()
+    for pid in grandchildren:
+      os.kill(pid, 0)  # Raises where the process is gone.
+    with lock(tmp_path), pytest.raises(UserError, match=f'process {os.getpid()}'), lock(tmp_path):
+      pass
+    with lock(tmp_path):
+      pass
+  finally:
+    for pid in grandchildren:
+      os.kill(pid, signal.SIGKILL)
+    child.kill()

@@ -1,0 +1,117 @@
+"""Small parts: averages, optimizers, latents, flips, seeds, diversity."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ganjax import UserError, augment, ema, latents, optim, sampler
+
+
+def test_ema_halves_an_old_value_over_a_half_life():
+  value = jnp.ones(())
+  for step in range(50):
+    value = ema.step(value, jnp.zeros(()), ema.decay(step * 20, 20, 1000))
+  np.testing.assert_allclose(value, 0.5, rtol=1e-5)
+
+
+def test_ema_rampup_bounds_the_half_life():
+  assert ema.decay(0, 64, 1e4, rampup=0.05) == 0  # nothing seen yet: the average is the new value
+  np.testing.assert_allclose(
+    ema.decay(20_000, 100, 1e4, rampup=0.05), 0.5 ** (100 / 1000), rtol=1e-6
+  )
+  np.testing.assert_allclose(ema.decay(10**7, 100, 1e4, rampup=0.05), 0.5 ** (100 / 1e4), rtol=1e-6)
+
+
+def test_ema_takes_counters_as_they_are():
+  assert ema.step(jnp.int32(3), jnp.int32(9), jnp.float32(0.9)) == 9
+
+
+def test_adam_is_optax_adam_with_the_rate_of_the_step():
+  ours = optim.adam(lr=0.1, b1=0.5, b2=0.9, decay='linear', steps=10)
+  theirs = optax.adam(lambda count: 0.1 * (1 - count / 10), 0.5, 0.9)
+  p = q = jnp.array([1.0, -2.0])
+  a, b = ours.init(p), theirs.init(q)
+  for step in range(10):
+    grad = jnp.array([0.3, 0.1 * step])
+    u, a = ours.update(grad, a, p, step=step)
+    v, b = theirs.update(grad, b, q)
+    p, q = p + u, q + v
+    np.testing.assert_allclose(p, q, rtol=1e-6)
+
+
+def test_linear_decay_ends_at_zero_and_does_not_depend_on_counts():
+  opt = optim.adam(lr=0.1, b1=0.5, b2=0.9, decay='linear', steps=10)
+  state = opt.init(jnp.ones(()))
+  change, _ = opt.update(jnp.ones(()), state, step=10)
+  assert change == 0
+  # A fresh state in the middle of training (reset_opt) does not start the schedule again.
+  change, _ = opt.update(jnp.ones(()), state, step=5)
+  np.testing.assert_allclose(change, -0.05, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'bad', [dict(lr=0), dict(lr=-1.0), dict(b1=1.0), dict(b2=-0.1), dict(decay='cosine')]
+)
+def test_adam_refuses(bad):
+  with pytest.raises(UserError):
+    optim.adam(**{'lr': 0.1, 'b1': 0.5, 'b2': 0.9, 'steps': 10, **bad})
+
+
+def test_optimizers_must_be_those_the_phases_use():
+  with pytest.raises(UserError, match='must hold'):
+    optim.build({'X': dict(lr=0.1, b1=0, b2=0.9)}, [], 10)
+
+
+def test_latents_per_seed_depend_on_their_own_seed():
+  a = latents.per_seed(np.array([3, 4, 5]), 8)
+  b = latents.per_seed(np.array([5, 3]), 8)
+  np.testing.assert_array_equal(a[0], b[1])
+  np.testing.assert_array_equal(a[2], b[0])
+
+
+def test_slerp_keeps_the_norm_and_meets_the_ends():
+  a, b = np.random.default_rng(0).normal(size=(2, 1, 100))
+  a, b = a / np.linalg.norm(a) * 10, b / np.linalg.norm(b) * 10
+  t = np.linspace(0, 1, 5)
+  path = np.asarray(latents.slerp(a, b, t))
+  np.testing.assert_allclose(np.linalg.norm(path, axis=1), 10, rtol=1e-5)
+  np.testing.assert_allclose(path[0], a[0], rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(path[-1], b[0], rtol=1e-5, atol=1e-6)
+  angle = lambda x, y: np.arccos(np.clip(x @ y / 100, -1, 1))
+  steps = [angle(x, y) for x, y in zip(path, path[1:])]
+  np.testing.assert_allclose(steps, steps[0], rtol=1e-3)  # equal angles
+  assert np.isfinite(latents.slerp(a, a, t)).all()
+
+
+def test_prepare_scales_to_minus_one_and_one_and_flips_half_of_the_examples_whole():
+  x = np.random.default_rng(0).integers(0, 256, (200, 2, 4, 3), np.uint8)
+  x[0, 0, 0, 0], x[0, 0, 1, 0] = 0, 255
+  batch = {'source': x, 'target': x[:, ::-1].copy(), 'label': np.arange(200, dtype=np.int32)}
+  plain = augment.prepare(batch, jax.random.key(0), flip=False)
+  assert plain['source'].dtype == jnp.float32
+  assert (plain['source'].min(), plain['source'].max()) == (-1, 1)
+  np.testing.assert_array_equal(plain['label'], np.arange(200))
+  flipped = augment.prepare(batch, jax.random.key(0), flip=True)
+  mirrored = [np.array_equal(a, b[:, ::-1]) for a, b in zip(flipped['source'], plain['source'])]
+  same = [np.array_equal(a, b) for a, b in zip(flipped['source'], plain['source'])]
+  assert all(m != s for m, s in zip(mirrored, same))
+  assert 70 < sum(mirrored) < 130
+  np.testing.assert_array_equal(
+    flipped['target'], flipped['source'][:, ::-1]
+  )  # one coin an example
+
+
+def test_seeds():
+  np.testing.assert_array_equal(sampler.parse_seeds('0-2,7'), [0, 1, 2, 7])
+  for bad in 'x', '5-', '3-1', '-4', '':
+    with pytest.raises(UserError, match='--seeds'):
+      sampler.parse_seeds(bad)
+
+
+def test_diversity():
+  x = np.zeros((3, 2, 2, 1), np.uint8)
+  assert sampler.diversity(x) == 0
+  x[0] = 255  # two of three pairs differ everywhere by the whole range
+  np.testing.assert_allclose(sampler.diversity(x), 2 / 3)
