@@ -15,7 +15,17 @@ import numpy as np
 from absl import flags
 
 import ganjax
-from ganjax import UserError, checkpoint, data, experiment, images, parallel, sampler, writer
+from ganjax import (
+  UserError,
+  checkpoint,
+  curves,
+  data,
+  experiment,
+  images,
+  parallel,
+  sampler,
+  writer,
+)
 from ganjax import config as configs
 from ganjax.feed import Feed
 from ganjax.update import active, all_finite, averaged, init_opt
@@ -201,7 +211,7 @@ class Log:
     self.read(keep=0)
     if self._out:
       self._out.close()
-      writer.curves(self._workdir)
+      curves.draw(self._workdir)
 
 
 if __name__ == '__main__':

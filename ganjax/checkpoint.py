@@ -1,10 +1,10 @@
 """Checkpoints by orbax: asynchronous, checksummed, and never a reason to lose work.
 
-`workdir/checkpoints/<step>/` holds two orbax items: `state`, the whole TrainState as a tree of
-arrays (a typed PRNG key as its uint32 data), and `meta`, a JSON object with the caller's `meta`
-and, per array, dtype, shape and CRC-32. A save is written to a temporary name and renamed, so that
-a directory named by a step is complete unless the disk spoilt it, which the checksums tell. Neither
-item holds a clock value (orbax's own `_CHECKPOINT_METADATA`, never read here, does).
+`workdir/checkpoints/<step>/` is one orbax PyTree checkpoint of the whole TrainState (a typed PRNG
+key as its uint32 data). Its custom metadata holds the caller's `meta` and an index: per array the
+name, dtype, shape and CRC-32. A save is written under a temporary name and renamed, so that a
+directory named by a step is complete unless the disk spoilt it, which the checksums tell. Nothing
+that is read back depends on the clock (orbax's own `_CHECKPOINT_METADATA` does; it is not read).
 """
 
 import contextlib
@@ -32,18 +32,21 @@ from ganjax import UserError
 # In the name of every directory that orbax has not renamed yet, and of those being deleted here.
 _TEMPORARY = '.orbax-checkpoint-tmp'
 _KEY_IMPLS = ('threefry2x32', 'rbg', 'unsafe_rbg')
-# Orbax logs tracebacks of errors that are raised to us as well: one line is enough.
-logging.getLogger('absl').addFilter(lambda record: '/orbax/' not in record.pathname)
-_hook = sys.unraisablehook
+_report = sys.unraisablehook
 
 
-def _hook_quiet(unraisable):
-  # After one failed array, tensorstore reports the others to an event loop that orbax has closed.
-  if str(unraisable.exc_value) != 'Event loop is closed':
-    _hook(unraisable)
+def _quiet_orbax():
+  """Errors of orbax reach us as exceptions and become one line; it prints tracebacks as well.
+
+  After one failed array it leaves those of the others to asyncio and to a closed event loop.
+  """
+  closed = 'Event loop is closed'
+  sys.unraisablehook = lambda args: None if str(args.exc_value) == closed else _report(args)
+  logging.getLogger('absl').addFilter(lambda record: '/orbax/' not in record.pathname)
+  logging.getLogger('asyncio').addFilter(lambda record: 'never retrieved' not in str(record.msg))
 
 
-sys.unraisablehook = _hook_quiet
+_quiet_orbax()
 
 
 class _BrokenError(Exception):
@@ -52,11 +55,11 @@ class _BrokenError(Exception):
 
 def list_steps(workdir):
   """Returns the sorted steps of the committed checkpoints in `workdir`; [] where there are none."""
-  root = Path(workdir, 'checkpoints')
   try:
-    return sorted(int(name) for name in os.listdir(root) if name.isdecimal())
+    names = os.listdir(Path(workdir, 'checkpoints'))
   except (FileNotFoundError, NotADirectoryError):
     return []
+  return sorted(int(name) for name in names if name.isdecimal())
 
 
 def read(workdir, step=None):
@@ -64,55 +67,60 @@ def read(workdir, step=None):
 
   Args:
     workdir: a run's directory; the run may be alive.
-    step: int, or None for the newest that is whole (skipped ones are said on stderr).
+    step: int, or None for the newest whole one (broken ones above it are said on stderr).
 
   Returns:
-    (state, step, meta): state as nested dicts and lists of numpy arrays (optax's named tuples as
-    dicts, PRNG keys as uint32 data), every array verified against its checksum.
+    (state, step, meta): the state as nested dicts of numpy arrays, each verified against its
+    checksum; tuples and named tuples are dicts too ('0', 'mu'), PRNG keys are uint32 data.
 
   Raises:
     UserError: no checkpoint, no such step, or none that is whole.
   """
-  step, (state, _, meta), broken = _find(workdir, step)
+  step, arrays, index, broken = _find(workdir, step)
   for number, reason in broken.items():
     print(f'checkpoint {number} is broken ({reason}): using {step}', file=sys.stderr)
-  return state, step, meta
+  state = {}
+  for name, entry in index['arrays'].items():
+    *parents, last = name.split('/')
+    node = state
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[last] = arrays[name] if entry else {}
+  return state, step, index['meta']
 
 
 class Checkpoints:
   """The checkpoints of the run in `workdir`, which the caller has locked (`lock`).
 
-  In a run of several processes every process makes the same calls in the same order, over one
-  shared file system; process 0 writes, deletes and moves.
+  In a run of several processes all of them make the same calls in the same order, over one shared
+  file system; process 0 writes, deletes and moves.
   """
 
   def __init__(self, workdir, keep=2):
-    """Opens or creates `workdir/checkpoints`; removes what killed saves left there.
+    """Opens or creates `workdir/checkpoints` and removes what killed saves left there.
 
     Args:
       workdir: directory of the run.
-      keep: how many of the newest checkpoints stay.
+      keep: how many of the newest checkpoints stay, 1 or more.
 
     Raises:
       UserError: the directory can't be written.
     """
-    self.workdir, self.keep = Path(workdir), keep
-    # Orbax refuses relative paths.
-    self.root = Path(workdir, 'checkpoints').absolute()
+    self.workdir, self.keep = Path(workdir).absolute(), keep
+    self.root = self.workdir / 'checkpoints'
     self._saving = None
     if jax.process_index() == 0:
       try:
         self.root.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=self.root).close()
-        self._remove_temporary()
       except OSError as error:
         raise UserError(f'cannot write checkpoints to {self.root}: {_line(error)}') from None
-    # Weights are noise to a compressor: 8 % smaller for several times the work.
-    handler = ocp.PyTreeCheckpointHandler(use_compression=False)
+      self._remove_temporary()
     # Not orbax's CheckpointManager: with several processes it holds an error of a save back until
     # its barriers time out (10 minutes), and it deletes old checkpoints under their final names.
     self._checkpointer = ocp.AsyncCheckpointer(
-      handler,
+      # Weights are noise to a compressor: 8 % smaller for several times the work.
+      ocp.PyTreeCheckpointHandler(use_compression=False),
       # Else, where a directory can't be made, threads wait for it 10 minutes, and so does the exit.
       async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
     )
@@ -129,30 +137,30 @@ class Checkpoints:
 
     Args:
       step: int, above every committed step.
-      state: pytree of fully replicated `jax.Array`s, PRNG keys included.
-      meta: dict of JSON values; holds nothing that depends on time.
+      state: pytree of fully replicated, non-empty `jax.Array`s, PRNG keys included.
+      meta: dict of JSON values, none of which should depend on time.
 
     Raises:
       UserError: this save can't start, the one before it failed, or `step` is not a new highest.
     """
     self.wait()
-    steps = self.steps()
-    if steps and step <= steps[-1]:
+    newest = max(self.steps(), default=-1)
+    if step <= newest:
       raise UserError(
-        f'checkpoint {step} is not above the newest, {steps[-1]}, in {self.root}: '
-        'remove the newer ones to go on from an older one'
+        f'checkpoint {step} is not above the newest, {newest}, in {self.root}: '
+        'move the newer ones away to go on from an older one'
       )
     for leaf in jax.tree.leaves(state):
       leaf.copy_to_host_async()
     # Orbax copies these views, which on a CPU share the memory that the next update overwrites.
-    host = jax.tree.map(_to_numpy, state)
+    host = jax.tree.map(_view_on_host, state)
     with ThreadPoolExecutor() as pool:
-      checksums = pool.map(_checksum, jax.tree.leaves(host))
-      arrays = {
-        name: [str(leaf.dtype), list(leaf.shape), checksum]
-        for (name, leaf), checksum in zip(_flatten(state).items(), checksums)
-      }
-    index = {'arrays': arrays, 'meta': json.loads(json.dumps(meta))}
+      checksums = dict(zip(_flatten(host), pool.map(_checksum, jax.tree.leaves(host))))
+    entries = {
+      name: [str(leaf.dtype), list(leaf.shape), checksums[name]] if name in checksums else None
+      for name, leaf in _flatten(state, empty=True).items()
+    }
+    index = {'arrays': entries, 'meta': json.loads(json.dumps(meta))}
     index['crc32'] = _checksum_index(index)
     self._saving = step
     with self._one_line_errors():
@@ -178,15 +186,16 @@ class Checkpoints:
       self._delete_old()
 
   def close(self):
-    """Waits like `wait`, raises like it, and ends orbax's threads."""
+    """Waits and raises like `wait`, then ends orbax's threads."""
     try:
       self.wait()
     finally:
       with contextlib.suppress(Exception):
         self._checkpointer.close()
+      self._remove_temporary()
 
   def restore(self, template, step=None):
-    """Restores the newest whole checkpoint, or the one of `step`, verified against its checksums.
+    """Restores the newest whole checkpoint, or the one of `step`, verified by its checksums.
 
     Where newer ones are broken and an older one is whole, the broken ones are moved to
     `workdir/checkpoints_broken/<step>`, one line on stderr each. Nothing is moved when there is no
@@ -194,30 +203,29 @@ class Checkpoints:
 
     Args:
       template: pytree of arrays or `jax.ShapeDtypeStruct`s with shardings, which the restored
-        arrays take: the devices and processes need not be those that saved.
+        arrays take: devices and processes need not be those that saved.
       step: int, or None for the newest.
 
     Returns:
       (state, step, meta), or None where there is no checkpoint and no step is asked for.
 
     Raises:
-      UserError: no such step, no whole checkpoint, or one whose arrays are not the template's.
+      UserError: no such step, none that is whole, or one whose arrays are not the template's.
     """
     self.wait()
     if step is None and not _agree_on_steps(self.workdir):
       return None
-    step, (_, arrays, meta), broken = _find(self.workdir, step, template)
+    step, arrays, index, broken = _find(self.workdir, step)
+    _check_fits(index['arrays'], template, self.root / str(step))
     if jax.process_index() == 0:
       for number, reason in broken.items():
         target = _move_broken(self.root / str(number))
-        print(
-          f'checkpoint {number} is broken ({reason}): moved to {target}, using {step}',
-          file=sys.stderr,
-        )
+        said = f'checkpoint {number} is broken ({reason}): moved to {target}, using {step}'
+        print(said, file=sys.stderr)
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices('ganjax.checkpoint.restore')
     leaves = [_place(arrays[name], leaf) for name, leaf in _flatten(template).items()]
-    return jax.tree.unflatten(jax.tree.structure(template), leaves), step, meta
+    return jax.tree.unflatten(jax.tree.structure(template), leaves), step, index['meta']
 
   @contextlib.contextmanager
   def _one_line_errors(self):
@@ -227,16 +235,16 @@ class Checkpoints:
       yield
     except Exception as error:
       self._saving = None
-      if jax.process_index() == 0:
-        self._remove_temporary()
-      kept = ', '.join(map(str, self.steps())) or 'none'
+      self._remove_temporary()
       raise UserError(
-        f'cannot write checkpoint {step} to {self.root}: {_line(error)} (checkpoints kept: {kept})'
+        f'cannot write checkpoint {step} to {self.root}: {_line(error)} '
+        f'(checkpoints kept: {_join(self.steps())})'
       ) from error
 
   def _remove_temporary(self):
-    for path in self.root.glob(f'*{_TEMPORARY}*'):
-      shutil.rmtree(path, ignore_errors=True)
+    if jax.process_index() == 0:
+      for path in self.root.glob(f'*{_TEMPORARY}*'):
+        shutil.rmtree(path, ignore_errors=True)
 
   def _delete_old(self):
     if jax.process_index() == 0:
@@ -248,77 +256,72 @@ class Checkpoints:
         threading.Thread(target=shutil.rmtree, args=(old, True)).start()
 
 
-def _find(workdir, step=None, template=None):
-  """Returns (step, what _load gives, {broken newer step: reason}) of the newest whole checkpoint.
+def _find(workdir, step=None):
+  """Returns (step, arrays, index, {broken newer step: reason}) of the newest whole checkpoint.
 
-  All processes take the same decision. Raises UserError as `restore` says.
+  All processes take the same decision. Raises UserError where there is none, or not `step`.
   """
   root, steps = Path(workdir, 'checkpoints').absolute(), _agree_on_steps(workdir)
   if not steps or (step is not None and step not in steps):
-    there = ', '.join(map(str, steps)) or 'none'
     wanted = 'checkpoint' if step is None else f'checkpoint {step}'
-    raise UserError(f'no {wanted} in {root}: there are {there}')
+    raise UserError(f'no {wanted} in {root}: there are {_join(steps)}')
   broken = {}
-  for number in reversed(steps if step is None else [step]):
+  for number in reversed(steps) if step is None else [step]:
+    reason = ''
     try:
-      loaded, reason = _load(root / str(number)), ''
+      arrays, index = _load(root / str(number))
     except MemoryError:
       raise
     except Exception as error:  # Whatever a spoilt file makes orbax or tensorstore raise.
-      loaded, reason = None, _line(error)
-    if not _agree(loaded is not None):
-      broken[number] = reason or 'another process cannot read it'
-      continue
-    if template is not None:
-      _check_fits(loaded[1], template, root / str(number))
-    return number, loaded, broken
+      reason = _line(error)
+    if np.all(multihost_utils.process_allgather(np.int32(not reason))):
+      return number, arrays, index, broken
+    broken[number] = reason or 'another process cannot read it'
   reasons = '; '.join(f'{number}: {reason}' for number, reason in broken.items())
   raise UserError(
-    f'no checkpoint in {root} that was asked for is whole ({reasons}): nothing was changed; '
-    'use another step or a copy, or remove them to start again'
+    f'no whole checkpoint in {root} to use ({reasons}); nothing was changed: '
+    'ask for another step, bring back a copy, or move them away to start again'
   )
 
 
 def _load(path):
-  """Reads one checkpoint directory: (nested numpy tree, {name: (dtype, array)}, meta).
+  """Reads one checkpoint directory: ({name: numpy array}, its index).
 
-  By orbax's handlers, not its Checkpointer, which waits for other processes: one of them may fail.
+  By orbax's handler, not its Checkpointer, which waits for other processes: one of them may fail.
   """
-  handler = ocp.PyTreeCheckpointHandler()
-  index = handler.metadata(path).custom_metadata
+  index = json.loads((path / '_METADATA').read_text())['custom_metadata']
   if index.pop('crc32') != _checksum_index(index):
     raise _BrokenError('checksum of the index')
-  state = handler.restore(path, args=ocp.args.PyTreeRestore())
-  arrays, found = index['arrays'], _flatten(state)
-  if arrays.keys() != found.keys():
-    raise _BrokenError(f'missing or unknown array {min(arrays.keys() ^ found.keys())}')
-  for name, (dtype, shape, checksum) in arrays.items():
-    array = found[name]
-    # A key's data is uint32 with one more axis.
-    described = dtype.startswith('key<') or (str(array.dtype), list(array.shape)) == (dtype, shape)
-    if not described or _checksum(array) != checksum:
+  handler = ocp.PyTreeCheckpointHandler()
+  arrays = _flatten(handler.restore(path, args=ocp.args.PyTreeRestore()))
+  wanted = {name: entry for name, entry in index['arrays'].items() if entry}
+  if wanted.keys() != arrays.keys():
+    raise _BrokenError(f'missing or unknown array {min(wanted.keys() ^ arrays.keys())}')
+  for name, (dtype, shape, checksum) in wanted.items():
+    found = [str(arrays[name].dtype), list(arrays[name].shape)]
+    # A key's data is uint32 with one axis more.
+    if (found != [dtype, shape] and not dtype.startswith('key')) or (
+      _checksum(arrays[name]) != checksum
+    ):
       raise _BrokenError(f'checksum of {name}')
-  return state, {name: (arrays[name], found[name]) for name in arrays}, index['meta']
+  return arrays, index
 
 
-def _check_fits(arrays, template, path):
+def _check_fits(entries, template, path):
   """Raises UserError naming the first array in which a checkpoint and the template differ."""
-  wanted = {name: f'{leaf.dtype}{list(leaf.shape)}' for name, leaf in _flatten(template).items()}
-  there = {name: f'{dtype}{shape}' for name, ((dtype, shape, _), _) in arrays.items()}
-  for name in [*wanted, *there]:
-    if wanted.get(name) != there.get(name):
+  here = {name: f'{leaf.dtype}{list(leaf.shape)}' for name, leaf in _flatten(template).items()}
+  there = {name: f'{entry[0]}{entry[1]}' for name, entry in entries.items() if entry}
+  for name in [*here, *there]:
+    if here.get(name) != there.get(name):
       raise UserError(
         f'checkpoint {path} is of another configuration: {name} is {there.get(name, "not there")}, '
-        f'here it is {wanted.get(name, "not there")}; use its config or another workdir'
+        f'here it is {here.get(name, "not there")}; use its config or another workdir'
       )
 
 
-def _place(entry, leaf):
+def _place(array, leaf):
   """Puts a numpy array where the template's leaf is; a key's data becomes a typed key."""
-  _, array = entry
-  sharding = leaf.sharding
-  if sharding is None:
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
   placed = jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
   if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
     # A ShapeDtypeStruct has the key's dtype, of which JAX gives the name only for real keys.
@@ -327,20 +330,24 @@ def _place(entry, leaf):
   return placed
 
 
-def _to_numpy(leaf):
+def _view_on_host(leaf):
   if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
     leaf = jax.random.key_data(leaf)
   return np.asarray(leaf)
 
 
-def _flatten(tree):
-  """Returns {'params/G/dense/kernel': leaf}: the same names for a state and its plain copy."""
-  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+def _flatten(tree, empty=False):
+  """Returns {'params/G/dense/kernel': leaf}: the same names for a state and for what orbax reads.
+
+  With `empty`, also the nodes that hold nothing: {}, None, optax.EmptyState().
+  """
+  is_leaf = (lambda node: not jax.tree.leaves(node)) if empty else None
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
   return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
 
 
 def _checksum(array):
-  """CRC-32 of the raw bytes: every flipped byte changes it; 0.25 ms a MB (zlib)."""
+  """CRC-32 of the raw bytes, which every flipped byte changes; 0.25 ms a MB."""
   return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
 
 
@@ -354,32 +361,33 @@ def _agree_on_steps(workdir):
   if jax.process_count() == 1:
     return steps
   count = int(multihost_utils.broadcast_one_to_all(np.int32(len(steps))))
-  steps = (steps + [0] * count)[:count]
-  return multihost_utils.broadcast_one_to_all(np.array(steps, np.int32)).tolist() if count else []
-
-
-def _agree(whole):
-  """Whether a checkpoint is whole on every process."""
-  return bool(np.all(multihost_utils.process_allgather(np.int32(whole))))
+  return (
+    multihost_utils.broadcast_one_to_all(np.resize(np.int32(steps), count)).tolist()
+    if count
+    else []
+  )
 
 
 def _move_broken(path):
-  """Moves a checkpoint to checkpoints_broken/<step>, <step>.1, ...; returns where."""
+  """Moves a checkpoint to checkpoints_broken/<step>, or <step>.1 and so on; returns where."""
   broken = path.parent.with_name('checkpoints_broken')
   broken.mkdir(exist_ok=True)
-  names = [path.name, *(f'{path.name}.{i}' for i in range(1, 1000))]
-  target = next(broken / name for name in names if not (broken / name).exists())
-  path.rename(target)
-  return target
+  target, count = broken / path.name, 0
+  while target.exists():
+    count += 1
+    target = broken / f'{path.name}.{count}'
+  return path.rename(target)
+
+
+def _join(steps):
+  return ', '.join(map(str, steps)) or 'none'
 
 
 def _line(error):
-  """One short line for an exception, which orbax and tensorstore spread over many."""
-  if isinstance(error, OSError) and error.strerror:
-    return error.strerror
+  """One short line for an exception, which tensorstore spreads over many."""
   text = ' '.join(str(error).split()) or type(error).__name__
-  if code := re.search(r"os_error_code='(\d+)'", text):
-    return os.strerror(int(code[1]))
+  if code := getattr(error, 'errno', None) or re.search(r"os_error_code='(\d+)'", text):
+    return os.strerror(code if isinstance(code, int) else int(code[1]))
   return text if len(text) <= 200 else f'{text[:200]}...'
 
 
@@ -391,7 +399,7 @@ def lock(workdir):
   """Holds `workdir` for this process until the block ends or the process dies, however it does.
 
   An exclusive flock on `workdir/.lock`, which also names the holder. In a run of several processes
-  process 0 alone takes it.
+  only process 0 should take it.
 
   Raises:
     UserError: another process holds it, or the directory can't be written.
@@ -423,9 +431,8 @@ def lock(workdir):
 
 def _drop_locks():
   """A forked child shares its parent's flock and would hold it after the parent's death."""
-  for handle in _held:
-    os.close(handle)
-  _held.clear()
+  while _held:
+    os.close(_held.pop())
 
 
 os.register_at_fork(after_in_child=_drop_locks)

@@ -191,7 +191,11 @@ def to_state(run: Experiment, saved: dict, mesh) -> TrainState:
 
 def start(run: Experiment, mesh):
   """(state, 0, {}) of a new run: fresh, or from the networks of `config.init_from`."""
-  init = jax.jit(run.init, out_shardings=parallel.replicated(mesh))
+  init = jax.jit(
+    run.init,
+    out_shardings=parallel.replicated(mesh),
+    compiler_options=parallel.quick_compilation(),
+  )
   state = init(jax.random.key(run.config.seed))
   if run.config.init_from:
     state = parallel.replicate(_take_networks(run, jax.device_get(state)), mesh)

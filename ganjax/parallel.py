@@ -52,6 +52,11 @@ def is_main() -> bool:
   return jax.process_index() == 0
 
 
+def quick_compilation() -> dict:
+  """Compiler options for programs that run once: XLA's CPU compiler spends seconds on each random draw."""
+  return {'xla_backend_optimization_level': 1} if jax.default_backend() == 'cpu' else {}
+
+
 def say(line: str):
   """Prints a line, once for all processes."""
   if is_main():

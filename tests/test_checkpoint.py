@@ -143,7 +143,7 @@ def test_buffers_may_be_donated_when_save_returns(tmp_path):
     found, _, _ = read(tmp_path, step)
     value = 3 * step - 2
     assert found['step'] == value
-    assert all((w == value).all() for w in found['w'])
+    assert all((w == value).all() for w in found['w'].values())
 
 
 def test_keeps_the_newest(tmp_path):
@@ -177,6 +177,8 @@ def test_read_gives_numpy(tmp_path):
   save_steps(tmp_path, 1, 2)
   tree, step, meta = read(tmp_path)
   assert (step, meta) == (2, {'at': 2})
+  assert sorted(tree['opt']['G']) == ['0', '1']
+  assert sorted(tree['opt']['G']['1']['0']) == ['count', 'mu', 'nu']
   np.testing.assert_array_equal(
     tree['params']['G']['dense']['kernel'], make_state(2).params['G']['dense']['kernel']
   )
@@ -257,7 +259,7 @@ def test_all_broken_is_an_error_and_stays_one(tmp_path):
   for step in (1, 2):
     flip(biggest(tmp_path, step), 2000)
   for _ in range(2):
-    with pytest.raises(UserError, match='no checkpoint .* is whole .*2: .*1: .*nothing was'):
+    with pytest.raises(UserError, match='no whole checkpoint .*2: .*1: .*nothing was'):
       Checkpoints(tmp_path).restore(make_state())
   assert list_steps(tmp_path) == [1, 2]
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from tensorboardX.proto import event_pb2
 
-from ganjax import UserError, writer
+from ganjax import UserError, curves, writer
 from ganjax.writer import Writer
 
 
@@ -275,7 +275,7 @@ def _axes(workdir, monkeypatch):
   figures = []
   save = Figure.savefig
   monkeypatch.setattr(Figure, 'savefig', lambda f, *a, **k: (figures.append(f), save(f, *a, **k)))
-  assert writer.curves(workdir) == workdir / 'curves.png'
+  assert curves.draw(workdir) == workdir / 'curves.png'
   assert not list(workdir.glob('.*'))
   with Image.open(workdir / 'curves.png') as read:
     assert read.format == 'PNG' and np.asarray(read.convert('L')).std() > 10
@@ -330,9 +330,9 @@ def test_curves_draw_every_metric(tmp_path, monkeypatch, n):
 
 
 def test_curves_without_metrics_draw_nothing(tmp_path):
-  assert writer.curves(tmp_path) is None
+  assert curves.draw(tmp_path) is None
   (tmp_path / 'metrics.jsonl').write_text('{"step": 1, "loss_G": null}\n{"step": 2, "lo')
-  assert writer.curves(tmp_path) is None
+  assert curves.draw(tmp_path) is None
   assert not (tmp_path / 'curves.png').exists()
 
 

@@ -1,0 +1,137 @@
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from ganjax import UserError
+from ganjax.data.cache import Examples, open_arrays
+
+# A data set whose decoding leaves a trace: argv is log file, count, seconds a chunk.
+SCRIPT = """
+import resource, sys, time
+import numpy as np
+from ganjax import UserError
+from ganjax.data.cache import Examples, open_arrays
+log, count, pause, limit = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+def decode(rows):
+  time.sleep(pause)
+  with open(log, 'a') as file:
+    file.write(''.join(f'{row}\\n' for row in rows))
+  return {'image': np.repeat(np.array(rows, np.uint8), 48).reshape(-1, 4, 4, 3)}
+if limit:
+  resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+table = Examples('toy', {'toy': 1}, count, {'image': ((4, 4, 3), np.uint8)}, lambda rows: rows, decode)
+try:
+  print(int(open_arrays(table, ['image'])['image'].astype(int).sum()))
+except UserError as e:
+  print(e)
+"""
+
+
+def start(log, count, pause=0.0, limit=0):
+  command = [sys.executable, '-c', SCRIPT, str(log), str(count), str(pause), str(limit)]
+  return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def toy(log, count=1000, shape=(4, 4, 3), version=1):
+  def decode(rows):
+    log.append(len(rows))
+    image = np.zeros((len(rows), *shape), np.uint8) + np.array(rows, np.uint8)[:, None, None, None]
+    return {'image': image, 'label': np.array(rows, np.int32)}
+
+  fields = {'image': (shape, np.uint8), 'label': ((), np.int32)}
+  return Examples('toy', {'toy': version}, count, fields, lambda rows: rows, decode)
+
+
+def test_decodes_once_and_reads_back(cache_dir):
+  log = []
+  first = open_arrays(toy(log), ['image', 'label'])
+  assert sum(log) == 1000
+  second = open_arrays(toy(log), ['image', 'label'])
+  assert sum(log) == 1000
+  np.testing.assert_array_equal(second['label'], np.arange(1000))
+  np.testing.assert_array_equal(first['image'], second['image'])
+  np.testing.assert_array_equal(second['image'][:, 1, 2, 0], np.arange(1000) % 256)
+  open_arrays(toy(log, version=2), ['image', 'label'])
+  assert sum(log) == 2000
+  assert len([path for path in cache_dir.iterdir() if path.is_dir()]) == 2
+
+
+def test_a_truncated_entry_is_built_again(cache_dir):
+  log = []
+  open_arrays(toy(log), ['image', 'label'])
+  (file,) = cache_dir.glob('*/image.npy')
+  os.truncate(file, file.stat().st_size - 1)
+  arrays = open_arrays(toy(log), ['image', 'label'])
+  assert sum(log) == 2000
+  assert arrays['image'][999, 0, 0, 0] == 999 % 256
+
+
+def test_a_killed_builder_leaves_nothing_that_counts(tmp_path, cache_dir):
+  process = start(tmp_path / 'log', 4000, pause=0.2)
+  deadline = time.monotonic() + 30
+  while not list(cache_dir.glob('*.building')) and time.monotonic() < deadline:
+    time.sleep(0.02)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  assert list(cache_dir.glob('*.building/image.npy'))
+  again = start(tmp_path / 'log2', 4000)
+  assert again.communicate()[0].strip() == str(48 * int((np.arange(4000) % 256).sum()))
+  assert not list(cache_dir.glob('*.building'))
+  assert len((tmp_path / 'log2').read_text().split()) == 4000
+
+
+def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(cache_dir):
+  cache_dir.mkdir(parents=True)
+  for name in ('dead', 'alive'):
+    (cache_dir / f'{name}.building').mkdir()
+  with open(cache_dir / 'alive.lock', 'a') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    open_arrays(toy([]), ['image', 'label'])
+  assert [path.name for path in cache_dir.glob('*.building')] == ['alive.building']
+
+
+def test_two_processes_build_once(tmp_path):
+  processes = [start(tmp_path / 'log', 3000, pause=0.05) for _ in range(2)]
+  outputs = [process.communicate()[0].strip() for process in processes]
+  assert outputs == [str(48 * int((np.arange(3000) % 256).sum()))] * 2
+  rows = (tmp_path / 'log').read_text().split()
+  assert sorted(map(int, rows)) == list(range(3000))
+
+
+def test_too_little_room_is_said_before_building(cache_dir):
+  log = []
+  with pytest.raises(UserError, match=r'needs [\d,]+ MiB .* GANJAX_CACHE_DIR') as error:
+    open_arrays(toy(log, count=10**9, shape=(1024, 1024, 3)), ['image', 'label'])
+  assert '\n' not in str(error.value)
+  assert not log
+  assert not list(cache_dir.glob('*.building'))
+
+
+def test_a_disk_that_refuses_while_writing(tmp_path, cache_dir):
+  out = start(tmp_path / 'log', 4000, limit=65536).communicate()[0].strip()
+  assert 'cannot be written (File too large)' in out
+  assert 'GANJAX_CACHE_DIR' in out
+  assert '\n' not in out
+  assert [path.suffix for path in cache_dir.iterdir()] == ['.lock']
+
+
+def test_an_unusable_directory(tmp_path, monkeypatch):
+  (tmp_path / 'file').write_text('')
+  monkeypatch.setenv('GANJAX_CACHE_DIR', str(tmp_path / 'file'))
+  with pytest.raises(UserError, match='cannot be written .* GANJAX_CACHE_DIR'):
+    open_arrays(toy([]), ['image', 'label'])
+
+
+def test_an_error_while_decoding_leaves_no_entry(cache_dir):
+  def decode(rows):
+    raise UserError('broken')
+
+  with pytest.raises(UserError, match='broken'):
+    open_arrays(toy([])._replace(decode=decode), ['image', 'label'])
+  assert [path.suffix for path in cache_dir.iterdir()] == ['.lock']

@@ -1,0 +1,216 @@
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow_datasets as tfds
+
+from ganjax import UserError, data
+
+
+def picture(split, i):
+  rng = np.random.default_rng([len(split), i])
+  return rng.integers(0, 256, (16, 16, 3), np.uint8)
+
+
+def png(array):
+  file = io.BytesIO()
+  PIL.Image.fromarray(array).save(file, 'PNG')
+  return io.BytesIO(file.getvalue())
+
+
+class TinyPictures(tfds.core.GeneratorBasedBuilder):
+  VERSION = tfds.core.Version('1.2.3')
+
+  def _info(self):
+    return tfds.core.DatasetInfo(
+      builder=self,
+      features=tfds.features.FeaturesDict(
+        {
+          'number': tfds.features.Scalar(np.int64),
+          'image': tfds.features.Image(shape=(16, 16, 3)),
+          'wide': tfds.features.Image(shape=(None, None, 3)),
+          'label': tfds.features.ClassLabel(names=['even', 'odd', 'none']),
+        }
+      ),
+    )
+
+  def _split_generators(self, dl_manager):
+    return {
+      'train': self._generate_examples('train', 60),
+      'test': self._generate_examples('test', 9),
+    }
+
+  def _generate_examples(self, split, count):
+    for i in range(count):
+      example = {'number': i, 'image': png(picture(split, i)), 'label': i % 2}
+      yield i, {**example, 'wide': png(np.zeros((4, 8, 3), np.uint8))}
+
+
+class OnlyText(tfds.core.GeneratorBasedBuilder):
+  VERSION = tfds.core.Version('1.0.0')
+
+  def _info(self):
+    features = tfds.features.FeaturesDict({'text': tfds.features.Text()})
+    return tfds.core.DatasetInfo(builder=self, features=features)
+
+  def _split_generators(self, dl_manager):
+    return {'train': self._generate_examples()}
+
+  def _generate_examples(self):
+    yield 0, {'text': 'hello'}
+
+
+class UnreachablePictures(TinyPictures):
+  VERSION = tfds.core.Version('1.0.0')
+
+  def _split_generators(self, dl_manager):
+    return {'train': self._generate_examples(dl_manager.download('http://127.0.0.1:1/x.zip'), 1)}
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  data_dir = tmp_path_factory.mktemp('tfds')
+  for builder in (TinyPictures, OnlyText):
+    builder(data_dir=data_dir, file_format='array_record').download_and_prepare()
+  return str(data_dir)
+
+
+def test_pixels_labels_and_description(data_dir):
+  source = data.build(dataset='tiny_pictures', resolution=16, data_dir=data_dir)
+  assert source.num_examples == 60
+  assert (source.num_classes, source.class_names) == (3, ['even', 'odd', 'none'])
+  batch = source.read(np.arange(60))
+  assert (batch['image'].dtype, batch['label'].dtype) == (np.uint8, np.int32)
+  # The order is TFDS's own, and the pixels are those that TFDS decodes.
+  reader = tfds.builder('tiny_pictures', data_dir=data_dir).as_data_source('train')
+  for i, example in enumerate(reader):
+    np.testing.assert_array_equal(batch['image'][i], example['image'])
+    np.testing.assert_array_equal(batch['image'][i], picture('train', int(example['number'])))
+    assert batch['label'][i] == example['number'] % 2
+  assert source.info['dataset'] == 'tiny_pictures/1.2.3'
+  assert source.info['split'] == 'train'
+  assert json.loads(json.dumps(source.info)) == source.info
+
+
+@pytest.mark.parametrize('resolution, channels', [(16, 3), (8, 3), (24, 1)])
+def test_without_a_cache_the_same_batches(data_dir, cache_dir, resolution, channels):
+  size = {'resolution': resolution, 'channels': channels, 'data_dir': data_dir, 'fraction': 0.5}
+  direct = data.build(dataset='tiny_pictures', cache=False, **size)
+  assert not cache_dir.exists()
+  cached = data.build(dataset='tiny_pictures', **size)
+  assert direct.num_examples == cached.num_examples == 30
+  assert direct.fields == cached.fields
+  for start in (0, 25, 55):
+    rows = data.indices(1, start, 11, 30)
+    a, b = cached.read(rows), direct.read(rows)
+    assert set(a) == set(b) == set(direct.fields)
+    for name, (shape, dtype) in cached.fields.items():
+      assert a[name].shape == b[name].shape == (11, *shape)
+      assert a[name].dtype == b[name].dtype == dtype
+      np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_splits_and_slices(data_dir):
+  def numbers(split):
+    source = data.build(dataset='tiny_pictures', resolution=16, data_dir=data_dir, split=split)
+    return {image.tobytes() for image in source.read(np.arange(source.num_examples))['image']}
+
+  assert numbers('test') == {picture('test', i).tobytes() for i in range(9)}
+  assert len(numbers('train[:25%]')) == 15
+  assert len(numbers('train+test')) == 69
+  assert numbers('train[:25%]') | numbers('train[25%:]') == numbers('train')
+
+
+def test_tensorflow_is_never_imported(data_dir, tensorflow_trap):
+  text = f"""
+import sys
+from ganjax import data
+for cache in (True, False):
+  source = data.build(dataset='tiny_pictures', resolution=8, data_dir={data_dir!r}, cache=cache)
+  print(source.read(data.indices(0, 50, 20, 60))['image'].shape)
+print('tensorflow' in sys.modules)
+"""
+  path = os.pathsep.join([str(tensorflow_trap), os.getcwd()])
+  out = subprocess.run(
+    [sys.executable, '-c', text],
+    env={**os.environ, 'PYTHONPATH': path},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert out.stdout.split('\n')[:3] == ['(20, 8, 8, 3)', '(20, 8, 8, 3)', 'False']
+  assert 'Traceback' not in out.stderr
+  assert len(out.stderr.strip().split('\n')) == 1  # the progress of building
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'dataset': 'tiny_picture'}, 'unknown data set .tiny_picture.: did you mean tiny_pictures'),
+    ({'dataset': 'cifar-10'}, 'unknown data set .cifar-10.: did you mean .*cifar10'),
+    ({'dataset': 'qqqqqqqq'}, 'unknown data set .qqqqqqqq.: see tensorflow.org'),
+    ({'dataset': ''}, 'unknown data set'),
+    ({'dataset': 'nobody:nothing'}, 'unknown data set'),
+    ({'dataset': 'tiny_pictures:9.9.9'}, 'tiny_pictures:9.9.9. cannot be opened: .*1.2.3'),
+    ({'dataset': 'tiny_pictures/x'}, 'tiny_pictures/x. cannot be opened: .*x not found'),
+    ({'dataset': 'only_text'}, 'only_text cannot be used: .* none'),
+    ({'split': 'nope'}, "no split 'nope'; it has: train, test"),
+    ({'split': 'train['}, "no split 'train\\['; it has: train, test"),
+    ({'split': 'train[:0]'}, 'is empty'),
+  ],
+)
+def test_one_line_for_what_is_wrong(data_dir, capfd, change, message):
+  with pytest.raises(UserError, match=message) as error:
+    data.build(**{'dataset': 'tiny_pictures', 'resolution': 16, 'data_dir': data_dir, **change})
+  assert '\n' not in str(error.value)
+  assert len(str(error.value)) < 300
+  assert capfd.readouterr() == ('', '')
+
+
+def test_not_prepared_and_no_network(tmp_path, capfd):
+  with pytest.raises(UserError) as error:
+    data.build(dataset='unreachable_pictures', resolution=16, data_dir=str(tmp_path))
+  text = str(error.value)
+  for part in (
+    f'unreachable_pictures is not prepared in {tmp_path}',
+    'refused',
+    'tfds build unreachable_pictures --file_format=array_record',
+    'python train.py --config configs/dcgan_emoji.py',
+  ):
+    assert part in text
+  assert '\n' not in text
+  out, err = capfd.readouterr()
+  assert out == ''
+  assert err.strip().count('\n') == 0
+
+
+@pytest.fixture
+def tfrecord_dir(tmp_path):
+  """A data set that says it is prepared as TFRecord; what its file holds is never reached."""
+  TinyPictures(data_dir=tmp_path, file_format='array_record').download_and_prepare()
+  folder = tmp_path / 'tiny_pictures' / '1.2.3'
+  info = folder / 'dataset_info.json'
+  info.write_text(info.read_text().replace('array_record', 'tfrecord'))
+  for path in folder.glob('*.array_record-*'):
+    path.rename(folder / path.name.replace('array_record', 'tfrecord'))
+  return str(tmp_path)
+
+
+def test_tfrecords_cannot_be_read_by_index(tfrecord_dir):
+  with pytest.raises(UserError, match='prepared as tfrecord.* leave data.cache=True'):
+    data.build(dataset='tiny_pictures', resolution=16, data_dir=tfrecord_dir, cache=False)
+
+
+@pytest.mark.skipif(
+  importlib.util.find_spec('tensorflow') is not None, reason='TensorFlow is there'
+)
+def test_tfrecords_without_tensorflow_name_the_extra(tfrecord_dir):
+  with pytest.raises(UserError, match=r"TFRecord .*pip install 'ganjax\[tfds\]'") as error:
+    data.build(dataset='tiny_pictures', resolution=16, data_dir=tfrecord_dir)
+  assert '\n' not in str(error.value)

@@ -1,0 +1,135 @@
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from ganjax import UserError, data
+from ganjax.data import emoji
+
+HERE = pathlib.Path(emoji.__file__).parent
+
+
+def test_what_is_shipped():
+  source = data.build(dataset='emoji', resolution=64)
+  batch = source.read(np.arange(source.num_examples))
+  assert source.num_examples == 5416
+  assert {name: value.dtype.name for name, value in batch.items()} == {
+    'image': 'uint8',
+    'label': 'int32',
+    'style': 'int32',
+    'category': 'int32',
+    'emoji_id': 'int32',
+  }
+  for name, (shape, dtype) in source.fields.items():
+    assert batch[name].shape == (5416, *shape)
+    assert batch[name].dtype == dtype
+  assert np.bincount(batch['style']).tolist() == [1911, 1911, 1594]
+  assert np.bincount(batch['label']).tolist() == [255, 476, 10, 548, 392, 790, 1114, 506, 671, 654]
+  assert source.class_names[7] == 'Smileys & Emotion'
+  assert source.num_classes == 10
+  # The pixels as they were drawn: this sum was taken when they were compared with the originals.
+  digest = hashlib.sha256(batch['image'].tobytes()).hexdigest()
+  assert digest == 'cfb85b68ff1677330cd00918bd2f27e73c4f417b8a9be25c7d0a644325dad221'
+  row = int(np.flatnonzero(batch['emoji_id'] == source.captions.index('spiral shell, shell'))[0])
+  assert source.class_names[batch['label'][row]] == 'Animals & Nature'
+
+
+def test_only_permissive_styles_with_their_notices():
+  table = json.loads((HERE / 'emoji.json').read_text('utf-8'))
+  assert list(table['styles']) == ['noto', 'twemoji', 'fluent_flat']
+  sheets = {path.stem.rsplit('-', 1)[0] for path in HERE.glob('*.webp')}
+  assert sheets == set(table['styles'])
+  notice = (HERE / 'ATTRIBUTION.md').read_text('utf-8')
+  for line in [
+    '| `noto` | 1,911 |',
+    '| `twemoji` | 1,911 |',
+    '| `fluent_flat` | 1,594 |',
+    'Apache License, Version 2.0',
+    'https://creativecommons.org/licenses/by/4.0/',
+    'Copyright (c) Microsoft Corporation',
+    'Copyright (c) 2013 Cal Henderson',
+    'Permission is hereby granted, free of charge',
+    'Changes made',
+  ]:
+    assert line in notice, line
+  assert sum(path.stat().st_size for path in HERE.iterdir() if path.is_file()) < 11e6
+
+
+def test_captions_come_from_names_and_short_names():
+  table = json.loads((HERE / 'emoji.json').read_text('utf-8'))
+  captions = emoji.load()['captions']
+  assert len(captions) == len(table['emoji']) == 1911
+  for caption, (_, name, short_names, _) in zip(captions, table['emoji']):
+    assert caption.startswith(name)
+    allowed = {s.replace('_', ' ').replace('-', ' ') for s in short_names}
+    assert {p for p in caption[len(name) :].split(', ') if p} <= allowed
+
+
+def test_other_sizes_and_grey():
+  rows = np.array([0, 2000, 5000])
+  full = data.build(dataset='emoji', resolution=64).read(rows)['image']
+  small = data.build(dataset='emoji', resolution=32).read(rows)['image']
+  grey = data.build(dataset='emoji', resolution=64, channels=1).read(rows)['image']
+  assert small.shape == (3, 32, 32, 3)
+  assert grey.shape == (3, 64, 64, 1)
+  box = full.reshape(3, 32, 2, 32, 2, 3).astype(float).mean((2, 4))
+  assert np.abs(small - box).mean() < 4
+  luma = full @ np.array([0.299, 0.587, 0.114])
+  assert np.abs(grey[..., 0] - luma).max() <= 1
+
+
+def test_the_tfds_builder_needs_neither_tensorflow_nor_network(
+  tmp_path, monkeypatch, tensorflow_trap
+):
+  monkeypatch.syspath_prepend(tensorflow_trap)
+  builder = emoji.Emoji(data_dir=tmp_path)
+  builder.download_and_prepare()
+  source = builder.as_data_source('train')
+  table = emoji.load()
+  assert len(source) == 5416
+  by_id = {(s, i): row for row, (s, i) in enumerate(zip(table['style'], table['emoji_id']))}
+  for example in source.__getitems__(list(range(0, 5416, 400))):
+    row = by_id[example['style'], example['emoji_id']]
+    np.testing.assert_array_equal(example['image'], table['image'][row])
+    assert example['category'] == table['category'][row]
+    assert example['caption'].decode() == table['captions'][example['emoji_id']]
+
+
+def test_it_has_one_split():
+  with pytest.raises(UserError, match="no split 'test'; it has: train"):
+    data.build(dataset='emoji', resolution=64, split='test')
+
+
+@pytest.mark.parametrize('fraction, kept', [(0.1, 542), (0.0001, 1), (1.0, 5416)])
+def test_fraction_is_a_seeded_subset(fraction, kept):
+  def ids(seed, fraction):
+    source = data.build(dataset='emoji', resolution=64, fraction=fraction, seed=seed)
+    assert source.info['fraction'] == fraction
+    assert source.info['seed'] == seed
+    assert source.info['num_examples'] == source.num_examples
+    batch = source.read(np.arange(source.num_examples))
+    return set((10000 * batch['style'] + batch['emoji_id']).tolist())
+
+  subset = ids(5, fraction)
+  assert len(subset) == kept
+  assert subset == ids(5, fraction)
+  assert subset <= ids(5, min(1.0, 2 * fraction))
+  if fraction < 1:
+    assert subset != ids(6, fraction)
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'fraction': 0}, 'data.fraction must be above 0'),
+    ({'fraction': 1.5}, 'data.fraction must be above 0'),
+    ({'resolution': 0}, 'data.resolution must be a positive number'),
+    ({'resolution': -32}, 'data.resolution must be a positive number'),
+    ({'channels': 4}, 'data.channels must be 1'),
+  ],
+)
+def test_bad_arguments(change, message):
+  with pytest.raises(UserError, match=message):
+    data.build(**{'dataset': 'emoji', 'resolution': 64, **change})

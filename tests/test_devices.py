@@ -1,0 +1,297 @@
+"""One training run, however it is spread: over devices, over processes, or as `jax.pmap` would write it.
+
+In float64 parameters are held to 1e-9 after 20 steps. In float32 Adam amplifies round-off, so there the first 3 steps
+are held. All of it is the real DCGAN with few channels, with flips, two fakes a real image and an average of G.
+"""
+
+import contextlib
+import json
+import os
+import re
+import runpy
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import device_run
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+import pytest
+from conftest import CACHE
+
+from ganjax import augment, checkpoint, data, experiment, latents, parallel, sampler
+from ganjax.update import active, averaged
+
+ROOT = Path(__file__).resolve().parents[1]
+PMAP = runpy.run_path(str(ROOT / 'benchmarks/pmap_step.py'), run_name='pmap_step')
+
+
+def mesh_of(count):
+  return parallel.make_mesh(jax.devices()[:count])
+
+
+def assert_close(a, b, **tolerance):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b)):
+    np.testing.assert_allclose(x, y, err_msg=jax.tree_util.keystr(path), **tolerance)
+
+
+def exact(a, b):
+  """float64 after 20 steps: parameters, statistics, optimizers, averages, the key, and all metrics."""
+  assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.fixture(scope='module')
+def double():
+  """Devices -> (state, metrics) of 20 steps in float64; 0 -> the state at the start."""
+  with jax.enable_x64(True):
+    run = device_run.build('float64')
+    return {
+      count: device_run.train(run, device_run.Pictures(), mesh_of(max(count, 1)), steps)
+      for count, steps in ((0, 0), (1, device_run.STEPS), (4, device_run.STEPS))
+    }
+
+
+@pytest.fixture(scope='module')
+def single():
+  """Devices -> (state, metrics of 3 steps, the compiled update) in float32."""
+  run, out = device_run.build('float32'), {}
+  span = run.spans[0]
+  for count in (1, 4):
+    mesh, shapes = mesh_of(count), run.template(mesh_of(count))
+    images = device_run.Pictures().read(np.arange(span.batch_size))
+    with jax.set_mesh(mesh):
+      batches = (parallel.place_batch(images, mesh),)
+      lowered = run.update(span).lower(shapes, batches, {}, phases=active(span.stage, 0))
+    compiled = lowered.compile()
+    update = lambda *args, phases, compiled=compiled: compiled(*args)
+    state, metrics = device_run.train(run, device_run.Pictures(), mesh, 3, update)
+    out[count] = state, metrics, compiled
+  return out
+
+
+# One process, one or four devices.
+
+
+def test_float64_runs_agree_on_one_and_four_devices(double):
+  exact(double[1], double[4])
+  assert double[1][0].params['G']['Dense_0']['kernel'].dtype == np.float64
+
+
+def test_float64_runs_have_moved(double):
+  start, end = double[0][0], double[4][0]
+  for kind in (lambda s: s.params, lambda s: s.stats, lambda s: s.ema):
+    for (path, old), new in zip(
+      jax.tree_util.tree_leaves_with_path(kind(start)), jax.tree.leaves(kind(end))
+    ):
+      # Biases that a batch norm takes away have no gradient.
+      if 'Conv' not in (name := jax.tree_util.keystr(path)) or 'kernel' in name:
+        assert np.abs(new - old).max() > 1e-4, name
+
+
+def test_draws_do_not_depend_on_the_devices():
+  def draws(key, images):
+    batch = augment.prepare({'image': images}, key, flip=True)
+    return {**batch, 'z': latents.normal(key, 16, 100)}
+
+  found = {}
+  for count in (1, 4):
+    mesh = mesh_of(count)
+    images = parallel.place_batch(device_run.Pictures().read(np.arange(16)), mesh)['image']
+    with jax.set_mesh(mesh):
+      found[count] = jax.jit(draws)(jax.random.key(3), images)
+    assert {x.sharding.num_devices for x in jax.tree.leaves(found[count])} == {count}
+  assert_close(found[1], found[4], rtol=0, atol=0)
+  straight = augment.prepare({'image': np.asarray(images)}, None, flip=False)['image']
+  flipped = [not np.array_equal(a, b) for a, b in zip(found[4]['image'], straight)]
+  assert 0 < sum(flipped) < 16
+
+
+def test_float32_losses_agree_on_one_and_four_devices(single):
+  (_, one, _), (_, four, _) = single.values()
+  assert {'loss_real', 'loss_fake', 'loss_G', 'D_real', 'grad_norm_G'} <= one[0].keys()
+  assert_close(one, four, rtol=1e-4, atol=0)
+
+
+def test_work_is_split_over_the_devices(single):
+  """Each of 4 devices does a quarter of the products, and sends sums alone: nothing is gathered or moved."""
+  flops = {count: compiled.cost_analysis()['flops'] for count, (*_, compiled) in single.items()}
+  assert flops[4] / flops[1] < 0.3, flops
+  moves = re.findall(
+    r'= (\S+) (all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter)(?:-start)?\(',
+    single[4][2].as_text(),
+  )
+  assert not moves, moves
+  assert ' all-reduce(' in single[4][2].as_text()
+
+
+# The same update in jax.pmap.
+
+
+def test_update_equals_one_written_with_pmap_and_pmean(double):
+  with jax.enable_x64(True):
+    run, source, mesh = device_run.build('float64'), device_run.Pictures(), mesh_of(4)
+    size = run.config.batch_size
+    first, _, _ = experiment.start(run, mesh)
+    start, step = PMAP['make_pmap_step'](run.config, run.method.nets, jax.devices())
+    state, losses = start(first), []
+    for i in range(device_run.STEPS):
+      rows = data.indices(run.config.data.seed, i * size, size, source.num_examples)
+      images = source.read(rows)['image']
+      state, new = step(state, images.reshape(4, size // 4, *images.shape[1:]))
+      losses.append(new)
+  state, losses = jax.device_get(({k: state[k] for k in ('params', 'stats', 'ema')}, losses))
+  ours, metrics = double[4]
+  mine = {
+    'params': ours.params,
+    'stats': {name: ours.stats[name]['batch_stats'] for name in ours.stats},
+    'ema': {
+      'params': ours.ema['G']['params'],
+      'stats': ours.ema['G']['stats']['batch_stats'],
+    },
+  }
+  for device in range(4):
+    exact(jax.tree.map(lambda x, d=device: x[d], state), mine)
+    mine_losses = [{name: found[name] for name in losses[0]} for found in metrics]
+    exact(jax.tree.map(lambda x, d=device: x[d], losses), mine_losses)
+
+
+# Several processes.
+
+
+def launch(count, devices, command, folder, timeout=240, **environment):
+  """Runs `count` processes that speak to each other, on `devices` virtual devices each; returns their outputs.
+
+  Fails, with the output of all, where one fails or the time is over.
+  """
+  with socket.socket() as found:
+    found.bind(('localhost', 0))
+    port = found.getsockname()[1]
+  environment = {
+    **os.environ,
+    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+    'JAX_COMPILATION_CACHE_DIR': CACHE,
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.3',
+    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+    **environment,
+  }
+  if count > 1:
+    environment |= {'JAX_COORDINATOR_ADDRESS': f'localhost:{port}', 'JAX_NUM_PROCESSES': f'{count}'}
+  outputs = [Path(folder, f'process{i}.txt') for i in range(count)]
+  with contextlib.ExitStack() as stack:
+    processes = []
+    for i, output in enumerate(outputs):
+      process = subprocess.Popen(
+        [sys.executable, *(str(part).format(process=i) for part in command)],
+        env={**environment, 'JAX_PROCESS_ID': f'{i}'},
+        cwd=ROOT,
+        stdout=stack.enter_context(output.open('w')),
+        stderr=subprocess.STDOUT,
+      )
+      stack.callback(process.wait)
+      stack.callback(process.kill)
+      processes.append(process)
+    end = time.monotonic() + timeout
+    while any(process.poll() is None for process in processes):
+      # The others would wait for a dead process for minutes.
+      if any(process.poll() for process in processes) or time.monotonic() > end:
+        break
+      time.sleep(0.1)
+    statuses = [process.poll() for process in processes]
+  texts = [output.read_text() for output in outputs]
+  if any(statuses) or None in statuses:
+    shown = '\n'.join(
+      f'--- process {i}, status {status} (None: killed here)\n{text[-5000:]}'
+      for i, (status, text) in enumerate(zip(statuses, texts))
+    )
+    pytest.fail(f'{command} in {count} processes, at most {timeout} s:\n{shown}')
+  return texts
+
+
+def test_float64_runs_agree_on_one_and_two_processes(double, tmp_path):
+  command = [ROOT / 'tests/device_run.py', f'{tmp_path}/{{process}}.npz']
+  launch(2, 2, command, tmp_path, JAX_ENABLE_X64='1')
+  reads = []
+  for i in range(2):
+    with np.load(tmp_path / f'{i}.npz') as found:
+      read, processes, devices, *leaves = found.values()
+    assert (processes, devices) == (2, 4)
+    assert_close(leaves, jax.tree.leaves(double[1]), rtol=1e-9, atol=1e-9)
+    reads.append(read.reshape(device_run.STEPS, 4))
+  # Each process has read its own half of each batch, and no more.
+  whole = data.indices(0, 0, 8 * device_run.STEPS, device_run.Pictures.num_examples)
+  np.testing.assert_array_equal(np.concatenate(reads, 1).reshape(-1), whole)
+
+
+def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path):
+  """Four steps in two processes, then two in one process, are six steps of an uninterrupted run (float64)."""
+  pictures, workdir = tmp_path / 'pictures', tmp_path / 'run'
+  pictures.mkdir()
+  for i, image in enumerate(device_run.Pictures().read(np.arange(20))['image']):
+    PIL.Image.fromarray(image).save(pictures / f'{i:02}.png')
+  run = device_run.build('float64')
+  config = run.config
+  config.update(steps=6, log_every_steps=1, sample_every_steps=2, checkpoint_every_steps=2)
+  config.data.update(dataset='folder', data_dir=str(pictures))
+  for optimizer in config.optim.values():
+    optimizer.decay = 'constant'
+  text = json.dumps(config.to_dict())
+  file = tmp_path / 'config.py'
+  file.write_text(
+    f'import json\nfrom ml_collections import ConfigDict\n\n\n'
+    f'def get_config():\n  return ConfigDict(json.loads({text!r}))\n'
+  )
+  command = [ROOT / 'train.py', '--config', file, '--workdir', workdir]
+  environment = {'JAX_ENABLE_X64': '1', 'GANJAX_CACHE_DIR': str(tmp_path / 'cache')}
+
+  first, second = launch(2, 2, [*command, '--config.steps=4'], tmp_path, **environment)
+  assert 'finished 4 steps' in first
+  assert not second, 'only process 0 speaks'
+  assert [p.name for p in sorted((workdir / 'samples').iterdir())] == [
+    f'{step:08}.png' for step in (0, 2, 4)
+  ]
+  assert json.loads((workdir / 'config.json').read_text())['processes'] == 2
+  assert checkpoint.list_steps(workdir) == [2, 4]
+  (alone,) = launch(1, 1, command, tmp_path, **environment)
+  assert 'resuming at step 4 of 6' in alone
+
+  lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+  assert [line['step'] for line in lines] == [1, 2, 3, 4, 5, 6]
+  assert checkpoint.list_steps(workdir)[-1] == 6
+  saved, _, _ = checkpoint.read(workdir)
+  os.environ['GANJAX_CACHE_DIR'], old = str(tmp_path / 'cache'), os.environ.get('GANJAX_CACHE_DIR')
+  with jax.enable_x64(True):
+    run = experiment.build(config)
+    state, metrics = device_run.train(run, data.build(**config.data), mesh_of(4), 6)
+  for kind in ('params', 'stats', 'ema'):
+    exact(saved[kind], getattr(state, kind))
+  exact([line['loss_G'] for line in lines], [float(found['loss_G']) for found in metrics])
+
+
+# Pictures.
+
+
+@pytest.mark.parametrize('mode', sampler.BATCH_NORM_MODES)
+def test_pictures_of_seeds_do_not_depend_on_the_devices(single, mode):
+  """Nor, but for `batch`, on how many are made at a time."""
+  run, host = device_run.build('float32'), single[1][0]
+  stage, found = run.spans[0].stage, {}
+  z = jax.device_get(run.method.latents(np.arange(10)))
+  for count in (1, 4):
+    mesh = mesh_of(count)
+    state = averaged(parallel.replicate(host.replace(opt={}, key=()), mesh))
+    if mode == 'standing':
+      state = sampler.standing(stage, state, run.method, mesh=mesh, batch_size=8, batches=3)
+    for size in (4, 8, 12):
+      found[count, size] = sampler.generate(
+        stage, state, z, mesh=mesh, batch_size=size, batch_norm=mode
+      )
+  for (_, size), pictures in found.items():
+    assert pictures.shape == (10, 32, 32, 3) and pictures.dtype == np.uint8
+    reference = found[1, size if mode == 'batch' else 4]
+    np.testing.assert_array_equal(pictures, reference)
+  assert sampler.diversity(found[1, 4]) > 0.001
