@@ -6,9 +6,21 @@ The same command resumes a run that stopped. `--summary` prints what a config de
 import collections
 import contextlib
 import math
+import os
 import signal
 import time
 from pathlib import Path
+
+if __name__ == '__main__':  # before the slow imports, where a signal would end in a traceback
+
+  def leave(number, frame):
+    """Until `Interrupt` takes over, a signal finds nothing to save."""
+    name = signal.Signals(number).name
+    os.write(1, f'stopped by {name} before any step; the same command goes on\n'.encode())
+    os._exit(128 + number)
+
+  signal.signal(signal.SIGTERM, leave)
+  signal.signal(signal.SIGINT, leave)
 
 import jax
 import numpy as np
@@ -51,10 +63,10 @@ def main():
     parallel.check_batch(span.batch_size, mesh)
   lock = checkpoint.lock(workdir) if parallel.is_main() else contextlib.nullcontext()
   with lock, jax.set_mesh(mesh):
-    return train(run, workdir, mesh, Interrupt())
+    return train(run, workdir, mesh)
 
 
-def train(run, workdir, mesh, interrupt) -> int:
+def train(run, workdir, mesh) -> int:
   """Trains to the end, or until a signal; returns the exit status."""
   config, method = run.config, run.method
   experiment.check_resume(config, workdir)
@@ -63,6 +75,7 @@ def train(run, workdir, mesh, interrupt) -> int:
   state, step, latest = experiment.restore(run, checkpoints, mesh) or experiment.start(run, mesh)
   frozen = {name: parallel.replicate(net, mesh) for name, net in method.frozen.items()}
   log = Log(run, workdir, sources, mesh, step, latest)
+  interrupt = Interrupt()
   latents = jax.device_get(method.latents(np.arange(GRID)))
   finite = jax.jit(all_finite)
   saved = step if step in checkpoints.steps() else None
@@ -183,11 +196,12 @@ class Log:
         )
       if step == self._first_step:
         parallel.say(f'first step done {time.monotonic() - STARTED:.1f} s after the start')
-        self._clock = (step, time.monotonic())  # compilation is over
       if pictures is not None:
         self._pictures(step, images.to_uint8(np.asarray(pictures)))
       if step and (pictures is not None or step % self._run.config.log_every_steps == 0):
         self._line(step)
+      if step == self._first_step:
+        self._clock = (step, time.monotonic())  # compilation is over
 
   def _pictures(self, step, pictures):
     self.latest['sample_diversity'] = sampler.diversity(pictures)

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import device_run
 import jax
-import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
@@ -107,7 +106,7 @@ def test_draws_do_not_depend_on_the_devices():
     assert {x.sharding.num_devices for x in jax.tree.leaves(found[count])} == {count}
   assert_close(found[1], found[4], rtol=0, atol=0)
   straight = augment.prepare({'image': np.asarray(images)}, None, flip=False)['image']
-  flipped = [not np.array_equal(a, b) for a, b in zip(found[4]['image'], straight)]
+  flipped = [not np.allclose(a, b, atol=1e-5) for a, b in zip(found[4]['image'], straight)]
   assert 0 < sum(flipped) < 16
 
 
@@ -227,7 +226,7 @@ def test_float64_runs_agree_on_one_and_two_processes(double, tmp_path):
   np.testing.assert_array_equal(np.concatenate(reads, 1).reshape(-1), whole)
 
 
-def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path):
+def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path, monkeypatch):
   """Four steps in two processes, then two in one process, are six steps of an uninterrupted run (float64)."""
   pictures, workdir = tmp_path / 'pictures', tmp_path / 'run'
   pictures.mkdir()
@@ -263,7 +262,7 @@ def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path):
   assert [line['step'] for line in lines] == [1, 2, 3, 4, 5, 6]
   assert checkpoint.list_steps(workdir)[-1] == 6
   saved, _, _ = checkpoint.read(workdir)
-  os.environ['GANJAX_CACHE_DIR'], old = str(tmp_path / 'cache'), os.environ.get('GANJAX_CACHE_DIR')
+  monkeypatch.setenv('GANJAX_CACHE_DIR', environment['GANJAX_CACHE_DIR'])
   with jax.enable_x64(True):
     run = experiment.build(config)
     state, metrics = device_run.train(run, data.build(**config.data), mesh_of(4), 6)
@@ -275,23 +274,35 @@ def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path):
 # Pictures.
 
 
-@pytest.mark.parametrize('mode', sampler.BATCH_NORM_MODES)
-def test_pictures_of_seeds_do_not_depend_on_the_devices(single, mode):
-  """Nor, but for `batch`, on how many are made at a time."""
-  run, host = device_run.build('float32'), single[1][0]
+@pytest.mark.parametrize(
+  'mode, contrast, differ', [('running', 1000, 0), ('standing', 100, 1e-3), ('batch', 100, 1e-3)]
+)
+def test_pictures_of_seeds_do_not_depend_on_the_devices(single, mode, contrast, differ):
+  """Nor, but for `batch`, on how many are made at a time.
+
+  Means over a batch are summed in another order on more devices: there one value in 1000 may round to its neighbour.
+  """
+  run, host = device_run.build('float32'), averaged(single[1][0])
   stage, found = run.spans[0].stage, {}
+  G = dict(host.params['G'])
+  # After 3 steps all pictures are grey: contrast lets differences show.
+  G['ConvTranspose_3'] = {k: contrast * v for k, v in G['ConvTranspose_3'].items()}
+  host = host.replace(params={'G': G}, opt={}, key=())
   z = jax.device_get(run.method.latents(np.arange(10)))
   for count in (1, 4):
     mesh = mesh_of(count)
-    state = averaged(parallel.replicate(host.replace(opt={}, key=()), mesh))
+    state = parallel.replicate(host, mesh)
     if mode == 'standing':
       state = sampler.standing(stage, state, run.method, mesh=mesh, batch_size=8, batches=3)
-    for size in (4, 8, 12):
+    for size in (4, 8):
       found[count, size] = sampler.generate(
         stage, state, z, mesh=mesh, batch_size=size, batch_norm=mode
       )
-  for (_, size), pictures in found.items():
-    assert pictures.shape == (10, 32, 32, 3) and pictures.dtype == np.uint8
-    reference = found[1, size if mode == 'batch' else 4]
-    np.testing.assert_array_equal(pictures, reference)
-  assert sampler.diversity(found[1, 4]) > 0.001
+  if mode != 'batch':
+    for count in (1, 4):
+      np.testing.assert_array_equal(found[count, 4], found[count, 8])
+  for size in (4, 8):
+    one, four = found[1, size].astype(int), found[4, size].astype(int)
+    assert one.shape == (10, 32, 32, 3) and sampler.diversity(one) > 0.05
+    assert np.abs(one - four).max() <= (differ > 0)
+    assert np.mean(one != four) <= differ

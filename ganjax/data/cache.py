@@ -67,7 +67,7 @@ def _open(entry, count, specs):
   """The entry's arrays, or None where there is no whole entry."""
   try:
     arrays = {name: np.load(entry / f'{name}.npy', mmap_mode='r') for name in specs}
-  except (OSError, ValueError):
+  except (OSError, ValueError, EOFError):
     return None
   for name, (shape, dtype) in specs.items():
     if arrays[name].shape != (count, *shape) or arrays[name].dtype != dtype:

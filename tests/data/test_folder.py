@@ -177,9 +177,13 @@ def test_a_file_that_breaks_later_is_named(tmp_path):
 
 
 def test_a_changed_file_is_decoded_again(tmp_path):
-  save(tmp_path / 'top' / 'a.png', solid(RED))
+  file = tmp_path / 'top' / 'a.bmp'
+  save(file, solid(RED))
+  before = file.stat()
   np.testing.assert_array_equal(one(tmp_path / 'top'), solid(RED))
-  save(tmp_path / 'top' / 'a.png', solid(BLUE))
+  save(file, solid(BLUE))
+  os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
+  assert file.stat().st_size == before.st_size
   np.testing.assert_array_equal(one(tmp_path / 'top'), solid(BLUE))
 
 

@@ -1,0 +1,121 @@
+"""The command lines as users run them: processes of their own, on one CPU device, a tiny DCGAN on 40 pictures."""
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+_FILES = tempfile.TemporaryDirectory(prefix='ganjax-test-')  # goes when the test run ends
+
+
+@functools.cache
+def files() -> Path:
+  """A folder for what the tests of one run share."""
+  return Path(_FILES.name)
+
+
+@functools.cache
+def pictures() -> Path:
+  """A folder of 40 pictures of 32 pixels: noise round a colour each."""
+  folder, rng = files() / 'pictures', np.random.default_rng(0)
+  folder.mkdir()
+  for i in range(40):
+    noise = rng.normal(rng.integers(50, 200, 3), 20, (32, 32, 3))
+    Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(folder / f'{i:02}.png')
+  return folder
+
+
+def tiny(fields=()) -> list:
+  """Arguments of train.py: configs/dcgan_emoji.py shrunk, with `fields` {name: value} besides.
+
+  The average of G and a decaying rate are on, so that a resume has them to get wrong.
+  """
+  fields = {
+    'networks.width': 4,
+    'batch_size': 8,
+    'data.dataset': 'folder',
+    'data.data_dir': pictures(),
+    'data.resolution': 32,
+    'optim.G.decay': 'linear',
+    'ema.half_life_images': 100,
+    'steps': 40,
+    'log_every_steps': 1,
+    'sample_every_steps': 10,
+    'checkpoint_every_steps': 5,
+    **dict(fields),
+  }
+  config = ROOT / 'configs/dcgan_emoji.py'
+  return ['--config', config, *(f'--config.{name}={value}' for name, value in fields.items())]
+
+
+def start(script, *arguments, env=()) -> subprocess.Popen:
+  """Starts `python SCRIPT ARGUMENTS`; `env` is added to an environment that knows of no device but one CPU."""
+  ours = ('JAX_', 'XLA_', 'TFDS_', 'PYTHON')
+  variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+  variables |= {
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+    # Everything is kept: most of a tiny run is compilation.
+    'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'GANJAX_CACHE_DIR': str(files() / 'cache'),
+    **dict(env),
+  }
+  command = [sys.executable, ROOT / script, *arguments]
+  pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  return subprocess.Popen(list(map(str, command)), cwd=ROOT, env=variables, text=True, **pipes)
+
+
+def finish(process, timeout=240) -> subprocess.CompletedProcess:
+  """Waits for a process; what it printed since `read_to` is there as text."""
+  try:
+    out, err = process.communicate(timeout=timeout)
+  except subprocess.TimeoutExpired:
+    process.kill()
+    process.communicate()
+    raise
+  return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def run(script, *arguments, env=()) -> subprocess.CompletedProcess:
+  return finish(start(script, *arguments, env=env))
+
+
+def succeed(script, *arguments, env=()) -> subprocess.CompletedProcess:
+  """Runs a command line that must end with status 0."""
+  done = run(script, *arguments, env=env)
+  assert done.returncode == 0, done.stderr
+  return done
+
+
+def read_to(process, text) -> str:
+  """Reads the process's output up to the line that starts with `text` and returns that line."""
+  for line in process.stdout:
+    if line.startswith(text):
+      return line
+  raise AssertionError(f'{text!r} was never printed: {process.stderr.read()}')
+
+
+@functools.cache
+def finished():
+  """(workdir, output, tripped, seconds) of one whole run: 40 steps that nobody disturbed.
+
+  TensorFlow and torch are traps in it: `tripped` is a file that holds the names of those that anything imported.
+  """
+  workdir, traps, tripped = files() / 'finished', files() / 'traps', files() / 'tripped'
+  for name in ('tensorflow', 'torch'):
+    (traps / name).mkdir(parents=True)
+    (traps / name / '__init__.py').write_text(
+      f'open({str(tripped)!r}, "a").write("{name} ")\nraise ImportError("a trap of the tests")\n'
+    )
+  since = time.monotonic()
+  done = succeed('train.py', *tiny(), '--workdir', workdir, env={'PYTHONPATH': traps})
+  return workdir, done.stdout, tripped, time.monotonic() - since
