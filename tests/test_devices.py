@@ -249,7 +249,7 @@ def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path, monkeypat
 
   first, second = launch(2, 2, [*command, '--config.steps=4'], tmp_path, **environment)
   assert 'finished 4 steps' in first
-  assert not second, 'only process 0 speaks'
+  assert 'starting at' in first and 'starting at' not in second and 'step' not in second
   assert [p.name for p in sorted((workdir / 'samples').iterdir())] == [
     f'{step:08}.png' for step in (0, 2, 4)
   ]
@@ -275,7 +275,7 @@ def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-  'mode, contrast, differ', [('running', 1000, 0), ('standing', 100, 1e-3), ('batch', 100, 1e-3)]
+  'mode, contrast, differ', [('running', 1e5, 0), ('standing', 1e2, 1e-3), ('batch', 1e2, 1e-3)]
 )
 def test_pictures_of_seeds_do_not_depend_on_the_devices(single, mode, contrast, differ):
   """Nor, but for `batch`, on how many are made at a time.
@@ -286,7 +286,8 @@ def test_pictures_of_seeds_do_not_depend_on_the_devices(single, mode, contrast, 
   stage, found = run.spans[0].stage, {}
   G = dict(host.params['G'])
   # After 3 steps all pictures are grey: contrast lets differences show.
-  G['ConvTranspose_3'] = {k: contrast * v for k, v in G['ConvTranspose_3'].items()}
+  last = G['ConvTranspose_3']
+  G['ConvTranspose_3'] = {**last, 'kernel': contrast * last['kernel']}
   host = host.replace(params={'G': G}, opt={}, key=())
   z = jax.device_get(run.method.latents(np.arange(10)))
   for count in (1, 4):

@@ -18,8 +18,8 @@ from tensorboardX.proto import event_pb2
 
 from ganjax import UserError, checkpoint, experiment, parallel
 
-FIELDS = 'step loss_real loss_fake loss_G D_real D_fake images_per_second'.split()
-DIAGNOSTICS = 'grad_norm_G grad_norm_D D_saturated sample_diversity'.split()
+FIELDS = ['step', 'loss_real', 'loss_fake', 'loss_G', 'D_real', 'D_fake', 'images_per_second']
+DIAGNOSTICS = ['grad_norm_G', 'grad_norm_D', 'D_saturated', 'sample_diversity']
 
 
 @pytest.fixture
@@ -166,20 +166,21 @@ def test_other_cadence_and_n_critic(workdir):
 
 
 def kill_many_times(workdir, kills, steps, seed):
-  """kill -9 at random moments, of start-up and of training in turn; returns the steps that runs began at."""
+  """kill -9 at random moments, of start-up and of training in turn; returns the steps that were there to go on from."""
   chance = random.Random(seed)
   arguments = [*command.tiny({'steps': steps}), '--workdir', workdir]
-  seconds = command.finished()[3]
-  begun, reached = [], 0
+  begun = []
   for kill in range(kills):
     process = command.start('train.py', *arguments)
     if kill % 3 == 1:
-      time.sleep(chance.uniform(0, seconds))
+      time.sleep(chance.uniform(0, command.finished()[3]))
     else:
-      # A step further on than the last kill; the delay lands in the updates, a save or a write.
-      reached += chance.randint(1, max(1, 2 * (steps - reached) // (kills - kill + 1)))
-      command.read_to(process, f'step {min(reached, steps - 1):>{len(str(steps))}}/')
-      time.sleep(chance.uniform(0, 0.1))
+      begin = int(
+        re.search(r'at step (\d+)', command.read_to(process, ('starting', 'resuming')))[1]
+      )
+      target = min(steps, begin + chance.randint(1, 2 * steps // kills))
+      command.read_to(process, f'step {target:>{len(str(steps))}}/')
+      time.sleep(chance.uniform(0, 0.03))  # into an update, a save or a write
     process.kill()
     done = command.finish(process)
     assert 'Traceback' not in done.stderr and 'error' not in done.stderr
