@@ -152,7 +152,7 @@ class Checkpoints:
       )
     for leaf in jax.tree.leaves(state):
       leaf.copy_to_host_async()
-    # Orbax copies these views, which on a CPU share the memory that the next update overwrites.
+    # On a CPU these are views; orbax copies them before it returns.
     host = jax.tree.map(_view_on_host, state)
     with ThreadPoolExecutor() as pool:
       checksums = dict(zip(_flatten(host), pool.map(_checksum, jax.tree.leaves(host))))

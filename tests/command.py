@@ -46,10 +46,10 @@ def tiny(fields=()) -> list:
     'data.resolution': 32,
     'optim.G.decay': 'linear',
     'ema.half_life_images': 100,
-    'steps': 40,
+    'steps': 100,
     'log_every_steps': 1,
-    'sample_every_steps': 10,
-    'checkpoint_every_steps': 5,
+    'sample_every_steps': 25,
+    'checkpoint_every_steps': 10,
     **dict(fields),
   }
   config = ROOT / 'configs/dcgan_emoji.py'
@@ -106,7 +106,7 @@ def read_to(process, text) -> str:
 
 @functools.cache
 def finished():
-  """(workdir, output, tripped, seconds) of one whole run: 40 steps that nobody disturbed.
+  """(workdir, output, tripped, seconds) of one whole run: 100 steps that nobody disturbed.
 
   TensorFlow and torch are traps in it: `tripped` is a file that holds the names of those that anything imported.
   """

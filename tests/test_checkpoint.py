@@ -350,23 +350,6 @@ def small_disk(path, size):
     subprocess.run(['umount', '-l', str(path)], check=True)
 
 
-def test_a_full_disk_is_one_line_and_earlier_checkpoints_stay(tmp_path, capfd):
-  with small_disk(tmp_path / 'disk', '3m') as workdir:
-    checkpoints = Checkpoints(workdir)
-    checkpoints.save(1, make_state(1, size=150_000), {})
-    checkpoints.save(2, make_state(2, size=150_000), {})
-    with pytest.raises(UserError, match=r'checkpoint 2 .*(?i:no space).*kept: 1') as caught:
-      for _ in range(1000):
-        checkpoints.check()
-        time.sleep(0.01)
-    assert '\n' not in str(caught.value)
-    checkpoints.close()
-    assert os.listdir(workdir / 'checkpoints') == ['1']
-    restored, _, _ = Checkpoints(workdir).restore(make_state(size=150_000))
-    assert_same(restored, make_state(1, size=150_000))
-  assert capfd.readouterr().err == ''
-
-
 HEADER = f"""
 import os, sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
@@ -381,6 +364,33 @@ def start(code, *args, **kwargs):
   return subprocess.Popen(
     command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **kwargs
   )
+
+
+def test_a_full_disk_is_one_line_and_earlier_checkpoints_stay(tmp_path):
+  with small_disk(tmp_path / 'disk', '3m') as workdir:
+    child = start(
+      """
+      checkpoints = Checkpoints(sys.argv[1])
+      try:
+        for step in (1, 2):
+          checkpoints.save(step, make_state(step, size=150_000), {})
+        for _ in range(1000):
+          checkpoints.check()
+          time.sleep(0.01)
+      except UserError as error:
+        print(error)
+      checkpoints.close()
+      print(os.listdir(checkpoints.root))
+      """,
+      workdir,
+    )
+    said, error = child.communicate(timeout=100)
+    assert error == ''
+    message, left = said.splitlines()
+    assert 'checkpoint 2 to ' in message and 'No space left on device' in message
+    assert message.endswith('(checkpoints kept: 1)') and left == "['1']"
+    restored, _, _ = Checkpoints(workdir).restore(make_state(size=150_000))
+    assert_same(restored, make_state(1, size=150_000))
 
 
 def test_killed_while_saving_it_always_restores(tmp_path):
@@ -413,6 +423,15 @@ def test_killed_while_saving_it_always_restores(tmp_path):
   assert newest > 4
 
 
+def test_a_broken_checkpoint_is_one_line_on_the_terminal(tmp_path):
+  save_steps(tmp_path, 1, 2)
+  os.truncate(tmp_path / 'checkpoints/2/manifest.ocdbt', 20)  # Every array fails.
+  child = start('assert Checkpoints(sys.argv[1]).restore(make_state())[1] == 1', tmp_path)
+  said = child.communicate(timeout=100)[1]
+  assert child.returncode == 0 and said.count('\n') == 1, said
+  assert said.startswith('checkpoint 2 is broken (')
+
+
 def test_two_processes_write_what_one_restores(tmp_path):
   with socket.socket() as free:
     free.bind(('localhost', 0))
@@ -435,10 +454,13 @@ def test_two_processes_write_what_one_restores(tmp_path):
       checkpoints.check()
     checkpoints.wait()
     multihost_utils.sync_global_devices('saved')
-    if jax.process_index() == 0:
-      flip(biggest(workdir, 3), 9000)
+    seen = workdir
+    if jax.process_index() == 1:  # What one process can't read, neither may use.
+      seen = workdir / 'copy'
+      shutil.copytree(workdir / 'checkpoints', seen / 'checkpoints')
+      flip(biggest(seen, 3), 9000)
     multihost_utils.sync_global_devices('spoilt')
-    restored, step, meta = checkpoints.restore(abstract(state))
+    restored, step, meta = Checkpoints(seen).restore(abstract(state))
     assert step == 2 and meta == {'processes': 2} and restored.key.sharding == sharding
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     assert all(to_bytes(a) == to_bytes(b)
@@ -451,7 +473,8 @@ def test_two_processes_write_what_one_restores(tmp_path):
   children = [start(code, tmp_path, process, port) for process in (0, 1)]
   errors = [child.communicate(timeout=100)[1] for child in children]
   assert [child.returncode for child in children] == [0, 0], '\n'.join(errors)
-  assert sum(text.count('checkpoint 3 is broken') for text in errors) == 1, errors
+  assert 'checkpoint 3 is broken (another process cannot read it): moved to' in errors[0]
+  assert 'checkpoint 3' not in errors[1]
   assert list_steps(tmp_path) == [2, 3]
   restored, step, _ = Checkpoints(tmp_path).restore(make_state())
   assert step == 3

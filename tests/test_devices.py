@@ -226,6 +226,7 @@ def test_float64_runs_agree_on_one_and_two_processes(double, tmp_path):
   np.testing.assert_array_equal(np.concatenate(reads, 1).reshape(-1), whole)
 
 
+@pytest.mark.slow
 def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path, monkeypatch):
   """Four steps in two processes, then two in one process, are six steps of an uninterrupted run (float64)."""
   pictures, workdir = tmp_path / 'pictures', tmp_path / 'run'
@@ -274,36 +275,41 @@ def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path, monkeypat
 # Pictures.
 
 
-@pytest.mark.parametrize(
-  'mode, contrast, differ', [('running', 1e5, 0), ('standing', 1e2, 1e-3), ('batch', 1e2, 1e-3)]
-)
-def test_pictures_of_seeds_do_not_depend_on_the_devices(single, mode, contrast, differ):
-  """Nor, but for `batch`, on how many are made at a time.
+@pytest.mark.parametrize('mode', sampler.BATCH_NORM_MODES)
+def test_pictures_of_seeds_do_not_depend_on_the_devices(double, mode):
+  """Nor, but for `batch`, on how many are made at a time: equal in uint8 from float64 networks."""
+  with jax.enable_x64(True):
+    found = draw_pictures('float64', double[1][0], mode)
+  for (_, size), pictures in found.items():
+    np.testing.assert_array_equal(pictures, found[1, size if mode == 'batch' else 4])
 
-  Means over a batch are summed in another order on more devices: there one value in 1000 may round to its neighbour.
-  """
-  run, host = device_run.build('float32'), averaged(single[1][0])
+
+def test_float32_pictures_of_seeds_do_not_depend_on_the_devices(single):
+  """A value in 1000 may be rounded to its neighbour: products of 1, 2 and 8 rows sum in different orders."""
+  found = draw_pictures('float32', single[1][0], 'running')
+  for pictures in found.values():
+    differ = np.abs(pictures.astype(int) - found[1, 4].astype(int))
+    assert differ.max() <= 1 and differ.mean() <= 1e-3
+
+
+def draw_pictures(dtype, state, mode):
+  """(devices, batch size) -> uint8 pictures of 10 seeds."""
+  run, state = device_run.build(dtype), averaged(state)
   stage, found = run.spans[0].stage, {}
-  G = dict(host.params['G'])
-  # After 3 steps all pictures are grey: contrast lets differences show.
-  last = G['ConvTranspose_3']
-  G['ConvTranspose_3'] = {**last, 'kernel': contrast * last['kernel']}
-  host = host.replace(params={'G': G}, opt={}, key=())
+  # After so few steps all pictures are grey: contrast lets differences show.
+  last = state.params['G']['ConvTranspose_3']
+  contrast = 1e5 if mode == 'running' else 1e2
+  G = {**state.params['G'], 'ConvTranspose_3': {**last, 'kernel': contrast * last['kernel']}}
   z = jax.device_get(run.method.latents(np.arange(10)))
   for count in (1, 4):
     mesh = mesh_of(count)
-    state = parallel.replicate(host, mesh)
+    placed = parallel.replicate(state.replace(params={'G': G}, opt={}, key=()), mesh)
     if mode == 'standing':
-      state = sampler.standing(stage, state, run.method, mesh=mesh, batch_size=8, batches=3)
+      placed = sampler.standing(stage, placed, run.method, mesh=mesh, batch_size=8, batches=3)
     for size in (4, 8):
       found[count, size] = sampler.generate(
-        stage, state, z, mesh=mesh, batch_size=size, batch_norm=mode
+        stage, placed, z, mesh=mesh, batch_size=size, batch_norm=mode
       )
-  if mode != 'batch':
-    for count in (1, 4):
-      np.testing.assert_array_equal(found[count, 4], found[count, 8])
-  for size in (4, 8):
-    one, four = found[1, size].astype(int), found[4, size].astype(int)
-    assert one.shape == (10, 32, 32, 3) and sampler.diversity(one) > 0.05
-    assert np.abs(one - four).max() <= (differ > 0)
-    assert np.mean(one != four) <= differ
+  assert found[1, 4].shape == (10, 32, 32, 3) and found[1, 4].dtype == np.uint8
+  assert sampler.diversity(found[1, 4]) > 0.05
+  return found

@@ -11,12 +11,14 @@ Each one's vector-Jacobian product is the other two, so a gradient penalty (a se
 meets the same three maps. They have reverse mode only (`jax.grad`, `jax.vjp`, `jax.vmap` of
 either); `jax.jvp` raises.
 
-On CPU, XLA's convolutions are up to 50 times slower than the matrix product they stand for, so there
-the maps are written as products; elsewhere they are `lax.conv_general_dilated`. `_choose` decides
-when a program is lowered, from the platform it is lowered for.
+Everywhere they are `lax.conv_general_dilated`, but on CPU, where XLA's transposed convolutions and
+those of small images are up to 50 times slower than the matrix products they stand for, these are
+written as products. `_choose` decides when a program is lowered, by the platform it is lowered for.
 """
 
 import functools
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -65,27 +67,26 @@ def conv(x, w, stride: Pair = 1, padding: Pair = 0):
 
 
 def conv_transpose(y, w, stride: Pair = 1, padding: Pair = 0):
-  """Transposed convolution of y [B, h, v, I] with w [kh, kw, I, O] -> [B, H, W, O].
+  """Transposed convolution of y [B, h, v, I] with w [kh, kw, O, I] -> [B, H, W, O].
 
-  H = (h - 1) s + k - 2p. x[s i + a - p, s j + b - p] += y[i, j] @ w[a, b]: no flip of the kernel,
-  as torch.nn.functional.conv_transpose2d with its weight [I, O, kh, kw] transposed to
-  [kh, kw, I, O].
+  H = (h - 1) s + k - 2p. x[s i + a - p, s j + b - p] += w[a, b] @ y[i, j], no flip: it is the adjoint
+  of `conv` with the same w, and torch.nn.functional.conv_transpose2d with its weight [I, O, kh, kw]
+  transposed to [kh, kw, O, I].
 
   Raises:
     UserError: shapes that do not fit.
   """
-  if y.ndim != 4 or w.ndim != 4 or y.shape[3] != w.shape[2]:
+  if y.ndim != 4 or w.ndim != 4 or y.shape[3] != w.shape[3]:
     raise UserError(
-      f'conv_transpose: y {y.shape} and w {w.shape} must be [B, h, v, I] and [kh, kw, I, O]'
+      f'conv_transpose: y {y.shape} and w {w.shape} must be [B, h, v, I] and [kh, kw, O, I]'
       ' with one I'
     )
   kernel, stride, padding = w.shape[:2], _pair(stride), _pair(padding)
-  size = tuple(
-    (n - 1) * s + k - 2 * p for n, k, s, p in zip(y.shape[1:3], kernel, stride, padding)
-  )
+  sides = zip(y.shape[1:3], kernel, stride, padding)
+  size = tuple((n - 1) * s + k - 2 * p for n, k, s, p in sides)
   if min(size) < 1:
     raise UserError(f'conv_transpose: padding {padding} leaves nothing of the output: {size}')
-  return _transposed(Geometry(size, kernel, stride, padding), y, w.swapaxes(2, 3))
+  return _transposed(Geometry(size, kernel, stride, padding), y, w)
 
 
 def _pair(value: Pair) -> tuple[int, int]:
@@ -97,19 +98,17 @@ def _pair(value: Pair) -> tuple[int, int]:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _strided(g, x, w):
-  return _choose(functools.partial(_strided_product, g), functools.partial(_strided_lax, g), x, w)
+  return _choose(_strided_cpu, _strided_lax, g, x, w)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _transposed(g, y, w):
-  return _choose(
-    functools.partial(_transposed_product, g), functools.partial(_transposed_lax, g), y, w
-  )
+  return _choose(_transposed_cpu, _transposed_lax, g, y, w)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _weights(g, x, y):
-  return _choose(functools.partial(_weights_product, g), functools.partial(_weights_lax, g), x, y)
+  return _choose(_weights_cpu, _weights_lax, g, x, y)
 
 
 def _forward(f):
@@ -127,9 +126,10 @@ _weights.defvjp(
 )
 
 
-def _choose(product, native, *args):
-  """Runs `product` where the program is lowered for CPU, `native` elsewhere."""
-  return lax.platform_dependent(*args, cpu=product, default=native)
+def _choose(cpu, native, g, *args):
+  """The one place that chooses: `cpu` where the program is lowered for CPU, `native` elsewhere."""
+  pick = lambda form: functools.partial(form, g)
+  return lax.platform_dependent(*args, cpu=pick(cpu), default=pick(native))
 
 
 # Native forms.
@@ -137,9 +137,7 @@ def _choose(product, native, *args):
 
 def _strided_lax(g, x, w):
   pads = [(p, p) for p in g.padding]
-  return lax.conv_general_dilated(
-    x, w, g.stride, pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-  )
+  return lax.conv_general_dilated(x, w, g.stride, pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
 def _transposed_lax(g, y, w):
@@ -162,62 +160,134 @@ def _weights_lax(g, x, y):
   )
 
 
-# Products.
+# CPU forms. What they avoid, by jax 0.10 on 2 cores at batch 64: XLA leaves its fast path where the
+# kernel is larger than the image (5x5 on 4x4, 128 to 256 channels: 83 ms for 2.5), also in a transposed
+# convolution (4x4 on 2x2, 512 to 256 channels: 231 ms for 3.5); 3 channels take 4 times as long as 4.
 
 
-def _taps(g, x):
-  """x [B, H, W, C] -> the pixels under each tap of the kernel, kh x kw arrays [B, h, v, C]."""
-  xp = jnp.pad(x, ((0, 0), *((p, p) for p in g.padding), (0, 0)))
-  rows, cols = ((m - 1) * s + 1 for m, s in zip(g.out, g.stride))
-  return [
-    xp[:, a : a + rows : g.stride[0], b : b + cols : g.stride[1]]
-    for a in range(g.kernel[0])
-    for b in range(g.kernel[1])
+def _strided_cpu(g, x, w):
+  if _by_tap(g):
+    return _strided_taps(g, x, w)
+  spare = -x.shape[3] % 4 if x.shape[3] < 8 else 0
+  x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, spare)))
+  return _strided_lax(g, x, jnp.pad(w, ((0, 0), (0, 0), (0, spare), (0, 0))))
+
+
+def _transposed_cpu(g, y, w):
+  if _by_tap(g):
+    return _add_taps(g, lambda a, b, rows, cols: _dot(y[:, rows, cols], w[a, b], [3], [1]), y, w)
+  if g.stride == (1, 1) and math.prod(g.kernel) <= math.prod(g.out):
+    return _transposed_lax(g, y, w)
+  columns = _dot(y, w, [3], [3])  # [B, h, v, kh, kw, C]: all taps in one product
+  return _add_taps(g, lambda a, b, rows, cols: columns[:, rows, cols, a, b], y, w)
+
+
+def _weights_cpu(g, x, y):
+  return _weights_taps(g, x, y) if _by_tap(g) else _weights_lax(g, x, y)
+
+
+def _by_tap(g):
+  """Whether one product for each tap is best: 1x1 kernels, and those that reach far out of the image.
+
+  A product by tap leaves out the taps that lie on the padding: 7/16 of them for 4x4, stride 2, from 4x4 to 2x2.
+  """
+  touching = math.prod(sum(y.stop - y.start for _, y in _spans(g, axis)) for axis in (0, 1))
+  area = math.prod(g.kernel)
+  return area == 1 or area > math.prod(g.size) or touching < 0.65 * area * math.prod(g.out)
+
+
+def _spans(g, axis):
+  """For each tap of the kernel along an axis, the pixels of x and the pixels of y that it joins."""
+  n, m, k, s, p = (field[axis] for field in (g.size, g.out, g.kernel, g.stride, g.padding))
+  for a in range(k):
+    start = min(max(0, -((a - p) // s)), m)
+    stop = max(start, min(m, (n - 1 + p - a) // s + 1))
+    first = s * start + a - p
+    yield slice(first, first + s * (stop - start), s), slice(start, stop)
+
+
+def _taps(g):
+  """All taps a, b that touch the image: (a, b, rows of x, columns of x, rows of y, columns of y)."""
+  for a, (xr, yr) in enumerate(_spans(g, 0)):
+    for b, (xc, yc) in enumerate(_spans(g, 1)):
+      if yr.start < yr.stop and yc.start < yc.stop:
+        yield a, b, xr, xc, yr, yc
+
+
+def _dot(a, b, i, j):
+  """Contracts axes i of a with axes j of b; the result is float32 at least."""
+  wide = jnp.promote_types(a.dtype, jnp.float32)
+  return lax.dot_general(a, b, ((i, j), ((), ())), preferred_element_type=wide)
+
+
+def _place(x, size, rows, cols):
+  """Puts x [B, r, c, C] at rows and columns of zeros [B, *size, C]."""
+  pads = ((s.start, n - s.stop) for s, n in zip((rows, cols), size))
+  return jnp.pad(x, ((0, 0), *pads, (0, 0)))
+
+
+def _strided_taps(g, x, w):
+  parts = [
+    _place(_dot(x[:, xr, xc], w[a, b], [3], [0]), g.out, yr, yc)
+    for a, b, xr, xc, yr, yc in _taps(g)
   ]
+  return sum(parts[1:], parts[0]).astype(x.dtype)
 
 
-def _strided_product(g, x, w):
-  return jnp.concatenate(_taps(g, x), -1) @ w.reshape(-1, w.shape[-1])
+def _weights_taps(g, x, y):
+  wide = jnp.promote_types(x.dtype, jnp.float32)
+  zero = jnp.zeros((x.shape[3], y.shape[3]), wide)
+  parts = {
+    (a, b): _dot(x[:, xr, xc], y[:, yr, yc], [0, 1, 2], [0, 1, 2])
+    for a, b, xr, xc, yr, yc in _taps(g)
+  }
+  w = jnp.stack([parts.get(tap, zero) for tap in itertools.product(*map(range, g.kernel))])
+  return w.reshape(*g.kernel, *zero.shape).astype(x.dtype)
 
 
-def _weights_product(g, x, y):
-  taps = jnp.concatenate(_taps(g, x), -1)
-  taps = taps.reshape(-1, taps.shape[-1])
-  # The smaller factor is transposed in memory first: XLA's product of two transposed factors is half as fast.
-  y_t = lax.optimization_barrier(y.reshape(-1, y.shape[-1]).T)
-  return (y_t @ taps).T.reshape(*g.kernel, x.shape[-1], y.shape[-1])
-
-
-def _transposed_product(g, y, w):
-  """One product for all taps, then each of the s x s phases of x is the sum of its own taps, shifted."""
-  taps = jnp.tensordot(y, w, ((3,), (3,)))  # [B, h, v, kh, kw, C]
-  rows, cols = (
-    [
-      [(a, (a - p - r) // s) for a in range(k) if (a - p - r) % s == 0]  # x[s (i + shift) + r] += tap a of y[i]
-      for r in range(s)
-    ]
-    for k, s, p in zip(g.kernel, g.stride, g.padding)
-  )
-  n, m = (-(-size // s) for size, s in zip(g.size, g.stride))
-
-  def phase(row, col):
-    shifted = [
-      lax.pad(
-        taps[:, :, :, a, b],
-        jnp.zeros((), taps.dtype),
-        ((0, 0, 0), (i, n - g.out[0] - i, 0), (j, m - g.out[1] - j, 0), (0, 0, 0)),
-      )
-      for a, i in row
-      for b, j in col
-    ]
-    return sum(shifted[1:], shifted[0]) if shifted else jnp.zeros((len(y), n, m, taps.shape[-1]), taps.dtype)
-
-  x = jnp.stack([jnp.stack([phase(row, col) for col in cols], 3) for row in rows], 2)
-  return x.reshape(len(y), n * g.stride[0], m * g.stride[1], -1)[:, : g.size[0], : g.size[1]]
+def _add_taps(g, product, y, w):
+  """Sums what each tap adds to x: within each of the s x s phases of x taps are shifted without gaps."""
+  (s, t), (n, m) = g.stride, (-(-size // stride) for size, stride in zip(g.size, g.stride))
+  phases = {}
+  for a, b, xr, xc, yr, yc in _taps(g):
+    part = product(a, b, yr, yc)
+    r, c = xr.start // s, xc.start // t
+    part = _place(part, (n, m), slice(r, r + part.shape[1]), slice(c, c + part.shape[2]))
+    phase = xr.start % s, xc.start % t
+    phases[phase] = phases[phase] + part if phase in phases else part
+  zero = jnp.zeros((len(y), n, m, w.shape[2]), y.dtype)
+  x = jnp.stack([jnp.stack([phases.get((i, j), zero) for j in range(t)], 3) for i in range(s)], 2)
+  x = x.reshape(len(y), n * s, m * t, w.shape[2])
+  return x[:, : g.size[0], : g.size[1]].astype(y.dtype)
 
 
 class Conv(nn.Module):
-  """Convolution, `kernel` [kh, kw, C, features] and `bias` [features]; see `conv`."""
+  """`conv` with `kernel` [kh, kw, C, features] and `bias` [features].
+
+  torch's Conv2d has the same output; its weight transposed by (2, 3, 1, 0) is the kernel.
+  """
+
+  features: int
+  kernel: Pair
+  stride: Pair = 1
+  padding: Pair = 0
+  use_bias: bool = True
+  dtype: Any = None  # None: that of input and parameters together
+  param_dtype: Any = jnp.float32
+  kernel_init: Callable = nn.initializers.lecun_normal()
+
+  @nn.compact
+  def __call__(self, x):
+    """[B, H, W, C] -> [B, h, v, features]."""
+    return _apply(self, x, (x.shape[-1], self.features), conv)
+
+
+class ConvTranspose(nn.Module):
+  """`conv_transpose` with `kernel` [kh, kw, features, C] and `bias` [features].
+
+  torch's ConvTranspose2d has the same output; its weight transposed by (2, 3, 1, 0) is the kernel.
+  Mind the order in initializers: the input is the last axis.
+  """
 
   features: int
   kernel: Pair
@@ -226,23 +296,22 @@ class Conv(nn.Module):
   use_bias: bool = True
   dtype: Any = None
   param_dtype: Any = jnp.float32
-  kernel_init: Callable = nn.initializers.lecun_normal()
-  apply_kernel = staticmethod(conv)
+  kernel_init: Callable = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
 
   @nn.compact
   def __call__(self, x):
-    """[B, H, W, C] -> [B, h, v, features]."""
-    shape = (*_pair(self.kernel), x.shape[-1], self.features)
-    w = self.param('kernel', self.kernel_init, shape, self.param_dtype)
-    b = None
-    if self.use_bias:
-      b = self.param('bias', nn.initializers.zeros, (self.features,), self.param_dtype)
-    x, w, b = nn.dtypes.promote_dtype(x, w, b, dtype=self.dtype)
-    y = self.apply_kernel(x, w, self.stride, self.padding)
-    return y if b is None else y + b
+    """[B, h, v, C] -> [B, H, W, features]."""
+    return _apply(self, x, (self.features, x.shape[-1]), conv_transpose)
 
 
-class ConvTranspose(Conv):
-  """Transposed convolution, `kernel` [kh, kw, C, features]; see `conv_transpose`."""
-
-  apply_kernel = staticmethod(conv_transpose)
+def _apply(module, x, channels, function):
+  """Declares a module's parameters and applies `function` to x."""
+  shape = (*_pair(module.kernel), *channels)
+  w = module.param('kernel', module.kernel_init, shape, module.param_dtype)
+  zeros = nn.initializers.zeros
+  b = (
+    module.param('bias', zeros, (module.features,), module.param_dtype) if module.use_bias else None
+  )
+  x, w, b = nn.dtypes.promote_dtype(x, w, b, dtype=module.dtype)
+  y = function(x, w, module.stride, module.padding)
+  return y if b is None else y + b

@@ -1,0 +1,256 @@
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.test_util import check_grads
+
+from ganjax import UserError
+from ganjax.layers import conv as module
+from ganjax.layers.conv import Conv, ConvTranspose, Geometry, conv, conv_transpose
+
+# size of x, kernel, stride, padding
+GEOMETRIES = [
+  ((8, 8), (4, 4), 2, 1),  # DCGAN's generator
+  ((4, 4), (4, 4), 2, 1),  # its first layer: products by tap
+  ((8, 8), (5, 5), 2, 2),  # DCGAN's discriminator
+  ((4, 4), (5, 5), 2, 2),  # a kernel larger than the image
+  ((6, 8), (3, 3), 1, 1),
+  ((5, 5), (1, 1), 1, 0),
+  ((5, 5), (1, 1), 2, 0),  # pixels that no tap meets
+  ((5, 7), (3, 5), (2, 1), (1, 2)),
+  ((9, 8), (2, 3), 3, 0),  # phases of x that no tap meets, rows left over
+  ((8, 8), (5, 5), 1, 0),  # transposed: a kernel larger than y
+  ((4, 4), (4, 4), 1, 0),
+  ((2, 2), (7, 7), 2, 3),
+  ((1, 1), (3, 3), 1, 1),
+]
+
+
+@pytest.fixture
+def x64():
+  with jax.enable_x64(True):
+    yield
+
+
+def draw(*shapes, seed=0):
+  rng = np.random.default_rng(seed)
+  return [jnp.asarray(rng.standard_normal(shape)) for shape in shapes]
+
+
+def example(size, kernel, stride, padding, channels=3, features=4, batch=2):
+  """Geometry and x, w, y that fit it."""
+  g = Geometry(size, kernel, module._pair(stride), module._pair(padding))
+  shapes = (batch, *size, channels), (*kernel, channels, features), (batch, *g.out, features)
+  return g, *draw(*shapes)
+
+
+def direct(x, w, stride, padding):
+  """The definition: a sum over pixels and taps, in torch's layouts NCHW and OIHW."""
+  (s, t), (p, q) = stride, padding
+  x = np.pad(x, ((0, 0), (0, 0), (p, p), (q, q)))
+  kh, kw = w.shape[2:]
+  h, v = (x.shape[2] - kh) // s + 1, (x.shape[3] - kw) // t + 1
+  y = np.zeros((len(x), len(w), h, v))
+  for i, j in itertools.product(range(h), range(v)):
+    window = x[:, :, s * i : s * i + kh, t * j : t * j + kw]
+    y[:, :, i, j] = np.einsum('bchw,fchw->bf', window, w)
+  return y
+
+
+def direct_transpose(y, w, stride, padding):
+  """The definition: each pixel of y spreads the kernel, in torch's layouts NCHW and IOHW."""
+  (s, t), (p, q) = stride, padding
+  _, _, h, v = y.shape
+  kh, kw = w.shape[2:]
+  x = np.zeros((len(y), w.shape[1], (h - 1) * s + kh, (v - 1) * t + kw))
+  for i, j in itertools.product(range(h), range(v)):
+    x[:, :, s * i : s * i + kh, t * j : t * j + kw] += np.einsum('bi,iohw->bohw', y[:, :, i, j], w)
+  return x[:, :, p : x.shape[2] - p, q : x.shape[3] - q]
+
+
+@pytest.mark.parametrize('geometry', GEOMETRIES, ids=str)
+def test_forms_agree(x64, geometry):
+  """CPU, native and by tap: one definition; and S, T, W are adjoints."""
+  g, x, w, y = example(*geometry)
+
+  @jax.jit
+  def compute(x, w, y):
+    return (
+      [form(g, x, w) for form in (module._strided_lax, module._strided_cpu, module._strided_taps)],
+      [form(g, y, w) for form in (module._transposed_lax, module._transposed_cpu)],
+      [form(g, x, y) for form in (module._weights_lax, module._weights_cpu, module._weights_taps)],
+    )
+
+  forms = compute(x, w, y)
+  for first, *others in forms:
+    for other in others:
+      np.testing.assert_allclose(other, first, rtol=1e-10, atol=1e-10)
+  (s, *_), (t, *_), (d, *_) = forms
+  np.testing.assert_allclose([jnp.vdot(x, t), jnp.vdot(w, d)], [jnp.vdot(s, y)] * 2, rtol=1e-10)
+
+
+def test_by_tap_and_in_one_product():
+  """The geometries above reach every CPU form."""
+  chosen = {module._by_tap(example(*geometry)[0]) for geometry in GEOMETRIES}
+  assert chosen == {True, False}
+  assert module._by_tap(example(*GEOMETRIES[1])[0]) and not module._by_tap(
+    example(*GEOMETRIES[0])[0]
+  )
+
+
+@pytest.mark.parametrize('geometry', GEOMETRIES, ids=str)
+def test_definition_and_torch_layouts(x64, geometry):
+  """Modules compute what torch's layers do; a torch weight transposed by (2, 3, 1, 0) is the kernel."""
+  g, x, w, y = example(*geometry)
+  assert g.out == y.shape[1:3]
+  torch_weight, nchw = np.transpose(w, (3, 2, 0, 1)), lambda a: np.transpose(a, (0, 3, 1, 2))
+  params = {'params': {'kernel': np.transpose(torch_weight, (2, 3, 1, 0))}}
+  layer = dict(kernel=g.kernel, stride=geometry[2], padding=geometry[3], use_bias=False)
+  found = Conv(4, **layer).apply(params, x)
+  np.testing.assert_allclose(
+    nchw(found), direct(nchw(x), torch_weight, g.stride, g.padding), atol=1e-10
+  )
+  found = ConvTranspose(3, **layer).apply(params, y)
+  np.testing.assert_allclose(
+    nchw(found), direct_transpose(nchw(y), torch_weight, g.stride, g.padding), atol=1e-10
+  )
+
+
+@pytest.mark.parametrize('geometry', [GEOMETRIES[1], GEOMETRIES[8]], ids=str)
+def test_gradients_of_both_orders(x64, geometry):
+  g, x, w, y = example(*geometry, channels=2, features=2, batch=1)
+  for function, args in (
+    (lambda x, w: module._strided(g, x, w), (x, w)),
+    (lambda y, w: module._transposed(g, y, w), (y, w)),
+    (lambda x, y: module._weights(g, x, y), (x, y)),
+  ):
+    check_grads(jax.jit(function), args, order=2, modes=['rev'], atol=1e-6, rtol=1e-6)
+
+
+def penalty(x, w1, w2, w3):
+  """A gradient penalty through one of each layer."""
+
+  def critic(x):
+    x = jnp.tanh(conv(x, w1, 2, 1))
+    return jnp.sum(conv_transpose(jnp.tanh(conv_transpose(x, w2, 2, 1)), w3, 1, 1) ** 2)
+
+  return jnp.sum(jax.grad(critic)(x) ** 2, (1, 2, 3))
+
+
+def test_gradient_penalty_against_lax(x64, monkeypatch):
+  """Second derivatives of a small critic equal those that JAX finds for plain lax convolutions."""
+  args = draw((2, 8, 8, 2), (4, 4, 2, 3), (4, 4, 3, 3), (3, 3, 2, 3))
+  loss = lambda *args: jnp.mean((penalty(*args) - 1) ** 2)
+  ours = jax.jit(jax.value_and_grad(loss, (0, 1, 2, 3)))(*args)
+  monkeypatch.setattr(module, '_strided', module._strided_lax)
+  monkeypatch.setattr(module, '_transposed', module._transposed_lax)
+  plain = jax.jit(jax.value_and_grad(loss, (0, 1, 2, 3)))(*args)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), ours, plain)
+
+
+def test_vmap_of_gradients(x64):
+  """Gradients for each example apart, first of x, then of the weights."""
+  x, w1, w2, w3 = draw((3, 8, 8, 2), (4, 4, 2, 3), (4, 4, 3, 3), (3, 3, 2, 3))
+  one = lambda x, w: jnp.sum(penalty(x[None], w, w2, w3))
+  axes = (0, None)
+  for i in (0, 1):
+    gradient = jax.grad(one, i)
+    mapped = jax.jit(jax.vmap(gradient, axes))(x, w1)
+    single = jnp.stack([jax.jit(gradient)(e, w1) for e in x])
+    np.testing.assert_allclose(mapped, single, rtol=1e-10, atol=1e-10)
+  # Each example with weights of its own.
+  ws = jnp.stack([w1, 2 * w1, 3 * w1])
+  mapped = jax.jit(jax.vmap(one))(x, ws)
+  np.testing.assert_allclose(mapped, [jax.jit(one)(e, w) for e, w in zip(x, ws)], rtol=1e-10)
+
+
+@pytest.mark.parametrize('resolution', [4, 16])
+def test_split_batch_moves_no_images(resolution):
+  """Over 4 devices only the gradients of the weights are exchanged, summed; images stay where they are."""
+  mesh = Mesh(np.array(jax.devices()[:4]), ('batch',))
+  place = lambda x, *spec: jax.device_put(
+    x.astype(jnp.float32), NamedSharding(mesh, PartitionSpec(*spec))
+  )
+  x, v, w = draw((8, resolution, resolution, 3), (5, 5, 3, 8), (4, 4, 3, 8))
+
+  def loss(x, v, w):
+    return jnp.sum(conv_transpose(jnp.tanh(conv(x, v, 2, 2)), w, 2, 1) ** 2)
+
+  step = jax.jit(jax.grad(loss, (0, 1, 2)))
+  args = place(x, 'batch'), place(v), place(w)
+  text = step.lower(*args).compile().as_text()
+  for collective in ('all-gather', 'all-to-all', 'collective-permute', 'reduce-scatter'):
+    assert collective not in text
+  assert 'all-reduce' in text
+  split = step(*args)
+  assert split[0].sharding.spec == PartitionSpec('batch')
+  whole = step(*(jnp.asarray(np.asarray(a)) for a in args))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), split, whole)
+
+
+def test_one_traced_program_chooses_by_platform():
+  """The same function lowered for TPU and GPU holds convolutions only, for CPU products."""
+  x, w = jnp.zeros((2, 2, 2, 16)), jnp.zeros((4, 4, 8, 16))
+  step = jax.jit(jax.grad(lambda x, w: jnp.sum(conv_transpose(x, w, 2, 1) ** 2), (0, 1)))
+  for platform in ('cpu', 'cuda', 'tpu'):
+    text = str(jax.export.export(step, platforms=[platform])(x, w).mlir_module())
+    assert ('stablehlo.convolution' in text) == (platform != 'cpu')
+    assert ('stablehlo.dot_general' in text) == (platform == 'cpu')
+
+
+@pytest.mark.parametrize('geometry', GEOMETRIES[1:3], ids=str)
+def test_bfloat16(geometry):
+  """Inputs and outputs, and gradients, are bfloat16, within its rounding of the float32 result."""
+  g, x, w, y = example(*geometry, channels=8, features=8)
+  for function, args in (
+    (module._strided, (x, w)),
+    (module._transposed, (y, w)),
+    (module._weights, (x, y)),
+  ):
+    half = [a.astype(jnp.bfloat16) for a in args]
+    run = jax.jit(functools.partial(function, g))
+    exact = run(*(a.astype(jnp.float32) for a in half))
+    found, back = jax.vjp(run, *half)
+    assert found.dtype == jnp.bfloat16
+    assert {a.dtype for a in back(found)} == {jnp.dtype(jnp.bfloat16)}
+    error = np.abs(found.astype(jnp.float32) - exact)
+    assert error.max() < 2**-7 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize(
+  'layer, shape, kernel, bias, out',
+  [
+    (Conv(6, 5, stride=2, padding=2), (2, 8, 8, 3), (5, 5, 3, 6), 6, (2, 4, 4, 6)),
+    (ConvTranspose(6, (4, 3), 2, 1), (2, 4, 4, 3), (4, 3, 6, 3), 6, (2, 8, 7, 6)),
+  ],
+)
+def test_modules(layer, shape, kernel, bias, out):
+  x = jnp.ones(shape)
+  variables = layer.init(jax.random.key(0), x)
+  assert jax.tree.map(jnp.shape, variables) == {'params': {'kernel': kernel, 'bias': (bias,)}}
+  y = layer.apply(variables, x)
+  assert y.shape == out
+  shifted = {'params': {**variables['params'], 'bias': jnp.full(bias, 2.0)}}
+  np.testing.assert_allclose(layer.apply(shifted, x), y + 2, atol=1e-5)
+  # LeCun's variance 1 / fan-in, whichever axis the input stands at.
+  wide = layer.clone(features=200, kernel=4).init(jax.random.key(0), jnp.ones((1, 8, 8, 25)))
+  assert np.std(wide['params']['kernel']) == pytest.approx((16 * 25) ** -0.5, rel=0.02)
+  half = layer.clone(dtype=jnp.bfloat16)
+  assert half.apply(variables, x).dtype == jnp.bfloat16
+  assert half.init(jax.random.key(0), x)['params']['kernel'].dtype == jnp.float32
+
+
+def test_shapes_that_do_not_fit():
+  x, w = jnp.zeros((1, 2, 2, 3)), jnp.zeros((4, 4, 3, 5))
+  with pytest.raises(UserError, match='smaller than the kernel'):
+    conv(x, w)
+  with pytest.raises(UserError, match='one C'):
+    conv(jnp.zeros((1, 8, 8, 5)), w)
+  with pytest.raises(UserError, match='one I'):
+    conv_transpose(x, w)
+  with pytest.raises(UserError, match='leaves nothing'):
+    conv_transpose(jnp.zeros((1, 1, 1, 5)), w, 1, 2)

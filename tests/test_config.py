@@ -1,0 +1,211 @@
+"""Configurations: fields, what a resume may change, components by name, and every file in configs/."""
+
+import re
+
+import command
+import pytest
+
+from ganjax import UserError
+from ganjax import config as configs
+
+FILES = sorted(path.stem for path in (command.ROOT / 'configs').glob('[!_]*.py'))
+
+
+def load(name):
+  namespace = {}
+  path = command.ROOT / f'configs/{name}.py'
+  exec(compile(path.read_text(), path, 'exec'), namespace)
+  return namespace['get_config'](), namespace['__doc__']
+
+
+def saved(**changes):
+  """What config.json holds of a base configuration, with changes {field: value} by dotted name."""
+  config = configs.base('test')
+  config.update_from_flattened_dict(changes)
+  return config.to_dict()
+
+
+def changed(**changes):
+  config = configs.base('test')
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_file_is_named_and_says_its_command(name):
+  config, text = load(name)
+  assert config.name == name
+  assert f'python train.py --config configs/{name}.py' in text
+  configs.check(config)
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_fields_that_all_share(name):
+  """A user may rely on these names in every configuration."""
+  config, _ = load(name)
+  fields = configs.flatten(config.to_dict())
+  assert fields.keys() >= configs.flatten(configs.base('').to_dict()).keys()
+  assert fields.keys() >= {
+    *('steps', 'batch_size', 'seed', 'log_every_steps', 'sample_every_steps'),
+    *('checkpoint_every_steps', 'data.dataset', 'data.data_dir', 'data.resolution'),
+    *('networks.name', 'networks.width', 'method.name'),
+    *('optim.G.lr', 'optim.G.b1', 'optim.D.lr', 'optim.D.b1'),
+  }
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_summary_needs_neither_data_nor_workdir(name, tmp_path):
+  nothing = {'TFDS_DATA_DIR': tmp_path / 'none', 'GANJAX_CACHE_DIR': tmp_path / 'cache'}
+  config = command.ROOT / f'configs/{name}.py'
+  done = command.succeed('train.py', '--config', config, '--summary', env=nothing)
+  assert not done.stderr and not list(tmp_path.iterdir())
+  for net in ('G', 'D'):
+    assert re.search(rf'^  {net} +[\d,]+ parameters   \[.*\] -> \[.*\]$', done.stdout, re.M)
+  assert re.search(
+    r'^stage 0: steps 0 to [\d,]+, resolution \d+, .* real images a step$', done.stdout, re.M
+  )
+  assert re.search(r'^  G +trains G with optimizer G, once a step$', done.stdout, re.M)
+
+
+def dcgan_parameters(resolution, width, z_dim=100):
+  """(G, D) by hand, from the shapes of the paper's figure 1 and this recipe's kernels (4 up, 5 down)."""
+  area = (resolution // 16) ** 2
+  first = (z_dim + 1) * area * 8 * width
+  # A bias and batch norm's scale and offset in every layer but the last, which has the bias alone.
+  norms = 2 * sum(f * width for f in (8, 4, 2, 1))
+  up = sum(4 * 4 * i * width * o * width + o * width for i, o in ((8, 4), (4, 2), (2, 1)))
+  G = first + norms + up + 4 * 4 * width * 3 + 3
+  half = width // 2
+  channels = [3, *(half * 2**i for i in range(4))]
+  down = sum(5 * 5 * i * o + o for i, o in zip(channels, channels[1:]))
+  D = down + 2 * sum(channels[2:]) + area * channels[-1] + 1
+  return G, D
+
+
+@pytest.mark.parametrize(
+  'name, resolution, width', [('dcgan_cifar', 32, 128), ('dcgan_emoji', 64, 32)]
+)
+def test_parameter_counts(name, resolution, width):
+  done = command.succeed('train.py', '--config', command.ROOT / f'configs/{name}.py', '--summary')
+  found = re.findall(r'^  [GD] +([\d,]+) parameters', done.stdout, re.M)
+  assert [int(n.replace(',', '')) for n in found] == [*dcgan_parameters(resolution, width)]
+
+
+def test_dcgan_cifar_is_the_published_recipe():
+  """pytorch-gan-collections, DCGAN on CIFAR-10: the numbers that its FID stands for."""
+  config, _ = load('dcgan_cifar')
+  assert (config.steps, config.batch_size, config.method.z_dim) == (100_000, 128, 100)
+  assert (config.networks.width, config.data.dataset, config.data.resolution) == (
+    128,
+    'cifar10',
+    32,
+  )
+  for optim in (config.optim.G, config.optim.D):
+    assert (optim.lr, optim.b1, optim.b2, optim.decay) == (2e-4, 0.5, 0.9, 'linear')
+
+
+# What a resume may change.
+
+
+@pytest.mark.parametrize('config', [configs.base('test'), load('dcgan_cifar')[0]])
+def test_the_same_config_resumes_in_silence(config):
+  assert configs.compare(config, config.to_dict()) == []
+
+
+def test_a_config_compares_with_its_json(tmp_path):
+  """JSON turns tuples into lists: that is no difference."""
+  import json
+
+  config = configs.base('test')
+  assert configs.compare(config, json.loads(json.dumps(config.to_dict()))) == []
+
+
+@pytest.mark.parametrize(
+  'field, value',
+  [
+    ('log_every_steps', 7),
+    ('sample_every_steps', 7),
+    ('checkpoint_every_steps', 7),
+    ('data.data_dir', '/elsewhere'),
+    ('keep_checkpoints', 9),
+    ('steps', 200_000),
+  ],
+)
+def test_may_change(field, value):
+  (line,) = configs.compare(changed(**{field: value}), saved())
+  assert field in line and str(value) in line
+
+
+@pytest.mark.parametrize(
+  'field, value',
+  [
+    ('batch_size', 32),
+    ('seed', 1),
+    ('data.dataset', 'emoji'),
+    ('data.resolution', 64),
+    ('data.fraction', 0.5),
+    ('data.seed', 1),
+    ('data.flip', True),
+    ('networks.name', 'resnet'),
+    ('method.name', 'wgan'),
+    ('optim.G.lr', 1e-3),
+    ('optim.D.decay', 'linear'),
+    ('ema.half_life_images', 10),
+    ('name', 'other'),
+  ],
+)
+def test_may_not_change(field, value):
+  with pytest.raises(UserError, match=rf'another config: {field} \(was .*, now {value!r}\)'):
+    configs.compare(changed(**{field: value}), saved())
+
+
+def test_all_differences_are_named():
+  with pytest.raises(UserError, match=r'batch_size \(was 64, now 8\), seed \(was 0, now 1\);'):
+    configs.compare(changed(batch_size=8, seed=1, steps=5), saved())
+
+
+def test_a_field_of_one_side_only_is_a_difference():
+  old = saved()
+  old['method']['gp_weight'] = 10.0
+  with pytest.raises(UserError, match=r'method.gp_weight \(was 10.0, now None\)'):
+    configs.compare(configs.base('test'), old)
+
+
+def test_a_schedule_over_steps_is_said():
+  linear = {'optim.G.decay': 'linear', 'steps': 7}
+  lines = configs.compare(changed(**linear), saved(**{'optim.G.decay': 'linear'}))
+  assert len(lines) == 2 and 'learning rates of G fall over `steps`' in lines[1]
+  constant = configs.compare(changed(steps=7), saved())
+  assert len(constant) == 1
+
+
+# Components.
+
+
+def build(name='dcgan', **arguments):
+  return configs.component('networks', dict(name=name, **arguments), resolution=32, channels=3)
+
+
+def test_component_builds_what_the_name_says():
+  nets = build(width=4)
+  assert nets.keys() == {'G', 'D'}
+  assert (nets['G'].width, nets['G'].resolution, nets['G'].channels) == (4, 32, 3)
+
+
+def test_component_lists_the_names_there_are():
+  with pytest.raises(
+    UserError, match=r"networks.name='dgcan' .*did you mean dcgan\?.*there are .*dcgan"
+  ):
+    build('dgcan')
+
+
+def test_component_names_what_it_does_not_take():
+  with pytest.raises(
+    UserError, match=r"networks 'dcgan' does not take depth, levels: write a config"
+  ):
+    build(width=4, levels=2, depth=3)
+
+
+def test_component_names_what_it_misses():
+  with pytest.raises(UserError, match=r"methods 'gan' needs z_dim: write a config"):
+    configs.component('methods', dict(name='gan'), nets={})
