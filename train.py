@@ -34,6 +34,7 @@ from ganjax import (
   data,
   experiment,
   images,
+  lock,
   parallel,
   sampler,
   writer,
@@ -61,8 +62,8 @@ def main():
   mesh = parallel.make_mesh()
   for span in run.spans:
     parallel.check_batch(span.batch_size, mesh)
-  lock = checkpoint.lock(workdir) if parallel.is_main() else contextlib.nullcontext()
-  with lock, jax.set_mesh(mesh):
+  held = lock.hold(workdir) if parallel.is_main() else contextlib.nullcontext()
+  with held, jax.set_mesh(mesh):
     return train(run, workdir, mesh)
 
 

@@ -14,7 +14,7 @@ import sys
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
 
-from ganjax import UserError
+from ganjax import UserError, parallel
 
 # What a resumed run may change; everything else would make it another run.
 FREE = ('steps', 'keep_checkpoints', 'wandb', 'data.data_dir', 'data.cache', 'init_from')
@@ -67,7 +67,7 @@ def check(config: ConfigDict):
   for field in positive.split():
     if config[field] < 1:
       raise UserError(f'config.{field}={config[field]} must be at least 1')
-  if config.data.dataset is None:
+  if not config.data.dataset:
     raise UserError(
       "config.data.dataset is not set: a TFDS name such as cifar10, 'folder' or 'emoji'"
     )
@@ -77,6 +77,14 @@ def check(config: ConfigDict):
     )
   if not 0 < config.data.fraction <= 1:
     raise UserError(f'config.data.fraction={config.data.fraction} must be above 0 and at most 1')
+  kinds = ('float32', 'bfloat16', 'float16', 'float64')
+  for field in ('dtype', 'param_dtype'):
+    if config.networks.get(field, 'float32') not in kinds:
+      raise UserError(
+        f'networks.{field}={config.networks[field]!r} is not one of {", ".join(kinds)}'
+      )
+  if config.ema.half_life_images < 0 or config.ema.rampup < 0:
+    raise UserError(f'config.ema needs numbers from 0, not {config.ema.to_dict()}')
 
 
 def component(kind: str, arguments: dict, **more):
@@ -173,12 +181,14 @@ def value(flag) -> ConfigDict:
   Raises:
     UserError: none was given, or its file cannot be loaded.
   """
-  if flag.value is None:
+  if flag.value is None and not flag.present:
     raise UserError('--config is missing, such as --config configs/dcgan_cifar.py')
   try:
-    flag.value.keys()
+    hasattr(flag.value, 'keys')
   except OSError as error:
     raise UserError(_load_failure(error)) from None
+  if not isinstance(flag.value, ConfigDict):
+    raise UserError(f'--config: get_config() returned no ConfigDict but {flag.value!r}')
   return flag.value
 
 
@@ -197,7 +207,9 @@ def parse(argv):
   except (KeyError, AttributeError) as error:
     line = _one_line(error)
     # Either the file lacks get_config(), or a field is not there, and the line ends with the nearest one.
-    raise UserError(f'config: {line}' if 'module' in line else f'config has no field {line}') from None
+    raise UserError(
+      f'config: {line}' if 'module' in line else f'config has no field {line}'
+    ) from None
   except (TypeError, ValueError, IndexError, SyntaxError, ImportError) as error:
     raise UserError(f'config: {_one_line(error)}') from None
   if len(rest) > 1:
@@ -211,6 +223,8 @@ def _load_failure(error) -> str:
 
 def _one_line(error) -> str:
   # The text of a KeyError is a repr, at times of a repr.
+  while error.args and isinstance(error.args[0], Exception):
+    error = error.args[0]
   text = str(error.args[0] if error.args else error)
   text = text.replace('\\n', '\n').replace("\\'", "'")
   lines = [line.strip(" '") for line in text.splitlines() if line.strip()]
@@ -228,8 +242,7 @@ def run(main):
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     status = 2
-  sys.stdout.flush()
-  sys.exit(status)
+  parallel.leave(status)
 
 
 def load_json(path):

@@ -87,7 +87,10 @@ def load(workdir) -> Experiment:
 
 def saved_config(workdir: Path) -> ConfigDict:
   """The configuration of a run, as `get_config()` and the command line made it."""
-  return ConfigDict(configs.load_json(workdir / 'config.json')['config'])
+  saved = configs.load_json(workdir / 'config.json')
+  if not (isinstance(saved, dict) and isinstance(saved.get('config'), dict)):
+    raise UserError(f'{workdir}/config.json is not the config.json of a run')
+  return ConfigDict(saved['config'])
 
 
 def summary(experiment: Experiment) -> str:
@@ -167,7 +170,7 @@ def check_resume(config: ConfigDict, workdir: Path):
         f'{workdir} holds checkpoints but no config.json: it is not a run of ganjax, or it is damaged'
       )
     return
-  for line in configs.compare(config, configs.load_json(workdir / 'config.json')['config']):
+  for line in configs.compare(config, saved_config(workdir).to_dict()):
     parallel.say(line)
 
 

@@ -37,7 +37,8 @@ def build(configs, phases, steps: int) -> dict:
 def lazy_ratio(phases) -> float:
   """k / (k + 1) for a main phase with a regularizer every k steps, 1 without one.
 
-  StyleGAN2 (arXiv:1912.04958, appendix B): with lazy phases an optimizer makes 1 + 1/k updates a step: learning rate and log betas are scaled back by that.
+  StyleGAN2 (arXiv:1912.04958, appendix B): with lazy phases an optimizer makes 1 + 1/k updates a step; learning rate
+  and log betas are scaled back by that.
   """
   if all(phase.every == 1 for phase in phases):
     return 1.0

@@ -36,7 +36,8 @@ def pictures() -> Path:
 def tiny(fields=()) -> list:
   """Arguments of train.py: configs/dcgan_emoji.py shrunk, with `fields` {name: value} besides.
 
-  The average of G and a decaying rate are on, so that a resume has them to get wrong.
+  The average of G and a decaying rate are on, so that a resume has them to get wrong; rates are high, so that a hundred
+  steps make pictures that differ.
   """
   fields = {
     'networks.width': 4,
@@ -45,6 +46,8 @@ def tiny(fields=()) -> list:
     'data.data_dir': pictures(),
     'data.resolution': 32,
     'optim.G.decay': 'linear',
+    'optim.G.lr': 2e-3,
+    'optim.D.lr': 2e-3,
     'ema.half_life_images': 100,
     'steps': 100,
     'log_every_steps': 1,

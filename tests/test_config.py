@@ -1,5 +1,7 @@
 """Configurations: fields, what a resume may change, components by name, and every file in configs/."""
 
+import functools
+import json
 import re
 
 import command
@@ -53,18 +55,24 @@ def test_fields_that_all_share(name):
   }
 
 
-@pytest.mark.parametrize('name', FILES)
-def test_summary_needs_neither_data_nor_workdir(name, tmp_path):
-  nothing = {'TFDS_DATA_DIR': tmp_path / 'none', 'GANJAX_CACHE_DIR': tmp_path / 'cache'}
+@functools.cache
+def summary(name):
+  """What --summary prints, on a machine with neither data nor a place to keep them."""
+  nowhere = command.files() / 'nowhere'
+  nothing = {'TFDS_DATA_DIR': nowhere, 'GANJAX_CACHE_DIR': nowhere}
   config = command.ROOT / f'configs/{name}.py'
   done = command.succeed('train.py', '--config', config, '--summary', env=nothing)
-  assert not done.stderr and not list(tmp_path.iterdir())
+  assert not done.stderr and not nowhere.exists()
+  return done.stdout
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_summary_needs_neither_data_nor_workdir(name):
+  text = summary(name)
   for net in ('G', 'D'):
-    assert re.search(rf'^  {net} +[\d,]+ parameters   \[.*\] -> \[.*\]$', done.stdout, re.M)
-  assert re.search(
-    r'^stage 0: steps 0 to [\d,]+, resolution \d+, .* real images a step$', done.stdout, re.M
-  )
-  assert re.search(r'^  G +trains G with optimizer G, once a step$', done.stdout, re.M)
+    assert re.search(rf'^  {net} +[\d,]+ parameters   \[.*\] -> \[.*\]$', text, re.M)
+  assert re.search(r'^stage 0: steps 0 to [\d,]+, resolution \d+, .* images a step$', text, re.M)
+  assert re.search(r'^  G +trains G with optimizer G, once a step$', text, re.M)
 
 
 def dcgan_parameters(resolution, width, z_dim=100):
@@ -86,8 +94,7 @@ def dcgan_parameters(resolution, width, z_dim=100):
   'name, resolution, width', [('dcgan_cifar', 32, 128), ('dcgan_emoji', 64, 32)]
 )
 def test_parameter_counts(name, resolution, width):
-  done = command.succeed('train.py', '--config', command.ROOT / f'configs/{name}.py', '--summary')
-  found = re.findall(r'^  [GD] +([\d,]+) parameters', done.stdout, re.M)
+  found = re.findall(r'^  [GD] +([\d,]+) parameters', summary(name), re.M)
   assert [int(n.replace(',', '')) for n in found] == [*dcgan_parameters(resolution, width)]
 
 
@@ -114,8 +121,6 @@ def test_the_same_config_resumes_in_silence(config):
 
 def test_a_config_compares_with_its_json(tmp_path):
   """JSON turns tuples into lists: that is no difference."""
-  import json
-
   config = configs.base('test')
   assert configs.compare(config, json.loads(json.dumps(config.to_dict()))) == []
 

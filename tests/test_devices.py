@@ -22,6 +22,7 @@ import PIL.Image
 import pytest
 from conftest import CACHE
 
+import ganjax
 from ganjax import augment, checkpoint, data, experiment, latents, parallel, sampler
 from ganjax.update import active, averaged
 
@@ -172,6 +173,7 @@ def launch(count, devices, command, folder, timeout=240, **environment):
     port = found.getsockname()[1]
   environment = {
     **os.environ,
+    'PYTHONPATH': str(Path(ganjax.__file__).parents[1]),  # the package that is tested here
     'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
     'JAX_COMPILATION_CACHE_DIR': CACHE,
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.3',

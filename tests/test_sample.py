@@ -154,10 +154,10 @@ def test_batch_norm_modes_differ(printed, read):
 
 
 def test_samples_from_a_run_that_goes_on(tmp_path):
-  arguments = command.tiny({'steps': 1_000_000})
+  arguments = command.tiny({'steps': 100_000})
   training = command.start('train.py', *arguments, '--workdir', tmp_path)
   try:
-    command.read_to(training, f'step {25:>7}/')
+    command.read_to(training, f'step {25:>6}/')
     out = tmp_path / 'out.npz'
     done = command.run(
       'sample.py', '--workdir', tmp_path, '--format=npz', '--seeds=5', '--out', out

@@ -397,7 +397,7 @@ def test_other_changes_are_refused_by_name(copied):
   one_line(
     resume(copied, fields),
     r'batch_size \(was 8, now 16\), networks.width \(was 4, now 8\), '
-    r'optim.G.lr \(was 0.0002, now 0.1\)',
+    r'optim.G.lr \(was 0.002, now 0.1\)',
   )
   one_line(resume(copied, {'steps': 30}), 'at step 100 already, past config.steps=30')
   assert (copied / 'config.json').read_bytes() == before
