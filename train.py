@@ -11,6 +11,7 @@ import signal
 import time
 from pathlib import Path
 
+STARTED = time.monotonic()
 if __name__ == '__main__':  # before the slow imports, where a signal would end in a traceback
 
   def leave(number, frame):
@@ -47,7 +48,6 @@ CONFIG = configs.define()
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, metrics, samples.')
 SUMMARY = flags.DEFINE_bool('summary', False, 'Print networks, phases and stages, and stop.')
 GRID = 64  # pictures in a sample grid
-STARTED = time.monotonic()
 
 
 def main():

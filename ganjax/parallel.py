@@ -39,8 +39,21 @@ def start():
     # The CPU back end needs a collectives library to speak to other processes; others ignore it.
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
     jax.distributed.initialize(address, count, process)
+    _meet()
   elif os.environ.get('JAX_PLATFORMS') != 'cpu' and os.path.exists('/dev/vfio/0'):
     jax.distributed.initialize()  # a Cloud TPU VM: one host or a slice of many
+
+
+def _meet():
+  """Adds something up over all devices of all processes, which connects them.
+
+  Gloo gives up where a process comes 30 s after another to the first sum, and they compile for unequal times (only
+  process 0 fills the compilation cache); later sums wait for longer.
+  """
+  mesh = make_mesh()
+  ones = place_batch({'ones': np.ones(jax.local_device_count(), np.int32)}, mesh)['ones']
+  add = jax.jit(lambda x: x.sum(), out_shardings=replicated(mesh))
+  jax.block_until_ready(add(ones))
 
 
 def make_mesh(devices=None) -> Mesh:

@@ -73,7 +73,10 @@ def start(script, *arguments, env=()) -> subprocess.Popen:
     **dict(env),
   }
   command = [sys.executable, ROOT / script, *arguments]
-  pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+  # A small pipe: a run whose lines nobody reads stops some 40 steps later, so that no test is too late for it.
+  pipes = dict(
+    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pipesize=4096
+  )
   return subprocess.Popen(list(map(str, command)), cwd=ROOT, env=variables, text=True, **pipes)
 
 
@@ -100,11 +103,15 @@ def succeed(script, *arguments, env=()) -> subprocess.CompletedProcess:
 
 
 def read_to(process, text) -> str:
-  """Reads the process's output up to the line that starts with `text` and returns that line."""
-  for line in process.stdout:
-    if line.startswith(text):
-      return line
-  raise AssertionError(f'{text!r} was never printed: {process.stderr.read()}')
+  """Reads the process's output up to the line that starts with `text`, and no further; returns that line."""
+  line = b''
+  while byte := os.read(process.stdout.fileno(), 1):
+    line += byte
+    if byte == b'\n':
+      if line.decode().startswith(text):
+        return line.decode()
+      line = b''
+  raise AssertionError(f'{text!r} was never printed: {finish(process).stderr}')
 
 
 @functools.cache

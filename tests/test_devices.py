@@ -163,7 +163,7 @@ def test_update_equals_one_written_with_pmap_and_pmean(double):
 # Several processes.
 
 
-def launch(count, devices, command, folder, timeout=240, **environment):
+def launch(count, devices, command, folder, timeout=400, **environment):
   """Runs `count` processes that speak to each other, on `devices` virtual devices each; returns their outputs.
 
   Fails, with the output of all, where one fails or the time is over.

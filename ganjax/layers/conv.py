@@ -17,8 +17,6 @@ written as products. `_choose` decides when a program is lowered, by the platfor
 """
 
 import functools
-import itertools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,6 +26,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ganjax import UserError
+from ganjax.layers import conv_forms as forms
 
 Pair = int | tuple[int, int]
 
@@ -98,17 +97,17 @@ def _pair(value: Pair) -> tuple[int, int]:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _strided(g, x, w):
-  return _choose(_strided_cpu, _strided_lax, g, x, w)
+  return _choose(forms.strided_cpu, forms.strided_lax, g, x, w)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _transposed(g, y, w):
-  return _choose(_transposed_cpu, _transposed_lax, g, y, w)
+  return _choose(forms.transposed_cpu, forms.transposed_lax, g, y, w)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _weights(g, x, y):
-  return _choose(_weights_cpu, _weights_lax, g, x, y)
+  return _choose(forms.weights_cpu, forms.weights_lax, g, x, y)
 
 
 def _forward(f):
@@ -130,135 +129,6 @@ def _choose(cpu, native, g, *args):
   """The one place that chooses: `cpu` where the program is lowered for CPU, `native` elsewhere."""
   pick = lambda form: functools.partial(form, g)
   return lax.platform_dependent(*args, cpu=pick(cpu), default=pick(native))
-
-
-# Native forms.
-
-
-def _strided_lax(g, x, w):
-  pads = [(p, p) for p in g.padding]
-  return lax.conv_general_dilated(x, w, g.stride, pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
-
-
-def _transposed_lax(g, y, w):
-  pads = [
-    (k - 1 - p, n + p - (s * (m - 1) + 1))
-    for n, m, k, s, p in zip(g.size, g.out, g.kernel, g.stride, g.padding)
-  ]
-  return lax.conv_general_dilated(
-    y, w[::-1, ::-1], (1, 1), pads, g.stride, dimension_numbers=('NHWC', 'HWOI', 'NHWC')
-  )
-
-
-def _weights_lax(g, x, y):
-  pads = [
-    (p, k - 1 + s * (m - 1) + 1 - n - p)
-    for n, m, k, s, p in zip(g.size, g.out, g.kernel, g.stride, g.padding)
-  ]
-  return lax.conv_general_dilated(
-    x, y, (1, 1), pads, rhs_dilation=g.stride, dimension_numbers=('CHWN', 'IHWO', 'HWNC')
-  )
-
-
-# CPU forms. What they avoid, by jax 0.10 on 2 cores at batch 64: XLA leaves its fast path where the
-# kernel is larger than the image (5x5 on 4x4, 128 to 256 channels: 83 ms for 2.5), also in a transposed
-# convolution (4x4 on 2x2, 512 to 256 channels: 231 ms for 3.5); 3 channels take 4 times as long as 4.
-
-
-def _strided_cpu(g, x, w):
-  if _by_tap(g):
-    return _strided_taps(g, x, w)
-  spare = -x.shape[3] % 4 if x.shape[3] < 8 else 0
-  x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, spare)))
-  return _strided_lax(g, x, jnp.pad(w, ((0, 0), (0, 0), (0, spare), (0, 0))))
-
-
-def _transposed_cpu(g, y, w):
-  if _by_tap(g):
-    return _add_taps(g, lambda a, b, rows, cols: _dot(y[:, rows, cols], w[a, b], [3], [1]), y, w)
-  if g.stride == (1, 1) and math.prod(g.kernel) <= math.prod(g.out):
-    return _transposed_lax(g, y, w)
-  columns = _dot(y, w, [3], [3])  # [B, h, v, kh, kw, C]: all taps in one product
-  return _add_taps(g, lambda a, b, rows, cols: columns[:, rows, cols, a, b], y, w)
-
-
-def _weights_cpu(g, x, y):
-  return _weights_taps(g, x, y) if _by_tap(g) else _weights_lax(g, x, y)
-
-
-def _by_tap(g):
-  """Whether one product for each tap is best: 1x1 kernels, and those that reach far out of the image.
-
-  A product by tap leaves out the taps that lie on the padding: 7/16 of them for 4x4, stride 2, from 4x4 to 2x2.
-  """
-  touching = math.prod(sum(y.stop - y.start for _, y in _spans(g, axis)) for axis in (0, 1))
-  area = math.prod(g.kernel)
-  return area == 1 or area > math.prod(g.size) or touching < 0.65 * area * math.prod(g.out)
-
-
-def _spans(g, axis):
-  """For each tap of the kernel along an axis, the pixels of x and the pixels of y that it joins."""
-  n, m, k, s, p = (field[axis] for field in (g.size, g.out, g.kernel, g.stride, g.padding))
-  for a in range(k):
-    start = min(max(0, -((a - p) // s)), m)
-    stop = max(start, min(m, (n - 1 + p - a) // s + 1))
-    first = s * start + a - p
-    yield slice(first, first + s * (stop - start), s), slice(start, stop)
-
-
-def _taps(g):
-  """All taps a, b that touch the image: (a, b, rows of x, columns of x, rows of y, columns of y)."""
-  for a, (xr, yr) in enumerate(_spans(g, 0)):
-    for b, (xc, yc) in enumerate(_spans(g, 1)):
-      if yr.start < yr.stop and yc.start < yc.stop:
-        yield a, b, xr, xc, yr, yc
-
-
-def _dot(a, b, i, j):
-  """Contracts axes i of a with axes j of b; the result is float32 at least."""
-  wide = jnp.promote_types(a.dtype, jnp.float32)
-  return lax.dot_general(a, b, ((i, j), ((), ())), preferred_element_type=wide)
-
-
-def _place(x, size, rows, cols):
-  """Puts x [B, r, c, C] at rows and columns of zeros [B, *size, C]."""
-  pads = ((s.start, n - s.stop) for s, n in zip((rows, cols), size))
-  return jnp.pad(x, ((0, 0), *pads, (0, 0)))
-
-
-def _strided_taps(g, x, w):
-  parts = [
-    _place(_dot(x[:, xr, xc], w[a, b], [3], [0]), g.out, yr, yc)
-    for a, b, xr, xc, yr, yc in _taps(g)
-  ]
-  return sum(parts[1:], parts[0]).astype(x.dtype)
-
-
-def _weights_taps(g, x, y):
-  wide = jnp.promote_types(x.dtype, jnp.float32)
-  zero = jnp.zeros((x.shape[3], y.shape[3]), wide)
-  parts = {
-    (a, b): _dot(x[:, xr, xc], y[:, yr, yc], [0, 1, 2], [0, 1, 2])
-    for a, b, xr, xc, yr, yc in _taps(g)
-  }
-  w = jnp.stack([parts.get(tap, zero) for tap in itertools.product(*map(range, g.kernel))])
-  return w.reshape(*g.kernel, *zero.shape).astype(x.dtype)
-
-
-def _add_taps(g, product, y, w):
-  """Sums what each tap adds to x: within each of the s x s phases of x taps are shifted without gaps."""
-  (s, t), (n, m) = g.stride, (-(-size // stride) for size, stride in zip(g.size, g.stride))
-  phases = {}
-  for a, b, xr, xc, yr, yc in _taps(g):
-    part = product(a, b, yr, yc)
-    r, c = xr.start // s, xc.start // t
-    part = _place(part, (n, m), slice(r, r + part.shape[1]), slice(c, c + part.shape[2]))
-    phase = xr.start % s, xc.start % t
-    phases[phase] = phases[phase] + part if phase in phases else part
-  zero = jnp.zeros((len(y), n, m, w.shape[2]), y.dtype)
-  x = jnp.stack([jnp.stack([phases.get((i, j), zero) for j in range(t)], 3) for i in range(s)], 2)
-  x = x.reshape(len(y), n * s, m * t, w.shape[2])
-  return x[:, : g.size[0], : g.size[1]].astype(y.dtype)
 
 
 class Conv(nn.Module):

@@ -33,15 +33,15 @@ def build(nets, *, z_dim: int, loss='non_saturating', n_critic=1, fakes_per_real
     real, state = apply(D, state, images, train=True)
     fake, state = apply(D, state, fakes, train=True)
     terms = loss_D(real, fake)
-    logits = jnp.concatenate([real, fake])
+    # |logit| > 4.6: D(x) below 0.01 or above 0.99, where the minimax gradient has died.
+    saturated = lambda logits: jnp.mean(jnp.abs(logits) > 4.6)
     return sum(terms.values()), Aux(
       state,
       {
         **terms,
         'D_real': jnp.mean(nn.sigmoid(real)),
         'D_fake': jnp.mean(nn.sigmoid(fake)),
-        # |logit| > 4.6: D(x) below 0.01 or above 0.99, where the minimax gradient has died.
-        'D_saturated': jnp.mean(jnp.abs(logits) > 4.6),
+        'D_saturated': (saturated(real) + saturated(fake)) / 2,
       },
     )
 

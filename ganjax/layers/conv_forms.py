@@ -1,0 +1,238 @@
+"""How the three maps of `layers/conv.py` are computed: natively, and on CPU.
+
+A form takes the geometry and two of x [B, H, W, C], y [B, h, v, F], w [kh, kw, C, F], and returns the third:
+`strided` y, `transposed` x, `weights` w. All forms of a map are one function, up to round-off.
+"""
+
+import functools
+import itertools
+import math
+import operator
+
+import jax.numpy as jnp
+from jax import lax
+
+# Native forms.
+
+
+def strided_lax(g, x, w):
+  pads = [(p, p) for p in g.padding]
+  return lax.conv_general_dilated(x, w, g.stride, pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+def transposed_lax(g, y, w):
+  pads = [
+    (k - 1 - p, n + p - (s * (m - 1) + 1))
+    for n, m, k, s, p in zip(g.size, g.out, g.kernel, g.stride, g.padding)
+  ]
+  return lax.conv_general_dilated(
+    y, w[::-1, ::-1], (1, 1), pads, g.stride, dimension_numbers=('NHWC', 'HWOI', 'NHWC')
+  )
+
+
+def weights_lax(g, x, y):
+  pads = [
+    (p, k - 1 + s * (m - 1) + 1 - n - p)
+    for n, m, k, s, p in zip(g.size, g.out, g.kernel, g.stride, g.padding)
+  ]
+  return lax.conv_general_dilated(
+    x, y, (1, 1), pads, rhs_dilation=g.stride, dimension_numbers=('CHWN', 'IHWO', 'HWNC')
+  )
+
+
+# CPU forms. What they avoid, by jax 0.10 on 2 cores at batch 64: XLA leaves its fast path where the
+# kernel is larger than the image (5x5 on 4x4, 128 to 256 channels: 83 ms for 2.5), also in a transposed
+# convolution (4x4 on 2x2, 512 to 256 channels: 231 ms for 3.5); 3 channels take 4 times as long as 4.
+
+
+def strided_cpu(g, x, w):
+  if by_tap(g):
+    return strided_taps(g, x, w)
+  if by_tile(g, len(x), *w.shape[2:]):
+    return strided_tiles(g, x, w)
+  spare = -x.shape[3] % 4 if x.shape[3] < 8 else 0
+  x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, spare)))
+  return strided_lax(g, x, jnp.pad(w, ((0, 0), (0, 0), (0, spare), (0, 0))))
+
+
+def transposed_cpu(g, y, w):
+  if by_tap(g):
+    return _add_taps(g, lambda a, b, rows, cols: _dot(y[:, rows, cols], w[a, b], [3], [1]), y, w)
+  if by_tile(g, len(y), *w.shape[2:]):
+    return transposed_tiles(g, y, w)
+  if g.stride == (1, 1) and math.prod(g.kernel) <= math.prod(g.out):
+    return transposed_lax(g, y, w)
+  columns = _dot(y, w, [3], [3])  # [B, h, v, kh, kw, C]: all taps in one product
+  return _add_taps(g, lambda a, b, rows, cols: columns[:, rows, cols, a, b], y, w)
+
+
+def weights_cpu(g, x, y):
+  if by_tap(g):
+    return weights_taps(g, x, y)
+  if by_tile(g, len(x), x.shape[3], y.shape[3]):
+    return weights_tiles(g, x, y)
+  return weights_lax(g, x, y)
+
+
+def by_tap(g):
+  """Whether one product for each tap is best: 1x1 kernels, and those that reach far out of the image.
+
+  A product by tap leaves out the taps that lie on the padding: 7/16 of them for 4x4, stride 2, from 4x4 to 2x2.
+  """
+  touching = math.prod(sum(y.stop - y.start for _, y in _spans(g, axis)) for axis in (0, 1))
+  area = math.prod(g.kernel)
+  return area == 1 or area > math.prod(g.size) or touching < 0.65 * area * math.prod(g.out)
+
+
+def _spans(g, axis):
+  """For each tap of the kernel along an axis, the pixels of x and the pixels of y that it joins."""
+  n, m, k, s, p = (field[axis] for field in (g.size, g.out, g.kernel, g.stride, g.padding))
+  for a in range(k):
+    start = min(max(0, -((a - p) // s)), m)
+    stop = max(start, min(m, (n - 1 + p - a) // s + 1))
+    first = s * start + a - p
+    yield slice(first, first + s * (stop - start), s), slice(start, stop)
+
+
+def _taps(g):
+  """All taps a, b that touch the image: (a, b, rows of x, columns of x, rows of y, columns of y)."""
+  for a, (xr, yr) in enumerate(_spans(g, 0)):
+    for b, (xc, yc) in enumerate(_spans(g, 1)):
+      if yr.start < yr.stop and yc.start < yc.stop:
+        yield a, b, xr, xc, yr, yc
+
+
+def _dot(a, b, i, j):
+  """Contracts axes i of a with axes j of b; the result is float32 at least."""
+  wide = jnp.promote_types(a.dtype, jnp.float32)
+  return lax.dot_general(a, b, ((i, j), ((), ())), preferred_element_type=wide)
+
+
+def _place(x, size, rows, cols):
+  """Puts x [B, r, c, C] at rows and columns of zeros [B, *size, C]."""
+  pads = ((s.start, n - s.stop) for s, n in zip((rows, cols), size))
+  return jnp.pad(x, ((0, 0), *pads, (0, 0)))
+
+
+def strided_taps(g, x, w):
+  parts = [
+    _place(_dot(x[:, xr, xc], w[a, b], [3], [0]), g.out, yr, yc)
+    for a, b, xr, xc, yr, yc in _taps(g)
+  ]
+  return sum(parts[1:], parts[0]).astype(x.dtype)
+
+
+def weights_taps(g, x, y):
+  wide = jnp.promote_types(x.dtype, jnp.float32)
+  zero = jnp.zeros((x.shape[3], y.shape[3]), wide)
+  parts = {
+    (a, b): _dot(x[:, xr, xc], y[:, yr, yc], [0, 1, 2], [0, 1, 2])
+    for a, b, xr, xc, yr, yc in _taps(g)
+  }
+  w = jnp.stack([parts.get(tap, zero) for tap in itertools.product(*map(range, g.kernel))])
+  return w.reshape(*g.kernel, *zero.shape).astype(x.dtype)
+
+
+def _add_taps(g, product, y, w):
+  """Sums what each tap adds to x: within each of the s x s phases of x taps are shifted without gaps."""
+  (s, t), (n, m) = g.stride, (-(-size // stride) for size, stride in zip(g.size, g.stride))
+  phases = {}
+  for a, b, xr, xc, yr, yc in _taps(g):
+    part = product(a, b, yr, yc)
+    r, c = xr.start // s, xc.start // t
+    part = _place(part, (n, m), slice(r, r + part.shape[1]), slice(c, c + part.shape[2]))
+    phase = xr.start % s, xc.start % t
+    phases[phase] = phases[phase] + part if phase in phases else part
+  zero = jnp.zeros((len(y), n, m, w.shape[2]), y.dtype)
+  x = jnp.stack([jnp.stack([phases.get((i, j), zero) for j in range(t)], 3) for i in range(s)], 2)
+  x = x.reshape(len(y), n * s, m * t, w.shape[2])
+  return x[:, : g.size[0], : g.size[1]].astype(y.dtype)
+
+
+# Winograd's minimal filtering F(2x2, 2x2) (Lavin and Gray, arXiv:1509.09308, section 4) for 4x4 kernels of stride 2:
+# over pairs of pixels these are 2x2 kernels of stride 1. In one dimension, with x three pairs, w two taps, y two outputs,
+#   sum(y * S(x, w)) = (x0 - x1) w0 y0 + x1 (w0 + w1) (y0 + y1) + (x2 - x1) w1 y1,
+# three products for four, so 9 for 16 in two, and each map is read off by leaving one factor out.
+OF_X = (1, -1, 0), (0, 1, 0), (0, -1, 1)
+OF_WY = (1, 0), (1, 1), (0, 1)
+
+
+def by_tile(g, batch, channels, features):
+  """Whether Winograd's form is there for the shape, and its products large enough to pay for the sums."""
+  fits = g.kernel == (4, 4) and g.stride == (2, 2) and g.padding == (1, 1)
+  fits = fits and all(n % 4 == 0 for n in g.size)
+  return fits and min(channels, features) >= 64 and batch * math.prod(g.out) >= 1024
+
+
+def strided_tiles(g, x, w):
+  products = _each(lambda a, b: _dot(a, b, [3], [0]), _tiles_of_x(g, x), _tiles_of_w(w))
+  rows = [_interleave(_mix(zip(*OF_WY), row), 2) for row in products]
+  return _interleave(_mix(zip(*OF_WY), rows), 1).astype(x.dtype)
+
+
+def transposed_tiles(g, y, w):
+  products = _each(lambda a, b: _dot(a, b, [3], [1]), _tiles_of_y(g, y), _tiles_of_w(w))
+  rows = [_overlap(_mix(zip(*OF_X), row), 2) for row in products]
+  pairs = _overlap(_mix(zip(*OF_X), rows), 1)
+  (h, v), c = g.out, w.shape[2]
+  x = pairs.reshape(-1, h + 1, v + 1, 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
+  return x.reshape(-1, 2 * h + 2, 2 * v + 2, c)[:, 1:-1, 1:-1].astype(y.dtype)
+
+
+def weights_tiles(g, x, y):
+  tiles = _tiles_of_x(g, x), _tiles_of_y(g, y)
+  products = _each(lambda a, b: _dot(a, b, [0, 1, 2], [0, 1, 2]), *tiles)
+  rows = [jnp.stack(_mix(zip(*OF_WY), row)) for row in products]
+  w = jnp.stack(_mix(zip(*OF_WY), rows)).reshape(2, 2, 2, 2, x.shape[3], y.shape[3])
+  return w.transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, *w.shape[4:]).astype(x.dtype)
+
+
+def _tiles_of_x(g, x):
+  """The factors of x, 3 x 3 arrays [B, h / 2, v / 2, 4 C]."""
+  (h, v), c = g.out, x.shape[3]
+  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(-1, h + 1, 2, v + 1, 2, c)
+  pairs = x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, h + 1, v + 1, 4 * c)
+  return [_mix(OF_X, _every_other(row, 3, 2)) for row in _mix(OF_X, _every_other(pairs, 3, 1))]
+
+
+def _tiles_of_y(g, y):
+  """The factors of y, 3 x 3 arrays [B, h / 2, v / 2, F]."""
+  return [_mix(OF_WY, _every_other(row, 2, 2)) for row in _mix(OF_WY, _every_other(y, 2, 1))]
+
+
+def _tiles_of_w(w):
+  """The factors of w, 3 x 3 arrays [4 C, F]."""
+  c, f = w.shape[2:]
+  w = w.reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, f)
+  return [_mix(OF_WY, row) for row in _mix(OF_WY, w)]
+
+
+def _every_other(x, n, axis):
+  """Pixels 0, 2, 4, ... along an axis, then those one further, n arrays of the same length."""
+  length = x.shape[axis] // 2
+  return [lax.slice_in_dim(x, t, t + 2 * length - 1, 2, axis) for t in range(n)]
+
+
+def _each(function, a, b):
+  return [[function(p, q) for p, q in zip(*rows)] for rows in zip(a, b)]
+
+
+def _mix(coefficients, parts):
+  """Sums of parts with coefficients 1, 0 and -1, one for each row of coefficients."""
+  signed = lambda row: [part if k > 0 else -part for k, part in zip(row, parts) if k]
+  return [functools.reduce(operator.add, signed(row)) for row in coefficients]
+
+
+def _interleave(parts, axis):
+  """Two arrays, taken in turns along an axis: the adjoint of `_every_other`."""
+  shape = list(parts[0].shape)
+  shape[axis] *= 2
+  return jnp.stack(parts, axis + 1).reshape(shape)
+
+
+def _overlap(parts, axis):
+  """Three arrays of length n -> their sum at 2 i, 2 i + 1 and 2 i + 2, of length 2 n + 1: also its adjoint."""
+  pad = lambda x, low, high: jnp.pad(x, [(low, high) if i == axis else (0, 0) for i in range(4)])
+  even = pad(parts[0], 0, 1) + pad(parts[2], 1, 0)
+  both = _interleave([even, pad(parts[1], 0, 1)], axis)
+  return lax.slice_in_dim(both, 0, both.shape[axis] - 1, axis=axis)
