@@ -46,7 +46,9 @@ def main():
   run = experiment.load(workdir)
   parallel.start()
   mesh = parallel.make_mesh(jax.local_devices())
-  state, step, _ = checkpoint.read(workdir, STEP.value)
+  state, step, meta = checkpoint.read(workdir, STEP.value)
+  # A config.json that was edited since would misread the checkpoint.
+  configs.compare(run.config, meta['config'])
   state = experiment.to_state(run, state, mesh)
   weights = 'ema' if WEIGHTS.value == 'ema' and state.ema else 'raw'
   state = averaged(state) if weights == 'ema' else state

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, config_dict, config_flags
 from ganjax import UserError, parallel
 
 # What a resumed run may change; everything else would make it another run.
-FREE = ('steps', 'keep_checkpoints', 'wandb', 'data.data_dir', 'data.cache', 'init_from')
+FREE = ('steps', 'keep_checkpoints', 'wandb', 'data.data_dir', 'data.cache', 'init_from', 'init_nets')
 
 
 def base(name: str) -> ConfigDict:
@@ -242,6 +242,8 @@ def run(main):
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     status = 2
+  except KeyboardInterrupt:
+    status = 130
   parallel.leave(status)
 
 

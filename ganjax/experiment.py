@@ -180,6 +180,7 @@ def restore(run: Experiment, checkpoints, mesh):
   if found is None:
     return None
   state, step, meta = found
+  configs.compare(run.config, meta['config'])  # config.json may have been edited
   if step > run.config.steps:
     raise UserError(f'the run is at step {step} already, past config.steps={run.config.steps}')
   return state, step, meta['metrics']

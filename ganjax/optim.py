@@ -49,8 +49,10 @@ def adam(*, lr: float, b1: float, b2: float, eps=1e-8, decay='constant', steps: 
   """Adam (arXiv:1412.6980) with the rate `lr`, constant or falling linearly to 0 over `steps`."""
   if decay not in ('constant', 'linear'):
     raise UserError(f"optim decay={decay!r} is not known; take 'constant' or 'linear'")
-  if not (lr > 0 and 0 <= b1 < 1 and 0 <= b2 < 1):
-    raise UserError(f'optim needs lr > 0 and betas in [0, 1); got lr={lr}, b1={b1}, b2={b2}')
+  if not (lr > 0 and 0 <= b1 < 1 and 0 <= b2 < 1 and eps >= 0):
+    raise UserError(
+      f'optim needs lr > 0, betas in [0, 1), eps >= 0; got lr={lr}, b1={b1}, b2={b2}, eps={eps}'
+    )
   rate = lambda step: lr * lazy * (1 - step / steps if decay == 'linear' else 1.0)
   return optax.chain(optax.scale_by_adam(b1**lazy, b2**lazy, eps), _scale_by_step(rate))
 

@@ -150,7 +150,7 @@ def _add_taps(g, product, y, w):
 
 
 # Winograd's minimal filtering F(2x2, 2x2) (Lavin and Gray, arXiv:1509.09308, section 4) for 4x4 kernels of stride 2:
-# over pairs of pixels these are 2x2 kernels of stride 1. In one dimension, with x three pairs, w two taps, y two outputs,
+# over pairs of pixels these are 2x2 kernels of stride 1. In one dimension, for three pairs x, two taps w, two outputs y,
 #   sum(y * S(x, w)) = (x0 - x1) w0 y0 + x1 (w0 + w1) (y0 + y1) + (x2 - x1) w1 y1,
 # three products for four, so 9 for 16 in two, and each map is read off by leaving one factor out.
 OF_X = (1, -1, 0), (0, 1, 0), (0, -1, 1)
