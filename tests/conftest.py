@@ -11,9 +11,9 @@ from pathlib import Path
 
 import jax
 
-CACHE = os.environ.get('JAX_COMPILATION_CACHE_DIR') or str(
+_CACHE = os.environ.get('JAX_COMPILATION_CACHE_DIR') or str(
   Path(tempfile.gettempdir()) / 'ganjax-test-xla'
 )
-jax.config.update('jax_compilation_cache_dir', CACHE)
+jax.config.update('jax_compilation_cache_dir', _CACHE)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
 jax.config.update('jax_disable_most_optimizations', True)

@@ -57,7 +57,7 @@ def strided_cpu(g, x, w):
 
 def transposed_cpu(g, y, w):
   if by_tap(g):
-    return _add_taps(g, lambda a, b, rows, cols: _dot(y[:, rows, cols], w[a, b], [3], [1]), y, w)
+    return transposed_taps(g, y, w)
   if by_tile(g, len(y), *w.shape[2:]):
     return transposed_tiles(g, y, w)
   if g.stride == (1, 1) and math.prod(g.kernel) <= math.prod(g.out):
@@ -122,6 +122,10 @@ def strided_taps(g, x, w):
   return sum(parts[1:], parts[0]).astype(x.dtype)
 
 
+def transposed_taps(g, y, w):
+  return _add_taps(g, lambda a, b, rows, cols: _dot(y[:, rows, cols], w[a, b], [3], [1]), y, w)
+
+
 def weights_taps(g, x, y):
   wide = jnp.promote_types(x.dtype, jnp.float32)
   zero = jnp.zeros((x.shape[3], y.shape[3]), wide)
@@ -150,7 +154,7 @@ def _add_taps(g, product, y, w):
 
 
 # Winograd's minimal filtering F(2x2, 2x2) (Lavin and Gray, arXiv:1509.09308, section 4) for 4x4 kernels of stride 2:
-# over pairs of pixels these are 2x2 kernels of stride 1. In one dimension, for three pairs x, two taps w, two outputs y,
+# over pairs of pixels these are 2x2 kernels of stride 1. In one dimension, for pairs x, taps w, outputs y,
 #   sum(y * S(x, w)) = (x0 - x1) w0 y0 + x1 (w0 + w1) (y0 + y1) + (x2 - x1) w1 y1,
 # three products for four, so 9 for 16 in two, and each map is read off by leaving one factor out.
 OF_X = (1, -1, 0), (0, 1, 0), (0, -1, 1)
@@ -180,11 +184,12 @@ def transposed_tiles(g, y, w):
 
 
 def weights_tiles(g, x, y):
-  tiles = _tiles_of_x(g, x), _tiles_of_y(g, y)
+  # XLA transposes the left factor in memory, so that is y's: half as large as x's where x has half the channels.
+  tiles = _tiles_of_y(g, y), _tiles_of_x(g, x)
   products = _each(lambda a, b: _dot(a, b, [0, 1, 2], [0, 1, 2]), *tiles)
   rows = [jnp.stack(_mix(zip(*OF_WY), row)) for row in products]
-  w = jnp.stack(_mix(zip(*OF_WY), rows)).reshape(2, 2, 2, 2, x.shape[3], y.shape[3])
-  return w.transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, *w.shape[4:]).astype(x.dtype)
+  w = jnp.stack(_mix(zip(*OF_WY), rows)).reshape(2, 2, y.shape[3], 2, 2, x.shape[3])
+  return w.transpose(0, 3, 1, 4, 5, 2).reshape(4, 4, x.shape[3], y.shape[3]).astype(x.dtype)
 
 
 def _tiles_of_x(g, x):

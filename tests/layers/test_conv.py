@@ -10,6 +10,7 @@ from jax.test_util import check_grads
 
 from ganjax import UserError
 from ganjax.layers import conv as module
+from ganjax.layers import conv_forms as forms
 from ganjax.layers.conv import Conv, ConvTranspose, Geometry, conv, conv_transpose
 
 # size of x, kernel, stride, padding
@@ -74,32 +75,39 @@ def direct_transpose(y, w, stride, padding):
 
 @pytest.mark.parametrize('geometry', GEOMETRIES, ids=str)
 def test_forms_agree(x64, geometry):
-  """CPU, native and by tap: one definition; and S, T, W are adjoints."""
+  """Native, by tap, by tile and what CPU chooses: one definition; and S, T, W are adjoints."""
   g, x, w, y = example(*geometry)
+  tiles = forms.by_tile(g, 64, 64, 64)
+  assert tiles == (geometry == GEOMETRIES[0])
+  kinds = ['lax', 'cpu', 'taps', *(['tiles'] if tiles else [])]
 
   @jax.jit
   def compute(x, w, y):
-    return (
-      [form(g, x, w) for form in (module._strided_lax, module._strided_cpu, module._strided_taps)],
-      [form(g, y, w) for form in (module._transposed_lax, module._transposed_cpu)],
-      [form(g, x, y) for form in (module._weights_lax, module._weights_cpu, module._weights_taps)],
-    )
+    each = lambda name, *args: [getattr(forms, f'{name}_{kind}')(g, *args) for kind in kinds]
+    return each('strided', x, w), each('transposed', y, w), each('weights', x, y)
 
-  forms = compute(x, w, y)
-  for first, *others in forms:
+  found = compute(x, w, y)
+  for first, *others in found:
     for other in others:
       np.testing.assert_allclose(other, first, rtol=1e-10, atol=1e-10)
-  (s, *_), (t, *_), (d, *_) = forms
+  (s, *_), (t, *_), (d, *_) = found
   np.testing.assert_allclose([jnp.vdot(x, t), jnp.vdot(w, d)], [jnp.vdot(s, y)] * 2, rtol=1e-10)
 
 
-def test_by_tap_and_in_one_product():
-  """The geometries above reach every CPU form."""
-  chosen = {module._by_tap(example(*geometry)[0]) for geometry in GEOMETRIES}
-  assert chosen == {True, False}
-  assert module._by_tap(example(*GEOMETRIES[1])[0]) and not module._by_tap(
-    example(*GEOMETRIES[0])[0]
-  )
+def test_choice_by_shape(monkeypatch):
+  """What the figures in conv_forms.py say: small images by tap, wide stride-2 layers by tile."""
+  g = [example(*geometry)[0] for geometry in GEOMETRIES]
+  assert {forms.by_tap(each) for each in g} == {True, False}
+  assert forms.by_tap(g[1]) and not forms.by_tap(g[0])
+  assert forms.by_tile(g[0], 64, 128, 256)
+  assert not forms.by_tile(g[0], 64, 32, 64) and not forms.by_tile(g[0], 4, 128, 256)
+  for name, shapes in (
+    ('strided', ((64, 8, 8, 64), (4, 4, 64, 64))),
+    ('transposed', ((64, 4, 4, 64), (4, 4, 64, 64))),
+    ('weights', ((64, 8, 8, 64), (64, 4, 4, 64))),
+  ):
+    monkeypatch.setattr(forms, f'{name}_tiles', lambda g, a, b, name=name: name)
+    assert getattr(forms, f'{name}_cpu')(g[0], *(jnp.zeros(shape) for shape in shapes)) == name
 
 
 @pytest.mark.parametrize('geometry', GEOMETRIES, ids=str)
@@ -146,8 +154,8 @@ def test_gradient_penalty_against_lax(x64, monkeypatch):
   args = draw((2, 8, 8, 2), (4, 4, 2, 3), (4, 4, 3, 3), (3, 3, 2, 3))
   loss = lambda *args: jnp.mean((penalty(*args) - 1) ** 2)
   ours = jax.jit(jax.value_and_grad(loss, (0, 1, 2, 3)))(*args)
-  monkeypatch.setattr(module, '_strided', module._strided_lax)
-  monkeypatch.setattr(module, '_transposed', module._transposed_lax)
+  monkeypatch.setattr(module, '_strided', forms.strided_lax)
+  monkeypatch.setattr(module, '_transposed', forms.transposed_lax)
   plain = jax.jit(jax.value_and_grad(loss, (0, 1, 2, 3)))(*args)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), ours, plain)
 
