@@ -174,7 +174,7 @@ def launch(count, devices, command, folder, timeout=400, **environment):
     **os.environ,
     'PYTHONPATH': str(Path(ganjax.__file__).parents[1]),  # the package that is tested here
     'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-    'JAX_COMPILATION_jax.config.jax_compilation_cache_dir_DIR': CACHE,
+    'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.3',
     'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
     **environment,
