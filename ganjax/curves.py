@@ -21,9 +21,11 @@ def draw(workdir):
   Returns the path, or None if there are no metrics yet. Raises UserError if it cannot be written.
   """
   # Not at the top: it would cost every start most of a second. Not pyplot: it keeps global state.
+  import matplotlib
   from matplotlib.figure import Figure
   from matplotlib.ticker import EngFormatter
 
+  matplotlib.set_loglevel('error')  # a missing font is no news to who trains
   workdir = pathlib.Path(workdir)
   with user_errors(workdir / 'curves.png'):
     series = _read_series(workdir / 'metrics.jsonl')
