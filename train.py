@@ -14,14 +14,14 @@ from pathlib import Path
 STARTED = time.monotonic()
 if __name__ == '__main__':  # before the slow imports, where a signal would end in a traceback
 
-  def leave(number, frame):
+  def stop_early(number, frame):
     """Until `Interrupt` takes over, a signal finds nothing to save."""
     name = signal.Signals(number).name
     os.write(1, f'stopped by {name} before any step; the same command goes on\n'.encode())
     os._exit(128 + number)
 
-  signal.signal(signal.SIGTERM, leave)
-  signal.signal(signal.SIGINT, leave)
+  signal.signal(signal.SIGTERM, stop_early)
+  signal.signal(signal.SIGINT, stop_early)
 
 import jax
 import numpy as np
