@@ -7,6 +7,8 @@ resumed run sees exactly the images that an uninterrupted one does, on any numbe
 
 import concurrent.futures
 import functools
+import hashlib
+import json
 import os
 
 import numpy as np
@@ -107,6 +109,9 @@ def build(
       )
     # Without a cache only the outcome of the first look at a user's own files is kept.
     stored = [name for name in examples.fields if cache or name == 'whole']
+    # Names the content: files of the data set and what was made of them.
+    key = json.dumps(examples.key, sort_keys=True).encode()
+    info['key_sha256'] = hashlib.sha256(key).hexdigest()
     arrays = open_arrays(examples, stored) if stored else {}
     rows = np.arange(examples.count)
     if 'whole' in arrays:

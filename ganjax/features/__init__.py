@@ -1,0 +1,79 @@
+"""Feature networks: images in, features of a published frozen network out.
+
+A network is one file here that defines
+  Network   a Linen module, Network(dtype=...): scaled images [B, SIZE, SIZE, 3] -> dict of arrays, with 'features'
+  FILE      its weights.File
+  SIZE      the resolution it takes, in pixels
+  RESIZE    how images come to that, one of resize.KINDS
+  SCALE     (offset, factor), numbers or three of them: pixel values x in 0..255 become (x - offset) * factor
+  convert   tensors of the file -> the module's variables
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from ganjax import UserError
+from ganjax.features import resize as resizing
+from ganjax.features import weights
+
+DTYPES = 'float32', 'bfloat16'
+
+
+class Extractor(NamedTuple):
+  name: str
+  variables: dict  # arrays on the host; the caller places them
+  apply: Callable  # (variables, images uint8 or float 0..255 [B, H, W, 1 or 3]) -> dict of float32 arrays; jittable
+  info: dict  # what it is, for records: network, weights_*, resize, scale, size, dtype
+
+
+def names() -> list:
+  """The networks that there are."""
+  files = (m.name for m in pkgutil.iter_modules(__path__))
+  return sorted(n for n in files if hasattr(importlib.import_module(f'{__name__}.{n}'), 'Network'))
+
+
+def load(name, path=None, *, resize=None, scale=None, dtype='float32') -> Extractor:
+  """A feature network with its weights.
+
+  Args:
+    name: one of `names()`.
+    path: its weight file; None looks in the usual places (see `weights.load`).
+    resize: one of resize.KINDS; None for the network's own.
+    scale: (offset, factor) of pixel values; None for the network's own.
+    dtype: of the activations, 'float32' or 'bfloat16'.
+
+  Raises:
+    UserError: an unknown name, resize or dtype; no weights, or those of another network.
+  """
+  if name not in (known := names()):
+    raise UserError(f'feature network {name!r} is not known; there are {", ".join(known)}')
+  if dtype not in DTYPES:
+    raise UserError(f'dtype {dtype!r} of a feature network is not one of {", ".join(DTYPES)}')
+  module = importlib.import_module(f'{__name__}.{name}')
+  kind, (offset, factor) = resize or module.RESIZE, scale or module.SCALE
+  if kind not in resizing.KINDS:
+    raise UserError(f'resize {kind!r} is not known; there are {", ".join(resizing.KINDS)}')
+  network = module.Network(dtype=jnp.dtype(dtype))
+  tensors, found = weights.load(module.FILE, path)
+
+  def apply(variables, images):
+    if images.shape[3] == 1:
+      images = jnp.repeat(images, 3, 3)
+    x = resizing.resize(images, module.SIZE, kind)
+    outputs = network.apply(variables, (x - jnp.array(offset)) * jnp.array(factor))
+    return {key: y.astype(jnp.float32) for key, y in outputs.items()}
+
+  info = {
+    'network': name,
+    **{f'weights_{key}': value for key, value in found.items()},
+    'resize': kind,
+    'scale': [np.asarray(offset).tolist(), np.asarray(factor).tolist()],
+    'size': module.SIZE,
+    'dtype': dtype,
+  }
+  return Extractor(name, module.convert(tensors), apply, info)

@@ -1,0 +1,253 @@
+"""Reads the files of `torch.save` without torch, and without trusting them.
+
+Such a file is a pickle, and a pickle is a program: it may call anything. Here its opcodes are interpreted by hand:
+those that torch writes for a dictionary of tensors (protocol 2), and no others. Nothing is imported, called or set,
+and every array is a view of the file's own bytes, so that a small file cannot ask for much memory.
+"""
+
+import io
+import pickletools
+import struct
+import zipfile
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from ganjax import UserError
+
+
+def read(data: bytes, name: str = 'weights') -> dict:
+  """Reads what `torch.save` wrote of a flat dictionary of tensors (a state_dict), in the zip or in the older format.
+
+  Args:
+    data: the file.
+    name: what to call it in messages.
+
+  Returns:
+    name -> np.ndarray, read-only views; bfloat16 becomes float32. Entries that are not tensors are left out.
+
+  Raises:
+    UserError: anything but that; nothing in the file is run.
+  """
+  try:
+    tensors = _read_zip(data) if data[:2] == b'PK' else _read_legacy(data)
+  except Exception as error:
+    raise UserError(f'cannot read the weight file {name}: {one_line(error)}') from None
+  if not tensors:
+    raise UserError(f'the weight file {name} holds no dictionary of tensors')
+  return tensors
+
+
+def _read_zip(data: bytes) -> dict:
+  archive = zipfile.ZipFile(io.BytesIO(data))
+  entries = {entry.filename.partition('/')[2]: entry for entry in archive.infolist()}
+  # Entries may overlap or be compressed, so that small files unpack to large ones: torch's never are.
+  if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
+    raise ValueError('it has compressed entries')
+  if sum(entry.file_size for entry in archive.infolist()) > len(data):
+    raise ValueError('its entries are larger than the file')
+  if 'byteorder' in entries and archive.read(entries['byteorder']) != b'little':
+    raise ValueError('it is not little-endian')
+  root, storages = _unpickle(io.BytesIO(archive.read(entries['data.pkl'])))
+  arrays = {
+    key: _storage(archive.read(entries[f'data/{key}']), storage)
+    for key, storage in storages.items()
+  }
+  return _views(root, arrays)
+
+
+def _read_legacy(data: bytes) -> dict:
+  stream = io.BytesIO(data)
+  # The magic number, the protocol, and properties of the system that wrote it.
+  head = [_unpickle(stream)[0] for _ in range(3)]
+  if head[:2] != [0x1950A86A20F9469CFC6C, 1001] or head[2].get('little_endian') is not True:
+    raise ValueError('it is not a file of torch.save')
+  root, storages = _unpickle(stream)
+  keys = [_expect(str, key) for key in _expect(list, _unpickle(stream)[0])]
+  if sorted(keys) != sorted(storages):
+    raise ValueError('its storages are not those of its tensors')
+  arrays = {}
+  for key in keys:
+    (count,) = struct.unpack('<q', stream.read(8))
+    arrays[key] = _storage(stream.read(count * storages[key].dtype.itemsize), storages[key])
+  return _views(root, arrays)
+
+
+def one_line(error: Exception) -> str:
+  """What an exception says, in one line of at most 200 characters."""
+  return ' '.join(str(error).split())[:200] or type(error).__name__
+
+
+class _Global(NamedTuple):
+  """A name that the pickle refers to. It is never looked up."""
+
+  name: str
+
+
+class _Storage(NamedTuple):
+  key: str
+  dtype: np.dtype
+  count: int
+
+
+class _Tensor(NamedTuple):
+  storage: _Storage
+  offset: int  # this, shape and strides count elements
+  shape: tuple
+  strides: tuple
+
+
+_DTYPES = {
+  'Float': np.float32,
+  'Double': np.float64,
+  'Half': np.float16,
+  'BFloat16': jnp.bfloat16,
+  'Long': np.int64,
+  'Int': np.int32,
+  'Short': np.int16,
+  'Char': np.int8,
+  'Byte': np.uint8,
+  'Bool': np.bool_,
+}
+_STORAGES = {f'torch {name}Storage': np.dtype(dtype) for name, dtype in _DTYPES.items()}
+_REBUILD = ('torch._utils _rebuild_tensor_v2', 'torch._utils _rebuild_parameter')
+_GLOBALS = {'collections OrderedDict', *_REBUILD, *_STORAGES}
+
+_CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
+_LITERALS = {'BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT'}
+_LITERALS |= {'BINUNICODE', 'SHORT_BINSTRING', 'BINSTRING'}
+_EMPTY = {'EMPTY_DICT': dict, 'EMPTY_LIST': list, 'EMPTY_TUPLE': tuple}
+_TUPLES = {'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
+
+
+def _unpickle(stream) -> tuple:
+  """Interprets one pickle -> (its value, {key: _Storage}). Every step costs no more than the bytes that ask for it."""
+  stack, below, memo, storages = [], [], {}, {}
+  for opcode, arg, _ in pickletools.genops(stream):
+    op = opcode.name
+    if op in _LITERALS:
+      stack.append(arg)
+    elif op in _CONSTANTS:
+      stack.append(_CONSTANTS[op])
+    elif op in _EMPTY:
+      stack.append(_EMPTY[op]())
+    elif op in ('BINPUT', 'LONG_BINPUT'):
+      memo[arg] = stack[-1]
+    elif op in ('BINGET', 'LONG_BINGET'):
+      stack.append(memo[arg])
+    elif op == 'MARK':
+      below.append(stack)
+      stack = []
+    elif op in ('TUPLE', 'APPENDS', 'SETITEMS'):
+      items, stack = stack, below.pop()
+      if op == 'TUPLE':
+        stack.append(tuple(items))
+      elif op == 'APPENDS':
+        _expect(list, stack[-1]).extend(items)
+      else:
+        _set(stack[-1], zip(items[::2], items[1::2], strict=True))
+    elif op in _TUPLES:
+      items = tuple(stack[-_TUPLES[op] :])
+      del stack[-_TUPLES[op] :]
+      stack.append(items)
+    elif op == 'APPEND':
+      item = stack.pop()
+      _expect(list, stack[-1]).append(item)
+    elif op == 'SETITEM':
+      value, key = stack.pop(), stack.pop()
+      _set(stack[-1], [(key, value)])
+    elif op == 'GLOBAL':
+      if arg not in _GLOBALS:
+        raise ValueError(f'it refers to {arg[:80]!r}: only tensors are read')
+      stack.append(_Global(arg))
+    elif op == 'BINPERSID':
+      storage = _refer(stack.pop())
+      if storages.setdefault(storage.key, storage) != storage:
+        raise ValueError(f'storage {storage.key[:20]!r} is described in two ways')
+      stack.append(storage)
+    elif op == 'REDUCE':
+      args, function = stack.pop(), stack.pop()
+      stack.append(_reduce(function, args))
+    elif op == 'BUILD':  # torch hangs `_metadata` (versions of modules) on the dictionary: left out
+      stack.pop()
+      _expect(dict, stack[-1])
+    elif op == 'STOP':
+      return stack.pop(), storages
+    elif op != 'PROTO':
+      raise ValueError(f'it has a pickle opcode {op}: torch.save writes none for tensors')
+  raise ValueError('it ends too early')
+
+
+def _expect(kind, value):
+  if type(value) is not kind:
+    raise ValueError(f'it has a {type(value).__name__} where a {kind.__name__} belongs')
+  return value
+
+
+def _set(target, pairs):
+  _expect(dict, target)
+  for key, value in pairs:
+    target[_expect(str, key)] = value
+
+
+def _refer(pid) -> _Storage:
+  """('storage', class, key, device, count), and in the older format None: not a view of another storage."""
+  kind, cls, key, _, count, *view = _expect(tuple, pid)
+  name = _expect(_Global, cls).name
+  if kind != 'storage' or name not in _STORAGES or view not in ([], [None]):
+    raise ValueError('it has a storage of an unknown kind')
+  return _Storage(_expect(str, key), _STORAGES[name], _expect(int, count))
+
+
+def _reduce(function, args):
+  name = _expect(_Global, function).name
+  _expect(tuple, args)
+  if name == 'collections OrderedDict':
+    result = {}
+    if args:  # Python 2 gives a list of [key, value]
+      (pairs,) = args
+      _set(result, _expect(list, pairs))
+      pairs.clear()  # else many dictionaries could copy one long list
+    return result
+  if name == 'torch._utils _rebuild_parameter':
+    return _expect(_Tensor, args[0])
+  if name != 'torch._utils _rebuild_tensor_v2':
+    raise ValueError(f'it calls {name!r}')
+  storage, offset, shape, strides = args[:4]
+  return _Tensor(_expect(_Storage, storage), offset, _expect(tuple, shape), _expect(tuple, strides))
+
+
+def _storage(raw: bytes, storage: _Storage) -> np.ndarray:
+  """The elements of a storage; converted here, once, where NumPy has no such type."""
+  if len(raw) != storage.count * storage.dtype.itemsize:
+    raise ValueError('a storage has not the size that its description says (truncated?)')
+  if storage.dtype == np.bool_:
+    return np.frombuffer(raw, np.uint8) != 0
+  x = np.frombuffer(raw, storage.dtype.newbyteorder('<'))
+  return x.astype(np.float32) if storage.dtype == jnp.bfloat16 else x
+
+
+def _views(root, arrays: dict) -> dict:
+  """The tensors of the dictionary as views of their storages."""
+  found = _expect(dict, root).items()
+  return {k: _view(t, arrays[t.storage.key]) for k, t in found if isinstance(t, _Tensor)}
+
+
+def _view(tensor: _Tensor, x: np.ndarray) -> np.ndarray:
+  """A tensor as a view. It may not exceed its storage, nor have more elements (which a stride of 0 would allow)."""
+  sizes = (tensor.offset, *tensor.shape, *tensor.strides)
+  if len(tensor.shape) != len(tensor.strides) or len(sizes) > 17:
+    raise ValueError('a tensor has a strange number of axes')
+  if any(type(n) is not int or not 0 <= n <= max(x.size, 1 << 31) for n in sizes):
+    raise ValueError('a tensor has a strange shape')
+  count = int(np.prod(tensor.shape, dtype=object))
+  last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides))
+  if count > x.size or (count and last >= x.size):
+    raise ValueError(f'a tensor of shape {tensor.shape} exceeds its storage of {x.size} elements')
+  strides = [s * x.itemsize for s in tensor.strides]
+  if not count:
+    return np.empty(tensor.shape, x.dtype)
+  view = np.ndarray(tensor.shape, x.dtype, x, tensor.offset * x.itemsize, strides)
+  view.flags.writeable = False
+  return view

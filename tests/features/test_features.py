@@ -1,0 +1,122 @@
+"""Loading a feature network by name: what every network has, and what a new one needs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganjax import UserError, features
+from ganjax.features.layers import Conv
+
+TINY = """
+import flax.linen as nn
+import jax.numpy as jnp
+from ganjax.features import layers, weights
+
+FILE = weights.File('tiny-00000000.pth', '00000000')
+SIZE, RESIZE, SCALE = 16, 'pil_bilinear', (128.0, 1 / 128)
+
+class Network(nn.Module):
+  dtype: object = jnp.float32
+
+  @nn.compact
+  def __call__(self, x):
+    x = layers.Conv(8, (3, 3), 2, layers.pads((3, 3)), name='conv')(x.astype(self.dtype))
+    x = layers.InvertedResidual(8, 5, 1, 2, True, name='block')(x)
+    return {'features': layers.mean(x), 'pixels': x}
+
+def convert(tensors):
+  names = lambda path: (path.replace('/', '.'), None)
+  return layers.convert(Network(), SIZE, tensors, names, eps=0)
+"""
+LAYERS = {
+  'conv': (8, 3, 3, 3),
+  'block.expand': (16, 8, 1, 1),
+  'block.depthwise': (16, 1, 5, 5),
+  'block.project': (8, 16, 1, 1),
+}
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+  """A new network, which is one file among the others, and its weights."""
+  folder = tmp_path / 'features'
+  folder.mkdir()
+  (folder / 'tiny.py').write_text(TINY)
+  monkeypatch.setattr(features, '__path__', [*features.__path__, str(folder)])
+  rng = np.random.default_rng(1)
+  tensors = {f'{n}.weight': rng.normal(0, 0.3, s).astype(np.float32) for n, s in LAYERS.items()}
+  tensors |= {f'{n}.bias': rng.normal(size=s[0]).astype(np.float32) for n, s in LAYERS.items()}
+  np.savez(tmp_path / 'tiny.npz', **tensors)
+  return tmp_path / 'tiny.npz'
+
+
+def test_a_network_is_one_file(path):
+  assert {'efficientnet_lite0', 'inception', 'mobilenet_v2', 'tiny'} <= set(features.names())
+  assert not {'weights', 'resize', 'layers'} & set(features.names())
+  extractor = features.load('tiny', path)
+  found = jax.jit(extractor.apply)(extractor.variables, IMAGES)
+  assert found['features'].shape == (3, 8) and found['features'].dtype == jnp.float32
+  assert extractor.info == {
+    'network': 'tiny',
+    'weights_file': 'tiny.npz',
+    'weights_sha256': extractor.info['weights_sha256'],
+    'weights_verified': False,
+    'resize': 'pil_bilinear',
+    'scale': [128.0, 1 / 128],
+    'size': 16,
+    'dtype': 'float32',
+  }
+
+
+def test_grey_images_are_three_equal_channels_and_floats_pixel_values(path):
+  extractor = features.load('tiny', path)
+  grey = IMAGES[..., :1]
+  want = extractor.apply(extractor.variables, np.repeat(grey, 3, 3))['features']
+  found = extractor.apply(extractor.variables, grey.astype(np.float32))['features']
+  np.testing.assert_allclose(found, want, rtol=1e-6)
+
+
+def test_scale_resize_and_dtype_can_be_chosen(path):
+  def run(images, **kwargs):
+    extractor = features.load('tiny', path, **kwargs)
+    return np.asarray(extractor.apply(extractor.variables, images)['features']), extractor.info
+
+  want, _ = run(IMAGES)
+  other, info = run(IMAGES, scale=((0.0, 128.0, 128.0), 1 / 128))
+  shifted = IMAGES.astype(np.float32) + np.float32([128, 0, 0])
+  np.testing.assert_allclose(other, run(shifted)[0], rtol=1e-5)
+  assert info['scale'] == [[0.0, 128.0, 128.0], 1 / 128]
+  coarse, info = run(IMAGES[:, ::2, ::2], resize='tf1_bilinear')
+  wanted, _ = run(np.asarray(features.resizing.resize(IMAGES[:, ::2, ::2], 16, 'tf1_bilinear')))
+  np.testing.assert_allclose(coarse, wanted, rtol=1e-5)
+  assert info['resize'] == 'tf1_bilinear'
+  half, info = run(IMAGES, dtype='bfloat16')
+  assert info['dtype'] == 'bfloat16' and half.dtype == np.float32
+  assert 1e-5 < np.abs(half - want).max() < 0.02 * np.abs(want).max()
+
+
+def test_the_cpu_forms_are_the_convolutions_of_xla():
+  for conv, channels in (
+    (Conv(4, (3, 3)), 3),
+    (Conv(4, (3, 5), 2, ((0, 1), (2, 2))), 3),
+    (Conv(4, (3, 5)), 6),
+    (Conv(6, (5, 3), 2, ((1, 2), (0, 1)), depthwise=True), 6),
+  ):
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(2, 11, 9, channels)).astype(np.float32)
+    shapes = jax.eval_shape(conv.init, jax.random.key(0), x)['params']
+    w = rng.normal(size=shapes['kernel'].shape).astype(np.float32)
+    np.testing.assert_allclose(conv._cpu(x, w), conv._native(x, w), atol=1e-4)
+
+
+def test_what_cannot_be_is_refused(path):
+  for args, kwargs, message in (
+    (('inceptoin',), {}, 'inceptoin.*efficientnet_lite0, inception, .*mobilenet_v2'),
+    (('tiny', path), {'resize': 'lanczos'}, 'lanczos.*tf1_bilinear'),
+    (('tiny', path), {'dtype': 'float16'}, 'float16.*bfloat16'),
+    (('mobilenet_v2', path), {}, 'features.1.conv.0.0.weight'),
+  ):
+    with pytest.raises(UserError, match=message):
+      features.load(*args, **kwargs)
