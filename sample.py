@@ -53,15 +53,13 @@ def main():
   weights = 'ema' if WEIGHTS.value == 'ema' and state.ema else 'raw'
   state = averaged(state) if weights == 'ema' else state
   stage = run.span_at(step).stage
-  if BATCH_NORM.value == 'standing':
-    state = sampler.standing(stage, state, run.method, mesh=mesh, batch_size=BATCH.value)
+  work = dict(mesh=mesh, batch_size=BATCH.value, batch_norm=BATCH_NORM.value)
+  state = sampler.prepare(stage, state, run.method, **work)
 
   rows = jax.device_get(run.method.latents(seeds))
   if FORMAT.value in ('strip', 'gif'):
     rows = interpolate(rows, seeds)
-  pictures = sampler.generate(
-    stage, state, rows, mesh=mesh, batch_size=BATCH.value, batch_norm=BATCH_NORM.value
-  )
+  pictures = sampler.generate(stage, state, rows, **work)
 
   suffix = {'png': '', 'npz': '.npz', 'gif': '.gif'}.get(FORMAT.value, '.png')
   default = workdir / 'generated' / f'{FORMAT.value}-{step:08}-seeds{SEEDS.value}{suffix}'

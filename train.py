@@ -41,6 +41,7 @@ from ganjax import (
   writer,
 )
 from ganjax import config as configs
+from ganjax.evaluation.monitor import Monitor
 from ganjax.feed import Feed
 from ganjax.update import active, all_finite, averaged, init_opt
 
@@ -75,7 +76,9 @@ def train(run, workdir, mesh) -> int:
   sources = [data.build(**{**config.data, **span.source}) for span in run.spans]
   state, step, latest = experiment.restore(run, checkpoints, mesh) or experiment.start(run, mesh)
   frozen = {name: parallel.replicate(net, mesh) for name, net in method.frozen.items()}
-  log = Log(run, workdir, sources, mesh, step, latest)
+  monitor = Monitor(run, workdir, mesh, step)
+  checkpoints.best = monitor.best_step
+  log = Log(run, workdir, sources, mesh, step, latest, monitor)
   interrupt = Interrupt()
   latents = jax.device_get(method.latents(np.arange(GRID)))
   finite = jax.jit(all_finite)
@@ -99,8 +102,17 @@ def train(run, workdir, mesh) -> int:
       checkpoints.save(step, state, meta)
       saved = step
 
+  def evaluate():
+    """Measures a saved state; a signal stops it, and the resumed run measures it first."""
+    values = monitor.evaluate(step, state, log.latest, stop=lambda: interrupt.at(0))
+    if values is not None:
+      log.write(step, values)
+      checkpoints.best = monitor.best_step
+
   if step == 0:
     log.add(step, {}, sample())
+  elif monitor.due(step):
+    evaluate()
   for span, source in zip(run.spans, sources):
     if step >= span.stop or interrupt.at(step):
       continue
@@ -117,14 +129,18 @@ def train(run, workdir, mesh) -> int:
       log.add(step, metrics, sample() if last or step % config.sample_every_steps == 0 else None)
       log.read(keep=2)  # two steps stay in flight: reading never stalls the device
       checkpoints.check()
-      if last or step % config.checkpoint_every_steps == 0:
+      if last or step % config.checkpoint_every_steps == 0 or monitor.due(step):
         save()
+      if monitor.due(step):
+        evaluate()
     feed.close()
 
   save()
   checkpoints.close()
   log.close()
-  if step == config.steps:
+  if step == config.steps and not monitor.due(step):
+    if monitor.summary():
+      parallel.say(monitor.summary())
     parallel.say(
       f'finished {step} steps in {workdir}; pictures: python sample.py --workdir {workdir}'
     )
@@ -163,9 +179,9 @@ class Interrupt:
 class Log:
   """Reads what steps returned, some steps later, and writes it down in process 0."""
 
-  def __init__(self, run, workdir, sources, mesh, step, latest):
+  def __init__(self, run, workdir, sources, mesh, step, latest, monitor):
     self.latest = latest  # the newest value of each metric: lazy phases do not run at every step
-    self._run, self._workdir = run, workdir
+    self._run, self._workdir, self._monitor = run, workdir, monitor
     self._pending = collections.deque()
     self._first_step, self._clock = step + 1, (step, time.monotonic())
     self._out = None
@@ -220,7 +236,15 @@ class Log:
     if self._out:
       self._out.write(step, {**self.latest, 'images_per_second': speed})
       steps = self._run.config.steps
-      print(writer.progress(step, steps, speed, (steps - step) * seconds, self.latest), flush=True)
+      line = writer.progress(step, steps, speed, (steps - step) * seconds, self.latest)
+      print('  '.join([line, *map(str.upper, self._monitor.flags)]), flush=True)
+
+  def write(self, step, values):
+    """Writes an evaluation down, in a line of its own; its time is not training's."""
+    if self._out:
+      flags = {f'flag_{name}': name in self._monitor.flags for name in ('diverging', 'collapsing')}
+      self._out.write(step, {**values, **flags})
+    self._clock = (step, time.monotonic())
 
   def close(self):
     self.read(keep=0)

@@ -105,6 +105,7 @@ class Checkpoints:
       UserError: the directory can't be written.
     """
     self.workdir, self.keep = Path(workdir).absolute(), keep
+    self.best = None  # a step whose checkpoint stays besides
     self.root = self.workdir / 'checkpoints'
     self._saving = None
     if jax.process_index() == 0:
@@ -246,7 +247,7 @@ class Checkpoints:
 
   def _delete_old(self):
     if jax.process_index() == 0:
-      for step in self.steps()[: -self.keep]:
+      for step in set(self.steps()[: -self.keep]) - {self.best}:
         # Renamed first: a kill in the middle leaves a temporary directory, not half a checkpoint.
         old = self.root / f'{step}{_TEMPORARY}-old'
         (self.root / str(step)).rename(old)

@@ -55,6 +55,19 @@ def base(name: str) -> ConfigDict:
       method=dict(name='gan'),
       optim=dict(G=adam(), D=adam()),
       ema=dict(half_life_images=0, rampup=0.0),  # 0: no average of G is kept
+      eval=dict(
+        every_steps=0,  # 0: not while training
+        metrics='fid',  # such as 'fid,kid,prdc' or 'fd_efficientnet_lite0'
+        preset='monitor',
+        num=10_000,  # fakes
+        num_real=config_dict.placeholder(int),  # all by default, else drawn with seed 0
+        split=config_dict.placeholder(str),  # of the reals; that of `data` by default
+        batch_size=64,
+        batch_norm='running',  # 'running', 'batch' or 'standing' statistics
+        best=config_dict.placeholder(
+          str
+        ),  # the value whose best checkpoint is kept; the first by default
+      ),
       init_from=config_dict.placeholder(str),  # a workdir whose networks the run starts from
       init_nets=('G', 'D'),  # which of them
       wandb=config_dict.placeholder(str),  # a Weights & Biases project
@@ -91,6 +104,15 @@ def check(config: ConfigDict):
       raise UserError(
         f'networks.{field}={config.networks[field]!r} is not one of {", ".join(kinds)}'
       )
+  counts = {k: config.eval[k] for k in ('every_steps', 'num', 'num_real', 'batch_size')}
+  least = {'every_steps': 0, 'num': 2, 'num_real': 2, 'batch_size': 1}
+  for field, number in counts.items():
+    if number is not None and number < least[field]:
+      raise UserError(f'config.eval.{field}={number} must be at least {least[field]}')
+  if config.eval.batch_norm not in ('running', 'batch', 'standing'):
+    raise UserError(
+      f'config.eval.batch_norm={config.eval.batch_norm!r} is none of running, batch, standing'
+    )
   if config.ema.half_life_images < 0 or config.ema.rampup < 0:
     raise UserError(f'config.ema needs numbers from 0, not {config.ema.to_dict()}')
 
@@ -201,7 +223,7 @@ def value(flag) -> ConfigDict:
 
 
 def parse(argv):
-  """Parses flags; every mistake becomes one line.
+  """Parses flags; every mistake becomes one line. Returns the other arguments.
 
   ml_collections answers a misspelt field with three tracebacks from inside flag parsing; this keeps
   the last line that says something.
@@ -220,8 +242,7 @@ def parse(argv):
     ) from None
   except (TypeError, ValueError, IndexError, SyntaxError, ImportError) as error:
     raise UserError(f'config: {_one_line(error)}') from None
-  if len(rest) > 1:
-    raise UserError(f'unexpected arguments: {" ".join(rest[1:])}')
+  return rest[1:]
 
 
 def _load_failure(error) -> str:
@@ -239,14 +260,17 @@ def _one_line(error) -> str:
   return '. '.join(lines[:3]) or type(error).__name__
 
 
-def run(main):
+def run(main, takes_arguments=False):
   """Runs a command line's `main()`: parses flags, prints user errors as one line, exits with a status.
 
+  With `takes_arguments` main gets the list of those that are no flags; else they are an error.
   Status 0 after success or what main returns, 2 for a UserError.
   """
   try:
-    parse(sys.argv)
-    status = main()
+    rest = parse(sys.argv)
+    if rest and not takes_arguments:
+      raise UserError(f'unexpected arguments: {" ".join(rest)}')
+    status = main(rest) if takes_arguments else main()
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     status = 2

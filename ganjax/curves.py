@@ -20,15 +20,9 @@ def draw(workdir):
 
   Returns the path, or None if there are no metrics yet. Raises UserError if it cannot be written.
   """
-  # Not at the top: it would cost every start most of a second. Not pyplot: it keeps global state.
-  import matplotlib
-  from matplotlib.figure import Figure
-  from matplotlib.ticker import EngFormatter
-
-  matplotlib.set_loglevel('error')  # a missing font is no news to who trains
   workdir = pathlib.Path(workdir)
   with user_errors(workdir / 'curves.png'):
-    series = _read_series(workdir / 'metrics.jsonl')
+    series = read_series(workdir / 'metrics.jsonl')
     if not series:
       return None
     config = workdir / 'config.json'
@@ -39,29 +33,65 @@ def draw(workdir):
   first = [p for p in ('loss', 'D', 'grad') if p in panels]
   panels = {p: panels[p] for p in first + [p for p in panels if p not in first]}
 
+  lines = {
+    title: [(name, *series[name]) for name in names] for title, names in _titles(panels).items()
+  }
+  return _save(lines, str(title or workdir.resolve().name), workdir / 'curves.png')
+
+
+def overlay(runs, path):
+  """Draws the curves of several runs over each other, one panel for each metric, as a picture at `path`.
+
+  Args:
+    runs: {label: {metric: (steps, values)}}.
+    path: of the PNG.
+  """
+  panels = {}
+  for label, series in runs.items():
+    for name, (x, y) in series.items():
+      panels.setdefault(name.replace('_', ' '), []).append((label, x, y))
+  return _save(panels, '', path)
+
+
+def _titles(panels):
+  """{title of a panel: names}: what the names share, or the one name."""
+  out = {}
+  for names in panels.values():
+    prefix = os.path.commonprefix([f'{name}_' for name in names])
+    title = prefix[: prefix.rfind('_')] if len(names) > 1 else names[0]
+    out[title.replace('_', ' ')] = names
+  return out
+
+
+def _save(panels, heading, path):
+  """Draws {title: [(label, x, y)]} and writes the PNG; returns its path."""
+  # Not at the top: it would cost every start most of a second. Not pyplot: it keeps global state.
+  import matplotlib
+  from matplotlib.figure import Figure
+  from matplotlib.ticker import EngFormatter
+
+  matplotlib.set_loglevel('error')  # a missing font is no news to who trains
   columns = min(len(panels), 3 if len(panels) != 4 else 2)
   rows = -(-len(panels) // columns)
   figure = Figure((1 + 4.4 * columns, 0.6 + 2.9 * rows), dpi=110, layout='constrained')
-  figure.suptitle(str(title or workdir.resolve().name), fontsize=13, fontweight='bold')
-  for i, names in enumerate(panels.values()):
+  figure.suptitle(heading, fontsize=13, fontweight='bold')
+  for i, (title, lines) in enumerate(panels.items()):
     axes = figure.add_subplot(rows, columns, i + 1)
-    for j, name in enumerate(names):
-      _draw_series(axes, *series[name], label=name, color=f'C{j % 10}')
-    note = _set_limits(axes, np.concatenate([series[name][1] for name in names]))
-    prefix = os.path.commonprefix([f'{name}_' for name in names])
-    heading = prefix[: prefix.rfind('_')] if len(names) > 1 else names[0]
-    axes.set_title(heading.replace('_', ' ') + note, fontsize=10, loc='left')
+    for j, (label, x, y) in enumerate(lines):
+      _draw_series(axes, x, y, label=label, color=f'C{j % 10}')
+    note = _set_limits(axes, np.concatenate([y for _, _, y in lines]))
+    axes.set_title(title + note, fontsize=10, loc='left')
     axes.xaxis.set_major_formatter(EngFormatter(sep=''))
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[['top', 'right']].set_visible(False)
     if i + columns >= len(panels):
       axes.set_xlabel('step', fontsize=9)
-    if len(names) > 1:
-      axes.legend(fontsize=8, frameon=False, ncols=2 if len(names) > 4 else 1)
-  with replace_file(workdir / 'curves.png') as file:
+    if len(lines) > 1:
+      axes.legend(fontsize=8, frameon=False, ncols=2 if len(lines) > 4 else 1)
+  with replace_file(path) as file:
     figure.savefig(file, format='png')
-  return workdir / 'curves.png'
+  return path
 
 
 def _draw_series(axes, x, y, label, color):
@@ -92,7 +122,7 @@ def _set_limits(axes, y):
   return '  (outliers cut off)'
 
 
-def _read_series(path):
+def read_series(path):
   """Reads metrics.jsonl into {name: (steps, values)}, float64 [n], finite values only."""
   points = {}
   for _, record in parse_lines(path.read_bytes()) if path.exists() else []:

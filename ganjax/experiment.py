@@ -90,7 +90,10 @@ def saved_config(workdir: Path) -> ConfigDict:
   saved = configs.load_json(workdir / 'config.json')
   if not (isinstance(saved, dict) and isinstance(saved.get('config'), dict)):
     raise UserError(f'{workdir}/config.json is not the config.json of a run')
-  return ConfigDict(saved['config'])
+  saved, defaults = saved['config'], configs.base('').to_dict()
+  # A run of an older version lacks the fields that came later.
+  parts = {k: {**defaults[k], **saved.get(k, {})} for k in ('data', 'ema', 'eval')}
+  return ConfigDict({**defaults, **saved, **parts})
 
 
 def summary(experiment: Experiment) -> str:

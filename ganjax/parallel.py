@@ -66,6 +66,11 @@ def is_main() -> bool:
   return jax.process_index() == 0
 
 
+def has_bfloat16() -> bool:
+  """True where bfloat16 is faster than float32: CPUs convert back and forth."""
+  return jax.default_backend() != 'cpu'
+
+
 def quick_compilation() -> dict:
   """Compiler options for programs that run once: XLA's CPU compiler spends seconds on each random draw."""
   return {'xla_backend_optimization_level': 1} if jax.default_backend() == 'cpu' else {}
@@ -121,10 +126,10 @@ def local_rows(batch_size: int, mesh) -> slice:
   return slice(mine[0] * each, (mine[-1] + 1) * each)
 
 
-def place_batch(rows: dict, mesh) -> dict:
-  """This process's rows {field: [b, ...]} -> global arrays {field: [B, ...]}, split over the mesh."""
+def place_batch(rows, mesh):
+  """This process's rows, a pytree of [b, ...] -> global arrays [B, ...], split over the mesh."""
   sharding = NamedSharding(mesh, PartitionSpec('batch'))
-  return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in rows.items()}
+  return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), rows)
 
 
 def split(x):

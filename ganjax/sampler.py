@@ -53,6 +53,13 @@ def generate(stage, state, latents, *, mesh, batch_size: int, batch_norm='runnin
   return images.to_uint8(np.concatenate(done))
 
 
+def prepare(stage, state, method, *, mesh, batch_size: int, batch_norm: str):
+  """The state that pictures in a batch-norm mode are made with: `standing` for that mode, else as it is."""
+  if batch_norm != 'standing':
+    return state
+  return standing(stage, state, method, mesh=mesh, batch_size=batch_size)
+
+
 def standing(stage, state, method, *, mesh, batch_size: int, batches: int = 64):
   """The state with batch statistics pooled over `batches` fresh batches (standing statistics).
 

@@ -1,7 +1,9 @@
 """The command lines as users run them: processes of their own, on one CPU device, a tiny DCGAN on 40 pictures."""
 
+import contextlib
 import functools
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +63,10 @@ def tiny(fields=()) -> list:
 
 
 def start(script, *arguments, env=()) -> subprocess.Popen:
-  """Starts `python SCRIPT ARGUMENTS`; `env` is added to an environment that knows of no device but one CPU."""
+  """Starts `python SCRIPT ARGUMENTS`, or `python -m SCRIPT ...` where that is a module.
+
+  `env` is added to an environment that knows of no device but one CPU.
+  """
   ours = ('JAX_', 'XLA_', 'TFDS_', 'PYTHON')
   variables = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
   variables |= {
@@ -72,7 +78,8 @@ def start(script, *arguments, env=()) -> subprocess.Popen:
     'GANJAX_CACHE_DIR': str(files() / 'cache'),
     **dict(env),
   }
-  command = [sys.executable, ROOT / script, *arguments]
+  called = [ROOT / script] if str(script).endswith('.py') else ['-m', script]
+  command = [sys.executable, *called, *arguments]
   # A small pipe: a run whose lines nobody reads stops some 40 steps later, so that no test is too late for it.
   pipes = dict(
     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pipesize=4096
@@ -129,3 +136,53 @@ def finished():
   since = time.monotonic()
   done = succeed('train.py', *tiny(), '--workdir', workdir, env={'PYTHONPATH': traps})
   return workdir, done.stdout, tripped, time.monotonic() - since
+
+
+def launch(count, devices, command, folder, timeout=400, **environment):
+  """Runs `count` processes that speak to each other, on `devices` virtual devices each; returns their outputs.
+
+  Fails, with the output of all, where one fails or the time is over.
+  """
+  with socket.socket() as found:
+    found.bind(('localhost', 0))
+    port = found.getsockname()[1]
+  environment = {
+    **os.environ,
+    'PYTHONPATH': str(ROOT),  # the package that is tested here
+    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+    'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.3',
+    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+    **environment,
+  }
+  if count > 1:
+    environment |= {'JAX_COORDINATOR_ADDRESS': f'localhost:{port}', 'JAX_NUM_PROCESSES': f'{count}'}
+  outputs = [Path(folder, f'process{i}.txt') for i in range(count)]
+  with contextlib.ExitStack() as stack:
+    processes = []
+    for i, output in enumerate(outputs):
+      process = subprocess.Popen(
+        [sys.executable, *(str(part).format(process=i) for part in command)],
+        env={**environment, 'JAX_PROCESS_ID': f'{i}'},
+        cwd=ROOT,
+        stdout=stack.enter_context(output.open('w')),
+        stderr=subprocess.STDOUT,
+      )
+      stack.callback(process.wait)
+      stack.callback(process.kill)
+      processes.append(process)
+    end = time.monotonic() + timeout
+    while any(process.poll() is None for process in processes):
+      # The others would wait for a dead process for minutes.
+      if any(process.poll() for process in processes) or time.monotonic() > end:
+        break
+      time.sleep(0.1)
+    statuses = [process.poll() for process in processes]
+  texts = [output.read_text() for output in outputs]
+  if any(statuses) or None in statuses:
+    shown = '\n'.join(
+      f'--- process {i}, status {status} (None: killed here)\n{text[-5000:]}'
+      for i, (status, text) in enumerate(zip(statuses, texts))
+    )
+    pytest.fail(f'{command} in {count} processes, at most {timeout} s:\n{shown}')
+  return texts

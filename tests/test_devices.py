@@ -4,25 +4,20 @@ In float64 parameters are held to 1e-9 after 20 steps. In float32 Adam amplifies
 are held. All of it is the real DCGAN with few channels, with flips, two fakes a real image and an average of G.
 """
 
-import contextlib
 import json
-import os
 import re
 import runpy
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
+import command as commands
 import device_run
 import jax
 import numpy as np
 import PIL.Image
 import pytest
 
-import ganjax
 from ganjax import augment, checkpoint, data, experiment, latents, parallel, sampler
+from ganjax.evaluation import records
 from ganjax.update import active, averaged
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -162,59 +157,9 @@ def test_update_equals_one_written_with_pmap_and_pmean(double):
 # Several processes.
 
 
-def launch(count, devices, command, folder, timeout=400, **environment):
-  """Runs `count` processes that speak to each other, on `devices` virtual devices each; returns their outputs.
-
-  Fails, with the output of all, where one fails or the time is over.
-  """
-  with socket.socket() as found:
-    found.bind(('localhost', 0))
-    port = found.getsockname()[1]
-  environment = {
-    **os.environ,
-    'PYTHONPATH': str(Path(ganjax.__file__).parents[1]),  # the package that is tested here
-    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-    'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.3',
-    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
-    **environment,
-  }
-  if count > 1:
-    environment |= {'JAX_COORDINATOR_ADDRESS': f'localhost:{port}', 'JAX_NUM_PROCESSES': f'{count}'}
-  outputs = [Path(folder, f'process{i}.txt') for i in range(count)]
-  with contextlib.ExitStack() as stack:
-    processes = []
-    for i, output in enumerate(outputs):
-      process = subprocess.Popen(
-        [sys.executable, *(str(part).format(process=i) for part in command)],
-        env={**environment, 'JAX_PROCESS_ID': f'{i}'},
-        cwd=ROOT,
-        stdout=stack.enter_context(output.open('w')),
-        stderr=subprocess.STDOUT,
-      )
-      stack.callback(process.wait)
-      stack.callback(process.kill)
-      processes.append(process)
-    end = time.monotonic() + timeout
-    while any(process.poll() is None for process in processes):
-      # The others would wait for a dead process for minutes.
-      if any(process.poll() for process in processes) or time.monotonic() > end:
-        break
-      time.sleep(0.1)
-    statuses = [process.poll() for process in processes]
-  texts = [output.read_text() for output in outputs]
-  if any(statuses) or None in statuses:
-    shown = '\n'.join(
-      f'--- process {i}, status {status} (None: killed here)\n{text[-5000:]}'
-      for i, (status, text) in enumerate(zip(statuses, texts))
-    )
-    pytest.fail(f'{command} in {count} processes, at most {timeout} s:\n{shown}')
-  return texts
-
-
 def test_float64_runs_agree_on_one_and_two_processes(double, tmp_path):
   command = [ROOT / 'tests/device_run.py', f'{tmp_path}/{{process}}.npz']
-  launch(2, 2, command, tmp_path, JAX_ENABLE_X64='1')
+  commands.launch(2, 2, command, tmp_path, JAX_ENABLE_X64='1')
   reads = []
   for i in range(2):
     with np.load(tmp_path / f'{i}.npz') as found:
@@ -240,6 +185,7 @@ def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path, monkeypat
   config.data.update(dataset='folder', data_dir=str(pictures))
   for optimizer in config.optim.values():
     optimizer.decay = 'constant'
+  config.eval.update(every_steps=2, metrics='fd_efficientnet_lite0', num=10, batch_size=4)
   text = json.dumps(config.to_dict())
   file = tmp_path / 'config.py'
   file.write_text(
@@ -249,7 +195,7 @@ def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path, monkeypat
   command = [ROOT / 'train.py', '--config', file, '--workdir', workdir]
   environment = {'JAX_ENABLE_X64': '1', 'GANJAX_CACHE_DIR': str(tmp_path / 'cache')}
 
-  first, second = launch(2, 2, [*command, '--config.steps=4'], tmp_path, **environment)
+  first, second = commands.launch(2, 2, [*command, '--config.steps=4'], tmp_path, **environment)
   assert 'finished 4 steps' in first
   assert 'starting at' in first and 'starting at' not in second and 'step' not in second
   assert [p.name for p in sorted((workdir / 'samples').iterdir())] == [
@@ -257,7 +203,9 @@ def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path, monkeypat
   ]
   assert json.loads((workdir / 'config.json').read_text())['processes'] == 2
   assert checkpoint.list_steps(workdir) == [2, 4]
-  (alone,) = launch(1, 1, command, tmp_path, **environment)
+  found = {r['step']: r for r in records.read(workdir)}
+  assert list(found) == [2, 4] and found[4]['device']['count'] == 4
+  (alone,) = commands.launch(1, 1, command, tmp_path, **environment)
   assert 'resuming at step 4 of 6' in alone
 
   lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]

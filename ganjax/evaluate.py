@@ -1,0 +1,205 @@
+"""Measures pictures: python -m ganjax.evaluate --workdir runs/dcgan --metrics fid,kid,is,prdc --preset ttur --num 50000
+
+Or of anything: --fake FOLDER_OR_NPZ --real cifar10:train. Prints a table; every value also becomes a JSON record that
+says what it was computed of and how, in WORKDIR/evaluations.jsonl or --out.
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+
+from ganjax import UserError, checkpoint, experiment, images, parallel, sampler
+from ganjax import config as configs
+from ganjax.evaluation import records, reference, sides
+from ganjax.evaluation.measure import Extractors, measure
+from ganjax.evaluation.presets import parse_metrics, parse_presets
+from ganjax.update import averaged
+
+WORKDIR = flags.DEFINE_string('workdir', None, 'A run, whose generator makes the fakes.')
+FAKE = flags.DEFINE_string('fake', None, 'Fakes instead: a folder, an .npz, or a data set.')
+REAL = flags.DEFINE_string(
+  'real',
+  None,
+  'Reals: a TFDS name with its split (cifar10:test), a folder, an .npz of pictures or of statistics; '
+  'with --workdir the training set by default.',
+)
+METRICS = flags.DEFINE_string('metrics', 'fid', 'Such as fid,kid,is,prdc,fd_efficientnet_lite0.')
+PRESET = flags.DEFINE_string(
+  'preset',
+  'ttur',
+  'Whose pipeline: ttur, stylegan, pytorch_fid, clean, adm, studiogan, monitor; or several.',
+)
+NUM = flags.DEFINE_integer('num', None, 'Fakes; 50,000 of a generator, else all by default.')
+NUM_REAL = flags.DEFINE_integer('num_real', None, 'Reals, drawn with seed 0; all by default.')
+STEP = flags.DEFINE_string(
+  'step', None, "Checkpoints: 'all' or such as 1000,2000; the newest by default."
+)
+SEED = flags.DEFINE_integer('seed', 0, 'Seed s takes latents s * num to (s + 1) * num - 1.')
+WEIGHTS = flags.DEFINE_enum(
+  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
+)
+BATCH_NORM = flags.DEFINE_enum(
+  'batch_norm', 'running', sampler.BATCH_NORM_MODES, 'Statistics that normalise in the generator.'
+)
+BATCH = flags.DEFINE_integer('batch', 64, 'Pictures at a time.')
+DATA_DIR = flags.DEFINE_string('data_dir', None, "TFDS's folder.")
+RESOLUTION = flags.DEFINE_integer(
+  'resolution',
+  None,
+  'Side in pixels that a data set is brought to; by default that of the other side.',
+)
+FEATURE_WEIGHTS = flags.DEFINE_multi_string(
+  'feature_weights', [], 'NETWORK=FILE, where a feature network is not in the usual folders.'
+)
+CROP = flags.DEFINE_integer(
+  'crop', 0, 'Pixels off each border for psnr and ssim: the scale, in super-resolution.'
+)
+OUT = flags.DEFINE_string('out', None, 'File that records are appended to.')
+
+
+def main():
+  if (WORKDIR.value is None) == (FAKE.value is None):
+    raise UserError('give either --workdir, a run, or --fake, a folder or an .npz of pictures')
+  if BATCH.value < 1 or min(n for n in (NUM.value, NUM_REAL.value, 2) if n is not None) < 2:
+    raise UserError('--batch must be at least 1, --num and --num_real at least 2')
+  metrics, presets = parse_metrics(METRICS.value), parse_presets(PRESET.value)
+  extractors = Extractors(_parse_weights(FEATURE_WEIGHTS.value))
+  parallel.start()
+  mesh = parallel.make_mesh()
+  out = OUT.value or (WORKDIR.value and Path(WORKDIR.value) / records.NAME)
+  fakes = _of_run(Path(WORKDIR.value), mesh) if WORKDIR.value else _of_files()
+  if out and parallel.is_main():
+    records.check_path(out)
+  rows = []
+  for fake, real in fakes:
+    work = dict(extractors=extractors, mesh=mesh, batch_size=BATCH.value, crop=CROP.value)
+    results = measure(fake, real, metrics, presets, **work)
+    found = [{**r.record, 'by': 'command', 'step': fake.info.get('step')} for r in results]
+    if not parallel.is_main():
+      continue
+    for record, result in zip(found, results):
+      if result.picture is not None:
+        record['picture'] = str(_save(result.picture, record))
+    if out:
+      records.append(out, found)
+    else:
+      for record in found:
+        print(json.dumps(record))
+    rows += [
+      (
+        name,
+        records.number(value),
+        r['preset'],
+        r['num_fake'],
+        r['num_real'] or '-',
+        r['step'] or '-',
+      )
+      for r in found
+      for name, value in r['values'].items()
+    ]
+  parallel.say(records.table(rows, ('metric', 'value', 'preset', 'fakes', 'reals', 'step')))
+  if out:
+    parallel.say(f'records: {out}')
+
+
+def _of_run(workdir, mesh):
+  """Yields (fakes, reals) of each checkpoint that was asked for."""
+  run = experiment.load(workdir)
+  steps = _steps(workdir)
+  real = _real(run.config.data)
+  num = 50_000 if NUM.value is None else NUM.value
+  side = None
+  for asked in steps:
+    saved, step, meta = checkpoint.read(workdir, asked)
+    configs.compare(
+      run.config, meta['config']
+    )  # a config.json that was edited would misread the checkpoint
+    state = experiment.to_state(run, saved, mesh)
+    weights = 'ema' if WEIGHTS.value == 'ema' and state.ema else 'raw'
+    stage = run.span_at(step).stage
+    state = sampler.prepare(
+      stage,
+      averaged(state) if weights == 'ema' else state,
+      run.method,
+      mesh=mesh,
+      batch_size=BATCH.value,
+      batch_norm=BATCH_NORM.value,
+    )
+    info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
+    side = sides.generator(
+      stage,
+      state,
+      run.method.latents,
+      num=num,
+      seed=SEED.value,
+      batch_norm=BATCH_NORM.value,
+      info=info,
+    )
+    yield side, real
+
+
+def _steps(workdir) -> list:
+  there = checkpoint.list_steps(workdir)
+  if STEP.value == 'all':
+    return there or [None]
+  try:
+    return [int(s) for s in STEP.value.split(',')] if STEP.value else [None]
+  except ValueError:
+    raise UserError(
+      f"--step={STEP.value!r} is not understood: 'all' or numbers, of {', '.join(map(str, there))}"
+    ) from None
+
+
+def _real(data):
+  """The reals of a run: what --real names, else all of the training set, whatever `data.fraction` it trained on."""
+  size = (RESOLUTION.value or data.resolution, data.channels)
+  if REAL.value:
+    return _side(REAL.value, size, DATA_DIR.value or data.data_dir)
+  names = ('dataset', 'data_dir', 'split', 'cache', 'channels')
+  arguments = {name: data[name] for name in names} | {'resolution': size[0]}
+  if DATA_DIR.value:
+    arguments['data_dir'] = DATA_DIR.value
+  return sides.dataset(**arguments).take(NUM_REAL.value)
+
+
+def _of_files():
+  """Yields (fakes, reals) of --fake and --real: a data set takes the size of the other side's pictures."""
+  size = RESOLUTION.value and (RESOLUTION.value, 3)
+  names = [FAKE.value, *([REAL.value] if REAL.value else [])]
+  size = size or next((s for s in map(sides.size_of, names) if s), None)
+  fake = sides.parse(FAKE.value, size=size, data_dir=DATA_DIR.value).take(NUM.value)
+  yield fake, _side(REAL.value, size, DATA_DIR.value) if REAL.value else None
+
+
+def _side(text, size, data_dir):
+  """Pictures by name, or the path of statistics."""
+  path = Path(text).expanduser()
+  if path.suffix == '.npz' and reference.is_statistics(path):
+    return path
+  return sides.parse(text, size=size, data_dir=data_dir).take(NUM_REAL.value)
+
+
+def _parse_weights(pairs) -> dict:
+  parts = dict(pair.partition('=')[::2] for pair in pairs)
+  for pair in pairs:
+    if '=' not in pair:
+      raise UserError(f'--feature_weights={pair} is not understood: NETWORK=FILE')
+  return parts
+
+
+def _save(picture, record):
+  """The picture of a result, beside what `sample.py` makes, or in the current folder."""
+  step = record['step']
+  where = Path(WORKDIR.value) / 'generated' if WORKDIR.value else Path()
+  path = where / (f'{record["metric"]}' + (f'-{step:08}' if step else '') + '.png')
+  try:
+    where.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'cannot write {where}: {error.strerror}') from None
+  images.save_png(path, picture, images.describe(record['fake']['name'], step, SEED.value))
+  return path
+
+
+if __name__ == '__main__':
+  configs.run(main)

@@ -1,0 +1,1 @@
+"""Evaluation: two sets of pictures in, records of what was measured on them out."""

@@ -1,0 +1,108 @@
+"""Metrics that look at pixels, or at a generator, rather than at features of single pictures."""
+
+import functools
+
+import jax
+import numpy as np
+
+from ganjax import UserError, parallel
+from ganjax.evaluation.extract import pictures
+from ganjax.metrics import cas, lpips, ms_ssim, ppl, ssim
+
+MS_SSIM_PAIRS = 1000
+CAS_EPOCHS = 90  # as StudioGAN trains it
+
+
+def compute(kind, fake, real, extractors, *, mesh, batch_size, crop=0):
+  """({name of a value: float}, more for the record) of one metric of `presets`. crop: see `ssim.psnr`."""
+  work = dict(mesh=mesh, batch_size=batch_size)
+  if kind in ('psnr', 'ssim'):
+    return _psnr_and_ssim(kind, fake, real, crop, work)
+  compute = {
+    'lpips': _lpips,
+    'ms_ssim': _ms_ssim,
+    'ppl': _ppl,
+    'cas': _cas,
+  }[kind]
+  return compute(kind, fake, real, extractors, work)
+
+
+def _batches(fake, real, work):
+  """Yields (fakes, reals) uint8 [n, H, W, C] of one size."""
+  for start in range(0, fake.count, work['batch_size']):
+    chosen = np.arange(start, min(start + work['batch_size'], fake.count))
+    a, b = (pictures(side, chosen, **work) for side in (fake, real))
+    if a.shape != b.shape:
+      raise UserError(
+        f'fakes are {list(a.shape[1:])} and reals {list(b.shape[1:])}: pairs need one size'
+      )
+    yield a, b
+
+
+def _psnr_and_ssim(kind, fake, real, crop, work):
+  """Mean over pairs, on the Y channel of colour pictures, as super-resolution reports it."""
+  measure = functools.partial(getattr(ssim, kind), crop=crop)
+  values = [measure(a, b, luma=a.shape[3] == 3) for a, b in _batches(fake, real, work)]
+  settings = {'channel': 'Y of BT.601 where there is colour', 'crop': crop}
+  return {kind: float(np.concatenate(values).mean())}, settings
+
+
+def _lpips(kind, fake, real, extractors, work):
+  variables, info = lpips.load(
+    'alex', extractors.path('lpips_alex'), extractors.path('lpips_alex_lin')
+  )
+  distance = jax.jit(functools.partial(lpips.distance, net='alex'))
+  unit = lambda x: x.astype(np.float32) / 127.5 - 1
+  values = [distance(variables, unit(a), unit(b)) for a, b in _batches(fake, real, work)]
+  return {kind: float(np.concatenate(values).mean())}, info
+
+
+def _ms_ssim(kind, fake, real, extractors, work):
+  """Mean similarity of pairs of fakes; of reals too where there are some: the fakes' should not be above theirs."""
+  values = {}
+  for name, side in ('ms_ssim', fake), ('ms_ssim_real', real):
+    if side:
+      shown = pictures(side, np.arange(min(side.count, 2 * MS_SSIM_PAIRS)), **work)
+      values[name] = ms_ssim.diversity(shown, MS_SSIM_PAIRS, seed=0)
+  return values, {'pairs': MS_SSIM_PAIRS}
+
+
+def _ppl(kind, fake, real, extractors, work):
+  """Path length in z, over whole paths (t uniform), VGG16 features, no crop."""
+  variables, info = lpips.load(
+    'vgg16', extractors.path('lpips_vgg16'), extractors.path('lpips_vgg16_lin')
+  )
+
+  @jax.jit
+  def lengths(state, variables, seeds):
+    latents = lambda offset: fake.latents(2 * seeds + offset)
+    t = jax.vmap(lambda s: jax.random.uniform(jax.random.fold_in(jax.random.key(s), 1)))(seeds)
+    measure = functools.partial(lpips.distance, variables, net='vgg16')
+    sample = functools.partial(fake.sample, state)
+    return parallel.whole(ppl.lengths(sample, measure, latents(0), latents(1), t))
+
+  mesh, done = work['mesh'], []
+  size = -(-work['batch_size'] // mesh.size) * mesh.size
+  variables = parallel.replicate(jax.tree.map(np.asarray, variables), mesh)
+  with jax.set_mesh(mesh):
+    for start in range(0, fake.count, size):
+      seeds = fake.rows(np.arange(start, start + size))[parallel.local_rows(size, mesh)]
+      found = lengths(fake.state, variables, parallel.place_batch(seeds, mesh))
+      done.append(np.asarray(found)[: fake.count - start])
+  settings = {'epsilon': 1e-4, 'space': 'z', 'sampling': 'full', 'crop': False, 'size': 256}
+  return {kind: float(ppl.mean(np.concatenate(done)))}, info | settings
+
+
+def _cas(kind, fake, real, extractors, work):
+  """Trains on the fakes, tests on the reals."""
+  a, b = (pictures(side, np.arange(side.count), **work) for side in (fake, real))
+  found = cas.classification_accuracy(
+    a,
+    fake.labels,
+    b,
+    real.labels,
+    mesh=work['mesh'],
+    num_classes=int(max(fake.labels.max(), real.labels.max())) + 1,
+    epochs=CAS_EPOCHS,
+  )
+  return found, {'epochs': CAS_EPOCHS}

@@ -1,0 +1,131 @@
+"""What the reference codes for FID and its kin do differently, one preset each; and metrics by name.
+
+FID of one and the same generator moves by 2 to 5 between these pipelines, so a number is only ever compared with
+numbers of its own preset.
+"""
+
+import difflib
+from typing import NamedTuple
+
+from ganjax import UserError, features
+
+TF_SCALE = (128.0, 1 / 128)  # (x - 128) / 128, of the TensorFlow graph
+UNIT_SCALE = (127.5, 1 / 127.5)  # 2 (x / 255) - 1; 0.4 % from the other
+
+
+class Preset(NamedTuple):
+  """How pictures become features, and features a number. Resize and scale are those of the FID Inception."""
+
+  resize: str = 'tf1_bilinear'  # to 299, see `features.resize`
+  scale: tuple = TF_SCALE
+  quantiser: str = (
+    'round'  # of generated pictures: floor(127.5 x + 128), or 'truncate': floor(127.5 (x + 1))
+  )
+  ddof: int = 1  # of the covariances
+  is_splits: int = 10
+  is_logits: str = 'logits_unbiased'  # without the bias, or 'logits'
+  is_ddof: int = 0
+  is_shuffle_seed: int | None = None
+  pr_k: int = 3
+  pr_strict: bool = False
+  dtype: str = 'float32'  # of the network's activations
+  real_limit: int | None = None  # reals that precision and recall see, drawn with seed 0
+
+
+PRESETS = {
+  # Heusel et al. 2017 (arXiv:1706.08500) as torch-fidelity computes it.
+  'ttur': Preset(is_shuffle_seed=2020),
+  # StyleGAN2-ADA, StyleGAN3, R3GAN: all training images, none mirrored.
+  'stylegan': Preset(ddof=0),
+  'pytorch_fid': Preset(resize='torch_bilinear', scale=UNIT_SCALE),
+  # Parmar et al. 2022 (arXiv:2104.11222).
+  'clean': Preset(resize='pil_bicubic'),
+  # Dhariwal and Nichol 2021 (arXiv:2105.05233).
+  'adm': Preset(quantiser='truncate', real_limit=10_000),
+  # Kang et al. 2023 (arXiv:2206.09479), its `friendly` resizer.
+  'studiogan': Preset(
+    resize='pil_bilinear',
+    scale=UNIT_SCALE,
+    is_splits=1,
+    is_logits='logits',
+    is_ddof=1,
+    pr_k=5,
+    pr_strict=True,
+  ),
+  # For watching a run, never for a paper: bfloat16 where the device has it.
+  'monitor': Preset(dtype='bfloat16'),
+}
+
+
+class Metric(NamedTuple):
+  """A metric that was asked for by name."""
+
+  name: str  # as typed: 'fid', 'kid_efficientnet_lite0'
+  kind: str  # 'fd', 'kid', ...
+  network: str | None  # feature network; None where the metric looks at pixels
+
+  @property
+  def suffix(self) -> str:
+    """What ends the names of its values: nothing on another network is ever called FID."""
+    return '' if self.network in (None, 'inception') else f'_{self.network}'
+
+
+# On the FID Inception: name -> kind.
+_INCEPTION = {
+  'fid': 'fd',
+  'kid': 'kid',
+  'kid_full': 'kid_full',
+  'is': 'is',
+  'prdc': 'prdc',
+  'sfid': 'sfd',
+  'intra_fid': 'intra_fd',
+  'neighbours': 'neighbours',
+}
+# On another network: the kind, then the network's name.
+_ANY = ('fd', 'kid_full', 'kid', 'prdc', 'intra_fd', 'neighbours')
+PAIRED = ('psnr', 'ssim', 'lpips')  # the i-th picture of one side against the i-th of the other
+_PIXELS = (*PAIRED, 'ms_ssim', 'ppl', 'cas')
+_HIGHER = ('is', 'precision', 'recall', 'density', 'coverage', 'psnr', 'ssim', 'cas')
+
+
+def parse_metrics(text: str) -> list:
+  """'fid,kid,fd_efficientnet_lite0' -> [Metric]. Raises UserError naming what there is."""
+  metrics = [_parse(name.strip()) for name in text.split(',') if name.strip()]
+  if not metrics:
+    raise UserError(f'no metric is named: take some of {", ".join(_known())}')
+  return list(dict.fromkeys(metrics))
+
+
+def _parse(name) -> Metric:
+  if name in _PIXELS:
+    return Metric(name, name, None)
+  if name in _INCEPTION:
+    return Metric(name, _INCEPTION[name], 'inception')
+  for kind in _ANY:
+    network = name.removeprefix(f'{kind}_')
+    if network != name and network in features.names() and network != 'inception':
+      return Metric(name, kind, network)
+  near = difflib.get_close_matches(name, _known(), n=1)
+  hint = f' (did you mean {near[0]}?)' if near else ''
+  raise UserError(f'metric {name!r} is not known{hint}; there are {", ".join(_known())}')
+
+
+def _known() -> list:
+  others = [n for n in features.names() if n != 'inception']
+  return [*_INCEPTION, *(f'{kind}_{n}' for n in others for kind in _ANY), *_PIXELS]
+
+
+def parse_presets(text: str) -> dict:
+  """'ttur,clean' -> {name: Preset}. Raises UserError naming what there is."""
+  names = [name.strip() for name in text.split(',') if name.strip()]
+  unknown = [name for name in names if name not in PRESETS]
+  if unknown or not names:
+    raise UserError(
+      f'preset {(unknown or [text])[0]!r} is not known; there are {", ".join(PRESETS)}'
+    )
+  return {name: PRESETS[name] for name in names}
+
+
+def higher_is_better(value: str) -> bool:
+  """Of a value's name, such as 'fid' (False) or 'recall_efficientnet_lite0' (True)."""
+  return value.split('_')[0] in _HIGHER

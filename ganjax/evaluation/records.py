@@ -1,0 +1,85 @@
+"""Records of evaluations on disk: `evaluations.jsonl` in a workdir, one JSON object a line."""
+
+import json
+import os
+from pathlib import Path
+
+from ganjax import UserError
+from ganjax.evaluation.presets import higher_is_better
+from ganjax.writer import replace_file, user_errors
+
+NAME = 'evaluations.jsonl'
+
+
+def append(path, records):
+  """Appends records, synced. Raises UserError where that fails."""
+  lines = ''.join(json.dumps(record) + '\n' for record in records).encode()
+  with user_errors(path), open(path, 'ab') as file:
+    file.write(lines)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def read(workdir) -> list:
+  """All whole records of a workdir, in the order of writing; [] where there are none."""
+  path = Path(workdir, NAME)
+  out = []
+  for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+    try:
+      record = json.loads(line)
+    except ValueError:
+      continue  # cut short by a kill
+    if line.endswith(b'\n') and isinstance(record, dict) and 'values' in record:
+      out.append(record)
+  return out
+
+
+def drop_after(workdir, step):
+  """Drops what training evaluated after `step`, which a resume from there will evaluate again."""
+  path, records = Path(workdir, NAME), read(workdir)
+  kept = [r for r in records if r.get('by') != 'training' or r['step'] <= step]
+  if path.exists() and len(kept) < len(records):
+    with replace_file(path) as file:
+      file.write(''.join(json.dumps(r) + '\n' for r in kept).encode())
+
+
+def best(points, value):
+  """The best (step, number) of [(step, number)], the first of equals."""
+  pick = max if higher_is_better(value) else min
+  return pick(points, key=lambda point: point[1])
+
+
+def table(rows, head) -> str:
+  """Rows of text as aligned columns: the first to the left, numbers to the right."""
+  rows = [list(map(str, row)) for row in (head, *rows)]
+  widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+  numeric = [all(_is_number(row[i]) for row in rows[1:]) for i in range(len(head))]
+  lines = [
+    '  '.join(
+      cell.rjust(width) if right else cell.ljust(width)
+      for cell, width, right in zip(row, widths, numeric)
+    ).rstrip()
+    for row in rows
+  ]
+  return '\n'.join(lines)
+
+
+def _is_number(text) -> bool:
+  return (
+    text.replace(',', '').replace('.', '').replace('-', '').replace('e', '').isdigit()
+    or text == '-'
+  )
+
+
+def number(value) -> str:
+  """A value as tables show it: 6 significant digits."""
+  return f'{value:.6g}'
+
+
+def check_path(path):
+  """Raises UserError where records cannot be written, before an hour is spent."""
+  try:
+    with open(path, 'ab'):
+      pass
+  except OSError as error:
+    raise UserError(f'cannot write {path}: {error.strerror}') from None

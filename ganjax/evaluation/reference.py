@@ -1,0 +1,192 @@
+"""What is known of a side: extracted once, kept on disk under its content, read the next time.
+
+An entry is `$GANJAX_CACHE_DIR/statistics/<name>-<hash of what it depends on>.<what>.npz`. It may be given as the real
+side of an evaluation itself; so may statistics of the TTUR and pytorch-fid kind, an .npz of `mu` and `sigma`.
+"""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from ganjax import UserError, parallel
+from ganjax.evaluation.extract import Plan, extract
+from ganjax.metrics import fid
+from ganjax.writer import replace_file
+
+
+class Statistics(NamedTuple):
+  """Mean and covariance of an output of a feature network."""
+
+  n: int
+  mean: np.ndarray  # float64 [d]
+  cov: np.ndarray  # float64 [d, d], ddof 1
+  factor: np.ndarray  # float64 [d, r], factor @ factor.T = cov
+  ddof: int = 1
+
+  def with_ddof(self, ddof) -> 'Statistics':
+    """The same with the covariance divided by n - ddof. Statistics of unknown n stay as they are."""
+    if ddof == self.ddof or not self.n:
+      return self
+    share = (self.n - self.ddof) / (self.n - ddof)
+    return self._replace(cov=self.cov * share, factor=self.factor * share**0.5, ddof=ddof)
+
+
+def statistics(moments) -> Statistics:
+  """Of `fid.Moments`. Raises UserError for fewer than 2 pictures."""
+  if moments.n < 2:
+    raise UserError('statistics need at least 2 pictures')
+  cov = moments.cov(1)
+  return Statistics(moments.n, moments.mean, cov, fid.factor(cov))
+
+
+class Known(NamedTuple):
+  """What is known of a side by one plan."""
+
+  moments: dict  # output -> Statistics
+  rows: dict  # output -> float32 [N, d]
+  files: dict  # output -> the file that keeps its statistics
+
+
+def learn(side, plans: dict, *, mesh, batch_size: int, stop=lambda: False) -> dict:
+  """{key: Known} of all plans over a side: from the cache what is there, the rest in one pass, then kept.
+
+  Raises as `extract` does; UserError where the cache cannot be written.
+  """
+  known = {key: Known({}, {}, {}) for key in plans}
+  missing = {}
+  for key, plan in plans.items():
+    for kind in ('moments', 'rows'):
+      for output in sorted(getattr(plan, kind)):
+        path = _path(side, plan, kind, output)
+        value = _recall(path)
+        # A process that computes waits for the others to compute too.
+        if parallel.any_process(value is None):
+          old = missing.get(key, plan._replace(moments=frozenset(), rows=frozenset()))
+          missing[key] = old._replace(**{kind: getattr(old, kind) | {output}})
+        else:
+          getattr(known[key], kind)[output] = value
+        if path and kind == 'moments':
+          known[key].files[output] = str(path)
+  if missing:
+    found = extract(side, missing, mesh=mesh, batch_size=batch_size, stop=stop)
+    for key, plan in missing.items():
+      for output, moments in found[key].moments.items():
+        known[key].moments[output] = statistics(moments)
+      known[key].rows.update(found[key].rows)
+      for kind in ('moments', 'rows'):
+        for output in getattr(plan, kind):
+          path = _path(side, plan, kind, output)
+          if path:
+            _memory[path] = getattr(known[key], kind)[output]
+            if parallel.is_main():
+              _write(path, _memory[path], _identity(side, plan, kind, output))
+  return known
+
+
+_memory = {}  # path -> value: a run that trains needs it again and again, on hosts whose disks lack it too
+
+
+def _recall(path):
+  """What is kept under a path, or None."""
+  if path is None:
+    return None
+  if path not in _memory:
+    value = _read(path) if path.exists() else None
+    if value is None:
+      return None
+    _memory[path] = value
+  return _memory[path]
+
+
+def _identity(side, plan, kind, output) -> dict:
+  """All that an entry depends on. Float32 features differ in the last digits between kinds of device."""
+  network = {k: v for k, v in plan.extractor.info.items() if k != 'weights_file'}
+  return {
+    'content': side.content,
+    'count': side.count,
+    **network,
+    'kind': kind,
+    'output': output,
+    'device': jax.devices()[0].device_kind,
+    'layout': 1,
+  }
+
+
+def _path(side, plan, kind, output) -> Path | None:
+  if side.content is None:
+    return None
+  root = Path(os.environ.get('GANJAX_CACHE_DIR') or '~/.cache/ganjax').expanduser()
+  digest = hashlib.sha256(
+    json.dumps(_identity(side, plan, kind, output), sort_keys=True).encode()
+  ).hexdigest()
+  name = re.sub(r'[^\w.]+', '-', f'{Path(side.info["name"]).name} {plan.extractor.name} {output}')
+  return root / 'statistics' / f'{name[:80]}-{digest[:16]}.{kind}.npz'
+
+
+def _write(path, value, identity):
+  arrays = value._asdict() if isinstance(value, Statistics) else {'rows': value}
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'cannot write {path.parent}: {error.strerror}') from None
+  with replace_file(path) as file:
+    np.savez(file, **arrays, identity=np.array(json.dumps(identity)))
+
+
+def _read(path):
+  """An entry's value, or None where it is damaged: it is then made anew."""
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      if 'rows' in file.files:
+        return file['rows']
+      return Statistics(
+        int(file['n']), file['mean'], file['cov'], file['factor'], int(file['ddof'])
+      )
+  except Exception:  # noqa: BLE001 (whatever a damaged archive raises)
+    return None
+
+
+def is_statistics(path: Path) -> bool:
+  """True for an .npz of statistics rather than pictures."""
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      return 'sigma' in file.files or 'cov' in file.files
+  except Exception:  # noqa: BLE001 (the reader of pictures will say what is wrong)
+    return False
+
+
+def read_statistics(path: Path, plan: Plan) -> Statistics:
+  """Statistics from a file, for the output 'features'.
+
+  Raises UserError: they are of another network, preset or output. A file of `mu` and `sigma` alone says nothing of
+  itself and is taken on trust where its size fits.
+  """
+  with np.load(path, allow_pickle=False) as file:
+    arrays = {name: file[name] for name in file.files}
+  if 'identity' in arrays:
+    there = json.loads(str(arrays['identity']))
+    here = {k: v for k, v in plan.extractor.info.items() if k != 'weights_file'} | {
+      'output': 'features'
+    }
+    here = json.loads(json.dumps(here))
+    for name, value in here.items():
+      if there.get(name) != value:
+        raise UserError(
+          f'{path} holds statistics of another preset or network: {name} is {there.get(name)!r} there, {value!r} here'
+        )
+    return Statistics(
+      *(arrays[k] if arrays[k].ndim else int(arrays[k]) for k in Statistics._fields)
+    )
+  mean, cov = (np.asarray(arrays[k], np.float64) for k in ('mu', 'sigma'))
+  size = mean.shape[-1]
+  if mean.shape != (size,) or cov.shape != (size, size):
+    raise UserError(
+      f'{path}: mu {list(mean.shape)} and sigma {list(cov.shape)} are no mean and covariance'
+    )
+  return Statistics(0, mean, cov, fid.factor(cov))

@@ -1,0 +1,161 @@
+"""What an evaluation takes as pictures, and what it refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganjax import UserError, images
+from ganjax.evaluation import sides
+from ganjax.evaluation.extract import pictures
+from ganjax.parallel import make_mesh
+
+
+def _noise(n=6, size=8, channels=3, seed=0):
+  shape = (n, size, size, channels)
+  return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def _save(folder, array, name):
+  (folder / name).parent.mkdir(exist_ok=True)
+  Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(folder / name)
+
+
+def test_an_npz_and_a_folder_of_the_same_pictures_are_the_same(tmp_path):
+  x = _noise()
+  np.savez(tmp_path / 'x.npz', arr_0=x, arr_1=np.arange(6))
+  for i, image in enumerate(x):
+    _save(tmp_path / 'folder', image, f'{i}.png') if i else (tmp_path / 'folder').mkdir()
+  _save(tmp_path / 'folder', x[0], '0.png')
+  a, b = sides.parse(str(tmp_path / 'x.npz')), sides.parse(str(tmp_path / 'folder'))
+  assert a.count == b.count == 6
+  np.testing.assert_array_equal(a.rows(np.arange(6)), x)
+  np.testing.assert_array_equal(b.rows(np.arange(6)), x)
+  np.testing.assert_array_equal(a.labels, np.arange(6))
+  assert b.labels is None and a.content != b.content
+  # Beyond the end the last one fills a batch up.
+  np.testing.assert_array_equal(b.rows(np.array([5, 6, 7])), x[[5, 5, 5]])
+  assert sides.size_of(str(tmp_path / 'x.npz')) == sides.size_of(str(tmp_path / 'folder')) == (8, 3)
+  assert sides.size_of('cifar10:test') is None
+
+
+def test_folders_in_a_folder_are_classes_and_grey_stays_grey(tmp_path):
+  for i, name in enumerate(['cat/1.png', 'dog/0.png', 'cat/0.png']):
+    _save(tmp_path, _noise(1, channels=1, seed=i)[0], name)
+  side = sides.parse(str(tmp_path))
+  assert side.rows(np.arange(3)).shape == (3, 8, 8, 1)
+  assert side.labels.tolist() == [0, 0, 1] and side.info['class_names'] == ['cat', 'dog']
+  np.testing.assert_array_equal(side.rows(np.array([1]))[0], _noise(1, channels=1, seed=0)[0])
+
+
+def test_content_follows_the_pictures(tmp_path):
+  np.savez(tmp_path / 'x.npz', arr_0=_noise())
+  before = sides.parse(str(tmp_path / 'x.npz')).content
+  np.savez(tmp_path / 'x.npz', arr_0=_noise())
+  assert sides.parse(str(tmp_path / 'x.npz')).content == before
+  np.savez(tmp_path / 'x.npz', arr_0=_noise(seed=1))
+  assert sides.parse(str(tmp_path / 'x.npz')).content != before
+
+
+def test_bad_sides_are_one_line(tmp_path):
+  (tmp_path / 'empty').mkdir()
+  _save(tmp_path / 'mixed', _noise(1)[0], 'a.png') if (tmp_path / 'mixed').mkdir() is None else None
+  _save(tmp_path / 'mixed', _noise(1, size=9)[0], 'b.png')
+  (tmp_path / 'broken').mkdir()
+  (tmp_path / 'broken/a.png').write_bytes(b'no picture')
+  (tmp_path / 'broken.npz').write_bytes(b'PK no archive')
+  np.savez(tmp_path / 'float.npz', arr_0=_noise() / 255)
+  np.savez(tmp_path / 'other.npz', images=_noise())
+  np.savez(tmp_path / 'objects.npz', arr_0=np.array([{}], object))
+  for name, line in {
+    'empty': 'no images in .*empty: looked for .png',
+    'broken': r'a\.png cannot be decoded',
+    'broken.npz': 'is not readable as an .npz file',
+    'float.npz': r'uint8 \[N, H, W, 1 or 3\] in arr_0; it is float64',
+    'other.npz': 'it holds images',
+    'objects.npz': 'is not readable as an .npz file',
+    'none.npz': 'none.npz is not there',
+    'gone/a/b': 'gone/a/b is not there',
+  }.items():
+    with pytest.raises(UserError, match=line) as error:
+      sides.parse(str(tmp_path / name))
+    assert '\n' not in str(error.value)
+  with pytest.raises(UserError, match=r'mixed sizes in .*a.png is \[8, 8, 3\], b.png \[9, 9, 3\]'):
+    sides.parse(str(tmp_path / 'mixed')).rows(np.arange(2))
+  with pytest.raises(UserError, match='say --resolution'):
+    sides.parse('cifar10:test')
+
+
+def test_a_subset_is_drawn_once_and_named():
+  x = _noise(20)
+  side = sides._stored(20, {'name': 'x'}, lambda i: x[i], np.arange(20), 'x')
+  small = side.take(5)
+  assert small.count == 5 and small.content != side.content and 'seed 0' in small.info['subset']
+  chosen = small.labels
+  assert len(set(chosen)) == 5 and chosen.tolist() != [0, 1, 2, 3, 4]
+  np.testing.assert_array_equal(small.rows(np.arange(5)), x[chosen])
+  np.testing.assert_array_equal(small.labels, side.take(5).labels)
+  np.testing.assert_array_equal(small.rows(np.array([4, 5])), x[chosen[[4, 4]]])  # fills a batch up
+  assert side.take(None) is side
+  with pytest.raises(UserError, match='x has 20 pictures, fewer than the 21 asked for'):
+    side.take(21)
+
+
+class _Stage:
+  @staticmethod
+  def sample(state, z, *, train):
+    return jnp.tanh(z[:, :12].reshape(-1, 2, 2, 3) * state['scale']) + train, state
+
+
+def _latents(seeds):
+  draw = lambda seed: jax.random.normal(jax.random.key(seed), (12,))
+  return jax.vmap(draw)(seeds)
+
+
+def _generator(num=10, **more):
+  return sides.generator(
+    _Stage, {'scale': jnp.float32(0.5)}, _latents, num=num, info={'name': 'g'}, **more
+  )
+
+
+def test_a_generator_gives_the_pictures_of_its_seeds():
+  mesh = make_mesh()
+  side = _generator()
+  ours = pictures(side, np.arange(10), mesh=mesh, batch_size=4)
+  z = _latents(np.arange(10))
+  np.testing.assert_array_equal(
+    ours, images.to_uint8(_Stage.sample({'scale': 0.5}, z, train=False)[0])
+  )
+  # In any order, in any batches; another seed takes other latents.
+  shuffled = pictures(side, np.array([7, 2, 9]), mesh=mesh, batch_size=8)
+  np.testing.assert_array_equal(shuffled, ours[[7, 2, 9]])
+  other = _generator(seed=1)
+  assert other.rows(np.arange(2)).tolist() == [10, 11] and other.info['seed'] == 1
+  # Past the end come fresh latents, so that a batch can always be full.
+  assert side.rows(np.array([9, 10, 11])).tolist() == [9, 10, 11]
+  batch = pictures(_generator(batch_norm='batch'), np.arange(3), mesh=mesh, batch_size=4)
+  assert (batch == 255).mean() > 0.4  # train=True reached the sampler: it added 1
+
+
+def test_labels_among_latents_are_those_of_the_pictures():
+  latents = lambda seeds: {'z': _latents(seeds), 'label': seeds % 3}
+  stage = type(
+    'S', (), {'sample': staticmethod(lambda s, z, train: _Stage.sample(s, z['z'], train=train))}
+  )
+  side = sides.generator(stage, {'scale': 1.0}, latents, num=7, info={'name': 'g'})
+  assert side.labels.tolist() == [0, 1, 2, 0, 1, 2, 0] and side.info['classes'] == [3, 2, 2]
+
+
+def test_quantisers():
+  """The two in use: StyleGAN's rounds, ADM's truncates; they differ in half of all values by one level."""
+  x = np.linspace(-1.1, 1.1, 100_001, dtype=np.float32).reshape(-1, 1, 1, 1)
+  rounded = np.asarray(sides.quantise(jnp.asarray(x), 'round'))
+  cut = np.asarray(sides.quantise(jnp.asarray(x), 'truncate'))
+  assert (
+    rounded != images.to_uint8(x)
+  ).mean() < 1e-4  # a fused multiply-add may round the other way
+  np.testing.assert_array_equal(cut, np.clip((x + 1) * np.float32(127.5), 0, 255).astype(np.uint8))
+  inside = np.abs(x) < 1
+  assert 0.45 < (rounded != cut)[inside].mean() < 0.55
+  assert np.abs(rounded.astype(int) - cut).max() == 1

@@ -1,0 +1,228 @@
+"""python -m ganjax.evaluate, ganjax.compare and evaluation while training, as users run them.
+
+On EfficientNet-Lite0 with its real weights.
+"""
+
+import json
+import shutil
+import signal
+import time
+
+import command
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganjax import checkpoint, experiment, sampler
+from ganjax.evaluation import records, sides
+from ganjax.evaluation.extract import Plan, extract
+from ganjax.features import Extractor
+from ganjax.parallel import make_mesh
+from ganjax.update import averaged
+
+NET = 'efficientnet_lite0'
+METRICS = f'fd_{NET},prdc_{NET},neighbours_{NET}'
+FOUR_DEVICES = {'XLA_FLAGS': '--xla_force_host_platform_device_count=4'}
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  return shutil.copytree(command.finished()[0], tmp_path_factory.mktemp('moved') / 'run')
+
+
+@pytest.fixture(scope='module')
+def evaluated(workdir):
+  """(what it printed, the records) of both checkpoints of the finished run."""
+  done = command.succeed(
+    'ganjax.evaluate',
+    '--workdir',
+    workdir,
+    '--metrics',
+    METRICS,
+    '--num=24',
+    '--step=all',
+    '--preset=monitor',
+  )
+  return done.stdout, records.read(workdir)
+
+
+def test_every_value_is_printed_and_recorded(workdir, evaluated):
+  printed, found = evaluated
+  assert [(r['step'], r['metric']) for r in found] == [
+    (s, m) for s in (90, 100) for m in METRICS.split(',')
+  ]
+  for record in found:
+    assert record['by'] == 'command' and record['preset'] == 'monitor'
+    assert (record['num_fake'], record['num_real']) == (24, 40)
+    assert record['fake']['weights'] == 'ema' and record['fake']['batch_norm'] == 'running'
+    assert record['network'] == NET and record['weights_verified'] is True
+    assert record['real']['dataset'] == 'folder' and record['real']['files_sha256']
+    for name, value in record['values'].items():
+      assert name.endswith(NET), 'what is not on the Inception says so'
+      assert f'{value:.6g}' in printed
+  assert 'metric' in printed.splitlines()[0] and 'evaluations.jsonl' in printed
+  distances = [r['values'][f'fd_{NET}'] for r in found if r['metric'] == f'fd_{NET}']
+  assert distances[0] != distances[1] and min(distances) > 1
+  picture = next(r['picture'] for r in found if 'picture' in r)
+  assert picture.startswith(str(workdir)) and picture.endswith('.png')
+
+
+def test_files_on_four_devices_give_what_the_run_gives(workdir, evaluated, tmp_path):
+  npz = tmp_path / 'fakes.npz'
+  command.succeed('sample.py', '--workdir', workdir, '--seeds=0-23', '--format=npz', '--out', npz)
+  done = command.succeed(
+    'ganjax.evaluate',
+    *(
+      '--fake',
+      npz,
+      '--real',
+      command.pictures(),
+      '--metrics',
+      f'fd_{NET}',
+      '--batch=10',
+      '--preset=monitor',
+    ),
+    env=FOUR_DEVICES,
+  )
+  record = json.loads(done.stdout.splitlines()[0])
+  expected = next(r for r in evaluated[1] if r['step'] == 100 and r['metric'] == f'fd_{NET}')
+  # Twenty-four fakes of 1,280 features: the distance is ill-conditioned, and float32 differs between batches.
+  np.testing.assert_allclose(
+    record['values'][f'fd_{NET}'], expected['values'][f'fd_{NET}'], rtol=1e-4
+  )
+  assert record['device']['count'] == 4 and record['step'] is None
+
+
+def test_two_processes_give_what_one_gives(workdir, evaluated, tmp_path):
+  arguments = ['--workdir', workdir, '--metrics', f'fd_{NET}', '--num=24', '--preset=monitor']
+  module = ['-m', 'ganjax.evaluate', *arguments, '--batch=10', '--out', tmp_path / 'out.jsonl']
+  cache = {'GANJAX_CACHE_DIR': str(tmp_path / 'cache')}
+  first, second = command.launch(2, 2, module, tmp_path, **cache)
+  (record,) = [json.loads(line) for line in (tmp_path / 'out.jsonl').read_text().splitlines()]
+  expected = next(r for r in evaluated[1] if r['step'] == 100 and r['metric'] == f'fd_{NET}')
+  np.testing.assert_allclose(
+    record['values'][f'fd_{NET}'], expected['values'][f'fd_{NET}'], rtol=1e-4
+  )
+  assert record['device']['count'] == 4
+  assert 'metric' in first and 'metric' not in second  # one process speaks
+
+
+def test_batch_norm_modes_and_weights_are_different_generators(workdir):
+  """The three modes differ on a batch-norm generator; standing statistics under averaged weights are re-estimated."""
+  run, mesh = experiment.load(workdir), make_mesh()
+  saved, step, _ = checkpoint.read(workdir)
+  state = experiment.to_state(run, saved, mesh)
+  stage = run.span_at(step).stage
+  matrix = np.random.default_rng(0).normal(size=(32 * 32 * 3, 6)).astype(np.float32)
+  look = lambda v, x: {'features': x.reshape(len(x), -1).astype(jnp.float32) / 255 @ v['m']}
+  plan = {'m': Plan(Extractor('m', {'m': matrix}, look, {}), 'round', rows=frozenset({'features'}))}
+  found, states = {}, {}
+  for weights in ('ema', 'raw'):
+    for mode in sampler.BATCH_NORM_MODES:
+      chosen = averaged(state) if weights == 'ema' else state
+      work = dict(mesh=mesh, batch_size=16)
+      chosen = sampler.prepare(stage, chosen, run.method, batch_norm=mode, **work)
+      side = sides.generator(
+        stage, chosen, run.method.latents, num=16, batch_norm=mode, info={'name': 'g'}
+      )
+      assert side.info['batch_norm'] == mode
+      found[weights, mode] = extract(side, plan, **work)['m'].rows['features']
+      states[weights, mode] = chosen
+  values = list(found.values())
+  for i in range(6):
+    for j in range(i):
+      assert np.abs(values[i] - values[j]).max() > 1e-3, (list(found)[i], list(found)[j])
+  # Pooled over batches that the averaged weights made: not the average's own statistics, and not the raw ones'.
+  flat = lambda key: np.concatenate([np.ravel(x) for x in jax.tree.leaves(states[key].stats['G'])])
+  assert np.abs(flat(('ema', 'standing')) - flat(('ema', 'running'))).max() > 1e-4
+  assert np.abs(flat(('ema', 'standing')) - flat(('raw', 'standing'))).max() > 1e-4
+
+
+EVAL = {
+  'steps': 60,
+  'sample_every_steps': 20,
+  'eval.every_steps': 20,
+  'eval.metrics': f'fd_{NET},prdc_{NET}',
+  'eval.num': 16,
+  'eval.batch_size': 16,
+  'keep_checkpoints': 1,
+}
+
+
+def test_training_evaluates_keeps_the_best_and_goes_on_where_it_was_stopped(tmp_path):
+  whole, cut = tmp_path / 'whole', tmp_path / 'cut'
+  done = command.succeed('train.py', *command.tiny(EVAL), '--workdir', whole)
+  found = records.read(whole)
+  assert sorted({r['step'] for r in found}) == [20, 40, 60]
+  points = [(r['step'], r['values'][f'fd_{NET}']) for r in found if r['metric'] == f'fd_{NET}']
+  best = min(points, key=lambda p: p[1])[0]
+  assert checkpoint.list_steps(whole) == sorted({best, 60})
+  assert (
+    f'at the last step evaluated, 60; best {min(v for _, v in points):.6g} at {best}' in done.stdout
+  )
+  lines = [json.loads(line) for line in (whole / 'metrics.jsonl').read_text().splitlines()]
+  logged = {x['step']: x[f'fd_{NET}_monitor'] for x in lines if f'fd_{NET}_monitor' in x}
+  assert logged == dict(points)
+  assert all(
+    {'flag_diverging', 'flag_collapsing'} <= x.keys() for x in lines if f'fd_{NET}_monitor' in x
+  )
+
+  # A signal during an evaluation: the state is saved, the evaluation is done again by the resumed run.
+  process = command.start('train.py', *command.tiny({**EVAL, 'eval.num': 5000}), '--workdir', cut)
+  while 20 not in checkpoint.list_steps(cut):
+    assert process.poll() is None
+    time.sleep(0.05)
+  process.send_signal(signal.SIGTERM)
+  stopped = command.finish(process)
+  assert stopped.returncode == 143 and 'stopped by SIGTERM at step 20, saved' in stopped.stdout
+  assert records.read(cut) == []
+  command.succeed('train.py', *command.tiny(EVAL), '--workdir', cut)
+  again = records.read(cut)
+  values = lambda all_: [(r['step'], r['metric'], r['values']) for r in all_]
+  assert values(again) == values(found)
+  # What is evaluated does not change what is trained.
+  a, b = (checkpoint.read(folder, 60)[0]['params'] for folder in (whole, cut))
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_bad_input_is_one_line(workdir, tmp_path):
+  for arguments, line in [
+    (['--metrics=fid'], 'give either --workdir, a run, or --fake'),
+    (['--workdir', workdir, '--metrics=fidd'], "metric 'fidd' is not known (did you mean fid?)"),
+    (['--workdir', workdir, '--preset=tutr'], "preset 'tutr' is not known"),
+    (['--workdir', workdir, '--step=7', '--metrics', f'fd_{NET}'], 'no checkpoint 7 in'),
+    (
+      ['--workdir', workdir, '--num_real=41', '--metrics', f'fd_{NET}'],
+      'has 40 pictures, fewer than the 41',
+    ),
+    (
+      ['--workdir', workdir, '--metrics=fid', '--feature_weights', f'inception={__file__}'],
+      __file__,
+    ),
+    (['--fake', tmp_path, '--metrics', f'fd_{NET}'], 'no images in'),
+  ]:
+    done = command.run('ganjax.evaluate', *arguments)
+    assert done.returncode == 2, (arguments, done.stderr)
+    assert len(done.stderr.strip().splitlines()) == 1 and line in done.stderr, done.stderr
+
+
+def test_compare_prints_runs_side_by_side(workdir, evaluated, tmp_path):
+  other = shutil.copytree(workdir, tmp_path / 'other')
+  done = command.succeed('ganjax.compare', workdir, other, '--out', tmp_path / 'both.png')
+  rows = [line for line in done.stdout.splitlines() if f' fd_{NET} ' in line]
+  assert [row.split()[0] for row in rows] == ['run', 'other']
+  values = {r['step']: r['values'][f'fd_{NET}'] for r in evaluated[1] if r['metric'] == f'fd_{NET}'}
+  last, best = values[100], min(values.values())
+  assert rows[0].split()[2:] == [
+    'monitor',
+    '24',
+    '40',
+    f'{last:.6g}',
+    '100',
+    f'{best:.6g}',
+    str(90 if best == values[90] else 100),
+  ]
+  assert (tmp_path / 'both.png').read_bytes()[:4] == b'\x89PNG'
+  done = command.run('ganjax.compare', tmp_path)
+  assert done.returncode == 2 and 'is not there: is' in done.stderr
