@@ -43,7 +43,7 @@ def overlay(runs, path):
   """Draws the curves of several runs over each other, one panel for each metric, as a picture at `path`.
 
   Args:
-    runs: {label: {metric: (steps, values)}}.
+    runs: {label: {metric: (steps, values)}}; a value at step NaN holds throughout.
     path: of the PNG.
   """
   panels = {}
@@ -95,6 +95,9 @@ def _save(panels, heading, path):
 
 
 def _draw_series(axes, x, y, label, color):
+  if np.isnan(x).all():
+    axes.axhline(y[0], color=color, linewidth=1.3, linestyle='--', label=label)
+    return
   bins = len(x) if len(x) <= 200 else 120
   edges = np.linspace(0, len(x), bins, endpoint=False).astype(int)
   size = np.diff(np.append(edges, len(x)))

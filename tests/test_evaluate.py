@@ -209,20 +209,32 @@ def test_bad_input_is_one_line(workdir, tmp_path):
 
 def test_compare_prints_runs_side_by_side(workdir, evaluated, tmp_path):
   other = shutil.copytree(workdir, tmp_path / 'other')
-  done = command.succeed('ganjax.compare', workdir, other, '--out', tmp_path / 'both.png')
+  # Another mode of the generator is another row; records without a run are a line to aim at.
+  standing = json.loads((workdir / records.NAME).read_text().splitlines()[0])
+  standing['fake']['batch_norm'] = 'standing'
+  records.append(other / records.NAME, [standing])
+  floor = {**standing, 'fake': {'name': 'reals'}, 'step': None, 'values': {f'fd_{NET}': 0.5}}
+  records.append(tmp_path / 'floor.jsonl', [floor])
+  runs = (workdir, other, tmp_path / 'floor.jsonl')
+  done = command.succeed('ganjax.compare', *runs, '--out', tmp_path / 'both.png')
   rows = [line for line in done.stdout.splitlines() if f' fd_{NET} ' in line]
-  assert [row.split()[0] for row in rows] == ['run', 'other']
+  assert [row.split()[0] for row in rows] == ['run', 'other', 'floor', 'other']
+  assert rows[2].split()[-4:] == ['0.5', '-', '0.5', '-'] and rows[3].split()[3] == 'standing'
   values = {r['step']: r['values'][f'fd_{NET}'] for r in evaluated[1] if r['metric'] == f'fd_{NET}'}
   last, best = values[100], min(values.values())
-  assert rows[0].split()[2:] == [
+  where = '90' if best == values[90] else '100'
+  expected = [
     'monitor',
+    '-',
     '24',
     '40',
+    'folder:train',
     f'{last:.6g}',
     '100',
     f'{best:.6g}',
-    str(90 if best == values[90] else 100),
+    where,
   ]
+  assert rows[0].split()[2:] == expected
   assert (tmp_path / 'both.png').read_bytes()[:4] == b'\x89PNG'
   done = command.run('ganjax.compare', tmp_path)
   assert done.returncode == 2 and 'is not there: is' in done.stderr

@@ -21,8 +21,9 @@ def append(path, records):
 
 
 def read(workdir) -> list:
-  """All whole records of a workdir, in the order of writing; [] where there are none."""
-  path = Path(workdir, NAME)
+  """All whole records of a workdir, or of a file of them, in the order of writing; [] where there are none."""
+  path = Path(workdir)
+  path = path if path.is_file() else path / NAME
   out = []
   for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
     try:
