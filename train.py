@@ -153,7 +153,7 @@ class Interrupt:
   """Notes SIGTERM and SIGINT for the loop to act on between two steps; a second signal kills at once."""
 
   def __init__(self):
-    self._number = 0
+    self._number, self._agreed = 0, False
     for number in (signal.SIGTERM, signal.SIGINT):
       signal.signal(number, self._note)
 
@@ -163,8 +163,9 @@ class Interrupt:
 
   def at(self, step) -> bool:
     """True when a signal came, to this process or another: processes ask each other every tenth step."""
-    together = jax.process_count() == 1 or step % 10 == 0
-    return together and parallel.any_process(self._number > 0)
+    if not self._agreed and (jax.process_count() == 1 or step % 10 == 0):
+      self._agreed = parallel.any_process(self._number > 0)
+    return self._agreed
 
   @property
   def name(self) -> str:

@@ -6,6 +6,7 @@ of records (`ganjax.evaluate --out`) may stand among the runs: real pictures aga
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from absl import flags
@@ -29,23 +30,27 @@ def main(runs):
   values = {label: _values(run) for label, run in labels.items()}
   rows = []
   for key in dict.fromkeys(key for found in values.values() for key in found):
-    name, preset, fakes, reals, mode = key
     for label, found in values.items():
-      if key in found and '_std' not in name:
-        (last, value), (step, best) = found[key][-1], records.best(found[key], name)
-        steps = last or '-', step or '-'
-        what = (label, name, preset, mode or '-', fakes, reals)
-        rows.append((*what, records.number(value), steps[0], records.number(best), steps[1]))
+      if key in found and '_std' not in key.value:
+        best = records.best(found[key], key.value)
+        shown = *found[key][-1][::-1], *(best[::-1] if best else (None, None))
+        shown = [
+          records.number(shown[0]),
+          shown[1] or '-',
+          records.number(shown[2]),
+          shown[3] or '-',
+        ]
+        rows.append((label, *key, *shown))
   if rows:
     head = ('run', 'metric', 'preset', 'mode', 'fakes', 'reals', 'last', 'step', 'best', 'step')
     print(records.table(rows, head))
   else:
     print('nothing was evaluated in these runs: python -m ganjax.evaluate')
 
-  drawn = {label: _curves(run, values[label]) for label, run in labels.items()}
-  if not any(drawn.values()):
+  panels = _panels(labels, values)
+  if not panels:
     raise UserError('these runs have no metrics yet')
-  print(curves.overlay(drawn, Path(OUT.value)))
+  print(curves.overlay(panels, Path(OUT.value)))
 
 
 def _labels(runs) -> dict:
@@ -54,34 +59,55 @@ def _labels(runs) -> dict:
   return {name if names.count(name) == 1 else str(run): run for name, run in zip(names, runs)}
 
 
+class Key(NamedTuple):
+  """What may be compared."""
+
+  value: str
+  preset: str
+  mode: str  # of the generator and of the features
+  fakes: int
+  reals: str
+
+
 def _values(run) -> dict:
-  """{(value, preset, fakes, reals, mode): [(step, number)]}: what may be compared; a newer record replaces an older."""
-  found, out = records.read(run), {}
-  both = len({r['fake'].get('weights') for r in found}) > 1  # averaged weights and raw ones
-  for record in found:
+  """{Key: [(step, number)]} of a run; a newer record replaces an older."""
+  out = {}
+  for record in records.read(run):
     real, fake = record['real'] or {}, record['fake']
     reals = f'{record["num_real"] or ""} {real.get("name", "-")}'.strip()
-    mode = [fake['weights']] if both and 'weights' in fake else []
-    mode += [fake['batch_norm']] if fake.get('batch_norm', 'running') != 'running' else []
+    mode = [fake.get('weights')]
+    mode += [fake.get('batch_norm')] if fake.get('batch_norm') != 'running' else []
     mode += [f'seed {fake["seed"]}'] if fake.get('seed') else []
+    mode += [record['dtype']] if record.get('dtype', 'float32') != 'float32' else []
+    mode += [] if record.get('weights_verified', True) else ['unverified features']
+    mode = ', '.join(filter(None, mode)) or '-'
     for name, value in record['values'].items():
-      key = (name, record['preset'], record['num_fake'], reals, ' '.join(mode))
-      out.setdefault(key, {})[record.get('step') or 0] = value
+      if value is not None:
+        key = Key(name, record['preset'] or '-', mode, record['num_fake'], reals)
+        out.setdefault(key, {})[record.get('step') or 0] = value
   return {key: sorted(points.items()) for key, points in out.items()}
 
 
-def _curves(run, values) -> dict:
-  """{metric: (steps, values)} of a run: evaluations first."""
+def _panels(runs, values) -> dict:
+  """{metric: [(label, steps, numbers)]}: evaluations first; labels say in what lines of one panel differ."""
+  panels = {}
+  for label, found in values.items():
+    for key, points in found.items():
+      if '_std' not in key.value:
+        x, y = np.array(points, np.float64).T
+        # Pictures that are no run's hold at every step.
+        x = np.full_like(x, np.nan) if runs[label].is_file() else x
+        panels.setdefault(key.value, []).append((label, key, x, y))
   drawn = {}
-  for (name, preset, fakes, _, mode), points in values.items():
-    if '_std' not in name and not name.startswith('sample'):
-      drawn[f'{name} ({preset}, {fakes} fakes{mode and ", " + mode})'] = np.array(
-        points, np.float64
-      ).T
-  if run.is_file():
-    return {name: np.array([[np.nan], y[-1:]]) for name, (_, y) in drawn.items()}  # at no step
-  trained = curves.read_series(run / 'metrics.jsonl')
-  return drawn | {k: v for k, v in trained.items() if k.split('_')[0] in TRAINING}
+  for name, lines in panels.items():
+    differ = [i for i in range(1, 5) if len({key[i] for _, key, *_ in lines} - {'-'}) > 1]
+    text = lambda label, key, on=differ: ', '.join([label, *(str(key[i]) for i in on)])
+    drawn[name] = [(text(label, key), x, y) for label, key, x, y in lines]
+  for label, run in runs.items():
+    for name, (x, y) in () if run.is_file() else curves.read_series(run / 'metrics.jsonl').items():
+      if name.split('_')[0] in TRAINING:
+        drawn.setdefault(name, []).append((label, x, y))
+  return drawn
 
 
 if __name__ == '__main__':

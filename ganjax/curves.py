@@ -39,18 +39,14 @@ def draw(workdir):
   return _save(lines, str(title or workdir.resolve().name), workdir / 'curves.png')
 
 
-def overlay(runs, path):
+def overlay(panels, path):
   """Draws the curves of several runs over each other, one panel for each metric, as a picture at `path`.
 
   Args:
-    runs: {label: {metric: (steps, values)}}; a value at step NaN holds throughout.
+    panels: {metric: [(label, steps, values)]}; a value at step NaN holds throughout.
     path: of the PNG.
   """
-  panels = {}
-  for label, series in runs.items():
-    for name, (x, y) in series.items():
-      panels.setdefault(name.replace('_', ' '), []).append((label, x, y))
-  return _save(panels, '', path)
+  return _save({name.replace('_', ' '): lines for name, lines in panels.items()}, '', path)
 
 
 def _titles(panels):

@@ -12,7 +12,7 @@ from absl import flags
 from ganjax import UserError, checkpoint, experiment, images, parallel, sampler
 from ganjax import config as configs
 from ganjax.evaluation import records, reference, sides
-from ganjax.evaluation.measure import Extractors, measure
+from ganjax.evaluation.measure import ALONE, Extractors, measure
 from ganjax.evaluation.presets import parse_metrics, parse_presets
 from ganjax.update import averaged
 
@@ -61,14 +61,18 @@ OUT = flags.DEFINE_string('out', None, 'File that records are appended to.')
 def main():
   if (WORKDIR.value is None) == (FAKE.value is None):
     raise UserError('give either --workdir, a run, or --fake, a folder or an .npz of pictures')
-  if BATCH.value < 1 or min(n for n in (NUM.value, NUM_REAL.value, 2) if n is not None) < 2:
-    raise UserError('--batch must be at least 1, --num and --num_real at least 2')
+  if (
+    BATCH.value < 1
+    or CROP.value < 0
+    or min(n for n in (NUM.value, NUM_REAL.value, 2) if n is not None) < 2
+  ):
+    raise UserError('--batch must be at least 1, --num and --num_real 2, --crop 0')
   metrics, presets = parse_metrics(METRICS.value), parse_presets(PRESET.value)
   extractors = Extractors(_parse_weights(FEATURE_WEIGHTS.value))
   parallel.start()
   mesh = parallel.make_mesh()
   out = OUT.value or (WORKDIR.value and Path(WORKDIR.value) / records.NAME)
-  fakes = _of_run(Path(WORKDIR.value), mesh) if WORKDIR.value else _of_files()
+  fakes = _of_run(Path(WORKDIR.value), mesh, metrics) if WORKDIR.value else _of_files()
   if out and parallel.is_main():
     records.check_path(out)
   rows = []
@@ -103,40 +107,23 @@ def main():
     parallel.say(f'records: {out}')
 
 
-def _of_run(workdir, mesh):
+def _of_run(workdir, mesh, metrics):
   """Yields (fakes, reals) of each checkpoint that was asked for."""
   run = experiment.load(workdir)
-  steps = _steps(workdir)
-  real = _real(run.config.data)
+  real = _real(run.config.data, metrics)
   num = 50_000 if NUM.value is None else NUM.value
-  side = None
-  for asked in steps:
+  for asked in _steps(workdir):
     saved, step, meta = checkpoint.read(workdir, asked)
-    configs.compare(
-      run.config, meta['config']
-    )  # a config.json that was edited would misread the checkpoint
+    # A config.json that was edited would misread the checkpoint.
+    configs.compare(run.config, meta['config'])
     state = experiment.to_state(run, saved, mesh)
     weights = 'ema' if WEIGHTS.value == 'ema' and state.ema else 'raw'
-    stage = run.span_at(step).stage
-    state = sampler.prepare(
-      stage,
-      averaged(state) if weights == 'ema' else state,
-      run.method,
-      mesh=mesh,
-      batch_size=BATCH.value,
-      batch_norm=BATCH_NORM.value,
-    )
+    state, stage = averaged(state) if weights == 'ema' else state, run.span_at(step).stage
+    how = dict(mesh=mesh, batch_size=BATCH.value, batch_norm=BATCH_NORM.value)
+    state = sampler.prepare(stage, state, run.method, **how)
     info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
-    side = sides.generator(
-      stage,
-      state,
-      run.method.latents,
-      num=num,
-      seed=SEED.value,
-      batch_norm=BATCH_NORM.value,
-      info=info,
-    )
-    yield side, real
+    draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)
+    yield sides.generator(stage, state, run.method.latents, **draw), real
 
 
 def _steps(workdir) -> list:
@@ -151,11 +138,19 @@ def _steps(workdir) -> list:
     ) from None
 
 
-def _real(data):
+def _real(data, metrics):
   """The reals of a run: what --real names, else all of the training set, whatever `data.fraction` it trained on."""
   size = (RESOLUTION.value or data.resolution, data.channels)
+  data_dir = DATA_DIR.value or (None if data.dataset == 'folder' else data.data_dir)
   if REAL.value:
-    return _side(REAL.value, size, DATA_DIR.value or data.data_dir)
+    real = _side(REAL.value, size, data_dir)
+    return real if isinstance(real, Path) else real.take(NUM_REAL.value)
+  if all(metric.kind in ALONE for metric in metrics):
+    return None
+  if any(metric.kind == 'cas' for metric in metrics):
+    raise UserError(
+      'cas tests on reals that nothing was trained on: name them, such as --real cifar10:test'
+    )
   names = ('dataset', 'data_dir', 'split', 'cache', 'channels')
   arguments = {name: data[name] for name in names} | {'resolution': size[0]}
   if DATA_DIR.value:
@@ -165,11 +160,18 @@ def _real(data):
 
 def _of_files():
   """Yields (fakes, reals) of --fake and --real: a data set takes the size of the other side's pictures."""
+  names = [name for name in (FAKE.value, REAL.value) if name]
   size = RESOLUTION.value and (RESOLUTION.value, 3)
-  names = [FAKE.value, *([REAL.value] if REAL.value else [])]
-  size = size or next((s for s in map(sides.size_of, names) if s), None)
-  fake = sides.parse(FAKE.value, size=size, data_dir=DATA_DIR.value).take(NUM.value)
-  yield fake, _side(REAL.value, size, DATA_DIR.value) if REAL.value else None
+  found = {}
+  for name in sorted(names, key=lambda name: not sides.is_file(name)):  # files first
+    found[name] = _side(name, size, DATA_DIR.value)
+    if not size and not isinstance(found[name], Path):
+      size = sides.size_of(found[name])
+  fake, real = found[FAKE.value], found.get(REAL.value)
+  if isinstance(fake, Path):
+    raise UserError(f'--fake {fake} holds statistics: fakes must be pictures')
+  real = real if real is None or isinstance(real, Path) else real.take(NUM_REAL.value)
+  yield fake.take(NUM.value), real
 
 
 def _side(text, size, data_dir):
@@ -177,7 +179,7 @@ def _side(text, size, data_dir):
   path = Path(text).expanduser()
   if path.suffix == '.npz' and reference.is_statistics(path):
     return path
-  return sides.parse(text, size=size, data_dir=data_dir).take(NUM_REAL.value)
+  return sides.parse(text, size=size, data_dir=data_dir)
 
 
 def _parse_weights(pairs) -> dict:
@@ -192,7 +194,8 @@ def _save(picture, record):
   """The picture of a result, beside what `sample.py` makes, or in the current folder."""
   step = record['step']
   where = Path(WORKDIR.value) / 'generated' if WORKDIR.value else Path()
-  path = where / (f'{record["metric"]}' + (f'-{step:08}' if step else '') + '.png')
+  at = f'-{step:08}' if step else ''
+  path = where / f'{record["metric"]}-{record["preset"]}{at}-seed{SEED.value}.png'
   try:
     where.mkdir(parents=True, exist_ok=True)
   except OSError as error:

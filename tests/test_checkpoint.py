@@ -147,6 +147,19 @@ def test_buffers_may_be_donated_when_save_returns(tmp_path):
     assert all((w == value).all() for w in found['w'].values())
 
 
+def test_keeps_the_best_besides_the_newest(tmp_path):
+  checkpoints = Checkpoints(tmp_path, keep=1)
+  checkpoints.best = 2
+  for step in (1, 2, 3, 4):
+    checkpoints.save(step, make_state(), {})
+  checkpoints.wait()
+  assert checkpoints.steps() == [2, 4]
+  checkpoints.best = 4  # a better one: the old best goes with the next save
+  checkpoints.save(5, make_state(), {})
+  checkpoints.close()
+  assert checkpoints.steps() == [4, 5]
+
+
 def test_keeps_the_newest(tmp_path):
   save_steps(tmp_path, 1, 2, 3, 5, keep=2)
   assert list_steps(tmp_path) == [3, 5]

@@ -218,14 +218,17 @@ def test_compare_prints_runs_side_by_side(workdir, evaluated, tmp_path):
   runs = (workdir, other, tmp_path / 'floor.jsonl')
   done = command.succeed('ganjax.compare', *runs, '--out', tmp_path / 'both.png')
   rows = [line for line in done.stdout.splitlines() if f' fd_{NET} ' in line]
-  assert [row.split()[0] for row in rows] == ['run', 'other', 'floor', 'other']
-  assert rows[2].split()[-4:] == ['0.5', '-', '0.5', '-'] and rows[3].split()[3] == 'standing'
+  assert [row.split()[0] for row in rows] == ['run', 'other', 'other', 'floor']
+  assert rows[3].split()[-4:] == ['0.5', '-', '0.5', '-'] and rows[2].split()[3:5] == [
+    'ema,',
+    'standing',
+  ]
   values = {r['step']: r['values'][f'fd_{NET}'] for r in evaluated[1] if r['metric'] == f'fd_{NET}'}
   last, best = values[100], min(values.values())
   where = '90' if best == values[90] else '100'
   expected = [
     'monitor',
-    '-',
+    'ema',
     '24',
     '40',
     'folder:train',

@@ -42,9 +42,9 @@ class Source:
     self.class_names = class_names
     self.num_classes = None if class_names is None else len(class_names)
 
-  def read(self, indices):
-    """Returns {name: array [n, ...]} for `indices` int [n], each in [0, num_examples)."""
-    return self._read_rows(self._rows[indices])
+  def read(self, indices, names=None):
+    """Returns {name: array [n, ...]} of all fields, or of `names`, for `indices` int [n] in [0, num_examples)."""
+    return self._read_rows(self._rows[indices], names or self.fields)
 
 
 def build(
@@ -117,7 +117,7 @@ def build(
     if 'whole' in arrays:
       rows, info['broken'] = folder.select_whole(arrays.pop('whole'), examples.names, data_dir)
     fields = {name: spec for name, spec in examples.fields.items() if name != 'whole'}
-    read_rows = functools.partial(_gather, arrays) if cache else _decoder(examples, fields)
+    read_rows = functools.partial(_gather, arrays) if cache else _decoder(examples)
 
   if fraction < 1:
     kept = max(1, round(fraction * len(rows)))
@@ -168,11 +168,11 @@ def _permutation(seed, epoch, length, purpose):
   return np.argsort(stream.random_raw(length), kind='stable').astype(np.int64)
 
 
-def _gather(arrays, rows):
-  return {name: np.take(array, rows, axis=0) for name, array in arrays.items()}
+def _gather(arrays, rows, names):
+  return {name: np.take(arrays[name], rows, axis=0) for name in names}
 
 
-def _decoder(examples, fields):
+def _decoder(examples):
   """A read function that decodes at every access, with as many threads as cores."""
   workers = os.cpu_count()
   pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix='decode')
@@ -184,9 +184,9 @@ def _decoder(examples, fields):
       raise UserError(f'{name} could be decoded when the run began and no longer can')
     return arrays
 
-  def read_rows(rows):
+  def read_rows(rows, names):
     parts = list(pool.map(decode, np.array_split(rows, max(1, min(len(rows), workers)))))
-    return {name: np.concatenate([part[name] for part in parts]) for name in fields}
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
   return read_rows
 

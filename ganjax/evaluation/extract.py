@@ -66,7 +66,7 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
   size = -(-batch_size // mesh.size) * mesh.size
   mine = parallel.local_rows(size, mesh)
   variables = parallel.replicate({k: plan.extractor.variables for k, plan in plans.items()}, mesh)
-  pictures = _pictures(side.images, tuple(sorted({plan.quantiser for plan in plans.values()})))
+  make = _pictures(side.images, tuple(sorted({plan.quantiser for plan in plans.values()})))
   outputs_of = _outputs(
     tuple(
       (key, p.extractor.apply, p.quantiser, tuple(sorted(p.moments | p.rows)))
@@ -78,7 +78,11 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
     for key, plan in plans.items()
   }
 
-  def read(outputs, count):
+  def read(outputs, finite, count):
+    if not finite:
+      raise UserError(
+        f'pictures of {side.info["name"]} hold NaN or infinity: the generator has diverged; take an earlier checkpoint'
+      )
     for key, (moments, rows) in found.items():
       for name, value in outputs[key].items():
         value = np.asarray(value)[:count]
@@ -97,8 +101,8 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
       if stop():
         raise Stopped
       rows = side.rows(np.arange(start, start + size)[mine])
-      outputs = outputs_of(variables, pictures(side.state, parallel.place_batch(rows, mesh)))
-      pending.append((outputs, min(size, side.count - start)))
+      images, finite = make(side.state, parallel.place_batch(rows, mesh))
+      pending.append((outputs_of(variables, images), finite, min(size, side.count - start)))
       if len(pending) > 2:  # the devices stay busy while the host adds up
         read(*pending.popleft())
       if time.monotonic() - said > SAY_SECONDS and parallel.is_main():
@@ -118,25 +122,44 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
 
 
 def pictures(side, indices, *, mesh, batch_size: int) -> np.ndarray:
-  """uint8 [n, H, W, C], on the host, for the metrics that look at pixels."""
+  """uint8 [n, H, W, C], on the host, for the metrics that look at pixels: those that `extract` sees."""
   size = -(-batch_size // mesh.size) * mesh.size
   mine = parallel.local_rows(size, mesh)
-  make, done = _pictures(side.images, ('round',)), []
+  make, whole = _pictures(side.images, ('round',)), jax.jit(parallel.whole)
+
+  def batch(chosen):
+    images, finite = make(side.state, parallel.place_batch(side.rows(chosen[mine]), mesh))
+    if not finite:
+      raise UserError(f'pictures of {side.info["name"]} hold NaN or infinity')
+    return np.asarray(whole(images['round']))
+
   with jax.set_mesh(mesh):
-    for start in range(0, len(indices), size):
-      chosen = np.resize(indices[start : start + size], size)
-      rows = parallel.place_batch(side.rows(chosen[mine]), mesh)
-      images = jax.jit(parallel.whole)(make(side.state, rows)['round'])
-      done.append(np.asarray(images)[: len(indices) - start])
+    if side.info.get('batch_norm') == 'batch':  # a picture depends on its batch
+      blocks = {b: batch(np.arange(b * size, (b + 1) * size)) for b in np.unique(indices // size)}
+      return np.stack([blocks[i // size][i % size] for i in indices])
+    starts = range(0, len(indices), size)
+    done = [batch(np.resize(indices[s : s + size], size))[: len(indices) - s] for s in starts]
   return np.concatenate(done)
 
 
 @functools.lru_cache(maxsize=8)
 def _pictures(images, quantisers):
-  """The jitted (state, rows) -> {quantiser: uint8 [n, H, W, C]}, split over the mesh."""
-  return jax.jit(
-    lambda state, rows: {q: parallel.split(images(state, rows, q)) for q in quantisers}
-  )
+  """The jitted (state, rows) -> ({quantiser: uint8 [n, H, W, C]}, whether all are finite), split over the mesh."""
+
+  def make(state, rows):
+    x = parallel.split(images(state, rows))
+    if x.dtype == jnp.uint8:
+      return dict.fromkeys(quantisers, x), jnp.array(True)
+    return {q: quantise(x, q) for q in quantisers}, parallel.whole(jnp.isfinite(x).all())
+
+  return jax.jit(make)
+
+
+def quantise(images, quantiser):
+  """float [-1, 1] -> uint8, traced: 'round' as `images.to_uint8`, 'truncate' as ADM's evaluation does."""
+  x = images.astype(jnp.float32)
+  x = x * 127.5 + 128 if quantiser == 'round' else (x + 1) * 127.5
+  return jnp.clip(x, 0, 255).astype(jnp.uint8)
 
 
 @functools.lru_cache(maxsize=8)

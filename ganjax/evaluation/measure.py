@@ -14,13 +14,16 @@ from ganjax import UserError, data, features, images, parallel
 from ganjax.evaluation import pixels, reference
 from ganjax.evaluation.extract import Plan, pictures
 from ganjax.evaluation.presets import PAIRED
-from ganjax.metrics import fid, inception_score, kid, neighbours, prdc
+from ganjax.metrics import fid, inception_score, kid, lpips, neighbours, prdc
 
 # What a metric needs of each side: outputs as moments, outputs whole.
 _MOMENTS = {'fd': 'features', 'sfd': 'spatial'}
 _ROWS = ('kid', 'kid_full', 'prdc', 'intra_fd', 'neighbours')
 KID_SUBSETS, KID_SUBSET, KID_SEED = 100, 1000, 2020  # torch-fidelity's
 _PIXELS = (*PAIRED, 'ms_ssim', 'ppl', 'cas')
+
+
+ALONE = ('is', 'ms_ssim', 'ppl')  # need no reals
 
 
 class Result(NamedTuple):
@@ -37,6 +40,13 @@ class Extractors:
 
   def __init__(self, weights=()):
     self._weights, self._loaded = dict(weights), {}
+    known = [
+      *features.names(),
+      *(f'lpips_{net}{part}' for net in lpips.NETS for part in ('', '_lin')),
+    ]
+    for name in self._weights:
+      if name not in known:
+        raise UserError(f'feature weights {name!r} are not of a network here: {", ".join(known)}')
 
   def get(self, network, preset):
     """The extractor that a preset takes: it decides on resize and scale of the FID Inception alone."""
@@ -45,12 +55,17 @@ class Extractors:
     key = (network, dtype, *pipeline.values())
     if key not in self._loaded:
       path = self._weights.get(network)
-      self._loaded[key] = features.load(network, path, dtype=dtype, **pipeline)
+      self._loaded[key] = found = features.load(network, path, dtype=dtype, **pipeline)
+      if not found.info['weights_verified']:
+        parallel.say(f'note: the weights of {network} are not the published file; records say so')
     return self._loaded[key]
 
-  def path(self, network):
-    """The weight file that the user named for a network, or None."""
-    return self._weights.get(network)
+  def lpips(self, net):
+    """(variables, info) of an LPIPS net, see `lpips.load`."""
+    if net not in self._loaded:
+      paths = self._weights.get(f'lpips_{net}'), self._weights.get(f'lpips_{net}_lin')
+      self._loaded[net] = lpips.load(net, *paths)
+    return self._loaded[net]
 
 
 def measure(
@@ -78,19 +93,18 @@ def measure(
   stored = real if isinstance(real, Path) else None
   real = None if stored else real
   check(metrics, fake, real, stored)
-  plans, keys = _plan(metrics, presets, extractors)
+  plans, keys = _plan(metrics, presets, extractors, drawn=fake.sample is not None)
+  real_plans, real_keys = _plan([m for m in metrics if m.kind != 'is'], presets, extractors)
   work = dict(mesh=mesh, batch_size=batch_size)
   known_real = {}
-  if plans and real:
-    against = {
-      k: p._replace(quantiser='round', rows=p.rows & {'features'}) for k, p in plans.items()
-    }
-    known_real = reference.learn(real, against, stop=stop, **work)
+  if real:
+    known_real = reference.learn(real, real_plans, stop=stop, **work)
   elif stored:
-    for key, plan in plans.items():
+    for key, plan in real_plans.items():
       found = reference.read_statistics(stored, plan)
       known_real[key] = reference.Known({'features': found}, {}, {'features': str(stored)})
-  known_fake = reference.learn(fake, plans, stop=stop, **work) if plans else {}
+  # Fakes are measured once: nothing of theirs is kept on disk.
+  known_fake = reference.learn(fake._replace(content=None), plans, stop=stop, **work)
 
   results = []
   for name, preset in presets.items():
@@ -101,27 +115,25 @@ def measure(
           continue  # pixels are the same under every preset
         values, extra = pixels.compute(metric.kind, fake, real, extractors, crop=crop, **work)
       else:
-        key = keys[name, metric.network]
-        known = known_real.get(key), known_fake[key]
+        key = name, metric.network
+        known = known_real.get(real_keys.get(key)), known_fake[keys[key]]
         values, extra = _values(metric, preset, real, fake, *known)
         if metric.kind == 'neighbours':
           picture = _neighbours(fake, real, extra.pop('shown'), extra.pop('nearest'), **work)
-        extra |= plans[key].extractor.info | _settings(metric.kind, preset)
-        extra |= {
-          'quantiser': preset.quantiser,
-          'reference': known[0] and known[0].files.get(_MOMENTS.get(metric.kind)),
-        }
-      results.append(
-        Result(_record(metric, name, values, extra, fake, real, stored, mesh, began), picture)
-      )
+        extra |= plans[keys[key]].extractor.info | _settings(metric.kind, preset)
+        extra['reference'] = known[0] and known[0].files.get(_MOMENTS.get(metric.kind))
+      quantiser = 'round' if metric.kind in _PIXELS else preset.quantiser
+      extra |= {'quantiser': quantiser if fake.sample else None, 'batch_size': batch_size}
+      of = None if metric.kind in _PIXELS else name
+      record = _record(metric, of, values, extra, fake, real, stored, mesh, began)
+      results.append(Result(record, picture))
   return results
 
 
 def check(metrics, fake, real, stored=None):
   """Raises UserError where a metric cannot be had of these sides, before anything is computed."""
   for metric in metrics:
-    alone = metric.kind in ('is', 'ms_ssim', 'ppl')
-    if not alone and real is None and not (stored and metric.kind == 'fd'):
+    if metric.kind not in ALONE and real is None and not (stored and metric.kind == 'fd'):
       has = f'{stored} holds statistics, not pictures' if stored else 'there is none'
       raise UserError(
         f'{metric.name} needs the pictures of a real side, and {has}: name one with --real'
@@ -142,12 +154,18 @@ def check(metrics, fake, real, stored=None):
       raise UserError(
         f'{metric.name} compares pictures one by one: {fake.count:,} fakes and {real.count:,} reals are not pairs'
       )
-    if metric.kind == 'ppl' and fake.sample is None:
-      raise UserError('ppl needs a generator, not its pictures: give --workdir')
+    if metric.kind == 'ppl':
+      if fake.sample is None:
+        raise UserError('ppl needs a generator, not its pictures: give --workdir')
+      if not isinstance(fake.latents(np.arange(1)), jax.Array):
+        raise UserError('ppl walks between latents z, and this generator takes more than that')
 
 
-def _plan(metrics, presets, extractors):
-  """({key: Plan}, {(preset, network): key}): presets that differ in nothing that a network sees share a plan."""
+def _plan(metrics, presets, extractors, drawn=False):
+  """({key: Plan}, {(preset, network): key}): presets that differ in nothing that a network sees share a plan.
+
+  drawn: the pictures are a generator's, and quantisers matter.
+  """
   plans, keys = {}, {}
   for name, preset in presets.items():
     for metric in metrics:
@@ -155,9 +173,10 @@ def _plan(metrics, presets, extractors):
         continue
       extractor = extractors.get(metric.network, preset)
       info = extractor.info
-      key = f'{metric.network} {info["resize"]} {info["scale"]} {info["dtype"]} {preset.quantiser}'
+      quantiser = preset.quantiser if drawn else 'round'
+      key = f'{metric.network} {info["resize"]} {info["scale"]} {info["dtype"]} {quantiser}'
       keys[name, metric.network] = key
-      plan = plans.get(key) or Plan(extractor, preset.quantiser)
+      plan = plans.get(key) or Plan(extractor, quantiser)
       if metric.kind in _MOMENTS:
         plan = plan._replace(moments=plan.moments | {_MOMENTS[metric.kind]})
       else:
@@ -177,37 +196,39 @@ def _values(metric, preset, real, fake, known_real, known_fake):
       raise UserError(
         f'statistics of {len(a.mean)} features cannot be compared with {len(b.mean)} of {metric.network}'
       )
-    name = {'fd': f'fd{s}' if s else 'fid', 'sfd': 'sfid'}[metric.kind]
-    return {name: fid.frechet_distance(a.mean, a.cov, b.mean, b.cov, a.factor)}, {}
+    value = fid.frechet_distance(a.mean, a.cov, b.mean, b.cov, a.factor)
+    more = {'ddof': preset.ddof, 'ddof_real': a.ddof, 'num_real': a.n or None}
+    return {metric.values[0]: value}, more
   if metric.kind == 'is':
     mean, std = inception_score.score(
       known_fake.rows[preset.is_logits],
-      splits=preset.is_splits,
+      splits=preset.is_splits or -(-fake.count // 5000),
       ddof=preset.is_ddof,
       shuffle_seed=preset.is_shuffle_seed,
     )
-    return {'is': mean, 'is_std': std}, {}
+    return dict(zip(metric.values, (mean, std))), {}
   a, b = known_real.rows['features'], known_fake.rows['features']
   if metric.kind == 'kid':
     mean, std = kid.subsets(a, b, subsets=KID_SUBSETS, size=KID_SUBSET, seed=KID_SEED)
-    return {f'kid{s}': mean, f'kid_std{s}': std}, {}
+    return dict(zip(metric.values, (mean, std))), {}
   if metric.kind == 'kid_full':
-    return {f'kid_full{s}': kid.full(a, b)}, {}
+    return {metric.values[0]: kid.full(a, b)}, {}
   if metric.kind == 'prdc':
     if preset.real_limit and len(a) > preset.real_limit:
       a = a[np.sort(data.indices(0, 0, preset.real_limit, len(a)))]
     found = prdc.prdc(a, b, pr_k=preset.pr_k, pr_strict=preset.pr_strict)
     return {f'{k}{s}': v for k, v in found.items()}, {'num_real': len(a)}
   if metric.kind == 'intra_fd':
-    return _intra(s, preset, a, b, real.labels, fake.labels)
+    value, each = _intra(preset, a, b, real.labels(), fake.labels())
+    return {metric.values[0]: value}, {'by_class': each}
   shown = np.arange(min(8, len(b)))
   nearest, distances = neighbours.nearest(b, a, k=7 if len(a) > 7 else 1)
   typical = float(np.median(distances[:, 0]))
-  return {f'nearest_distance{s}': typical}, {'shown': shown, 'nearest': nearest[shown]}
+  return {metric.values[0]: typical}, {'shown': shown, 'nearest': nearest[shown]}
 
 
-def _intra(suffix, preset, real, fake, real_labels, fake_labels):
-  """Mean over classes of the Frechet distance within one (Miyato and Koyama 2018, arXiv:1802.05637, section 4)."""
+def _intra(preset, real, fake, real_labels, fake_labels):
+  """The Frechet distance within a class, averaged over classes, and each (Miyato and Koyama 2018, arXiv:1802.05637)."""
   each = []
   for label in np.unique(real_labels):
     sides = []
@@ -222,8 +243,7 @@ def _intra(suffix, preset, real, fake, real_labels, fake_labels):
       sides.append(moments)
     a, b = sides
     each.append(fid.frechet_distance(a.mean, a.cov(preset.ddof), b.mean, b.cov(preset.ddof)))
-  name = f'intra_fd{suffix}' if suffix else 'intra_fid'
-  return {name: float(np.mean(each))}, {'by_class': each}
+  return float(np.mean(each)), each
 
 
 def _neighbours(fake, real, shown, nearest, *, mesh, batch_size):
@@ -242,7 +262,7 @@ def _neighbours(fake, real, shown, nearest, *, mesh, batch_size):
 
 def _settings(kind, preset) -> dict:
   """What of the preset this metric read."""
-  if kind in ('fd', 'sfd', 'intra_fd'):
+  if kind == 'intra_fd':
     return {'ddof': preset.ddof}
   if kind == 'is':
     names = ('is_splits', 'is_logits', 'is_ddof', 'is_shuffle_seed')
@@ -260,7 +280,8 @@ def _record(metric, preset, values, extra, fake, real, stored, mesh, began) -> d
   return {
     'metric': metric.name,
     'preset': preset,
-    'values': values,
+    # JSON has no infinity, which is the PSNR of equal pictures.
+    'values': {name: value if np.isfinite(value) else None for name, value in values.items()},
     'num_fake': fake.count,
     'num_real': real.count if real else None,
     **extra,

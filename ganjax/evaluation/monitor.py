@@ -3,10 +3,16 @@
 import time
 
 from ganjax import UserError, parallel, sampler
+from ganjax.checkpoint import list_steps
 from ganjax.evaluation import records, sides
 from ganjax.evaluation.extract import Stopped
 from ganjax.evaluation.measure import Extractors, check, measure
-from ganjax.evaluation.presets import parse_metrics, parse_presets
+from ganjax.evaluation.presets import (
+  PAIRED,
+  higher_is_better,
+  parse_metrics,
+  parse_presets,
+)
 from ganjax.update import averaged
 
 
@@ -25,35 +31,52 @@ class Monitor:
     Raises UserError: unknown metrics or preset, no weights, a metric that training cannot have.
     """
     self._run, self._workdir, self._mesh = run, workdir, mesh
-    self._every = run.config.eval.every_steps
-    self.flags, self._history, self._images = [], [], {}
-    if not self._every:
-      return
     config = run.config.eval
+    self._every = config.every_steps
+    self._weights = 'ema' if run.method.ema else 'raw'
     self._metrics, self._presets = parse_metrics(config.metrics), parse_presets(config.preset)
-    if len(self._presets) > 1 or any(
-      m.kind in ('cas', 'neighbours', 'psnr', 'ssim', 'lpips') for m in self._metrics
-    ):
+    self._value = config.best or self._metrics[0].values[0]
+    self._real = None
+    if self._every:
+      self._open()
+      if parallel.is_main():
+        records.drop_after(workdir, step)
+    # Runs that no longer evaluate still have a best checkpoint to keep.
+    found = [r for r in records.read(workdir) if r.get('by') == 'training' and r['step'] <= step]
+    self._history = [(r['step'], _watched(r)) for r in found if self._is_alike(r)]
+    self.flags = [flag for flag, _ in warnings(self._merged())]
+
+  def _open(self):
+    config, run = self._run.config.eval, self._run
+    refused = [m.name for m in self._metrics if m.kind in ('cas', 'neighbours', *PAIRED)]
+    if len(self._presets) > 1 or refused:
       raise UserError(
         'config.eval takes one preset and no cas, neighbours, psnr, ssim or lpips: use python -m ganjax.evaluate'
+      )
+    values = [name for metric in self._metrics for name in metric.values]
+    if self._value not in values or higher_is_better(self._value) is None:
+      raise UserError(
+        f'config.eval.best={self._value!r} cannot rank checkpoints; values are {", ".join(values)}'
       )
     self._extractors = Extractors()
     for metric in self._metrics:
       if metric.network:
         self._extractors.get(metric.network, self._presets[config.preset])
+      elif metric.kind == 'ppl':
+        self._extractors.lpips('vgg16')
     names = ('dataset', 'data_dir', 'resolution', 'channels', 'cache')
     data = {name: run.config.data[name] for name in names}
     split = config.split or run.config.data.split
     self._real = sides.dataset(split=split, **data).take(config.num_real)
     check(self._metrics, self._fake(run.spans[-1].stage, {}, {}), self._real)
-    if parallel.is_main():
-      records.drop_after(workdir, step)
-    self._history = [
-      (r['step'], r['values'])
-      for r in records.read(workdir)
-      if r.get('by') == 'training' and r['step'] <= step
-    ]
-    self.flags = [flag for flag, _ in warnings(self._merged())]
+
+  def _is_alike(self, record) -> bool:
+    """Whether a record may be compared with those of this config: a resume may change `eval`."""
+    config, fake = self._run.config.eval, record['fake']
+    how = config.preset, config.num, config.batch_norm, self._weights
+    there = record['preset'], record['num_fake'], fake.get('batch_norm'), fake.get('weights')
+    same_reals = self._real is None or self._real.info == record['real']
+    return there == (how if record['preset'] else (None, *how[1:])) and same_reals
 
   def due(self, step) -> bool:
     """True at the steps to evaluate that have not been evaluated."""
@@ -76,7 +99,6 @@ class Monitor:
     """
     began, config, run = time.monotonic(), self._run.config.eval, self._run
     stage = run.span_at(step - 1).stage
-    weights = 'ema' if state.ema else 'raw'
     work = dict(mesh=self._mesh, batch_size=config.batch_size)
     state = sampler.prepare(
       stage, averaged(state), run.method, batch_norm=config.batch_norm, **work
@@ -85,11 +107,9 @@ class Monitor:
       'name': run.config.name,
       'workdir': str(self._workdir),
       'step': step,
-      'weights': weights,
+      'weights': self._weights,
     }
     fake = self._fake(stage, state, info)
-    # The functions of a stage's first evaluation, which are compiled.
-    fake = fake._replace(images=self._images.setdefault(stage.sample, fake.images))
     try:
       results = measure(
         fake,
@@ -102,16 +122,15 @@ class Monitor:
       )
     except Stopped:
       return None
-    found = [{**r.record, 'by': 'training', 'step': step} for r in results]
-    diversity = {k: v for k, v in metrics.items() if k == 'sample_diversity'}
-    found[0]['values'] = {**found[0]['values'], **diversity}
-    self._history += [(step, r['values']) for r in found]
+    watched = {'by': 'training', 'step': step, 'sample_diversity': metrics.get('sample_diversity')}
+    found = [{**r.record, **watched} for r in results]
+    self._history += [(step, _watched(r)) for r in found]
     said = warnings(self._merged())
     self.flags = [flag for flag, _ in said]
     found[0]['warnings'] = [line for _, line in said]
     if parallel.is_main():
       records.append(self._workdir / records.NAME, found)
-    values = {k: v for r in results for k, v in r.record['values'].items()}
+    values = {k: v for r in results for k, v in r.record['values'].items() if v is not None}
     shown = '  '.join(f'{k} {records.number(v)}' for k, v in values.items())
     parallel.say(
       f'evaluated step {step} in {time.monotonic() - began:.0f} s ({config.preset}): {shown}'
@@ -138,34 +157,33 @@ class Monitor:
       out.setdefault(step, {}).update(values)
     return sorted(out.items())
 
-  def _points(self) -> tuple:
-    """(name, [(step, value)]) of the value that ranks checkpoints."""
-    merged = self._merged()
-    if not merged:
-      return None, []
-    name = self._run.config.eval.best or next(iter(merged[-1][1]))
-    if name not in merged[-1][1]:
-      raise UserError(
-        f'config.eval.best={name!r} is not measured; values are {", ".join(merged[-1][1])}'
-      )
-    return name, [(step, values[name]) for step, values in merged if name in values]
+  def _points(self) -> list:
+    """[(step, number)] of the value that ranks checkpoints."""
+    return [(step, v[self._value]) for step, v in self._merged() if self._value in v]
 
   @property
   def best_step(self) -> int | None:
     """The best step so far, whose checkpoint stays."""
-    name, points = self._points()
-    return records.best(points, name)[0] if points else None
+    points = self._points()
+    return records.best(points, self._value)[0] if points else None
 
   def summary(self) -> str:
     """Best and final value in one line; '' where nothing was evaluated."""
-    name, points = self._points()
+    points = self._points()
     if not points:
       return ''
-    (step, value), (best_step, best) = points[-1], records.best(points, name)
+    (step, value), (best_step, best) = points[-1], records.best(points, self._value)
+    kept = ', whose checkpoint is kept' if best_step in list_steps(self._workdir) else ''
     return (
-      f'{name} ({self._run.config.eval.preset}): {records.number(value)} at the last step evaluated, {step}; '
-      f'best {records.number(best)} at {best_step}, whose checkpoint is kept'
+      f'{self._value} ({self._run.config.eval.preset}): {records.number(value)} at the last step evaluated, {step}; '
+      f'best {records.number(best)} at {best_step}{kept}'
     )
+
+
+def _watched(record) -> dict:
+  """The values of a record that have one, and the diversity of the grid that was newest then."""
+  values = {**record['values'], 'sample_diversity': record.get('sample_diversity')}
+  return {name: value for name, value in values.items() if value is not None}
 
 
 def warnings(history) -> list:

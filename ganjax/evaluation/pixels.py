@@ -3,9 +3,10 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ganjax import UserError, parallel
+from ganjax import UserError, data, parallel
 from ganjax.evaluation.extract import pictures
 from ganjax.metrics import cas, lpips, ms_ssim, ppl, ssim
 
@@ -48,9 +49,7 @@ def _psnr_and_ssim(kind, fake, real, crop, work):
 
 
 def _lpips(kind, fake, real, extractors, work):
-  variables, info = lpips.load(
-    'alex', extractors.path('lpips_alex'), extractors.path('lpips_alex_lin')
-  )
+  variables, info = extractors.lpips('alex')
   distance = jax.jit(functools.partial(lpips.distance, net='alex'))
   unit = lambda x: x.astype(np.float32) / 127.5 - 1
   values = [distance(variables, unit(a), unit(b)) for a, b in _batches(fake, real, work)]
@@ -62,24 +61,33 @@ def _ms_ssim(kind, fake, real, extractors, work):
   values = {}
   for name, side in ('ms_ssim', fake), ('ms_ssim_real', real):
     if side:
-      shown = pictures(side, np.arange(min(side.count, 2 * MS_SSIM_PAIRS)), **work)
+      chosen = data.indices(
+        0, 0, min(side.count, 2 * MS_SSIM_PAIRS), side.count
+      )  # sorted by class or not
+      shown = pictures(side, chosen, **work)
       values[name] = ms_ssim.diversity(shown, MS_SSIM_PAIRS, seed=0)
-  return values, {'pairs': MS_SSIM_PAIRS}
+  return values, {'pairs': MS_SSIM_PAIRS, 'pairs_seed': 0}
 
 
 def _ppl(kind, fake, real, extractors, work):
   """Path length in z, over whole paths (t uniform), VGG16 features, no crop."""
-  variables, info = lpips.load(
-    'vgg16', extractors.path('lpips_vgg16'), extractors.path('lpips_vgg16_lin')
-  )
+  variables, info = extractors.lpips('vgg16')
 
   @jax.jit
   def lengths(state, variables, seeds):
     latents = lambda offset: fake.latents(2 * seeds + offset)
     t = jax.vmap(lambda s: jax.random.uniform(jax.random.fold_in(jax.random.key(s), 1)))(seeds)
     measure = functools.partial(lpips.distance, variables, net='vgg16')
-    sample = functools.partial(fake.sample, state)
-    return parallel.whole(ppl.lengths(sample, measure, latents(0), latents(1), t))
+
+    def sample(z):
+      images = fake.sample(state, z)
+      if images.dtype not in (jnp.float32, jnp.float64):
+        raise UserError(f'ppl needs a float32 generator: networks.dtype is {images.dtype}')
+      return images
+
+    # A step of 1e-4 drowns in the rounding of TF32 or bfloat16 products.
+    with jax.default_matmul_precision('highest'):
+      return parallel.whole(ppl.lengths(sample, measure, latents(0), latents(1), t))
 
   mesh, done = work['mesh'], []
   size = -(-work['batch_size'] // mesh.size) * mesh.size
@@ -96,13 +104,14 @@ def _ppl(kind, fake, real, extractors, work):
 def _cas(kind, fake, real, extractors, work):
   """Trains on the fakes, tests on the reals."""
   a, b = (pictures(side, np.arange(side.count), **work) for side in (fake, real))
+  labels, real_labels = fake.labels(), real.labels()
   found = cas.classification_accuracy(
     a,
-    fake.labels,
+    labels,
     b,
-    real.labels,
+    real_labels,
     mesh=work['mesh'],
-    num_classes=int(max(fake.labels.max(), real.labels.max())) + 1,
+    num_classes=int(max(labels.max(), real_labels.max())) + 1,
     epochs=CAS_EPOCHS,
   )
   return found, {'epochs': CAS_EPOCHS}

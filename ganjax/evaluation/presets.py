@@ -22,7 +22,7 @@ class Preset(NamedTuple):
     'round'  # of generated pictures: floor(127.5 x + 128), or 'truncate': floor(127.5 (x + 1))
   )
   ddof: int = 1  # of the covariances
-  is_splits: int = 10
+  is_splits: int | None = 10  # None: as many as there are 5,000 fakes
   is_logits: str = 'logits_unbiased'  # without the bias, or 'logits'
   is_ddof: int = 0
   is_shuffle_seed: int | None = None
@@ -41,7 +41,7 @@ PRESETS = {
   # Parmar et al. 2022 (arXiv:2104.11222).
   'clean': Preset(resize='pil_bicubic'),
   # Dhariwal and Nichol 2021 (arXiv:2105.05233).
-  'adm': Preset(quantiser='truncate', real_limit=10_000),
+  'adm': Preset(quantiser='truncate', is_splits=None, real_limit=10_000),
   # Kang et al. 2023 (arXiv:2206.09479), its `friendly` resizer.
   'studiogan': Preset(
     resize='pil_bilinear',
@@ -53,7 +53,7 @@ PRESETS = {
     pr_strict=True,
   ),
   # For watching a run, never for a paper: bfloat16 where the device has it.
-  'monitor': Preset(dtype='bfloat16'),
+  'monitor': Preset(is_shuffle_seed=2020, dtype='bfloat16'),
 }
 
 
@@ -68,6 +68,13 @@ class Metric(NamedTuple):
   def suffix(self) -> str:
     """What ends the names of its values: nothing on another network is ever called FID."""
     return '' if self.network in (None, 'inception') else f'_{self.network}'
+
+  @property
+  def values(self) -> tuple:
+    """The names of its values; the first is what it is called for."""
+    if self.network == 'inception' and self.kind in ('fd', 'sfd', 'intra_fd'):
+      return (self.name,)
+    return tuple(f'{value}{self.suffix}' for value in _VALUES.get(self.kind, (self.kind,)))
 
 
 # On the FID Inception: name -> kind.
@@ -85,7 +92,16 @@ _INCEPTION = {
 _ANY = ('fd', 'kid_full', 'kid', 'prdc', 'intra_fd', 'neighbours')
 PAIRED = ('psnr', 'ssim', 'lpips')  # the i-th picture of one side against the i-th of the other
 _PIXELS = (*PAIRED, 'ms_ssim', 'ppl', 'cas')
+_VALUES = {
+  'kid': ('kid', 'kid_std'),
+  'is': ('is', 'is_std'),
+  'prdc': ('precision', 'recall', 'density', 'coverage'),
+  'neighbours': ('nearest_distance',),
+  'ms_ssim': ('ms_ssim', 'ms_ssim_real'),
+  'cas': ('cas_top1', 'cas_top5'),
+}
 _HIGHER = ('is', 'precision', 'recall', 'density', 'coverage', 'psnr', 'ssim', 'cas')
+_LOWER = ('fid', 'fd', 'sfid', 'kid', 'intra', 'lpips', 'ppl')
 
 
 def parse_metrics(text: str) -> list:
@@ -126,6 +142,9 @@ def parse_presets(text: str) -> dict:
   return {name: PRESETS[name] for name in names}
 
 
-def higher_is_better(value: str) -> bool:
-  """Of a value's name, such as 'fid' (False) or 'recall_efficientnet_lite0' (True)."""
-  return value.split('_')[0] in _HIGHER
+def higher_is_better(value: str) -> bool | None:
+  """Of a value's name, such as 'fid' (False) or 'recall_efficientnet_lite0' (True); None where neither end is good."""
+  kind = value.split('_')[0]
+  if '_std' in value or kind not in (*_HIGHER, *_LOWER):
+    return None
+  return kind in _HIGHER

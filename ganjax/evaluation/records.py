@@ -14,7 +14,9 @@ NAME = 'evaluations.jsonl'
 def append(path, records):
   """Appends records, synced. Raises UserError where that fails."""
   lines = ''.join(json.dumps(record) + '\n' for record in records).encode()
-  with user_errors(path), open(path, 'ab') as file:
+  with user_errors(path), open(path, 'a+b') as file:
+    if file.tell() and (file.seek(-1, os.SEEK_END), file.read())[1] != b'\n':
+      file.write(b'\n')  # a line that was cut short by a kill ends there
     file.write(lines)
     file.flush()
     os.fsync(file.fileno())
@@ -45,8 +47,11 @@ def drop_after(workdir, step):
 
 
 def best(points, value):
-  """The best (step, number) of [(step, number)], the first of equals."""
-  pick = max if higher_is_better(value) else min
+  """The best (step, number) of [(step, number)], the first of equals; None for a value without a good end."""
+  higher = higher_is_better(value)
+  if higher is None:
+    return None
+  pick = max if higher else min
   return pick(points, key=lambda point: point[1])
 
 
@@ -74,7 +79,7 @@ def _is_number(text) -> bool:
 
 def number(value) -> str:
   """A value as tables show it: 6 significant digits."""
-  return f'{value:.6g}'
+  return '-' if value is None else f'{value:.6g}'
 
 
 def check_path(path):

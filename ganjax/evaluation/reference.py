@@ -8,16 +8,17 @@ import hashlib
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
+import ganjax
 from ganjax import UserError, parallel
 from ganjax.evaluation.extract import Plan, extract
 from ganjax.metrics import fid
-from ganjax.writer import replace_file
 
 
 class Statistics(NamedTuple):
@@ -56,7 +57,7 @@ class Known(NamedTuple):
 def learn(side, plans: dict, *, mesh, batch_size: int, stop=lambda: False) -> dict:
   """{key: Known} of all plans over a side: from the cache what is there, the rest in one pass, then kept.
 
-  Raises as `extract` does; UserError where the cache cannot be written.
+  Raises as `extract` does. Where the cache cannot be written a line says so.
   """
   known = {key: Known({}, {}, {}) for key in plans}
   missing = {}
@@ -114,7 +115,7 @@ def _identity(side, plan, kind, output) -> dict:
     'kind': kind,
     'output': output,
     'device': jax.devices()[0].device_kind,
-    'layout': 1,
+    'version': ganjax.__version__,
   }
 
 
@@ -131,12 +132,15 @@ def _path(side, plan, kind, output) -> Path | None:
 
 def _write(path, value, identity):
   arrays = value._asdict() if isinstance(value, Statistics) else {'rows': value}
+  temporary = path.with_name(f'.{os.getpid()}-{path.name}')  # others may be at the same entry
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(f'cannot write {path.parent}: {error.strerror}') from None
-  with replace_file(path) as file:
-    np.savez(file, **arrays, identity=np.array(json.dumps(identity)))
+    with open(temporary, 'wb') as file:
+      np.savez(file, **arrays, identity=np.array(json.dumps(identity)))
+    os.replace(temporary, path)
+  except OSError as error:  # an hour of features must not be lost for that
+    temporary.unlink(missing_ok=True)
+    print(f'note: statistics are not kept in {path.parent}: {error.strerror}', file=sys.stderr)
 
 
 def _read(path):
@@ -156,7 +160,7 @@ def is_statistics(path: Path) -> bool:
   """True for an .npz of statistics rather than pictures."""
   try:
     with np.load(path, allow_pickle=False) as file:
-      return 'sigma' in file.files or 'cov' in file.files
+      return 'arr_0' not in file.files and bool({'mu', 'sigma', 'cov'} & set(file.files))
   except Exception:  # noqa: BLE001 (the reader of pictures will say what is wrong)
     return False
 
@@ -167,8 +171,11 @@ def read_statistics(path: Path, plan: Plan) -> Statistics:
   Raises UserError: they are of another network, preset or output. A file of `mu` and `sigma` alone says nothing of
   itself and is taken on trust where its size fits.
   """
-  with np.load(path, allow_pickle=False) as file:
-    arrays = {name: file[name] for name in file.files}
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      arrays = {name: file[name] for name in file.files}
+  except Exception as error:  # noqa: BLE001 (whatever a damaged archive raises)
+    raise UserError(f'{path} is not readable as statistics: {error}') from None
   if 'identity' in arrays:
     there = json.loads(str(arrays['identity']))
     here = {k: v for k, v in plan.extractor.info.items() if k != 'weights_file'} | {
@@ -183,6 +190,8 @@ def read_statistics(path: Path, plan: Plan) -> Statistics:
     return Statistics(
       *(arrays[k] if arrays[k].ndim else int(arrays[k]) for k in Statistics._fields)
     )
+  if not {'mu', 'sigma'} <= arrays.keys():
+    raise UserError(f'{path}: statistics are mu and sigma; it holds {", ".join(arrays)}')
   mean, cov = (np.asarray(arrays[k], np.float64) for k in ('mu', 'sigma'))
   size = mean.shape[-1]
   if mean.shape != (size,) or cov.shape != (size, size):

@@ -1,13 +1,14 @@
 """The two sides of an evaluation: pictures of a generator, a data set, a folder or an .npz file, read by index."""
 
+import functools
 import hashlib
+import io
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -21,13 +22,14 @@ class Side(NamedTuple):
   Attributes:
     count: how many.
     info: what they are, JSON-able; part of each record.
-    rows: int64 [n] -> pytree of host arrays [n, ...], what `images` needs of those pictures. A generator takes indices
-      beyond `count` too (fresh latents), so that a batch can always be filled.
-    images: (state, rows, quantiser) -> uint8 [n, H, W, C]; traced, so pixels stay on the devices.
+    rows: int64 [n] -> pytree of host arrays [n, ...], what `images` needs of those pictures. Takes indices beyond
+      `count` too, so that a batch can be filled: a generator gives fresh latents, others their last picture.
+    images: (state, rows) -> uint8 [n, H, W, C], or float in [-1, 1] yet to be quantised; traced, so pixels stay on the
+      devices.
     state: pytree of device arrays that `images` needs.
-    labels: int [count], or None where there are none.
+    labels: () -> int [count], or None where there are none.
     content: what identifies the pictures for good, or None where statistics are not worth keeping.
-    sample: a generator's (state, latents [n, Z]) -> float images, and its `latents`; else None.
+    sample: a generator's (state, latents [n, ...]) -> float images, and its `latents`; else None.
   """
 
   count: int
@@ -35,13 +37,13 @@ class Side(NamedTuple):
   rows: Callable
   images: Callable
   state: dict = {}
-  labels: np.ndarray | None = None
+  labels: Callable | None = None
   content: str | None = None
   sample: Callable | None = None
   latents: Callable | None = None
 
   def take(self, count) -> 'Side':
-    """The first `count` pictures of a generator, else a random subset drawn with seed 0. Raises UserError: too few."""
+    """A random subset of a stored side, drawn with seed 0. Raises UserError where there are fewer."""
     if count in (None, 0, self.count):
       return self
     if count > self.count:
@@ -54,7 +56,7 @@ class Side(NamedTuple):
       count=count,
       info={**self.info, 'subset': f'{count} of {self.count}, seed 0'},
       rows=lambda i: rows(chosen[np.minimum(i, count - 1)]),
-      labels=None if labels is None else labels[chosen],
+      labels=None if labels is None else lambda: labels()[chosen],
       content=self.content and f'{self.content} {count} of {self.count}',
     )
 
@@ -71,7 +73,7 @@ def generator(stage, state, latents, *, num, seed=0, batch_norm='running', info)
     batch_norm: 'running', 'batch' or 'standing': how `state` is to be read.
     info: of the run, the checkpoint and the weights.
   """
-  sample = lambda state, z: stage.sample(state, z, train=batch_norm == 'batch')[0]
+  sample, images = _functions(stage.sample, latents, batch_norm == 'batch')
   labels = _labels_of(latents, seed * num, num)
   return Side(
     count=num,
@@ -84,12 +86,19 @@ def generator(stage, state, latents, *, num, seed=0, batch_norm='running', info)
       'classes': None if labels is None else np.bincount(labels).tolist(),
     },
     rows=lambda i: seed * num + i,
-    images=lambda state, seeds, quantiser: quantise(sample(state, latents(seeds)), quantiser),
+    images=images,
     state=state,
-    labels=labels,
+    labels=None if labels is None else lambda: labels,
     sample=sample,
     latents=latents,
   )
+
+
+@functools.lru_cache
+def _functions(sample, latents, train):
+  """(state, latents) -> images and (state, seeds) -> images: the same ones each time, which are compiled once."""
+  images = lambda state, z: sample(state, z, train=train)[0]
+  return images, lambda state, seeds: images(state, latents(seeds))
 
 
 def _labels_of(latents, start, num):
@@ -100,21 +109,22 @@ def _labels_of(latents, start, num):
   return np.asarray(latents(np.arange(start, start + num))['label'])
 
 
-def quantise(images, quantiser):
-  """float [-1, 1] -> uint8, traced: 'round' as `images.to_uint8`, 'truncate' as ADM's evaluation does."""
-  x = images.astype(jnp.float32)
-  x = x * 127.5 + 128 if quantiser == 'round' else (x + 1) * 127.5
-  return jnp.clip(x, 0, 255).astype(jnp.uint8)
-
-
 def dataset(**arguments) -> Side:
   """A data set as training reads it; arguments of `ganjax.data.build`."""
   source = data.build(**arguments)
+  everything = np.arange(source.num_examples)
+  labels = lambda: source.read(everything, ('label',))['label']
+  read = lambda i: source.read(i, ('image',))['image']
   info = {k: v for k, v in source.info.items() if k not in ('pillow', 'file_formats', 'broken')}
-  labels = source.read(np.arange(source.num_examples))['label'] if source.num_classes else None
-  read = lambda i: source.read(np.minimum(i, source.num_examples - 1))['image']
-  name = f'{info["dataset"]}:{info["split"]}'
-  return _stored(source.num_examples, {'name': name, **info}, read, labels, json.dumps(info))
+  info = {'name': f'{info["dataset"]}:{info["split"]}', **info}
+  content = json.dumps(source.info, sort_keys=True)
+  return _stored(source.num_examples, info, read, labels if source.num_classes else None, content)
+
+
+def is_file(text: str) -> bool:
+  """Whether a side's name is that of a file or a folder, rather than of a data set."""
+  path = Path(text).expanduser()
+  return path.suffix == '.npz' or path.is_dir() or text.startswith(('.', '/', '~'))
 
 
 def parse(text: str, *, size=None, data_dir=None) -> Side:
@@ -133,27 +143,25 @@ def parse(text: str, *, size=None, data_dir=None) -> Side:
     return _npz(path)
   if path.is_dir():
     return _folder(path)
-  name, _, split = text.partition(':')
-  if '/' in name and len(name.split('/')) > 2 or name.startswith(('.', '/', '~')):
-    raise UserError(f'{text} is not there')
+  if is_file(text):
+    raise UserError(f'{text} is not there, or neither a folder nor an .npz file')
   if size is None:
     raise UserError(f'{text}: say --resolution, the side in pixels to bring its images to')
+  name, _, split = text.partition(':')
   return dataset(
     dataset=name, split=split or 'train', data_dir=data_dir, resolution=size[0], channels=size[1]
   )
 
 
-def size_of(text: str):
-  """(pixels, channels) of the pictures of a folder or an .npz file, or None for the name of a data set."""
-  path = Path(text).expanduser()
-  if path.suffix != '.npz' and not path.is_dir():
-    return None
-  side = parse(text)
+def size_of(side) -> tuple:
+  """(pixels, channels) of the pictures of a file or folder."""
   shape = side.rows(np.arange(1)).shape
   return shape[1], shape[3]
 
 
 def _stored(count, info, read, labels, content) -> Side:
+  if not count:
+    raise UserError(f'{info["name"]} holds no pictures')
   return Side(
     count=count,
     info=info,
@@ -164,7 +172,7 @@ def _stored(count, info, read, labels, content) -> Side:
   )
 
 
-def _as_they_are(state, rows, quantiser):
+def _as_they_are(state, rows):
   return rows
 
 
@@ -176,75 +184,74 @@ def _npz(path) -> Side:
       labels = file['arr_1'] if 'arr_1' in names else None
   except FileNotFoundError:
     raise UserError(f'{path} is not there') from None
-  except (OSError, ValueError, EOFError, KeyError) as error:
+  except Exception as error:  # noqa: BLE001 (whatever a damaged archive raises)
     raise UserError(f'{path} is not readable as an .npz file: {error}') from None
-  except Exception as error:  # zipfile.BadZipFile and what else a damaged archive raises
-    raise UserError(f'{path} is not readable as an .npz file: {error}') from None
-  if (
-    images is None or images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3)
-  ):
-    what = (
-      'holds ' + ', '.join(names) if images is None else f'is {images.dtype} {list(images.shape)}'
-    )
+  good = images is not None and images.dtype == np.uint8 and images.ndim == 4
+  if not good or images.shape[-1] not in (1, 3):
+    what = 'holds ' + ', '.join(names)
+    what = what if images is None else f'is {images.dtype} {list(images.shape)}'
     raise UserError(f'{path}: images must be uint8 [N, H, W, 1 or 3] in arr_0; it {what}')
-  digest = hashlib.sha256(images.tobytes()).hexdigest()
-  info = {
-    'name': str(path),
-    'images_sha256': digest,
-    'num_examples': len(images),
-    'resolution': list(images.shape[1:3]),
-  }
+  if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in 'iu'):
+    raise UserError(
+      f'{path}: arr_1 is {labels.dtype} {list(labels.shape)}, not a label for each of {len(images)} pictures'
+    )
+  digest = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
+  info = {'name': str(path), 'images_sha256': digest, 'num_examples': len(images)}
+  info['resolution'] = list(images.shape[1:3])
+  labels = None if labels is None else (lambda labels=labels: labels)
   return _stored(len(images), info, lambda i: images[i], labels, digest)
 
 
 def _folder(path) -> Side:
-  """Every picture under a folder, as it is; folders in it are classes."""
-  files = sorted(
-    p.relative_to(path).as_posix()
-    for p in path.rglob('*')
-    if p.suffix.lower() in EXTENSIONS
-    and not any(part.startswith('.') for part in p.relative_to(path).parts)
-  )
+  """Every picture under a folder, as it is; folders in it are classes. Grey ones among colours become colours."""
+  names = (p.relative_to(path).as_posix() for p in path.rglob('*'))
+  hidden = lambda name: any(part.startswith('.') for part in name.split('/'))
+  files = sorted(n for n in names if n.lower().endswith(EXTENSIONS) and not hidden(n))
   if not files:
     raise UserError(f'no images in {path}: looked for {" ".join(EXTENSIONS)} in it and below')
+
+  def look(name):
+    """(digest of the file, its size, whether it is grey)."""
+    try:
+      content = (path / name).read_bytes()
+      with Image.open(io.BytesIO(content)) as image:
+        if image.mode[0] in 'IF':  # Pillow would cut 16 bits off at 255
+          raise ValueError('more than 8 bits a channel')
+        return hashlib.sha256(content).digest(), image.size, image.mode in ('1', 'L', 'LA')
+    except Exception as error:  # noqa: BLE001 (Pillow raises anything on a broken file)
+      raise UserError(f'{path / name} cannot be decoded: {error}') from None
+
+  with ThreadPoolExecutor() as pool:
+    digests, shapes, greys = zip(*pool.map(look, files))
+  for name, shape in zip(files, shapes):
+    if shape != shapes[0]:
+      one, other = ('x'.join(map(str, s)) for s in (shapes[0], shape))
+      raise UserError(
+        f'mixed sizes in {path}: {files[0]} is {one}, {name} {other}; '
+        'bring them to one size first, since how they are resized is part of the number'
+      )
+  mode, channels = ('L', 1) if all(greys) else ('RGB', 3)
 
   def load(name):
     try:
       with Image.open(path / name) as image:
-        if image.mode[0] in 'IF':  # Pillow would cut 16 bits off at 255
-          raise ValueError('more than 8 bits a channel')
-        if image.mode in ('1', 'L', 'LA'):
-          return np.asarray(image.convert('L'))[..., None]
-        return np.asarray(image.convert('RGB'))
-    except Exception as error:  # Pillow raises anything on a broken file
+        return np.asarray(image.convert(mode)).reshape(*shapes[0][::-1], channels)
+    except Exception as error:  # noqa: BLE001 (Pillow raises anything on a broken file)
       raise UserError(f'{path / name} cannot be decoded: {error}') from None
-
-  shape = load(files[0]).shape
-
-  def load_alike(name):
-    image = load(name)
-    if image.shape != shape:
-      raise UserError(
-        f'mixed sizes in {path}: {files[0]} is {list(shape)}, {name} {list(image.shape)}; '
-        'bring them to one size first, since how they are resized is part of the number'
-      )
-    return image
 
   def read(indices):
     with ThreadPoolExecutor() as pool:
-      return np.stack(list(pool.map(load_alike, [files[i] for i in indices])))
+      return np.stack(list(pool.map(load, [files[i] for i in indices])))
 
   classes = [name.split('/')[0] if '/' in name else None for name in files]
-  known = sorted({c for c in classes if c is not None})
-  labels = np.array([known.index(c) for c in classes]) if known and None not in classes else None
-  stats = [(path / name).stat() for name in files]
-  listing = ''.join(f'{n}\0{s.st_size}\0{s.st_mtime_ns}\n' for n, s in zip(files, stats))
-  digest = hashlib.sha256(listing.encode(errors='surrogateescape')).hexdigest()
+  known = sorted({c for c in classes if c is not None}) if None not in classes else []
+  labels = (lambda: np.array([known.index(c) for c in classes])) if known else None
+  content = hashlib.sha256(b''.join(digests)).hexdigest()
   info = {
     'name': str(path),
-    'files_sha256': digest,
+    'content_sha256': content,
     'num_examples': len(files),
-    'resolution': list(shape[:2]),
+    'resolution': list(shapes[0][::-1]),
     'class_names': known or None,
   }
-  return _stored(len(files), info, read, labels, digest)
+  return _stored(len(files), info, read, labels, content)

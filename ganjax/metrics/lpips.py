@@ -141,7 +141,8 @@ def distance(variables: dict, a, b, net: str = 'alex'):
   if a.ndim != 4 or a.shape != b.shape or a.shape[3] != 3:
     raise UserError(f'LPIPS compares images [B, H, W, 3] of one shape, not {a.shape} and {b.shape}')
   pairs = zip(_taps(variables, a, net), _taps(variables, b, net), variables['lin'])
-  return sum(jnp.mean(jnp.square(x - y) @ jnp.asarray(w), (1, 2)) for x, y, w in pairs)
+  weigh = lambda x, w: jnp.dot(x, jnp.asarray(w), precision=lax.Precision.HIGHEST)
+  return sum(jnp.mean(weigh(jnp.square(x - y), w), (1, 2)) for x, y, w in pairs)
 
 
 def _taps(variables, images, net):

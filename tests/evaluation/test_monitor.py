@@ -58,6 +58,10 @@ def test_records_survive_a_cut_line_and_a_resume(tmp_path):
     (200, 'command'),
   ]
   assert records.read(tmp_path / 'nothing') == []
+  with path.open('a') as file:
+    file.write('{"by": "training", "st')
+  records.append(path, [make(300, 'training')])  # does not join the line that was cut
+  assert [r['step'] for r in records.read(tmp_path)] == [100, 100, 200, 300]
 
 
 def test_best_is_the_first_of_the_right_end():

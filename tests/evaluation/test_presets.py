@@ -5,8 +5,6 @@ import pytest
 from ganjax import UserError
 from ganjax.evaluation.presets import (
   PRESETS,
-  TF_SCALE,
-  UNIT_SCALE,
   higher_is_better,
   parse_metrics,
   parse_presets,
@@ -50,16 +48,19 @@ def test_a_metric_that_is_named_twice_is_measured_once():
 
 def test_presets_hold_the_constants_of_their_codes():
   """The table of the published pipelines: resize, scale, ddof, quantiser, splits."""
-  row = lambda name: PRESETS[name][:6]
-  assert row('ttur') == ('tf1_bilinear', (128.0, 1 / 128), 'round', 1, 10, 'logits_unbiased')
-  assert row('stylegan') == ('tf1_bilinear', TF_SCALE, 'round', 0, 10, 'logits_unbiased')
-  assert row('pytorch_fid')[:4] == ('torch_bilinear', (127.5, 1 / 127.5), 'round', 1)
-  assert row('clean')[:4] == ('pil_bicubic', TF_SCALE, 'round', 1)
-  assert row('adm')[:4] == ('tf1_bilinear', TF_SCALE, 'truncate', 1)
-  assert row('studiogan') == ('pil_bilinear', UNIT_SCALE, 'round', 1, 1, 'logits')
-  assert (PRESETS['studiogan'].pr_k, PRESETS['studiogan'].pr_strict) == (5, True)
-  assert (PRESETS['ttur'].pr_k, PRESETS['ttur'].pr_strict) == (3, False)
-  assert PRESETS['monitor'].dtype == 'bfloat16'
+  tf, unit = (128.0, 1 / 128), (127.5, 1 / 127.5)
+  # resize, scale, quantiser, ddof, IS: splits, logits, ddof, shuffle; precision and recall: k, strict; dtype, reals
+  ttur = ('tf1_bilinear', tf, 'round', 1, 10, 'logits_unbiased', 0, 2020, 3, False, 'float32', None)
+  rest = ('round', 1, 10, 'logits_unbiased', 0, None, 3, False, 'float32', None)
+  assert {
+    'ttur': ttur,
+    'stylegan': (*ttur[:3], 0, *ttur[4:7], None, *ttur[8:]),
+    'pytorch_fid': ('torch_bilinear', unit, *rest),
+    'clean': ('pil_bicubic', tf, *rest),
+    'adm': ('tf1_bilinear', tf, 'truncate', 1, None, *rest[3:-1], 10_000),
+    'studiogan': ('pil_bilinear', unit, 'round', 1, 1, 'logits', 1, None, 5, True, 'float32', None),
+    'monitor': (*ttur[:10], 'bfloat16', None),
+  } == PRESETS
 
 
 def test_an_unknown_preset_lists_the_known():
@@ -71,4 +72,5 @@ def test_an_unknown_preset_lists_the_known():
 def test_which_way_is_better():
   assert higher_is_better('is') and higher_is_better('recall_efficientnet_lite0')
   assert higher_is_better('coverage') and higher_is_better('cas_top1')
+  assert higher_is_better('kid_std') is higher_is_better('sample_diversity') is None
   assert not higher_is_better('fid') and not higher_is_better('kid_efficientnet_lite0')

@@ -1,5 +1,7 @@
 """What an evaluation takes as pictures, and what it refuses."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from PIL import Image
 
 from ganjax import UserError, images
 from ganjax.evaluation import sides
-from ganjax.evaluation.extract import pictures
+from ganjax.evaluation.extract import pictures, quantise
 from ganjax.parallel import make_mesh
 
 
@@ -32,12 +34,12 @@ def test_an_npz_and_a_folder_of_the_same_pictures_are_the_same(tmp_path):
   assert a.count == b.count == 6
   np.testing.assert_array_equal(a.rows(np.arange(6)), x)
   np.testing.assert_array_equal(b.rows(np.arange(6)), x)
-  np.testing.assert_array_equal(a.labels, np.arange(6))
+  np.testing.assert_array_equal(a.labels(), np.arange(6))
   assert b.labels is None and a.content != b.content
   # Beyond the end the last one fills a batch up.
   np.testing.assert_array_equal(b.rows(np.array([5, 6, 7])), x[[5, 5, 5]])
-  assert sides.size_of(str(tmp_path / 'x.npz')) == sides.size_of(str(tmp_path / 'folder')) == (8, 3)
-  assert sides.size_of('cifar10:test') is None
+  assert sides.size_of(a) == sides.size_of(b) == (8, 3)
+  assert sides.is_file(str(tmp_path)) and not sides.is_file('cifar10:test')
 
 
 def test_folders_in_a_folder_are_classes_and_grey_stays_grey(tmp_path):
@@ -45,8 +47,44 @@ def test_folders_in_a_folder_are_classes_and_grey_stays_grey(tmp_path):
     _save(tmp_path, _noise(1, channels=1, seed=i)[0], name)
   side = sides.parse(str(tmp_path))
   assert side.rows(np.arange(3)).shape == (3, 8, 8, 1)
-  assert side.labels.tolist() == [0, 0, 1] and side.info['class_names'] == ['cat', 'dog']
+  assert side.labels().tolist() == [0, 0, 1] and side.info['class_names'] == ['cat', 'dog']
   np.testing.assert_array_equal(side.rows(np.array([1]))[0], _noise(1, channels=1, seed=0)[0])
+
+
+def test_grey_among_colours_becomes_colour_and_content_is_that_of_the_bytes(tmp_path):
+  grey, colour = _noise(1, channels=1)[0], _noise(1)[0]
+  contents = []
+  for folder, red in ('a', 0), ('b', 255):
+    (tmp_path / folder).mkdir()
+    _save(tmp_path / folder, grey, '0.bmp')
+    other = colour.copy()
+    other[0, 0, 0] = red
+    _save(tmp_path / folder, other, '1.bmp')
+    for name in ('0.bmp', '1.bmp'):
+      os.utime(tmp_path / folder / name, (1, 1))  # as an unpacked archive has them
+    side = sides.parse(str(tmp_path / folder))
+    np.testing.assert_array_equal(side.rows(np.arange(2)), [np.repeat(grey, 3, 2), other])
+    contents.append(side.content)
+  assert contents[0] != contents[1]
+
+
+def test_a_generator_that_diverged_is_an_error():
+  latents = lambda seeds: _latents(seeds) / jnp.where(seeds == 2, 0.0, 1.0)[:, None] * 0
+  side = sides.generator(_Stage, {'scale': 1.0}, latents, num=4, info={'name': 'g'})
+  with pytest.raises(UserError, match='pictures of g hold NaN or infinity'):
+    pictures(side, np.arange(4), mesh=make_mesh(), batch_size=4)
+
+
+def test_in_batch_mode_a_picture_is_that_of_its_batch():
+  stage = type('S', (), {})
+  stage.sample = staticmethod(
+    lambda s, z, train: (jnp.tanh((z - z.mean(0)).reshape(-1, 2, 2, 3)), s)
+  )
+  side = sides.generator(stage, {}, _latents, num=16, batch_norm='batch', info={'name': 'g'})
+  work = dict(mesh=make_mesh(), batch_size=8)
+  whole = pictures(side, np.arange(16), **work)
+  np.testing.assert_array_equal(pictures(side, np.array([3, 12]), **work), whole[[3, 12]])
+  assert (pictures(side, np.array([3, 12]), mesh=make_mesh(), batch_size=4) != whole[[3, 12]]).any()
 
 
 def test_content_follows_the_pictures(tmp_path):
@@ -67,6 +105,8 @@ def test_bad_sides_are_one_line(tmp_path):
   (tmp_path / 'broken.npz').write_bytes(b'PK no archive')
   np.savez(tmp_path / 'float.npz', arr_0=_noise() / 255)
   np.savez(tmp_path / 'other.npz', images=_noise())
+  np.savez(tmp_path / 'labels.npz', arr_0=_noise(), arr_1=np.arange(5))
+  np.savez(tmp_path / 'nothing.npz', arr_0=_noise(0))
   np.savez(tmp_path / 'objects.npz', arr_0=np.array([{}], object))
   for name, line in {
     'empty': 'no images in .*empty: looked for .png',
@@ -75,27 +115,29 @@ def test_bad_sides_are_one_line(tmp_path):
     'float.npz': r'uint8 \[N, H, W, 1 or 3\] in arr_0; it is float64',
     'other.npz': 'it holds images',
     'objects.npz': 'is not readable as an .npz file',
+    'labels.npz': 'arr_1 is int64 .5., not a label for each of 6 pictures',
+    'nothing.npz': 'holds no pictures',
     'none.npz': 'none.npz is not there',
     'gone/a/b': 'gone/a/b is not there',
   }.items():
     with pytest.raises(UserError, match=line) as error:
       sides.parse(str(tmp_path / name))
     assert '\n' not in str(error.value)
-  with pytest.raises(UserError, match=r'mixed sizes in .*a.png is \[8, 8, 3\], b.png \[9, 9, 3\]'):
-    sides.parse(str(tmp_path / 'mixed')).rows(np.arange(2))
+  with pytest.raises(UserError, match=r'mixed sizes in .*: a.png is 8x8, b.png 9x9'):
+    sides.parse(str(tmp_path / 'mixed'))
   with pytest.raises(UserError, match='say --resolution'):
     sides.parse('cifar10:test')
 
 
 def test_a_subset_is_drawn_once_and_named():
   x = _noise(20)
-  side = sides._stored(20, {'name': 'x'}, lambda i: x[i], np.arange(20), 'x')
+  side = sides._stored(20, {'name': 'x'}, lambda i: x[i], lambda: np.arange(20), 'x')
   small = side.take(5)
   assert small.count == 5 and small.content != side.content and 'seed 0' in small.info['subset']
-  chosen = small.labels
+  chosen = small.labels()
   assert len(set(chosen)) == 5 and chosen.tolist() != [0, 1, 2, 3, 4]
   np.testing.assert_array_equal(small.rows(np.arange(5)), x[chosen])
-  np.testing.assert_array_equal(small.labels, side.take(5).labels)
+  np.testing.assert_array_equal(small.labels(), side.take(5).labels())
   np.testing.assert_array_equal(small.rows(np.array([4, 5])), x[chosen[[4, 4]]])  # fills a batch up
   assert side.take(None) is side
   with pytest.raises(UserError, match='x has 20 pictures, fewer than the 21 asked for'):
@@ -144,14 +186,14 @@ def test_labels_among_latents_are_those_of_the_pictures():
     'S', (), {'sample': staticmethod(lambda s, z, train: _Stage.sample(s, z['z'], train=train))}
   )
   side = sides.generator(stage, {'scale': 1.0}, latents, num=7, info={'name': 'g'})
-  assert side.labels.tolist() == [0, 1, 2, 0, 1, 2, 0] and side.info['classes'] == [3, 2, 2]
+  assert side.labels().tolist() == [0, 1, 2, 0, 1, 2, 0] and side.info['classes'] == [3, 2, 2]
 
 
 def test_quantisers():
   """The two in use: StyleGAN's rounds, ADM's truncates; they differ in half of all values by one level."""
   x = np.linspace(-1.1, 1.1, 100_001, dtype=np.float32).reshape(-1, 1, 1, 1)
-  rounded = np.asarray(sides.quantise(jnp.asarray(x), 'round'))
-  cut = np.asarray(sides.quantise(jnp.asarray(x), 'truncate'))
+  rounded = np.asarray(quantise(jnp.asarray(x), 'round'))
+  cut = np.asarray(quantise(jnp.asarray(x), 'truncate'))
   assert (
     rounded != images.to_uint8(x)
   ).mean() < 1e-4  # a fused multiply-add may round the other way
