@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import checkpoint, experiment, sampler
+from ganjax import UserError, checkpoint, experiment, sampler
 from ganjax.evaluation import records, sides
 from ganjax.evaluation.extract import Plan, extract
+from ganjax.evaluation.monitor import Monitor
 from ganjax.features import Extractor
 from ganjax.parallel import make_mesh
 from ganjax.update import averaged
@@ -184,6 +185,57 @@ def test_training_evaluates_keeps_the_best_and_goes_on_where_it_was_stopped(tmp_
   # What is evaluated does not change what is trained.
   a, b = (checkpoint.read(folder, 60)[0]['params'] for folder in (whole, cut))
   jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_resumed_monitor_remembers_what_is_alike(workdir, tmp_path, monkeypatch):
+  monkeypatch.setenv('GANJAX_CACHE_DIR', str(command.files() / 'cache'))
+  run = experiment.load(workdir)
+  run.config.data.data_dir = str(command.pictures())
+  run.config.eval.update(every_steps=10, metrics=f'fd_{NET},prdc_{NET}', num=16)
+  reals = json.loads(json.dumps(Monitor(run, tmp_path, make_mesh(), 0)._real.info))
+  fake = {'batch_norm': 'running', 'weights': 'ema'}
+  make = lambda step, value, **more: {
+    'by': 'training',
+    'step': step,
+    'preset': 'monitor',
+    'num_fake': 16,
+    'fake': fake,
+    'real': reals,
+    'values': {f'fd_{NET}': value},
+    **more,
+  }
+  written = [make(10, 90.0), make(20, 80.0), make(30, 300.0), make(40, 50.0)]
+  written += [make(20, 1.0, by='command'), make(25, 2.0, num_fake=999)]
+  records.append(tmp_path / records.NAME, written)
+
+  at = Monitor(run, tmp_path, make_mesh(), 30)  # restored at 30: what was found at 40 comes again
+  assert [at.due(step) for step in (0, 10, 20, 25, 30, 40, 41, 100)] == [
+    *(False, False, False, False, False),
+    *(True, False, True),
+  ]
+  assert at.best_step == 20 and at.flags == ['diverging']
+  assert '300 at the last step evaluated, 30; best 80 at 20' in at.summary()
+  assert [r['step'] for r in records.read(tmp_path) if r['by'] == 'training'] == [10, 20, 30, 25]
+  # Other settings: nothing to compare with, so it is all to do again.
+  run.config.eval.num = 20
+  other = Monitor(run, tmp_path, make_mesh(), 30)
+  assert other.due(30) and other.best_step is None and other.flags == []
+  # A run that no longer evaluates keeps its best checkpoint.
+  run.config.eval.update(num=16, every_steps=0)
+  off = Monitor(run, tmp_path, make_mesh(), 30)
+  assert off.best_step == 20 and not off.due(40)
+
+  run.config.eval.update(every_steps=10, best='fd')
+  with pytest.raises(
+    UserError, match="config.eval.best='fd' cannot rank checkpoints; values are fd_"
+  ):
+    Monitor(run, tmp_path, make_mesh(), 30)
+  run.config.eval.update(best=None, metrics='cas')
+  with pytest.raises(UserError, match='takes one preset and no cas'):
+    Monitor(run, tmp_path, make_mesh(), 30)
+  run.config.eval.update(metrics=f'kid_{NET}')
+  with pytest.raises(UserError, match='subsets of 1,000, and there are 16 fakes and 40 reals'):
+    Monitor(run, tmp_path, make_mesh(), 30)
 
 
 def test_bad_input_is_one_line(workdir, tmp_path):

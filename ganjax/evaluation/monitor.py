@@ -1,5 +1,6 @@
 """Evaluation while training: at a config's `eval.every_steps`, on the same devices, with warnings and the best step."""
 
+import json
 import time
 
 from ganjax import UserError, parallel, sampler
@@ -75,7 +76,7 @@ class Monitor:
     config, fake = self._run.config.eval, record['fake']
     how = config.preset, config.num, config.batch_norm, self._weights
     there = record['preset'], record['num_fake'], fake.get('batch_norm'), fake.get('weights')
-    same_reals = self._real is None or self._real.info == record['real']
+    same_reals = self._real is None or json.loads(json.dumps(self._real.info)) == record['real']
     return there == (how if record['preset'] else (None, *how[1:])) and same_reals
 
   def due(self, step) -> bool:
