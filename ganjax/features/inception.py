@@ -43,9 +43,12 @@ class Network(nn.Module):
     x = x.astype(self.dtype)
     outputs = {}
 
-    def conv(x, name, features, *kernel, stride=1, padded=True):
+    def conv(x, name, features, *kernel, stride=1, padded=True, act=nn.relu):
       around = layers.pads(kernel) if padded and stride == 1 else ((0, 0), (0, 0))
-      return layers.Conv(features, kernel, stride, around, name=name)(x)
+      return layers.Conv(features, kernel, stride, around, act, name=name)(x)
+
+    # A 1x1 convolution and its bias commute with means, which are cheaper over its fewer channels.
+    average = lambda y: nn.relu(layers.average_pool(y))
 
     def chain(x, name, *steps, stride=1):
       """Convolutions one after the other, the last with the stride."""
@@ -58,7 +61,7 @@ class Network(nn.Module):
         conv(x, f'{name}.branch1x1', 64, 1, 1),
         chain(x, f'{name}.branch5x5', (48, 1, 1), (64, 5, 5)),
         chain(x, f'{name}.branch3x3dbl', (64, 1, 1), (96, 3, 3), (96, 3, 3)),
-        conv(layers.average_pool(x), f'{name}.branch_pool', pool, 1, 1),
+        conv(x, f'{name}.branch_pool', pool, 1, 1, act=average),
       )
 
     def block_b(x, name):
@@ -77,7 +80,7 @@ class Network(nn.Module):
         first,
         chain(x, f'{name}.branch7x7', (c, 1, 1), (c, 1, 7), (192, 7, 1)),
         chain(x, f'{name}.branch7x7dbl', *long),
-        conv(layers.average_pool(x), f'{name}.branch_pool', 192, 1, 1),
+        conv(x, f'{name}.branch_pool', 192, 1, 1, act=average),
       )
 
     def block_d(x, name):
