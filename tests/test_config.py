@@ -3,11 +3,12 @@
 import functools
 import json
 import re
+import runpy
 
 import command
 import pytest
 
-from ganjax import UserError
+from ganjax import UserError, experiment
 from ganjax import config as configs
 
 FILES = sorted(path.stem for path in (command.ROOT / 'configs').glob('[!_]*.py'))
@@ -214,3 +215,34 @@ def test_component_names_what_it_does_not_take():
 def test_component_names_what_it_misses():
   with pytest.raises(UserError, match=r"methods 'gan' needs z_dim: write a config"):
     configs.component('methods', dict(name='gan'), nets={})
+
+
+def test_a_run_of_an_older_version_is_read_with_defaults(tmp_path):
+  """A config.json of 0.1.0 has no `eval`."""
+  saved = runpy.run_path(str(command.ROOT / 'configs/dcgan_cifar.py'))['get_config']().to_dict()
+  del saved['eval'], saved['data']['cache']
+  saved['ema'] = {'half_life_images': 7}
+  (tmp_path / 'config.json').write_text(json.dumps({'config': saved}))
+  config = experiment.load(tmp_path).config
+  assert config.eval == configs.base('').eval and config.data.cache is True
+  assert config.ema.to_dict() == {'half_life_images': 7, 'rampup': 0.0}
+  assert config.networks.to_dict() == saved['networks'] and config.data.dataset == 'cifar10'
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'line'),
+  [
+    ('every_steps', -1, 'config.eval.every_steps=-1 must be at least 0'),
+    ('num', 1, 'config.eval.num=1 must be at least 2'),
+    (
+      'batch_norm',
+      'standng',
+      "config.eval.batch_norm='standng' is none of running, batch, standing",
+    ),
+  ],
+)
+def test_values_of_eval_are_checked(field, value, line):
+  config = runpy.run_path(str(command.ROOT / 'configs/dcgan_cifar.py'))['get_config']()
+  config.eval[field] = value
+  with pytest.raises(UserError, match=re.escape(line)):
+    configs.check(config)
