@@ -186,6 +186,21 @@ def test_training_evaluates_keeps_the_best_and_goes_on_where_it_was_stopped(tmp_
   a, b = (checkpoint.read(folder, 60)[0]['params'] for folder in (whole, cut))
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
+  # A run that was far better before is flagged: in its progress lines, its log and its records.
+  path = cut / records.NAME
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  lines[0]['values'][f'fd_{NET}'] = 1.0
+  path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  done = command.succeed('train.py', *command.tiny({**EVAL, 'steps': 61}), '--workdir', cut)
+  assert [line for line in done.stdout.splitlines() if line.startswith('step 61/61')][0].endswith(
+    '  DIVERGING'
+  )
+  assert f'WARNING diverging: fd_{NET}' in done.stdout
+  assert sorted({r['step'] for r in records.read(cut)}) == [20, 40, 60, 61]
+  last = json.loads((cut / 'metrics.jsonl').read_text().splitlines()[-1])
+  assert last['step'] == 61 and last['flag_diverging'] == 1 and last['flag_collapsing'] == 0
+  assert 20 in checkpoint.list_steps(cut) or 'best 1 at 20' in done.stdout
+
 
 def test_a_resumed_monitor_remembers_what_is_alike(workdir, tmp_path, monkeypatch):
   monkeypatch.setenv('GANJAX_CACHE_DIR', str(command.files() / 'cache'))
