@@ -62,7 +62,9 @@ def base(name: str) -> ConfigDict:
         num=10_000,  # fakes
         num_real=config_dict.placeholder(int),  # all by default, else drawn with seed 0
         split=config_dict.placeholder(str),  # of the reals; that of `data` by default
-        batch_size=64,
+        batch_size=config_dict.placeholder(
+          int
+        ),  # pictures at a time; by default what suits the devices
         batch_norm='running',  # 'running', 'batch' or 'standing' statistics
         best=config_dict.placeholder(
           str

@@ -42,7 +42,9 @@ WEIGHTS = flags.DEFINE_enum(
 BATCH_NORM = flags.DEFINE_enum(
   'batch_norm', 'running', sampler.BATCH_NORM_MODES, 'Statistics that normalise in the generator.'
 )
-BATCH = flags.DEFINE_integer('batch', 64, 'Pictures at a time.')
+BATCH = flags.DEFINE_integer(
+  'batch', None, 'Pictures at a time; by default what suits the devices.'
+)
 DATA_DIR = flags.DEFINE_string('data_dir', None, "TFDS's folder.")
 RESOLUTION = flags.DEFINE_integer(
   'resolution',
@@ -61,23 +63,27 @@ OUT = flags.DEFINE_string('out', None, 'File that records are appended to.')
 def main():
   if (WORKDIR.value is None) == (FAKE.value is None):
     raise UserError('give either --workdir, a run, or --fake, a folder or an .npz of pictures')
-  if (
-    BATCH.value < 1
-    or CROP.value < 0
-    or min(n for n in (NUM.value, NUM_REAL.value, 2) if n is not None) < 2
-  ):
-    raise UserError('--batch must be at least 1, --num and --num_real 2, --crop 0')
+  least = {
+    '--batch': (BATCH, 1),
+    '--num': (NUM, 2),
+    '--num_real': (NUM_REAL, 2),
+    '--crop': (CROP, 0),
+  }
+  for name, (flag, number) in least.items():
+    if flag.value is not None and flag.value < number:
+      raise UserError(f'{name}={flag.value} must be at least {number}')
   metrics, presets = parse_metrics(METRICS.value), parse_presets(PRESET.value)
   extractors = Extractors(_parse_weights(FEATURE_WEIGHTS.value))
   parallel.start()
   mesh = parallel.make_mesh()
+  batch_size = BATCH.value or parallel.evaluation_batch(mesh)
   out = OUT.value or (WORKDIR.value and Path(WORKDIR.value) / records.NAME)
-  fakes = _of_run(Path(WORKDIR.value), mesh, metrics) if WORKDIR.value else _of_files()
+  fakes = _of_run(Path(WORKDIR.value), mesh, metrics, batch_size) if WORKDIR.value else _of_files()
   if out and parallel.is_main():
     records.check_path(out)
   rows = []
   for fake, real in fakes:
-    work = dict(extractors=extractors, mesh=mesh, batch_size=BATCH.value, crop=CROP.value)
+    work = dict(extractors=extractors, mesh=mesh, batch_size=batch_size, crop=CROP.value)
     results = measure(fake, real, metrics, presets, **work)
     found = [{**r.record, 'by': 'command', 'step': fake.info.get('step')} for r in results]
     if not parallel.is_main():
@@ -107,7 +113,7 @@ def main():
     parallel.say(f'records: {out}')
 
 
-def _of_run(workdir, mesh, metrics):
+def _of_run(workdir, mesh, metrics, batch_size):
   """Yields (fakes, reals) of each checkpoint that was asked for."""
   run = experiment.load(workdir)
   real = _real(run.config.data, metrics)
@@ -119,7 +125,7 @@ def _of_run(workdir, mesh, metrics):
     state = experiment.to_state(run, saved, mesh)
     weights = 'ema' if WEIGHTS.value == 'ema' and state.ema else 'raw'
     state, stage = averaged(state) if weights == 'ema' else state, run.span_at(step).stage
-    how = dict(mesh=mesh, batch_size=BATCH.value, batch_norm=BATCH_NORM.value)
+    how = dict(mesh=mesh, batch_size=batch_size, batch_norm=BATCH_NORM.value)
     state = sampler.prepare(stage, state, run.method, **how)
     info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
     draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)

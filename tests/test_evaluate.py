@@ -255,6 +255,7 @@ def test_a_resumed_monitor_remembers_what_is_alike(workdir, tmp_path, monkeypatc
 
 def test_bad_input_is_one_line(workdir, tmp_path):
   for arguments, line in [
+    (['--fake', tmp_path, '--num=1'], '--num=1 must be at least 2'),
     (['--metrics=fid'], 'give either --workdir, a run, or --fake'),
     (['--workdir', workdir, '--metrics=fidd'], "metric 'fidd' is not known (did you mean fid?)"),
     (['--workdir', workdir, '--preset=tutr'], "preset 'tutr' is not known"),

@@ -100,7 +100,8 @@ class Monitor:
     """
     began, config, run = time.monotonic(), self._run.config.eval, self._run
     stage = run.span_at(step - 1).stage
-    work = dict(mesh=self._mesh, batch_size=config.batch_size)
+    batch_size = config.batch_size or parallel.evaluation_batch(self._mesh)
+    work = dict(mesh=self._mesh, batch_size=batch_size)
     state = sampler.prepare(
       stage, averaged(state), run.method, batch_norm=config.batch_norm, **work
     )

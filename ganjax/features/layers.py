@@ -20,10 +20,6 @@ from ganjax.features.weights import take
 Pads = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after the rows, and the columns
 
 
-# Channels of the input from which on CPU `winograd` is faster than XLA's convolution, for each kernel.
-FEWEST = {(1, 7): 64, (7, 1): 64, (5, 5): 32, (3, 3): 64}
-
-
 class Conv(nn.Module):
   """Convolution or, if `depthwise`, one filter for each channel; then bias and activation."""
 
@@ -57,14 +53,16 @@ class Conv(nn.Module):
     )
 
   def _cpu(self, x, w):
-    """What jax 0.10 is slow at on CPU, by other means: depthwise takes it 5 to 30 times as long, no padding 3 times."""
+    """What jax 0.10 is slow at on CPU, by other means.
+
+    It takes 5 to 30 times as long for depthwise, 3 times without padding, up to twice with stride 2.
+    """
+    shifted = windows(jnp.pad(x, ((0, 0), *self.pads, (0, 0))), self.kernel, self.stride)
     if self.depthwise:
-      shifted = windows(jnp.pad(x, ((0, 0), *self.pads, (0, 0))), self.kernel, self.stride)
       return sum(part * tap for part, tap in zip(shifted, w.reshape(-1, self.features)))
-    if self.stride == 1 and x.shape[3] >= FEWEST.get(self.kernel, math.inf):
-      return winograd(jnp.pad(x, ((0, 0), *self.pads, (0, 0))), w)
-    if x.shape[3] == 3:
-      x, w = (jnp.pad(a, [(0, i == axis) for i in range(4)]) for a, axis in ((x, 3), (w, 2)))
+    if self.stride > 1:
+      w = w.reshape(-1, self.features)
+      return jnp.dot(jnp.concatenate(shifted, 3), w, precision=precision(x.dtype))
     if self.stride == 1 and not any(map(sum, self.pads)):
       (i, j), (h, v) = (k // 2 for k in self.kernel), x.shape[1:3]
       return self._native(x, w, pads(self.kernel))[:, i : h - i, j : v - j]
@@ -131,54 +129,6 @@ def windows(x, kernel, stride=1) -> list:
     for n, k in zip(x.shape[1:3], kernel)
   ]
   return [x[:, rows, columns] for rows in spans[0] for columns in spans[1]]
-
-
-def winograd(x, w):
-  """Convolution of stride 1 without padding, by minimal filtering (Lavin and Gray, arXiv:1509.09308) along one axis.
-
-  It is the kernel's longer axis; the taps along the other are joined as channels. m outputs along the axis take
-  m + k - 1 products for m * k: 9 for 21 with 7 taps, 8 for 20 with 5, 6 for 12 with 3.
-  """
-  axis = int(w.shape[1] > w.shape[0])
-  k, (b, *size, c) = w.shape[axis], x.shape
-  m = OUTPUTS[k]
-  of_y, of_w, of_x = (a.astype(x.dtype) for a in transforms(m, k))
-  out = [n - taps + 1 for n, taps in zip(size, w.shape)]
-  tiles = -(-out[axis] // m)
-  around = [(0, 0)] * 4
-  around[axis + 1] = (0, (tiles - 1) * m + m + k - 1 - size[axis])
-  x = jnp.pad(x, around)
-  cut = lambda x, axis, start, n, step=1: lax.slice_in_dim(x, start, start + (n - 1) * step + 1, step, axis + 1)
-  parts = mix(of_x, [cut(x, axis, t, tiles, m) for t in range(m + k - 1)])
-  products = []
-  for part, kernel in zip(parts, jnp.tensordot(of_w, w, (1, axis))):
-    part = jnp.concatenate([cut(part, 1 - axis, t, out[1 - axis]) for t in range(len(kernel))], 3)
-    products.append(jnp.dot(part, kernel.reshape(-1, w.shape[3]), precision=precision(x.dtype)))
-  y = jnp.stack(mix(of_y, products), axis + 2)
-  y = y.reshape(*y.shape[: axis + 1], tiles * m, *y.shape[axis + 3 :])
-  return cut(y, axis, 0, out[axis])
-
-
-OUTPUTS = {3: 4, 5: 4, 7: 2}
-
-
-def transforms(m, k):
-  """Toom-Cook's matrices for m outputs of k taps: of the products [m, n], the taps [n, k] and the inputs [n, n].
-
-  They are polynomials' values at n - 1 points and infinity.
-  """
-  n = m + k - 1
-  points = np.array([0, 1, -1, 2, -2, 0.5, -0.5, 4])[: n - 1, None]
-  values = lambda r: np.concatenate([points ** np.arange(r), np.eye(1, r, r - 1)])
-  of_x = np.linalg.inv(values(n)).T
-  of_x[abs(of_x) < 1e-9] = 0
-  scale = 1 / np.where(of_x, abs(of_x), np.inf).min(1, keepdims=True)
-  return values(m).T, values(k) / scale, of_x * scale
-
-
-def mix(matrix, parts):
-  """The sums of parts with the coefficients in each row."""
-  return [sum(part * a for part, a in zip(parts, row) if a) for row in matrix]
 
 
 def max_pool(x, stride):
