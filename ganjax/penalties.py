@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 def _squares(D, images):
   """|gradient of D at each image|^2, summed over all pixels and channels: [B], in float32 at least."""
-  wide = jnp.promote_types(images.dtype, jnp.float32)
+  wide = jnp.result_type(jax.eval_shape(D, images), images, jnp.float32)
   slopes = jax.grad(lambda x: jnp.sum(D(x), dtype=wide))(images.astype(wide))
   return jnp.sum(slopes**2, range(1, images.ndim))
 
@@ -45,7 +45,7 @@ def dragan(D, real, fake, key):
   what its authors ran. The weight is the paper's lambda, 10.
   """
   noise = jax.random.uniform(key, real.shape, real.dtype)
-  return _off_one(D, real + jnp.std(real) / 2 * noise)
+  return _off_one(D, real + jnp.std(real, dtype=float) / 2 * noise)
 
 
 def r1(D, real, fake, key):

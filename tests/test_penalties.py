@@ -1,12 +1,16 @@
 """Gradient penalties against closed forms, finite differences, and as part of D's loss in `methods.gan`."""
 
+import runpy
+
+import device_run
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import UserError, optim, penalties
+from ganjax import UserError, experiment, optim, parallel, penalties
+from ganjax import config as configs
 from ganjax.layers.conv import Conv
 from ganjax.methods import gan
 from ganjax.update import active, init, make_update, name_nets, spans
@@ -235,3 +239,20 @@ def test_a_lazy_penalty_is_a_phase_k_times_as_strong():
 def test_what_the_method_refuses(arguments, message):
   with pytest.raises(UserError, match=message):
     method(**arguments)
+
+
+def test_one_and_four_devices_draw_and_train_alike():
+  """float64, so that nothing but round-off may differ: draws, deviation and means are of the whole batch."""
+  config = runpy.run_path(str(device_run.CONFIG))['get_config']()
+  config.update(steps=4, batch_size=8)
+  config.networks = dict(name='mlp', width=10, dtype='float64', param_dtype='float64')
+  config.method.update(penalties=dict.fromkeys(NAMES, 10.0), n_critic=2)
+  config.optim.D = configs.rmsprop(lr=1e-3, clip=0.1)
+  with jax.enable_x64(True):
+    built = experiment.build(config)
+    runs = [
+      device_run.train(built, device_run.Pictures(), parallel.make_mesh(jax.devices()[:n]), 4)
+      for n in (1, 4)
+    ]
+  assert {f'loss_{name}' for name in NAMES} <= runs[0][1][0].keys()
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), *runs)
