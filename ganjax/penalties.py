@@ -39,7 +39,7 @@ def gradient_penalty(D, real, fake, key):
 
 
 def dragan(D, real, fake, key):
-  """E (|grad D(x)| - 1)^2 at x = real + std(real) / 2 * U(0, 1) of each pixel: DRAGAN (arXiv:1705.07215, section 2.3).
+  """E (|grad D(x)| - 1)^2 at x = real + std(real) / 2 * U(0, 1) of each pixel: DRAGAN (arXiv:1705.07215).
 
   The paper writes normal noise; uniform noise above the image, scaled by the deviation of all pixels of the batch, is
   what its authors ran. The weight is the paper's lambda, 10.

@@ -1,8 +1,9 @@
 """The small CNN of SNGAN (Miyato et al. 2018, arXiv:1802.05957, appendix B.4, table 3) with nothing normalised in D.
 
-G: a linear layer to resolution / 8, three stride-2 transposed convolutions, batch norm and ReLU before each layer but
-the first, tanh. D: seven convolutions, 3x3 and strided 4x4 in turn, LeakyReLU(0.1), no norm: the critic of WGAN with
-clipped weights or a gradient penalty, which batch norm would break. Weights from N(0, 0.02).
+G: a linear layer to resolution / 8, three stride-2 transposed convolutions, a 3x3 convolution, tanh; batch norm, ReLU
+before each but the first (the table has none after the linear layer, implementations do). D: seven convolutions, 3x3
+and strided 4x4 in turn, LeakyReLU(0.1), no norm: the critic of WGAN with clipped weights or a gradient penalty, which
+batch norm would break. Weights from N(0, 0.02).
 """
 
 import flax.linen as nn
