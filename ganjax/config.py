@@ -77,9 +77,16 @@ def base(name: str) -> ConfigDict:
   )
 
 
-def adam(lr=2e-4, b1=0.5, b2=0.999, eps=1e-8, decay='constant') -> dict:
-  """Fields of one optimizer; decay 'constant' or 'linear' to 0 over `steps`."""
-  return dict(lr=lr, b1=b1, b2=b2, eps=eps, decay=decay)
+def adam(lr=2e-4, b1=0.5, b2=0.999, eps=1e-8, decay='constant', clip=None) -> dict:
+  """Fields of one optimizer; decay 'constant' or 'linear' to 0 over `steps`; parameters held in [-clip, clip]."""
+  # Runs of 0.1.0 have neither `name` nor `clip`: an Adam that does not clip stays without.
+  return dict(lr=lr, b1=b1, b2=b2, eps=eps, decay=decay) | ({} if clip is None else {'clip': clip})
+
+
+def rmsprop(lr=5e-5, decay_rate=0.99, eps=1e-8, decay='constant', clip=None) -> dict:
+  """Fields of one optimizer, RMSProp; decay and clip as in `adam`."""
+  fields = dict(name='rmsprop', lr=lr, decay_rate=decay_rate, eps=eps, decay=decay)
+  return fields | ({} if clip is None else {'clip': clip})
 
 
 def check(config: ConfigDict):

@@ -13,6 +13,13 @@ def _float(logits):
   return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
+def _check(real, fake):
+  if real.shape != fake.shape:
+    raise ValueError(
+      f'real logits {real.shape} and fake logits {fake.shape} must have equal shapes'
+    )
+
+
 def non_saturating_D(real, fake):
   """-E log sigmoid(real) - E log(1 - sigmoid(fake)): the discriminator's value (arXiv:1406.2661, equation 1).
 
@@ -26,10 +33,7 @@ def non_saturating_D(real, fake):
   Raises:
     ValueError: the shapes differ, so a broadcast would average the wrong things.
   """
-  if real.shape != fake.shape:
-    raise ValueError(
-      f'real logits {real.shape} and fake logits {fake.shape} must have equal shapes'
-    )
+  _check(real, fake)
   return {
     'loss_real': jnp.mean(jax.nn.softplus(-_float(real))),
     'loss_fake': jnp.mean(jax.nn.softplus(_float(fake))),
@@ -39,3 +43,62 @@ def non_saturating_D(real, fake):
 def non_saturating_G(fake):
   """-E log sigmoid(fake): the generator's loss with the strong early gradient (arXiv:1406.2661, section 3)."""
   return jnp.mean(jax.nn.softplus(-_float(fake)))
+
+
+def minimax_D(real, fake):
+  """D's loss is that of `non_saturating_D`: the two games differ in G's alone."""
+  return non_saturating_D(real, fake)
+
+
+def minimax_G(fake):
+  """E log(1 - sigmoid(fake)): the zero-sum game (arXiv:1406.2661, equation 1); its gradient dies where D is sure."""
+  return -jnp.mean(jax.nn.softplus(_float(fake)))
+
+
+def least_squares_D(real, fake):
+  """E (real - 1)^2 / 2 + E fake^2 / 2: LSGAN with targets 1 and 0 (arXiv:1611.04076, equation 9).
+
+  Arguments, terms and errors as those of `non_saturating_D`.
+  """
+  _check(real, fake)
+  return {
+    'loss_real': jnp.mean((_float(real) - 1) ** 2) / 2,
+    'loss_fake': jnp.mean(_float(fake) ** 2) / 2,
+  }
+
+
+def least_squares_G(fake):
+  """E (fake - 1)^2 / 2 (arXiv:1611.04076, equation 9)."""
+  return jnp.mean((_float(fake) - 1) ** 2) / 2
+
+
+def hinge_D(real, fake):
+  """E max(0, 1 - real) + E max(0, 1 + fake) (arXiv:1705.02894; SNGAN, arXiv:1802.05957, equation 16).
+
+  Arguments, terms and errors as those of `non_saturating_D`.
+  """
+  _check(real, fake)
+  return {
+    'loss_real': jnp.mean(jax.nn.relu(1 - _float(real))),
+    'loss_fake': jnp.mean(jax.nn.relu(1 + _float(fake))),
+  }
+
+
+def hinge_G(fake):
+  """-E fake (arXiv:1802.05957, equation 17)."""
+  return -jnp.mean(_float(fake))
+
+
+def wasserstein_D(real, fake):
+  """-E real + E fake: minus the distance that a 1-Lipschitz D estimates (arXiv:1701.07875, equation 3).
+
+  It is unbounded: D must be kept Lipschitz by clipped weights or a penalty. Arguments, terms and errors as those of
+  `non_saturating_D`.
+  """
+  _check(real, fake)
+  return {'loss_real': -jnp.mean(_float(real)), 'loss_fake': jnp.mean(_float(fake))}
+
+
+def wasserstein_G(fake):
+  """-E fake (arXiv:1701.07875, algorithm 1)."""
+  return -jnp.mean(_float(fake))

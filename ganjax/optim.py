@@ -4,6 +4,10 @@ The rate must not depend on optax's own counts: the discriminator makes n_critic
 and a stage may start with fresh optimizer state, while a schedule runs over the whole of training.
 """
 
+import inspect
+
+import jax
+import jax.numpy as jnp
 import optax
 
 from ganjax import UserError
@@ -13,7 +17,8 @@ def build(configs, phases, steps: int) -> dict:
   """One optimizer for each name that the phases use.
 
   Args:
-    configs: optimizer name -> the arguments of `adam`.
+    configs: optimizer name -> `name` ('adam' where it is missing, or 'rmsprop') and the arguments of that function;
+      `clip`, where there is one, as in `clip_parameters`.
     phases: all phases of the method.
     steps: steps of the whole training, the length of the schedules.
 
@@ -21,7 +26,7 @@ def build(configs, phases, steps: int) -> dict:
     name -> optax.GradientTransformationExtraArgs; `update` takes the keyword `step`.
 
   Raises:
-    UserError: a name is missing, or one is there that no phase uses.
+    UserError: a name is missing, or one is there that no phase uses; arguments that do not fit.
   """
   used = {phase.opt for phase in phases}
   if used != set(configs):
@@ -29,9 +34,23 @@ def build(configs, phases, steps: int) -> dict:
       f'config.optim must hold {sorted(used)} for this method; it holds {sorted(configs)}'
     )
   return {
-    name: adam(**configs[name], steps=steps, lazy=lazy_ratio([p for p in phases if p.opt == name]))
+    name: _make(configs[name], steps=steps, lazy=lazy_ratio([p for p in phases if p.opt == name]))
     for name in sorted(used)
   }
+
+
+def _make(config, **schedule):
+  arguments = dict(config)
+  name, clip = arguments.pop('name', 'adam'), arguments.pop('clip', None)
+  kinds = {'adam': adam, 'rmsprop': rmsprop}
+  if name not in kinds:
+    raise UserError(f'optim name={name!r} is not known; there are {", ".join(kinds)}')
+  taken = inspect.signature(kinds[name]).parameters.keys() - schedule.keys()
+  extra = sorted(arguments.keys() - taken)
+  if extra:
+    raise UserError(f'optim {name!r} does not take {", ".join(extra)}')
+  optimizer = kinds[name](**arguments, **schedule)
+  return optimizer if clip is None else optax.chain(optimizer, clip_parameters(clip))
 
 
 def lazy_ratio(phases) -> float:
@@ -47,14 +66,47 @@ def lazy_ratio(phases) -> float:
 
 def adam(*, lr: float, b1: float, b2: float, eps=1e-8, decay='constant', steps: int, lazy=1.0):
   """Adam (arXiv:1412.6980) with the rate `lr`, constant or falling linearly to 0 over `steps`."""
+  if not (0 <= b1 < 1 and 0 <= b2 < 1 and eps >= 0):
+    raise UserError(f'optim needs betas in [0, 1), eps >= 0; got b1={b1}, b2={b2}, eps={eps}')
+  rate = _rate(lr, decay, steps, lazy)
+  return optax.chain(optax.scale_by_adam(b1**lazy, b2**lazy, eps), _scale_by_step(rate))
+
+
+def rmsprop(*, lr: float, decay_rate=0.99, eps=1e-8, decay='constant', steps: int, lazy=1.0):
+  """RMSProp: g / (sqrt(mean g^2) + eps), the mean over about 1 / (1 - decay_rate) updates, from 0, uncorrected.
+
+  As in torch.optim.RMSprop, with which WGAN was found (arXiv:1701.07875). The rate is as in `adam`.
+  """
+  if not (0 <= decay_rate < 1 and eps >= 0):
+    raise UserError(
+      f'optim needs decay_rate in [0, 1), eps >= 0; got decay_rate={decay_rate}, eps={eps}'
+    )
+  scale = optax.scale_by_rms(decay_rate**lazy, eps, eps_in_sqrt=False)
+  return optax.chain(scale, _scale_by_step(_rate(lr, decay, steps, lazy)))
+
+
+def clip_parameters(limit: float) -> optax.GradientTransformation:
+  """Makes each update end with all parameters in [-limit, limit], up to rounding (arXiv:1701.07875, algorithm 1).
+
+  To be the last of a chain. Biases, and scales of norms, are parameters too.
+  """
+  if not limit > 0:
+    raise UserError(f'optim clip={limit} must be above 0')
+
+  def update(updates, state, params):
+    clip = lambda p, u: jnp.clip(p + u, -limit, limit) - p
+    return jax.tree.map(clip, params, updates), state
+
+  return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _rate(lr, decay, steps, lazy):
+  """The learning rate as a function of the training step."""
   if decay not in ('constant', 'linear'):
     raise UserError(f"optim decay={decay!r} is not known; take 'constant' or 'linear'")
-  if not (lr > 0 and 0 <= b1 < 1 and 0 <= b2 < 1 and eps >= 0):
-    raise UserError(
-      f'optim needs lr > 0, betas in [0, 1), eps >= 0; got lr={lr}, b1={b1}, b2={b2}, eps={eps}'
-    )
-  rate = lambda step: lr * lazy * (1 - step / steps if decay == 'linear' else 1.0)
-  return optax.chain(optax.scale_by_adam(b1**lazy, b2**lazy, eps), _scale_by_step(rate))
+  if not lr > 0:
+    raise UserError(f'optim needs lr > 0; got lr={lr}')
+  return lambda step: lr * lazy * (1 - step / steps if decay == 'linear' else 1.0)
 
 
 def _scale_by_step(rate) -> optax.GradientTransformationExtraArgs:

@@ -104,7 +104,7 @@ VALUES = [
   ('data.resolution', 40, r'resolution=40 must be a multiple of 16'),
   ('data.resolution', 16, r'resolution=16 must be'),
   ('data.resolution', -32, r'resolution.*-32'),
-  ('networks.name', 'dcgna', r'dcgna.*did you mean dcgan\?'),
+  ('networks.name', 'dcgna', r'dcgna.*did you mean dcgan'),
   ('networks.width', 0, r'width=0 must be even'),
   ('networks.width', -4, r'width=-4 must be even'),
   ('networks.dtype', 'float31', r'float31'),

@@ -7,6 +7,8 @@ import optax
 import pytest
 
 from ganjax import UserError, augment, ema, latents, optim, sampler
+from ganjax import config as configs
+from ganjax.update import Phase
 
 
 def test_ema_halves_an_old_value_over_a_half_life():
@@ -57,6 +59,83 @@ def test_linear_decay_ends_at_zero_and_does_not_depend_on_counts():
 def test_adam_refuses(bad):
   with pytest.raises(UserError):
     optim.adam(**{'lr': 0.1, 'b1': 0.5, 'b2': 0.9, 'steps': 10, **bad})
+
+
+def rmsprop_by_hand(p, grads, lr, rate, eps):
+  mean = np.zeros_like(p)
+  for g in grads:
+    mean = rate * mean + (1 - rate) * g**2
+    p = p - lr * g / (np.sqrt(mean) + eps)
+  return p
+
+
+def run(opt, p, grads):
+  state = opt.init(p)
+  for step, g in enumerate(grads):
+    change, state = opt.update(g, state, p, step=step)
+    p = optax.apply_updates(p, change)
+  return p
+
+
+PHASE = [Phase('D', None, ('D',), 'D')]
+GRADS = np.random.default_rng(0).normal(size=(10, 2))
+
+
+def test_rmsprop_is_that_of_the_books():
+  start = np.array([1.0, -2.0])
+  config = dict(name='rmsprop', lr=0.1, decay_rate=0.9, eps=1e-3)
+  opt = optim.build({'D': config}, PHASE, 10)['D']
+  np.testing.assert_allclose(
+    run(opt, jnp.array(start), GRADS), rmsprop_by_hand(start, GRADS, 0.1, 0.9, 1e-3), rtol=1e-5
+  )
+
+
+def test_rmsprop_follows_the_schedule():
+  opt = optim.build({'D': configs.rmsprop(lr=0.1, decay='linear')}, PHASE, 10)['D']
+  state = opt.init(jnp.ones(()))
+  rates = [float(opt.update(jnp.ones(()), state, step=step)[0]) for step in (0, 5, 10)]
+  np.testing.assert_allclose(rates, [-1, -0.5, 0], rtol=1e-5)  # the first g / sqrt(mean) is 10
+
+
+@pytest.mark.parametrize('make', [configs.adam, configs.rmsprop])
+def test_clipped_parameters_stay_in_their_box(make):
+  free = optim.build({'D': make(lr=0.05)}, PHASE, 10)['D']
+  held = optim.build({'D': make(lr=0.05, clip=0.1)}, PHASE, 10)['D']
+  p, inside = {'w': jnp.array([1.5, -3.0, 0.02])}, {'w': jnp.array([0.0, 0.001, 0.02])}
+  g = {'w': jnp.array([1.0, -1.0, 0.0])}
+  np.testing.assert_allclose(run(held, p, [g])['w'], [0.1, -0.1, 0.02], atol=1e-6)
+  # What stays in the box moves as it would without one.
+  step = free.update(g, free.init(inside), inside, step=0)[0]['w']
+  after = np.clip(inside['w'] + step, -0.1, 0.1)
+  np.testing.assert_allclose(run(held, inside, [g])['w'], after, rtol=1e-5)
+  for sign in 1, -1:
+    push = {'w': jnp.full(3, float(sign))}
+    np.testing.assert_allclose(run(held, inside, [push] * 20)['w'], -sign * 0.1, atol=1e-6)
+
+
+def test_a_saved_optimizer_without_a_name_is_adam():
+  old = optim.build({'D': dict(lr=0.1, b1=0.5, b2=0.9, eps=1e-8, decay='constant')}, PHASE, 10)['D']
+  new = optim.adam(lr=0.1, b1=0.5, b2=0.9, steps=10)
+  p = jnp.array([1.0, -2.0])
+  np.testing.assert_array_equal(run(old, p, GRADS), run(new, p, GRADS))
+  assert 'name' not in configs.adam()  # so that configs of 0.1.0 compare equal
+
+
+@pytest.mark.parametrize(
+  'config, message',
+  [
+    (dict(name='sgd', lr=0.1), r"'sgd' is not known; there are adam, rmsprop"),
+    (dict(name='rmsprop', lr=0.1, b1=0.5), r"'rmsprop' does not take b1"),
+    (dict(lr=0.1, b1=0.5, b2=0.9, decay_rate=0.9), r"'adam' does not take decay_rate"),
+    (dict(lr=0.1, b1=0.5, b2=0.9, steps=3), r"'adam' does not take steps"),
+    (dict(name='rmsprop', lr=0.1, decay_rate=1.0), r'decay_rate=1'),
+    (dict(name='rmsprop', lr=0.0), r'lr=0'),
+    (configs.adam(clip=0.0), r'clip=0'),
+  ],
+)
+def test_optimizers_refuse(config, message):
+  with pytest.raises(UserError, match=message):
+    optim.build({'D': config}, PHASE, 10)
 
 
 def test_optimizers_must_be_those_the_phases_use():

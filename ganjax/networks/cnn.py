@@ -1,0 +1,81 @@
+"""The small CNN of SNGAN (Miyato et al. 2018, arXiv:1802.05957, appendix B.4, table 3) with nothing normalised in D.
+
+G: a linear layer to resolution / 8, three stride-2 transposed convolutions, a 3x3 convolution, tanh; batch norm, ReLU
+before each but the first (the table has none after the linear layer, implementations do). D: seven convolutions, 3x3
+and strided 4x4 in turn, LeakyReLU(0.1), no norm: the critic of WGAN with clipped weights or a gradient penalty, which
+batch norm would break. Weights from N(0, 0.02).
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from ganjax import UserError
+from ganjax.layers.conv import Conv, ConvTranspose
+from ganjax.layers.norm import BatchNorm
+
+INIT = nn.initializers.normal(0.02)
+
+
+class Generator(nn.Module):
+  """z [B, Z] -> images [B, resolution, resolution, channels] in (-1, 1)."""
+
+  resolution: int
+  channels: int
+  width: int
+  dtype: str
+  param_dtype: str
+
+  @nn.compact
+  def __call__(self, z, label=None, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    base = self.resolution // 8
+    norm = lambda x: nn.relu(BatchNorm(**kinds)(x, train=train))
+    x = nn.Dense(base * base * 8 * self.width, kernel_init=INIT, **kinds)(z)
+    x = x.reshape(-1, base, base, 8 * self.width)
+    for factor in (4, 2, 1):
+      x = ConvTranspose(factor * self.width, 4, stride=2, padding=1, kernel_init=INIT, **kinds)(
+        norm(x)
+      )
+    return jnp.tanh(Conv(self.channels, 3, padding=1, kernel_init=INIT, **kinds)(norm(x)))
+
+
+class Discriminator(nn.Module):
+  """Images [B, resolution, resolution, channels] -> logits [B]."""
+
+  width: int
+  dtype: str
+  param_dtype: str
+
+  @nn.compact
+  def __call__(self, x, label=None, *, train: bool):
+    kinds = dict(kernel_init=INIT, dtype=self.dtype, param_dtype=self.param_dtype)
+    for factor in (1, 2, 4):
+      x = nn.leaky_relu(Conv(factor * self.width, 3, padding=1, **kinds)(x), 0.1)
+      x = nn.leaky_relu(Conv(2 * factor * self.width, 4, stride=2, padding=1, **kinds)(x), 0.1)
+    x = nn.leaky_relu(Conv(8 * self.width, 3, padding=1, **kinds)(x), 0.1)
+    return nn.Dense(1, **kinds)(x.reshape(len(x), -1))[:, 0]
+
+
+def build(*, resolution, channels, width=64, dtype='float32', param_dtype='float32'):
+  """The pair {'G', 'D'}.
+
+  Args:
+    resolution: of the images, a multiple of 8 from 16.
+    channels: of the images.
+    width: channels of G's last and of D's first hidden layer; the widest has 8 times it.
+    dtype, param_dtype: of activations and of parameters.
+
+  Raises:
+    UserError: a resolution that three halvings do not fit, or no width.
+  """
+  if resolution % 8 or resolution < 16:
+    raise UserError(
+      f'networks.name=cnn halves pictures three times: data.resolution={resolution} must be a multiple of 8 from 16'
+    )
+  if width < 1:
+    raise UserError(f'networks.width={width} must be at least 1')
+  kinds = dict(dtype=dtype, param_dtype=param_dtype)
+  return {
+    'G': Generator(resolution, channels, width, **kinds),
+    'D': Discriminator(width, **kinds),
+  }

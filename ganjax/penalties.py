@@ -1,0 +1,58 @@
+"""Gradient penalties of the discriminator: what its loss adds to keep it smooth.
+
+Each is `NAME(D, real, fake, key) -> scalar`, which a method multiplies by its weight:
+
+  D: images [B, H, W, C] -> logits [B, ...].
+  real, fake: images of equal shapes [B, H, W, C]; each penalty uses those that its formula holds.
+  key: a random key, for those that draw.
+
+The gradients are those of the sum of D's logits, which are each image's own gradient where D treats its images apart.
+Batch norm in D does not: the penalty is then defined, but is no longer the published one (use another norm in D, or
+none). A logit map [B, h, w] counts as its sum. Training differentiates once more, reverse over reverse.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def _squares(D, images):
+  """|gradient of D at each image|^2, summed over all pixels and channels: [B], in float32 at least."""
+  wide = jnp.result_type(jax.eval_shape(D, images), images, jnp.float32)
+  slopes = jax.grad(lambda x: jnp.sum(D(x), dtype=wide))(images.astype(wide))
+  return jnp.sum(slopes**2, range(1, images.ndim))
+
+
+def _off_one(D, images):
+  """E (|gradient| - 1)^2, with derivative 0 where a gradient is 0: the square root has none there."""
+  squares = _squares(D, images)
+  norms = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+  return jnp.mean((norms - 1) ** 2)
+
+
+def gradient_penalty(D, real, fake, key):
+  """E (|grad D(x)| - 1)^2 at x between real and fake, a point for each pair: WGAN-GP (arXiv:1704.00028, equation 3).
+
+  The weight is the paper's lambda, 10.
+  """
+  share = jax.random.uniform(key, (len(real),) + (1,) * (real.ndim - 1), real.dtype)
+  return _off_one(D, share * real + (1 - share) * fake)
+
+
+def dragan(D, real, fake, key):
+  """E (|grad D(x)| - 1)^2 at x = real + std(real) / 2 * U(0, 1) of each pixel: DRAGAN (arXiv:1705.07215).
+
+  The paper writes normal noise; uniform noise above the image, scaled by the deviation of all pixels of the batch, is
+  what its authors ran. The weight is the paper's lambda, 10.
+  """
+  noise = jax.random.uniform(key, real.shape, real.dtype)
+  return _off_one(D, real + jnp.std(real, dtype=float) / 2 * noise)
+
+
+def r1(D, real, fake, key):
+  """E |grad D(real)|^2 / 2: R1 (arXiv:1801.04406, equation 9). The half is in here: the weight is the paper's gamma."""
+  return jnp.mean(_squares(D, real)) / 2
+
+
+def r2(D, real, fake, key):
+  """E |grad D(fake)|^2 / 2: R2 (arXiv:1801.04406, equation 10). The weight is the paper's gamma, as in `r1`."""
+  return jnp.mean(_squares(D, fake)) / 2
