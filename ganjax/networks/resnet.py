@@ -22,6 +22,8 @@ INNER = nn.initializers.variance_scaling(2.0, 'fan_avg', 'uniform')
 SHAPES = {
   32: (4, (1, 1, 1, 1), (1, 1, 1, 1), 2),
   48: (6, (8, 4, 2, 1), (1, 2, 4, 8, 16), 4),
+  64: (4, (16, 8, 4, 2, 1), (1, 2, 4, 8, 16), 5),
+  128: (4, (16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
 }
 
 
@@ -145,10 +147,10 @@ def build(
   """The pair {'G', 'D'}.
 
   Args:
-    resolution: of the images, 32 (the papers' CIFAR-10 networks) or 48 (STL-10).
+    resolution: of the images: 32, 48, 64 or 128 (the paper's CIFAR-10, STL-10 and ImageNet; 64 of torch-mimicry).
     channels: of the images.
-    width: channels of G's last hidden layer: 256 at 32 pixels and 64 at 48 in SNGAN.
-    width_D: channels of D's first: 128 at 32 pixels and 64 at 48.
+    width: channels of G's last hidden layer: 256 at 32 pixels, else 64, in SNGAN.
+    width_D: channels of D's first: 128 at 32 pixels, else 64.
     spectral: whether D's layers are spectrally normalised.
     pool: 'sum' or 'mean' over D's last map; SNGAN sums, WGAN-GP takes the mean.
     num_classes: of the labels for conditional networks, or 0.
@@ -158,7 +160,9 @@ def build(
     UserError: a value that is none of these.
   """
   if resolution not in SHAPES:
-    raise UserError(f'networks.name=resnet makes 32 or 48 pixels, not data.resolution={resolution}')
+    raise UserError(
+      f'networks.name=resnet is of {[*SHAPES]} pixels, not data.resolution={resolution}'
+    )
   if pool not in ('sum', 'mean'):
     raise UserError(f"networks.pool={pool!r} is neither 'sum' nor 'mean'")
   if min(width, width_D) < 1 or num_classes < 0:
