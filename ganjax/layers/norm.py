@@ -8,8 +8,12 @@
 | standing   | `train=True, standing=True` over many batches, `use_standing` | pooled over those batches |
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
+
+from ganjax import UserError
 
 
 class BatchNorm(nn.Module):
@@ -28,37 +32,87 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x, *, train: bool):
-    features, n = x.shape[-1:], x.size // x.shape[-1]
-    wide = jnp.promote_types(self.param_dtype, jnp.float32)
-    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, features, wide)
-    running_var = self.variable('batch_stats', 'var', jnp.ones, features, wide)
+    features = x.shape[-1:]
     scale = self.param('scale', self.scale_init, features, self.param_dtype)
     bias = self.param('bias', nn.initializers.zeros, features, self.param_dtype)
+    return _normalize(self, x, scale, bias, train)
 
-    if train:
-      axes = tuple(range(x.ndim - 1))
-      mean = jnp.mean(x, axes, wide)
-      # Two passes: E[x^2] - E[x]^2 cancels in float32 where a channel's mean is large.
-      var = jnp.mean(jnp.square(x.astype(wide) - mean), axes)
-      if not self.is_initializing():
-        if self.is_mutable_collection('batch_stats'):
-          unbiased = var * (n / max(n - 1, 1))
-          running_mean.value += self.momentum * (mean - running_mean.value)
-          running_var.value += self.momentum * (unbiased - running_var.value)
-        if self.is_mutable_collection('standing'):
-          sums = self.variable(
-            'standing',
-            'sums',
-            lambda: (jnp.zeros(features, wide), jnp.zeros(features, wide), jnp.zeros((), wide)),
-          )
-          total, squares, count = sums.value
-          sums.value = (total + mean * n, squares + (var + mean**2) * n, count + n)
-    else:
-      mean, var = running_mean.value, running_var.value
 
-    factor = scale.astype(wide) / jnp.sqrt(var + self.eps)
-    offset = bias.astype(wide) - mean * factor
-    return (x.astype(wide) * factor + offset).astype(self.dtype)
+class ConditionalBatchNorm(nn.Module):
+  """`BatchNorm` with scale 1 + s(y) and bias b(y) for each sample's condition y, both linear in y without a constant.
+
+  Of a class label (de Vries et al. 2017, arXiv:1707.00683, section 3; in GANs, Miyato and Koyama 2018,
+  arXiv:1802.05637) s and b are rows of tables. Of a vector, such as BigGAN's shared embedding joined with a part of z
+  (arXiv:1809.11096, appendix B), they are matrix products.
+  """
+
+  num_classes: int | None = None  # of labels
+  momentum: float = 0.1
+  eps: float = 1e-5
+  kernel_init: nn.initializers.Initializer = nn.initializers.zeros  # of s and b
+  wrap: Callable = lambda layer: layer  # of the layers that are s and b: SpectralNorm in BigGAN
+  dtype: str = 'float32'
+  param_dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, x, condition, *, train: bool):
+    """x [B, ..., C] and labels, integers [B], or vectors [B, K] -> [B, ..., C].
+
+    Raises:
+      UserError: labels without `num_classes`, or a condition of another shape.
+    """
+    labels = jnp.issubdtype(condition.dtype, jnp.integer)
+    if condition.ndim != (1 if labels else 2) or len(condition) != len(x):
+      raise UserError(
+        f'conditional batch norm of {x.shape} takes labels [B] or vectors [B, K],'
+        f' not {condition.dtype} {condition.shape}'
+      )
+    if labels and not self.num_classes:
+      raise UserError('conditional batch norm of labels needs num_classes')
+
+    def linear(name):
+      kinds = dict(name=name, param_dtype=self.param_dtype)
+      if labels:
+        layer = nn.Embed(self.num_classes, x.shape[-1], embedding_init=self.kernel_init, **kinds)
+      else:
+        layer = nn.Dense(x.shape[-1], use_bias=False, kernel_init=self.kernel_init, **kinds)
+      y = self.wrap(layer)(condition)
+      return y.reshape(len(x), *[1] * (x.ndim - 2), -1)
+
+    return _normalize(self, x, 1 + linear('scale'), linear('bias'), train)
+
+
+def _normalize(module, x, scale, bias, train):
+  """Declares a module's statistics, keeps them, and maps x to scale * normalised x + bias."""
+  features, n = x.shape[-1:], x.size // x.shape[-1]
+  wide = jnp.promote_types(module.param_dtype, jnp.float32)
+  running_mean = module.variable('batch_stats', 'mean', jnp.zeros, features, wide)
+  running_var = module.variable('batch_stats', 'var', jnp.ones, features, wide)
+
+  if train:
+    axes = tuple(range(x.ndim - 1))
+    mean = jnp.mean(x, axes, wide)
+    # Two passes: E[x^2] - E[x]^2 cancels in float32 where a channel's mean is large.
+    var = jnp.mean(jnp.square(x.astype(wide) - mean), axes)
+    if not module.is_initializing():
+      if module.is_mutable_collection('batch_stats'):
+        unbiased = var * (n / max(n - 1, 1))
+        running_mean.value += module.momentum * (mean - running_mean.value)
+        running_var.value += module.momentum * (unbiased - running_var.value)
+      if module.is_mutable_collection('standing'):
+        sums = module.variable(
+          'standing',
+          'sums',
+          lambda: (jnp.zeros(features, wide), jnp.zeros(features, wide), jnp.zeros((), wide)),
+        )
+        total, squares, count = sums.value
+        sums.value = (total + mean * n, squares + (var + mean**2) * n, count + n)
+  else:
+    mean, var = running_mean.value, running_var.value
+
+  factor = scale.astype(wide) / jnp.sqrt(var + module.eps)
+  offset = bias.astype(wide) - mean * factor
+  return (x.astype(wide) * factor + offset).astype(module.dtype)
 
 
 def use_standing(stats: dict) -> dict:

@@ -1,10 +1,13 @@
-"""Batch norm: its four modes, and PyTorch's conventions."""
+"""Batch norm, conditional too: its four modes, and PyTorch's conventions."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from ganjax.layers.norm import BatchNorm, use_standing
+from ganjax import UserError
+from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm, use_standing
+from ganjax.layers.spectral import SpectralNorm
 
 X = 3 + 2 * np.random.default_rng(0).normal(size=(5, 8, 4, 4, 3)).astype(np.float32)
 
@@ -72,3 +75,76 @@ def test_bfloat16_activations_have_float32_statistics():
   )
   assert y.dtype == jnp.bfloat16
   assert all(s.dtype == jnp.float32 for s in new['batch_stats'].values())
+
+
+LABELS = np.array([1, 0, 1, 2, 2, 1, 0, 3])
+VECTORS = np.random.default_rng(1).normal(size=(8, 5)).astype(np.float32)
+
+
+def conditional(condition, **kwargs):
+  """A ConditionalBatchNorm with random weights, its variables, and its scale and bias for each of the 8 samples."""
+  net = ConditionalBatchNorm(num_classes=4, kernel_init=jax.nn.initializers.normal(1.0), **kwargs)
+  v = net.init(jax.random.key(0), X[0], condition, train=False)
+  (s,), (b,) = v['params']['scale'].values(), v['params']['bias'].values()
+  at = (lambda w: w[LABELS]) if condition is LABELS else (lambda w: VECTORS @ w)
+  return net, v, 1 + at(np.asarray(s)), at(np.asarray(b))
+
+
+@pytest.mark.parametrize('condition', [LABELS, VECTORS], ids=['labels', 'vectors'])
+def test_conditional_is_batch_norm_with_the_scale_and_bias_of_each_sample(condition):
+  net, v, scale, bias = conditional(condition)
+  plain = variables()
+  stats = {'mean': jnp.array([3.0, 2, 4]), 'var': jnp.array([4.0, 5, 3])}
+  for train in (True, False):
+    v, plain = {**v, 'batch_stats': stats}, {**plain, 'batch_stats': stats}
+    y, new = net.apply(v, X[0], condition, train=train, mutable=['batch_stats'])
+    wanted, kept = BatchNorm().apply(plain, X[0], train=train, mutable=['batch_stats'])
+    wanted = wanted * scale[:, None, None] + bias[:, None, None]
+    np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, new, kept)
+    assert (new['batch_stats']['mean'] != stats['mean']).all() == train
+
+
+def test_conditional_starts_as_plain():
+  net = ConditionalBatchNorm(num_classes=4)
+  v = net.init(jax.random.key(0), X[0], LABELS, train=False)
+  y = net.apply(v, X[0], LABELS, train=True, mutable=['batch_stats'])[0]
+  wanted = BatchNorm().apply(variables(), X[0], train=True, mutable=['batch_stats'])[0]
+  np.testing.assert_allclose(y, wanted, rtol=1e-6)
+
+
+def test_conditional_has_standing_statistics():
+  net, v, scale, bias = conditional(LABELS)
+  stats = {'batch_stats': v['batch_stats']}
+  for x in X:
+    _, new = net.apply(
+      {'params': v['params'], **stats}, x, LABELS, train=True, mutable=['batch_stats', 'standing']
+    )
+    stats |= new
+  y = net.apply({'params': v['params'], **use_standing(stats)}, X[0], LABELS, train=False)
+  mean, var = X.mean((0, 1, 2, 3)), X.var((0, 1, 2, 3), ddof=1)
+  wanted = (X[0] - mean) / np.sqrt(var + 1e-5) * scale[:, None, None] + bias[:, None, None]
+  np.testing.assert_allclose(y, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_conditional_wraps_its_layers():
+  net, v, _, _ = conditional(VECTORS, wrap=lambda layer: SpectralNorm(layer, 200))
+  y = net.apply(v, X[0], VECTORS, train=True, mutable=['batch_stats'])[0]
+  scale, bias = (
+    VECTORS @ (w / np.linalg.norm(w, 2))
+    for w in (np.asarray(v['params'][name]['kernel']) for name in ('scale', 'bias'))
+  )
+  plain = BatchNorm().apply(variables(), X[0], train=True, mutable=['batch_stats'])[0]
+  wanted = plain * (1 + scale[:, None, None]) + bias[:, None, None]
+  np.testing.assert_allclose(y, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_conditional_refuses():
+  for net, condition in (
+    (ConditionalBatchNorm(), LABELS),
+    (ConditionalBatchNorm(num_classes=4), LABELS[:4]),
+    (ConditionalBatchNorm(num_classes=4), LABELS.astype(np.float32)),
+    (ConditionalBatchNorm(num_classes=4), VECTORS.astype(np.int32)),
+  ):
+    with pytest.raises(UserError, match='conditional batch norm'):
+      net.init(jax.random.key(0), X[0], condition, train=False)

@@ -1,0 +1,65 @@
+"""Spectral normalization (Miyato et al. 2018, arXiv:1802.05957, section 2 and algorithm 1).
+
+W / sigma(W) in place of a layer's weights W, with sigma its largest singular value by power iteration. One vector u a
+layer is remembered, in the collection `spectral_norm`, and moved wherever that collection is mutable: in training.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ganjax.layers.conv import ConvTranspose
+
+
+class SpectralNorm(nn.Module):
+  """A layer with its weights divided by their largest singular value: `SpectralNorm(Conv(64, 3))(x)`.
+
+  The parameters are the layer's own and stand where they would stand without. The matrix has a row for each output
+  channel (for each entry of an `nn.Embed`), as that of torch.nn.utils.spectral_norm, whose `weight_u` is our `u`.
+  Every call iterates from u; only where `spectral_norm` is mutable does u move. (Torch keeps v too and does not iterate
+  in eval mode; so do we agree in training. Iterating always needs no v, and no u of unit length: that of an average of
+  networks is shorter.) Weights that are all zero have no direction and give NaN.
+  """
+
+  layer: nn.Module  # Conv, ConvTranspose, nn.Dense or nn.Embed
+  n_steps: int = 1  # power iterations a call
+  eps: float = 1e-12  # least length that a vector is divided by
+
+  @nn.compact
+  def __call__(self, *args):
+    """The layer's arguments -> its output."""
+    if self.is_initializing():
+      y = self.layer(*args)  # makes the parameters
+    params = self.layer.variables['params']
+    (name,) = params.keys() & {'kernel', 'embedding'}
+    axis = {nn.Embed: 0, ConvTranspose: -2}.get(type(self.layer), -1)
+    matrix = jnp.moveaxis(params[name], axis, 0)
+    matrix = matrix.reshape(len(matrix), -1)
+    wide = jnp.promote_types(matrix.dtype, jnp.float32)
+    matrix = matrix.astype(wide)
+    draw = nn.initializers.normal(1.0)
+    u = self.variable(
+      'spectral_norm',
+      'u',
+      lambda: _unit(draw(self.make_rng('params'), (len(matrix),), wide), self.eps),
+    )
+    if self.is_initializing():
+      return y
+
+    left, fixed = u.value, lax.stop_gradient(matrix)
+    with jax.default_matmul_precision('highest'):
+      for _ in range(self.n_steps):
+        right = _unit(left @ fixed, self.eps)
+        left = _unit(fixed @ right, self.eps)
+      # The gradient goes through both W of W / (u W v), with u and v held (equation 12).
+      sigma = left @ matrix @ right
+    if self.is_mutable_collection('spectral_norm'):
+      u.value = left
+    params = {**params, name: (params[name].astype(wide) / sigma).astype(params[name].dtype)}
+    call = nn.map_variables(lambda layer: layer(*args), 'params', lambda _: {'params': params})
+    return call(self.layer)
+
+
+def _unit(x, eps):
+  return x / jnp.maximum(jnp.linalg.norm(x), eps)
