@@ -209,6 +209,9 @@ def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path, monkeypat
   assert 'resuming at step 4 of 6' in alone
 
   lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+  evaluations = [line['step'] for line in lines if 'loss_G' not in line]
+  assert evaluations == [2, 4, 6]
+  lines = [line for line in lines if 'loss_G' in line]
   assert [line['step'] for line in lines] == [1, 2, 3, 4, 5, 6]
   assert checkpoint.list_steps(workdir)[-1] == 6
   saved, _, _ = checkpoint.read(workdir)

@@ -95,6 +95,7 @@ def test_files_on_four_devices_give_what_the_run_gives(workdir, evaluated, tmp_p
   assert record['device']['count'] == 4 and record['step'] is None
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(workdir, evaluated, tmp_path):
   arguments = ['--workdir', workdir, '--metrics', f'fd_{NET}', '--num=24', '--preset=monitor']
   module = ['-m', 'ganjax.evaluate', *arguments, '--batch=10', '--out', tmp_path / 'out.jsonl']

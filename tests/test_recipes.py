@@ -15,6 +15,7 @@ def shrunk(name):
   config, _ = load(name)
   config.update(batch_size=4, steps=10)
   config.networks.width = SMALLEST.get(config.networks.name, 4)
+  config.method.n_critic = min(config.method.n_critic, 2)
   if 'width_D' in config.networks:
     config.networks.width_D = 4
   return experiment.build(config)

@@ -82,6 +82,7 @@ def test_ms_ssim_is_over_all_classes_of_a_sorted_side(monkeypatch):
   assert ms_ssim.diversity(np.repeat(a, 9, 0), 8, 0) > 0.999
 
 
+@pytest.mark.slow
 def test_ppl_walks_between_the_latents_of_seeds():
   latents = lambda seeds: jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (16 * 16 * 3,)))(
     seeds
