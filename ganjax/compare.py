@@ -32,15 +32,9 @@ def main(runs):
   for key in dict.fromkeys(key for found in values.values() for key in found):
     for label, found in values.items():
       if key in found and '_std' not in key.value:
-        best = records.best(found[key], key.value)
-        shown = *found[key][-1][::-1], *(best[::-1] if best else (None, None))
-        shown = [
-          records.number(shown[0]),
-          shown[1] or '-',
-          records.number(shown[2]),
-          shown[3] or '-',
-        ]
-        rows.append((label, *key, *shown))
+        points = found[key][-1], records.best(found[key], key.value) or (None, None)
+        shown = [(records.number(value), step or '-') for step, value in points]
+        rows.append((label, *key, *shown[0], *shown[1]))
   if rows:
     head = ('run', 'metric', 'preset', 'mode', 'fakes', 'reals', 'last', 'step', 'best', 'step')
     print(records.table(rows, head))

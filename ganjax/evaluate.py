@@ -100,7 +100,7 @@ def main():
       (
         name,
         records.number(value),
-        r['preset'],
+        r['preset'] or '-',
         r['num_fake'],
         r['num_real'] or '-',
         r['step'] or '-',

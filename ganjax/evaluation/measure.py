@@ -13,16 +13,12 @@ import ganjax
 from ganjax import UserError, data, features, images, parallel
 from ganjax.evaluation import pixels, reference
 from ganjax.evaluation.extract import Plan, pictures
-from ganjax.evaluation.presets import PAIRED
+from ganjax.evaluation.presets import PAIRED, PIXELS
 from ganjax.metrics import fid, inception_score, kid, lpips, neighbours, prdc
 
-# What a metric needs of each side: outputs as moments, outputs whole.
+# Metrics of moments, and of which output; the others take whole rows.
 _MOMENTS = {'fd': 'features', 'sfd': 'spatial'}
-_ROWS = ('kid', 'kid_full', 'prdc', 'intra_fd', 'neighbours')
 KID_SUBSETS, KID_SUBSET, KID_SEED = 100, 1000, 2020  # torch-fidelity's
-_PIXELS = (*PAIRED, 'ms_ssim', 'ppl', 'cas')
-
-
 ALONE = ('is', 'ms_ssim', 'ppl')  # need no reals
 
 
@@ -110,7 +106,7 @@ def measure(
   for name, preset in presets.items():
     for metric in metrics:
       extra, picture = {}, None
-      if metric.kind in _PIXELS:
+      if metric.kind in PIXELS:
         if name != next(iter(presets)):
           continue  # pixels are the same under every preset
         values, extra = pixels.compute(metric.kind, fake, real, extractors, crop=crop, **work)
@@ -120,11 +116,11 @@ def measure(
         values, extra = _values(metric, preset, real, fake, *known)
         if metric.kind == 'neighbours':
           picture = _neighbours(fake, real, extra.pop('shown'), extra.pop('nearest'), **work)
-        extra |= plans[keys[key]].extractor.info | _settings(metric.kind, preset)
+        extra = plans[keys[key]].extractor.info | _settings(metric.kind, preset) | extra
         extra['reference'] = known[0] and known[0].files.get(_MOMENTS.get(metric.kind))
-      quantiser = 'round' if metric.kind in _PIXELS else preset.quantiser
+      quantiser = 'round' if metric.kind in PIXELS else preset.quantiser
       extra |= {'quantiser': quantiser if fake.sample else None, 'batch_size': batch_size}
-      of = None if metric.kind in _PIXELS else name
+      of = None if metric.kind in PIXELS else name
       record = _record(metric, of, values, extra, fake, real, stored, mesh, began)
       results.append(Result(record, picture))
   return results
@@ -200,13 +196,14 @@ def _values(metric, preset, real, fake, known_real, known_fake):
     more = {'ddof': preset.ddof, 'ddof_real': a.ddof, 'num_real': a.n or None}
     return {metric.values[0]: value}, more
   if metric.kind == 'is':
+    splits = preset.is_splits or -(-fake.count // 5000)
     mean, std = inception_score.score(
       known_fake.rows[preset.is_logits],
-      splits=preset.is_splits or -(-fake.count // 5000),
+      splits=splits,
       ddof=preset.is_ddof,
       shuffle_seed=preset.is_shuffle_seed,
     )
-    return dict(zip(metric.values, (mean, std))), {}
+    return dict(zip(metric.values, (mean, std))), {'is_splits': splits}
   a, b = known_real.rows['features'], known_fake.rows['features']
   if metric.kind == 'kid':
     mean, std = kid.subsets(a, b, subsets=KID_SUBSETS, size=KID_SUBSET, seed=KID_SEED)
@@ -265,7 +262,7 @@ def _settings(kind, preset) -> dict:
   if kind == 'intra_fd':
     return {'ddof': preset.ddof}
   if kind == 'is':
-    names = ('is_splits', 'is_logits', 'is_ddof', 'is_shuffle_seed')
+    names = ('is_logits', 'is_ddof', 'is_shuffle_seed')
     return {name: getattr(preset, name) for name in names}
   if kind == 'kid':
     return {'kid_subsets': KID_SUBSETS, 'kid_subset_size': KID_SUBSET, 'kid_seed': KID_SEED}

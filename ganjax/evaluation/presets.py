@@ -91,7 +91,7 @@ _INCEPTION = {
 # On another network: the kind, then the network's name.
 _ANY = ('fd', 'kid_full', 'kid', 'prdc', 'intra_fd', 'neighbours')
 PAIRED = ('psnr', 'ssim', 'lpips')  # the i-th picture of one side against the i-th of the other
-_PIXELS = (*PAIRED, 'ms_ssim', 'ppl', 'cas')
+PIXELS = (*PAIRED, 'ms_ssim', 'ppl', 'cas')
 _VALUES = {
   'kid': ('kid', 'kid_std'),
   'is': ('is', 'is_std'),
@@ -113,7 +113,7 @@ def parse_metrics(text: str) -> list:
 
 
 def _parse(name) -> Metric:
-  if name in _PIXELS:
+  if name in PIXELS:
     return Metric(name, name, None)
   if name in _INCEPTION:
     return Metric(name, _INCEPTION[name], 'inception')
@@ -128,7 +128,7 @@ def _parse(name) -> Metric:
 
 def _known() -> list:
   others = [n for n in features.names() if n != 'inception']
-  return [*_INCEPTION, *(f'{kind}_{n}' for n in others for kind in _ANY), *_PIXELS]
+  return [*_INCEPTION, *(f'{kind}_{n}' for n in others for kind in _ANY), *PIXELS]
 
 
 def parse_presets(text: str) -> dict:

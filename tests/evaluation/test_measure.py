@@ -154,6 +154,15 @@ def test_presets_differ_where_they_should_and_share_a_pass():
   assert alone == fids['stylegan']
 
 
+def test_a_record_says_how_many_splits_there_were():
+  images = _side(_pictures(5001))
+  splits = {}
+  for preset in ('adm', 'ttur'):
+    (result,) = _measure(images, None, 'is', preset, batch=5004)
+    splits[preset] = result.record['is_splits']
+  assert splits == {'adm': 2, 'ttur': 10}
+
+
 def test_a_record_says_what_was_computed():
   latents = lambda seeds: jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (48,)))(seeds)
   stage = type(
