@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganjax import UserError
+from ganjax.layers.embed import ClassEmbed
 
 
 class BatchNorm(nn.Module):
@@ -46,7 +47,7 @@ class ConditionalBatchNorm(nn.Module):
   (arXiv:1809.11096, appendix B), they are matrix products.
   """
 
-  num_classes: int | None = None  # of labels
+  num_classes: int | None = None  # the condition is a label; None: it is a vector
   momentum: float = 0.1
   eps: float = 1e-5
   kernel_init: nn.initializers.Initializer = nn.initializers.zeros  # of s and b
@@ -56,24 +57,22 @@ class ConditionalBatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x, condition, *, train: bool):
-    """x [B, ..., C] and labels, integers [B], or vectors [B, K] -> [B, ..., C].
+    """x [B, ..., C] and labels as `ClassEmbed` takes them, or vectors [B, K] -> [B, ..., C].
 
     Raises:
       UserError: labels without `num_classes`, or a condition of another shape.
     """
-    labels = jnp.issubdtype(condition.dtype, jnp.integer)
-    if condition.ndim != (1 if labels else 2) or len(condition) != len(x):
+    ranks = (1, 2) if self.num_classes else (2,)
+    if condition is not None and (len(condition) != len(x) or condition.ndim not in ranks):
       raise UserError(
-        f'conditional batch norm of {x.shape} takes labels [B] or vectors [B, K],'
+        f'conditional batch norm of {x.shape} takes labels [B], with num_classes, or vectors [B, K],'
         f' not {condition.dtype} {condition.shape}'
       )
-    if labels and not self.num_classes:
-      raise UserError('conditional batch norm of labels needs num_classes')
 
     def linear(name):
       kinds = dict(name=name, param_dtype=self.param_dtype)
-      if labels:
-        layer = nn.Embed(self.num_classes, x.shape[-1], embedding_init=self.kernel_init, **kinds)
+      if self.num_classes:
+        layer = ClassEmbed(self.num_classes, x.shape[-1], embedding_init=self.kernel_init, **kinds)
       else:
         layer = nn.Dense(x.shape[-1], use_bias=False, kernel_init=self.kernel_init, **kinds)
       y = self.wrap(layer)(condition)

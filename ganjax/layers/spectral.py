@@ -16,13 +16,13 @@ class SpectralNorm(nn.Module):
   """A layer with its weights divided by their largest singular value: `SpectralNorm(Conv(64, 3))(x)`.
 
   The parameters are the layer's own and stand where they would stand without. The matrix has a row for each output
-  channel (for each entry of an `nn.Embed`), as that of torch.nn.utils.spectral_norm, whose `weight_u` is our `u`.
+  channel (for each class of a `ClassEmbed`), as that of torch.nn.utils.spectral_norm, whose `weight_u` is our `u`.
   Every call iterates from u; only where `spectral_norm` is mutable does u move. (Torch keeps v too and does not iterate
   in eval mode; so do we agree in training. Iterating always needs no v, and no u of unit length: that of an average of
   networks is shorter.) Weights that are all zero have no direction and give NaN.
   """
 
-  layer: nn.Module  # Conv, ConvTranspose, nn.Dense or nn.Embed
+  layer: nn.Module  # Conv, ConvTranspose, nn.Dense or ClassEmbed
   n_steps: int = 1  # power iterations a call
   eps: float = 1e-12  # least length that a vector is divided by
 
@@ -33,7 +33,7 @@ class SpectralNorm(nn.Module):
       y = self.layer(*args)  # makes the parameters
     params = self.layer.variables['params']
     (name,) = params.keys() & {'kernel', 'embedding'}
-    axis = {nn.Embed: 0, ConvTranspose: -2}.get(type(self.layer), -1)
+    axis = 0 if name == 'embedding' else -2 if isinstance(self.layer, ConvTranspose) else -1
     matrix = jnp.moveaxis(params[name], axis, 0)
     matrix = matrix.reshape(len(matrix), -1)
     wide = jnp.promote_types(matrix.dtype, jnp.float32)

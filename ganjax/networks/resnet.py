@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ganjax import UserError
 from ganjax.layers.conv import Conv
+from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm
 from ganjax.layers.resample import mean_pool, upsample
 from ganjax.layers.spectral import SpectralNorm
@@ -86,7 +87,6 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(self, z, label=None, *, train: bool):
-    _check(self.num_classes, label)
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     side, factors, _, _ = SHAPES[self.resolution]
     first, *rest = (self.width * factor for factor in factors)
@@ -110,7 +110,6 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(self, x, label=None, *, train: bool):
-    _check(self.num_classes, label)
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     wrap = SpectralNorm if self.spectral else lambda layer: layer
     _, _, factors, downs = SHAPES[self.resolution]
@@ -120,16 +119,9 @@ class Discriminator(nn.Module):
     x = x.sum((1, 2)) if self.pool == 'sum' else x.mean((1, 2))
     logits = wrap(nn.Dense(1, kernel_init=OUTER, **kinds))(x)[:, 0]
     if self.num_classes:
-      table = nn.Embed(self.num_classes, x.shape[-1], embedding_init=OUTER, **kinds)
+      table = ClassEmbed(self.num_classes, x.shape[-1], OUTER, **kinds)
       logits += (wrap(table)(label) * x).sum(-1)
     return logits
-
-
-def _check(num_classes, label):
-  if num_classes and label is None:
-    raise UserError(
-      f'networks.num_classes={num_classes} makes the networks conditional, but the method gives no labels'
-    )
 
 
 def build(

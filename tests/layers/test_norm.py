@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ganjax import UserError
+from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm, use_standing
 from ganjax.layers.spectral import SpectralNorm
 
@@ -83,14 +84,20 @@ VECTORS = np.random.default_rng(1).normal(size=(8, 5)).astype(np.float32)
 
 def conditional(condition, **kwargs):
   """A ConditionalBatchNorm with random weights, its variables, and its scale and bias for each of the 8 samples."""
-  net = ConditionalBatchNorm(num_classes=4, kernel_init=jax.nn.initializers.normal(1.0), **kwargs)
+  classes = None if condition is VECTORS else 4
+  net = ConditionalBatchNorm(classes, kernel_init=jax.nn.initializers.normal(1.0), **kwargs)
   v = net.init(jax.random.key(0), X[0], condition, train=False)
   (s,), (b,) = v['params']['scale'].values(), v['params']['bias'].values()
-  at = (lambda w: w[LABELS]) if condition is LABELS else (lambda w: VECTORS @ w)
+  at = (lambda w: w[LABELS]) if condition is LABELS else (lambda w: condition @ w)
   return net, v, 1 + at(np.asarray(s)), at(np.asarray(b))
 
 
-@pytest.mark.parametrize('condition', [LABELS, VECTORS], ids=['labels', 'vectors'])
+MIXTURES = np.random.default_rng(2).dirichlet(np.ones(4), 8).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+  'condition', [LABELS, MIXTURES, VECTORS], ids=['labels', 'mixtures', 'vectors']
+)
 def test_conditional_is_batch_norm_with_the_scale_and_bias_of_each_sample(condition):
   net, v, scale, bias = conditional(condition)
   plain = variables()
@@ -103,6 +110,14 @@ def test_conditional_is_batch_norm_with_the_scale_and_bias_of_each_sample(condit
     np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, new, kept)
     assert (new['batch_stats']['mean'] != stats['mean']).all() == train
+
+
+def test_a_label_that_is_no_class_is_not_taken_for_another():
+  net = ClassEmbed(4, 2)
+  v = net.init(jax.random.key(0), LABELS)
+  y = np.asarray(net.apply(v, np.array([0, 3, 4])))
+  np.testing.assert_array_equal(y[:2], v['params']['embedding'][np.array([0, 3])])
+  assert np.isnan(y[2]).all()
 
 
 def test_conditional_starts_as_plain():
@@ -140,11 +155,12 @@ def test_conditional_wraps_its_layers():
 
 
 def test_conditional_refuses():
-  for net, condition in (
-    (ConditionalBatchNorm(), LABELS),
-    (ConditionalBatchNorm(num_classes=4), LABELS[:4]),
-    (ConditionalBatchNorm(num_classes=4), LABELS.astype(np.float32)),
-    (ConditionalBatchNorm(num_classes=4), VECTORS.astype(np.int32)),
+  for net, condition, message in (
+    (ConditionalBatchNorm(), LABELS, 'conditional batch norm'),
+    (ConditionalBatchNorm(num_classes=4), LABELS[:4], 'conditional batch norm'),
+    (ConditionalBatchNorm(num_classes=4), LABELS.astype(np.float32), 'integers .B. or weights'),
+    (ConditionalBatchNorm(num_classes=4), VECTORS, 'integers .B. or weights'),
+    (ConditionalBatchNorm(num_classes=4), None, 'no labels'),
   ):
-    with pytest.raises(UserError, match='conditional batch norm'):
+    with pytest.raises(UserError, match=message):
       net.init(jax.random.key(0), X[0], condition, train=False)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ganjax.layers.conv import Conv, ConvTranspose
+from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.spectral import SpectralNorm
 
 RNG = np.random.default_rng(0)
@@ -15,7 +16,7 @@ LAYERS = {
   'conv': (Conv(5, 3, padding=1, use_bias=False), X, (3, 0, 1, 2)),
   'transposed': (ConvTranspose(5, 4, stride=2, padding=1, use_bias=False), X, (2, 0, 1, 3)),
   'dense': (nn.Dense(5, use_bias=False), X, (1, 0)),
-  'embed': (nn.Embed(10, 4), np.arange(10), (0, 1)),
+  'embed': (ClassEmbed(10, 4), np.arange(10), (0, 1)),
 }
 
 

@@ -71,7 +71,7 @@ def test_without_their_tables_conditional_networks_are_the_plain_ones():
       lambda path, leaf, v=v: _get(v['params'], path, leaf), own['params']
     )
     if net == 'D':
-      v['params']['Embed_0']['embedding'] *= 0
+      v['params']['ClassEmbed_0']['embedding'] *= 0
     ours = nets[net].apply(v, x, LABEL, train=False)
     np.testing.assert_allclose(
       ours, plain[net].apply({**own, 'params': merged}, x, train=False), rtol=1e-5, atol=1e-6

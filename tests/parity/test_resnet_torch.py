@@ -146,7 +146,7 @@ def of_D(net, prefix, read):
     found[f'DownBlock_{i}'] = {f'{prefix or "Conv"}_{j}': read(c) for j, c in enumerate(convs)}
   found[f'{prefix or "Dense"}_0'] = read(net.l5)
   if hasattr(net, 'l_y'):
-    found[f'{prefix}_1' if prefix else 'Embed_0'] = read(net.l_y)
+    found[f'{prefix}_1' if prefix else 'ClassEmbed_0'] = read(net.l_y)
   return found
 
 

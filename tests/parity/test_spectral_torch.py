@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ganjax.layers.conv import Conv, ConvTranspose
+from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.spectral import SpectralNorm
 
 torch = pytest.importorskip('torch')
@@ -29,7 +30,7 @@ CASES = {
     (2, 3, 1, 0),
   ),
   'dense': (lambda: nn.Dense(5), lambda: torch.nn.Linear(3, 5), ROWS, (1, 0)),
-  'embed': (lambda: nn.Embed(6, 5), lambda: torch.nn.Embedding(6, 5), LABELS, (0, 1)),
+  'embed': (lambda: ClassEmbed(6, 5), lambda: torch.nn.Embedding(6, 5), LABELS, (0, 1)),
 }
 
 
