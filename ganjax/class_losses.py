@@ -1,0 +1,107 @@
+"""Losses of the discriminator's class scores: pure functions `NAME(scores, label, ...) -> scalar`, which D minimises on
+reals (and fakes, in AC-GAN's paper) and G on fakes.
+
+What `scores` are is the matter of D's head: logits [B, num_classes] of its 'classifier', or of its 'proxy' the pair
+(embeddings [B, E], proxies [num_classes, E]), all of unit length. `label` is int32 [B]. Similarities are taken over the
+global batch.
+"""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+
+from ganjax import UserError
+
+HEADS = {'auxiliary_classifier': 'classifier', 'contrastive_2c': 'proxy', 'd2d_ce': 'proxy'}
+
+
+def build(fields, head: str):
+  """What a method calls, of its field `class_loss`.
+
+  Args:
+    fields: None, or {'name': a loss here; 'D', 'D_fake', 'G': its weights (1, 0, 1 by default); its other arguments}.
+    head: of the discriminator: the losses need 'classifier' or 'proxy'.
+
+  Returns:
+    terms(D's output, label, WEIGHT=NAME) -> {NAME: the weighted loss}, or {} where there is none or the weight is 0.
+
+  Raises:
+    UserError: fields that do not fit.
+  """
+  if not fields:
+    if head in HEADS.values():
+      raise UserError(f'networks.head={head!r} needs a method.class_loss: {", ".join(HEADS)}')
+    return lambda out, label, **weights: {}
+  arguments = dict(fields)
+  name = arguments.pop('name', None)
+  if name not in HEADS:
+    raise UserError(f'method.class_loss.name={name!r} is not known; there are {", ".join(HEADS)}')
+  if head != HEADS[name]:
+    raise UserError(f'method.class_loss {name} needs networks.head={HEADS[name]!r}, not {head!r}')
+  weight = {k: arguments.pop(k, default) for k, default in dict(D=1.0, D_fake=0.0, G=1.0).items()}
+  loss = globals()[name]
+  extra = arguments.keys() - inspect.signature(loss).parameters
+  if extra:
+    raise UserError(f'method.class_loss {name} does not take {", ".join(sorted(extra))}')
+
+  def terms(out, label, **names):
+    value = lambda: loss(out[1], label, **arguments)
+    return {key: weight[k] * value() for k, key in names.items() if weight[k]}
+
+  return terms
+
+
+def auxiliary_classifier(scores, label):
+  """-E log p(label): cross-entropy, the log-likelihood L_C of AC-GAN (arXiv:1610.09585, equation 3), negated.
+
+  The paper trains D on it with reals and fakes (weights D and D_fake of the method), G with fakes.
+  """
+  return jnp.mean(_entropy(_float(scores), jax.nn.one_hot(label, scores.shape[-1], dtype=bool)))
+
+
+def contrastive_2c(scores, label, temperature=1.0):
+  """The conditional contrastive loss 2C of ContraGAN (arXiv:2006.12681, equation 8).
+
+  For each sample: its own class's proxy and the other samples of its class against those and all other samples, in
+  softmax of similarities / temperature.
+  """
+  own, pairs = _similarities(scores, label)
+  n = len(label)
+  same = (label[:, None] == label[None]) & ~jnp.eye(n, dtype=bool)
+  pairs = jnp.where(jnp.eye(n, dtype=bool), -jnp.inf, pairs / temperature)
+  every = jnp.concatenate([own[:, None] / temperature, pairs], 1)
+  wanted = jnp.concatenate([jnp.ones((n, 1), bool), same], 1)
+  return jnp.mean(_entropy(every, wanted))
+
+
+def d2d_ce(scores, label, temperature=0.5, margin=0.98):
+  """The data-to-data cross-entropy of ReACGAN (arXiv:2111.01118, equation 8 of section 3.3).
+
+  For each sample: its class's proxy against the samples of other classes. A similarity to the proxy above `margin`
+  (m_p) counts as m_p, one to another sample below 1 - m_p as that: easy pairs have no gradient. (The authors' later
+  code divides the samples' terms, but not the proxy's, by the largest of them; the paper does not, nor do we.)
+  """
+  own, pairs = _similarities(scores, label)
+  own = jnp.minimum(own - margin, 0) / temperature
+  pairs = jnp.maximum(pairs - (1 - margin), 0) / temperature
+  pairs = jnp.where(label[:, None] == label[None], -jnp.inf, pairs)
+  every = jnp.concatenate([own[:, None], pairs], 1)
+  return jnp.mean(_entropy(every, jnp.arange(len(label) + 1)[None] == 0))
+
+
+def _float(x):
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _similarities(scores, label):
+  """Those of each embedding to its class's proxy [B], and to all embeddings [B, B]."""
+  embeddings, proxies = map(_float, scores)
+  with jax.default_matmul_precision('highest'):
+    return jnp.sum(embeddings * proxies[label], -1), embeddings @ embeddings.T
+
+
+def _entropy(logits, wanted):
+  """-log of the share of softmax(logits) [B, N] that falls on `wanted`, booleans [B, N]: [B]."""
+  hits = jax.nn.logsumexp(logits, 1, where=jnp.broadcast_to(wanted, logits.shape))
+  return jax.nn.logsumexp(logits, 1) - hits
