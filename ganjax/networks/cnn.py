@@ -1,9 +1,9 @@
-"""The small CNN of SNGAN (Miyato et al. 2018, arXiv:1802.05957, appendix B.4, table 3) with nothing normalised in D.
+"""The small CNN of SNGAN (Miyato et al. 2018, arXiv:1802.05957, appendix B.4, table 3), D with spectral norm or none.
 
 G: a linear layer to resolution / 8, three stride-2 transposed convolutions, a 3x3 convolution, tanh; batch norm, ReLU
 before each but the first (the table has none after the linear layer, implementations do). D: seven convolutions, 3x3
-and strided 4x4 in turn, LeakyReLU(0.1), no norm: the critic of WGAN with clipped weights or a gradient penalty, which
-batch norm would break. Weights from N(0, 0.02).
+and strided 4x4 in turn, LeakyReLU(0.1). Without spectral norm it is the critic of WGAN with clipped weights or a
+gradient penalty, which batch norm would break. Weights from N(0, 0.02).
 """
 
 import flax.linen as nn
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from ganjax import UserError
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.norm import BatchNorm
+from ganjax.layers.spectral import SpectralNorm
 
 INIT = nn.initializers.normal(0.02)
 
@@ -24,6 +25,7 @@ class Generator(nn.Module):
   width: int
   dtype: str
   param_dtype: str
+  num_classes = 0
 
   @nn.compact
   def __call__(self, z, label=None, *, train: bool):
@@ -43,26 +45,34 @@ class Discriminator(nn.Module):
   """Images [B, resolution, resolution, channels] -> logits [B]."""
 
   width: int
+  spectral: bool
   dtype: str
   param_dtype: str
+  num_classes = 0
 
   @nn.compact
   def __call__(self, x, label=None, *, train: bool):
     kinds = dict(kernel_init=INIT, dtype=self.dtype, param_dtype=self.param_dtype)
+    wrap = SpectralNorm if self.spectral else lambda layer: layer
     for factor in (1, 2, 4):
-      x = nn.leaky_relu(Conv(factor * self.width, 3, padding=1, **kinds)(x), 0.1)
-      x = nn.leaky_relu(Conv(2 * factor * self.width, 4, stride=2, padding=1, **kinds)(x), 0.1)
-    x = nn.leaky_relu(Conv(8 * self.width, 3, padding=1, **kinds)(x), 0.1)
-    return nn.Dense(1, **kinds)(x.reshape(len(x), -1))[:, 0]
+      conv = wrap(Conv(factor * self.width, 3, padding=1, **kinds))
+      x = nn.leaky_relu(conv(x), 0.1)
+      conv = wrap(Conv(2 * factor * self.width, 4, stride=2, padding=1, **kinds))
+      x = nn.leaky_relu(conv(x), 0.1)
+    x = nn.leaky_relu(wrap(Conv(8 * self.width, 3, padding=1, **kinds))(x), 0.1)
+    return wrap(nn.Dense(1, **kinds))(x.reshape(len(x), -1))[:, 0]
 
 
-def build(*, resolution, channels, width=64, dtype='float32', param_dtype='float32'):
+def build(
+  *, resolution, channels, width=64, spectral=False, dtype='float32', param_dtype='float32'
+):
   """The pair {'G', 'D'}.
 
   Args:
     resolution: of the images, a multiple of 8 from 16.
     channels: of the images.
     width: channels of G's last and of D's first hidden layer; the widest has 8 times it.
+    spectral: whether D's layers are spectrally normalised, as in SNGAN.
     dtype, param_dtype: of activations and of parameters.
 
   Raises:
@@ -77,5 +87,5 @@ def build(*, resolution, channels, width=64, dtype='float32', param_dtype='float
   kinds = dict(dtype=dtype, param_dtype=param_dtype)
   return {
     'G': Generator(resolution, channels, width, **kinds),
-    'D': Discriminator(width, **kinds),
+    'D': Discriminator(width, spectral, **kinds),
   }

@@ -24,6 +24,7 @@ class Generator(nn.Module):
   width: int
   dtype: str
   param_dtype: str
+  num_classes = 0
 
   @nn.compact
   def __call__(self, z, label=None, *, train: bool):
@@ -47,6 +48,7 @@ class Discriminator(nn.Module):
   width: int
   dtype: str
   param_dtype: str
+  num_classes = 0
 
   @nn.compact
   def __call__(self, x, label=None, *, train: bool):

@@ -1,16 +1,19 @@
-"""Residual networks of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028) and SNGAN (arXiv:1802.05957, appendix B.4).
+"""Residual networks of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028), SNGAN (arXiv:1802.05957, B.4) and SAGAN.
 
 Blocks of two 3x3 convolutions (He et al. 2016, arXiv:1603.05027) between nearest-neighbour upsampling in G and mean
 pooling in D. Batch norm is in G alone: in D it would couple the samples that a gradient penalty takes one by one.
-With classes, G's batch norm in blocks is conditional and D adds a projection (Miyato and Koyama, arXiv:1802.05637).
+With classes, G's batch norm in blocks is conditional and D has a head for them (a projection: Miyato and Koyama,
+arXiv:1802.05637). SAGAN (Zhang et al. 2018, arXiv:1805.08318, section 4) adds self-attention and normalises G's layers
+spectrally too, but not the tables of its batch norms.
 """
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from ganjax import UserError
+from ganjax.layers.attention import SelfAttention, check_attention
 from ganjax.layers.conv import Conv
-from ganjax.layers.embed import ClassEmbed
+from ganjax.layers.heads import apply_head, check_head
 from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm
 from ganjax.layers.resample import mean_pool, upsample
 from ganjax.layers.spectral import SpectralNorm
@@ -33,12 +36,15 @@ class UpBlock(nn.Module):
 
   features: int
   num_classes: int
+  spectral: bool
   dtype: str
   param_dtype: str
 
   @nn.compact
   def __call__(self, x, label, *, train: bool):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    wrap = SpectralNorm if self.spectral else lambda layer: layer
+    conv = lambda: wrap(Conv(self.features, 3, padding=1, kernel_init=INNER, **kinds))
 
     def norm(x):
       if self.num_classes:
@@ -46,10 +52,10 @@ class UpBlock(nn.Module):
       return nn.relu(BatchNorm(**kinds)(x, train=train))
 
     y = upsample(norm(x))
-    y = norm(Conv(self.features, 3, padding=1, kernel_init=INNER, **kinds)(y))
-    y = Conv(self.features, 3, padding=1, kernel_init=INNER, **kinds)(y)
+    y = norm(conv()(y))
+    y = conv()(y)
     # 1x1 convolutions and resampling commute; here and in D the smaller map is convolved.
-    return y + upsample(Conv(self.features, 1, kernel_init=OUTER, **kinds)(x))
+    return y + upsample(wrap(Conv(self.features, 1, kernel_init=OUTER, **kinds))(x))
 
 
 class DownBlock(nn.Module):
@@ -81,6 +87,8 @@ class Generator(nn.Module):
   resolution: int
   channels: int
   width: int
+  spectral: bool
+  attention: int
   num_classes: int
   dtype: str
   param_dtype: str
@@ -88,22 +96,29 @@ class Generator(nn.Module):
   @nn.compact
   def __call__(self, z, label=None, *, train: bool):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    wrap = SpectralNorm if self.spectral else lambda layer: layer
     side, factors, _, _ = SHAPES[self.resolution]
     first, *rest = (self.width * factor for factor in factors)
-    x = nn.Dense(side * side * first, kernel_init=OUTER, **kinds)(z).reshape(-1, side, side, first)
+    x = wrap(nn.Dense(side * side * first, kernel_init=OUTER, **kinds))(z)
+    x = x.reshape(-1, side, side, first)
     for features in rest:
-      x = UpBlock(features, self.num_classes, **kinds)(x, label, train=train)
+      x = UpBlock(features, self.num_classes, self.spectral, **kinds)(x, label, train=train)
+      if x.shape[1] == self.attention:
+        x = SelfAttention(wrap, OUTER, **kinds)(x)
     x = nn.relu(BatchNorm(**kinds)(x, train=train))
-    return jnp.tanh(Conv(self.channels, 3, padding=1, kernel_init=OUTER, **kinds)(x))
+    return jnp.tanh(wrap(Conv(self.channels, 3, padding=1, kernel_init=OUTER, **kinds))(x))
 
 
 class Discriminator(nn.Module):
-  """Images [B, resolution, resolution, channels], and labels [B] with classes -> logits [B]."""
+  """Images [B, resolution, resolution, channels], and labels [B] for a projection -> what `apply_head` returns."""
 
   resolution: int
   width: int
   spectral: bool
   pool: str
+  attention: int
+  head: str
+  embed_dim: int
   num_classes: int
   dtype: str
   param_dtype: str
@@ -115,13 +130,12 @@ class Discriminator(nn.Module):
     _, _, factors, downs = SHAPES[self.resolution]
     for i, factor in enumerate(factors):
       x = DownBlock(factor * self.width, i < downs, i == 0, self.spectral, **kinds)(x)
+      if i < downs and x.shape[1] == self.attention:
+        x = SelfAttention(wrap, OUTER, **kinds)(x)
     x = nn.relu(x)
     x = x.sum((1, 2)) if self.pool == 'sum' else x.mean((1, 2))
-    logits = wrap(nn.Dense(1, kernel_init=OUTER, **kinds))(x)[:, 0]
-    if self.num_classes:
-      table = ClassEmbed(self.num_classes, x.shape[-1], OUTER, **kinds)
-      logits += (wrap(table)(label) * x).sum(-1)
-    return logits
+    heads = dict(head=self.head, num_classes=self.num_classes, embed_dim=self.embed_dim)
+    return apply_head(x, label, wrap=wrap, kernel_init=OUTER, **heads, **kinds)
 
 
 def build(
@@ -131,8 +145,12 @@ def build(
   width=256,
   width_D=128,
   spectral=True,
+  spectral_G=False,
   pool='sum',
+  attention=0,
   num_classes=0,
+  head='projection',
+  embed_dim=512,
   dtype='float32',
   param_dtype='float32',
 ):
@@ -144,8 +162,12 @@ def build(
     width: channels of G's last hidden layer: 256 at 32 pixels, else 64, in SNGAN.
     width_D: channels of D's first: 128 at 32 pixels, else 64.
     spectral: whether D's layers are spectrally normalised.
+    spectral_G: whether G's are, as in SAGAN.
     pool: 'sum' or 'mean' over D's last map; SNGAN sums, WGAN-GP takes the mean.
+    attention: side of the maps that get self-attention, in D where that side is first reached; 0 for none. SAGAN: 32 at
+      128 pixels.
     num_classes: of the labels for conditional networks, or 0.
+    head, embed_dim: what D has for classes and the length of the embeddings of 'proxy'; see `apply_head`.
     dtype, param_dtype: of activations and of parameters.
 
   Raises:
@@ -157,12 +179,13 @@ def build(
     )
   if pool not in ('sum', 'mean'):
     raise UserError(f"networks.pool={pool!r} is neither 'sum' nor 'mean'")
-  if min(width, width_D) < 1 or num_classes < 0:
-    raise UserError(
-      'networks.width and networks.width_D must be at least 1, networks.num_classes at least 0'
-    )
+  if min(width, width_D) < 1:
+    raise UserError('networks.width and networks.width_D must be at least 1')
+  check_head(head, num_classes, embed_dim)
+  _, ups, _, downs = SHAPES[resolution]
+  check_attention(attention, resolution, len(ups) - 1, downs)
   kinds = dict(num_classes=num_classes, dtype=dtype, param_dtype=param_dtype)
   return {
-    'G': Generator(resolution, channels, width, **kinds),
-    'D': Discriminator(resolution, width_D, spectral, pool, **kinds),
+    'G': Generator(resolution, channels, width, spectral_G, attention, **kinds),
+    'D': Discriminator(resolution, width_D, spectral, pool, attention, head, embed_dim, **kinds),
   }

@@ -1,0 +1,212 @@
+"""BigGAN (Brock et al. 2018, arXiv:1809.11096, appendix B, table 4) and its form for 32 pixels.
+
+Residual blocks of two 3x3 convolutions, wide in D, with spectral norm in both networks, orthogonal initial weights and
+self-attention. G cuts z into equal chunks: the first feeds the linear layer, each block's batch norms are linear in the
+next chunk joined with an embedding of the class that all share. Batch norm's epsilon and spectral norm's, and the
+networks for 32 pixels, are those of StudioGAN's published CIFAR-10 runs. At 64 pixels the widest block is left out.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from ganjax import UserError
+from ganjax.layers.attention import SelfAttention, check_attention
+from ganjax.layers.conv import Conv
+from ganjax.layers.embed import ClassEmbed
+from ganjax.layers.heads import apply_head, check_head
+from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm
+from ganjax.layers.resample import mean_pool, upsample
+from ganjax.layers.spectral import SpectralNorm
+
+INIT = nn.initializers.orthogonal()
+EPS = 1e-4  # of batch norm
+SIDE = 4  # of G's smallest map
+
+# Resolution: G's channels, D's channels and how many of its blocks halve. Channels are in widths.
+SHAPES = {
+  32: ((4, 4, 4, 4), (2, 2, 2, 2), 2),
+  64: ((16, 8, 4, 2, 1), (1, 2, 4, 8, 16), 4),
+  128: ((16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
+}
+
+
+def normalize(layer):
+  """The layer with spectral norm."""
+  return SpectralNorm(layer, eps=1e-6)
+
+
+def conv(features, size=3, **kinds):
+  """A convolution that keeps the sides, with spectral norm."""
+  return normalize(Conv(features, size, padding=size // 2, kernel_init=INIT, **kinds))
+
+
+class UpBlock(nn.Module):
+  """[B, H, W, C] -> [B, 2H, 2W, features]."""
+
+  features: int
+  num_classes: int | None  # the condition is a label; None: it is a vector
+  dtype: str
+  param_dtype: str
+
+  @nn.compact
+  def __call__(self, x, condition, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+
+    def norm(x):
+      # Tables have no spectral norm, as the shared one has none.
+      wrap = {} if self.num_classes else {'wrap': normalize}
+      layer = ConditionalBatchNorm(self.num_classes, eps=EPS, kernel_init=INIT, **wrap, **kinds)
+      return nn.relu(layer(x, condition, train=train))
+
+    y = conv(self.features, **kinds)(upsample(norm(x)))
+    y = norm(y)
+    y = conv(self.features, **kinds)(y)
+    # 1x1 convolutions and resampling commute; here and in D the smaller map is convolved.
+    return y + upsample(conv(self.features, 1, **kinds)(x))
+
+
+class DownBlock(nn.Module):
+  """[B, H, W, C] -> [B, H/2, W/2, features], or [B, H, W, features] if not `down`."""
+
+  features: int
+  down: bool
+  first: bool  # of the network: no ReLU of the image
+  dtype: str
+  param_dtype: str
+
+  @nn.compact
+  def __call__(self, x):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    pool = mean_pool if self.down else lambda x: x
+    y = conv(self.features, **kinds)(x if self.first else nn.relu(x))
+    y = pool(conv(self.features, **kinds)(nn.relu(y)))
+    if self.down or x.shape[-1] != self.features:
+      x = conv(self.features, 1, **kinds)(pool(x))
+    return x + y
+
+
+class Generator(nn.Module):
+  """z [B, Z] and labels [B] -> images [B, resolution, resolution, channels] in (-1, 1).
+
+  Raises:
+    UserError: a Z that its chunks, one more than blocks, do not divide.
+  """
+
+  resolution: int
+  channels: int
+  width: int
+  attention: int
+  num_classes: int
+  shared_dim: int
+  dtype: str
+  param_dtype: str
+
+  @nn.compact
+  def __call__(self, z, label=None, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    first, *rest = (self.width * factor for factor in SHAPES[self.resolution][0])
+    if self.shared_dim:
+      chunks = len(rest) + 1
+      if z.shape[1] % chunks:
+        raise UserError(
+          f'method.z_dim={z.shape[1]} must be a multiple of {chunks}: one chunk for the linear layer of BigGAN'
+          f' and one for each block at {self.resolution} pixels'
+        )
+      z, *parts = jnp.split(z, chunks, axis=1)
+      table = ClassEmbed(self.num_classes, self.shared_dim, INIT, param_dtype=self.param_dtype)
+      y = table(label)
+      conditions = [jnp.concatenate([y, part], 1) for part in parts]
+    else:
+      conditions = [label] * len(rest)
+    x = normalize(nn.Dense(SIDE * SIDE * first, kernel_init=INIT, **kinds))(z)
+    x = x.reshape(-1, SIDE, SIDE, first)
+    for features, condition in zip(rest, conditions):
+      classes = None if self.shared_dim else self.num_classes
+      x = UpBlock(features, classes, **kinds)(x, condition, train=train)
+      if x.shape[1] == self.attention:
+        x = SelfAttention(normalize, INIT, **kinds)(x)
+    x = nn.relu(BatchNorm(eps=EPS, **kinds)(x, train=train))
+    return jnp.tanh(conv(self.channels, **kinds)(x))
+
+
+class Discriminator(nn.Module):
+  """Images [B, resolution, resolution, channels], and labels [B] for a projection -> what `apply_head` returns."""
+
+  resolution: int
+  width: int
+  attention: int
+  num_classes: int
+  head: str
+  embed_dim: int
+  dtype: str
+  param_dtype: str
+
+  @nn.compact
+  def __call__(self, x, label=None, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    _, factors, downs = SHAPES[self.resolution]
+    for i, factor in enumerate(factors):
+      x = DownBlock(factor * self.width, i < downs, i == 0, **kinds)(x)
+      if i < downs and x.shape[1] == self.attention:
+        x = SelfAttention(normalize, INIT, **kinds)(x)
+    heads = dict(head=self.head, num_classes=self.num_classes, embed_dim=self.embed_dim)
+    x = nn.relu(x).sum((1, 2))
+    return apply_head(x, label, wrap=normalize, kernel_init=INIT, **heads, **kinds)
+
+
+def check(name, resolution, width, width_D, attention, num_classes, head, embed_dim):
+  """Raises UserError for arguments of `build`, here or of BigGAN-deep, that make no networks."""
+  if resolution not in SHAPES:
+    raise UserError(
+      f'networks.name={name} is of {[*SHAPES]} pixels, not data.resolution={resolution}'
+    )
+  if min(width, width_D) < 1:
+    raise UserError('networks.width and networks.width_D must be at least 1')
+  if num_classes < 1:
+    raise UserError(
+      f'networks.name={name} is conditional: networks.num_classes={num_classes} must be at least 1'
+    )
+  check_head(head, num_classes, embed_dim)
+  up, _, downs = SHAPES[resolution]
+  check_attention(attention, resolution, len(up) - 1, downs)
+
+
+def build(
+  *,
+  resolution,
+  channels,
+  num_classes,
+  width=96,
+  width_D=96,
+  shared_dim=128,
+  attention=0,
+  head='projection',
+  embed_dim=512,
+  dtype='float32',
+  param_dtype='float32',
+):
+  """The pair {'G', 'D'}.
+
+  Args:
+    resolution: of the images: 32, 64 or 128.
+    channels: of the images.
+    num_classes: of the labels, which may be mixed: see `ClassEmbed`.
+    width, width_D: the paper's ch: channels of G's last hidden layer and of D's first; at 32 pixels a quarter of G's,
+      half of D's.
+    shared_dim: length of the class embedding that G's blocks share. 0: z goes whole into the linear layer and each
+      batch norm has tables of its own, the form of BigGAN-PyTorch's CIFAR-10 runs (width=64, width_D=128).
+    attention: side of the maps that get self-attention, 0 for none: 64 at 128 pixels in the paper, 16 at 32.
+    head, embed_dim: what D has for classes and the length of the embeddings of 'proxy'; see `apply_head`.
+    dtype, param_dtype: of activations and of parameters.
+
+  Raises:
+    UserError: a value that is none of these.
+  """
+  check('biggan', resolution, width, width_D, attention, num_classes, head, embed_dim)
+  if shared_dim < 0:
+    raise UserError(f'networks.shared_dim={shared_dim} must be at least 0')
+  kinds = dict(dtype=dtype, param_dtype=param_dtype)
+  return {
+    'G': Generator(resolution, channels, width, attention, num_classes, shared_dim, **kinds),
+    'D': Discriminator(resolution, width_D, attention, num_classes, head, embed_dim, **kinds),
+  }
