@@ -1,8 +1,8 @@
 """Latent consistency, zCR (Zhao et al. 2020, arXiv:2002.04724, section 3.2): z and z + e, a small step apart.
 
 e is N(0, sigma^2) of each coordinate. D is to say the same of G(z) and G(z + e), and G is to draw them apart, which
-keeps it from ignoring z. Weights in their losses are lambda_dis and lambda_gen; together with `penalties.bcr` at 10 this
-is ICR. On CIFAR-10 StudioGAN, which reaches the published FID, sets sigma 0.05, lambda_dis 20 and lambda_gen 0.5.
+keeps it from ignoring z. The weights in their losses are lambda_dis and lambda_gen. With `penalties.bcr`, which weighs
+10, this is ICR; for CIFAR-10 StudioGAN sets sigma 0.05, lambda_dis 20 and lambda_gen 0.5.
 """
 
 import jax.numpy as jnp
