@@ -1,4 +1,4 @@
-"""Gradient penalties of the discriminator: what its loss adds to keep it smooth.
+"""Penalties of the discriminator's gradients and inconsistencies: what its loss adds to keep it smooth.
 
 Each is `NAME(D, real, fake, key) -> scalar`, which a method multiplies by its weight:
 
@@ -6,13 +6,15 @@ Each is `NAME(D, real, fake, key) -> scalar`, which a method multiplies by its w
   real, fake: images of equal shapes [B, H, W, C]; each penalty uses those that its formula holds.
   key: a random key, for those that draw.
 
-The gradients are those of the sum of D's logits, which are each image's own gradient where D treats its images apart.
+Gradients are those of the sum of D's logits, which are each image's own gradient where D treats its images apart.
 Batch norm in D does not: the penalty is then defined, but is no longer the published one (use another norm in D, or
 none). A logit map [B, h, w] counts as its sum. Training differentiates once more, reverse over reverse.
 """
 
 import jax
 import jax.numpy as jnp
+
+from ganjax import consistency, diffaugment
 
 
 def _squares(D, images):
@@ -56,3 +58,29 @@ def r1(D, real, fake, key):
 def r2(D, real, fake, key):
   """E |grad D(fake)|^2 / 2: R2 (arXiv:1801.04406, equation 10). The weight is the paper's gamma, as in `r1`."""
   return jnp.mean(_squares(D, fake)) / 2
+
+
+def cr(D, real, fake, key):
+  """E (D(real) - D(T(real)))^2: consistency regularization (CR-GAN, arXiv:1910.12027, equation 2 at the last layer).
+
+  T mirrors with probability 1/2 and moves by whole pixels, up to 1/8 of each side (4 at 32 pixels), reflecting the
+  border. The weight is the paper's lambda, 10. The mean is over all logits. Batch norm in D sees both batches apart.
+  """
+  return _inconsistency(D, real, key)
+
+
+def bcr(D, real, fake, key):
+  """`cr` of reals plus `cr` of fakes, with draws of their own: balanced (bCR-GAN, arXiv:2002.04724, section 3.1).
+
+  The weight is the paper's lambda_real and lambda_fake, which are both 10 on CIFAR-10.
+  """
+  keys = jax.random.split(key)
+  return _inconsistency(D, real, keys[0]) + _inconsistency(D, fake, keys[1])
+
+
+def _inconsistency(D, images, key):
+  flip, move = jax.random.split(key)
+  coins = jax.random.bernoulli(flip, 0.5, (len(images), 1, 1, 1))
+  changed = jnp.where(coins, images[:, :, ::-1], images)
+  changed = diffaugment.translate(changed, move, 'reflect')
+  return consistency.zcr_D(D(images), D(changed))
