@@ -10,10 +10,10 @@ from ganjax.networks import cnn, mlp
 from ganjax.update import count
 
 
-def shapes(net, x):
+def shapes(net, x, label=None):
   """(parameter count, output) of a network as shapes."""
-  variables = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, train=False), x)
-  out = jax.eval_shape(lambda v, x: net.apply(v, x, train=False), variables, x)
+  variables = jax.eval_shape(lambda x: net.init(jax.random.key(0), x, label, train=False), x)
+  out = jax.eval_shape(lambda v, x: net.apply(v, x, label, train=False), variables, x)
   return count(variables['params']), out
 
 
@@ -47,6 +47,41 @@ def test_a_maxout_unit_is_the_largest_of_its_pieces():
   np.testing.assert_allclose(D.apply(variables, x, train=False), expected, rtol=1e-5, atol=1e-9)
 
 
+def test_the_conditional_mlp_has_the_papers_sizes():
+  """Units of arXiv:1411.1784, section 4.1; a label's layer has no bias beside its table."""
+  nets, label = mlp.build(resolution=28, channels=1, num_classes=10), np.zeros(2, int)
+  G, image = shapes(nets['G'], jnp.zeros((2, 100)), label)
+  assert image.shape == (2, 28, 28, 1)
+  assert G == 101 * 200 + 10 * 1000 + 1201 * 1200 + 1201 * 784
+  D, logits = shapes(nets['D'], image, label)
+  assert logits.shape == (2,)
+  assert D == 785 * 240 * 5 + 10 * 50 * 5 + (240 + 50 + 1) * 240 * 4 + 241
+  assert nets['G'].num_classes == nets['D'].num_classes == 10
+
+
+def test_the_conditional_mlp_by_hand():
+  """Label and picture or z meet in the second layer; weights of a class are its label."""
+  nets, label = mlp.build(resolution=2, channels=1, width=60, num_classes=3), np.array([2, 0, 1])
+  rng = np.random.default_rng(0)
+  relu = lambda x: np.maximum(x, 0)
+  pieces = lambda k: lambda x: x.reshape(3, -1, k).max(2)
+  for net, x, first, second in (
+    ('G', rng.normal(size=(3, 4)), relu, relu),
+    ('D', rng.normal(size=(3, 2, 2, 1)), pieces(5), pieces(4)),
+  ):
+    v = nets[net].init(jax.random.key(0), x, label, train=False)
+    w = v['params'] = jax.tree.map(lambda w: rng.normal(size=w.shape) / 4, v['params'])
+    dense = lambda i, x, w=w: x @ w[f'Dense_{i}']['kernel'] + w[f'Dense_{i}']['bias']
+    of_label = first(w['ClassEmbed_0']['embedding'][label])
+    y = dense(2, second(dense(1, np.concatenate([first(dense(0, x.reshape(3, 4))), of_label], 1))))
+    wanted = np.tanh(y).reshape(3, 2, 2, 1) if net == 'G' else y[:, 0]
+    for given in (label, np.eye(3)[label]):
+      found = nets[net].apply(v, x, given, train=False)
+      np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match='num_classes=3.*no labels'):
+      nets[net].apply(v, x, train=False)
+
+
 @pytest.mark.parametrize('size, base', [(32, 4), (48, 6)])
 def test_cnn_has_the_published_layers(size, base):
   nets, w = cnn.build(resolution=size, channels=3), 64
@@ -68,6 +103,26 @@ def test_cnn_has_the_published_layers(size, base):
   assert convs(*down, (3, 8 * w, 8 * w)) + base * base * 512 + 1 == D
 
 
+def test_the_cnns_spectral_norm_is_of_every_layer_of_d():
+  nets = cnn.build(resolution=16, channels=1, width=2, spectral=True)
+  plain = cnn.build(resolution=16, channels=1, width=2)
+  x = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
+  start = lambda net, x: jax.jit(lambda x: net.init(jax.random.key(0), x, train=False))(x)
+  v = start(nets['D'], x)
+  assert len(v['spectral_norm']) == 8 == len(v['params'])
+  assert 'spectral_norm' not in jax.eval_shape(lambda: start(nets['G'], jnp.zeros((2, 4))))
+  # Without biases the logits are linear in each layer's weights, but for LeakyReLU's sign.
+  run = jax.jit(lambda v: nets['D'].apply(v, x, train=False))
+  for layer in v['params'].values():
+    layer['kernel'] *= 3
+  scaled = run(v)
+  for layer in v['params'].values():
+    layer['kernel'] /= 3
+  np.testing.assert_allclose(scaled, run(v), rtol=1e-4)
+  own = plain['D'].apply({'params': v['params']}, x, train=False)
+  assert np.abs(own - run(v)).max() > 0.1 * np.abs(own).max()
+
+
 def test_the_cnn_treats_images_apart():
   """What a gradient penalty needs: no image has a part in another's logit."""
   D = cnn.build(resolution=16, channels=1, width=2)['D']
@@ -83,6 +138,8 @@ def test_the_cnn_treats_images_apart():
 @pytest.mark.parametrize('network, arguments, message', [
   (mlp, dict(width=12), r'width=12 must be a multiple of 5'),
   (mlp, dict(width=0), r'width=0'),
+  (mlp, dict(width=20, num_classes=3), r'with classes networks.width=20 at least 24'),
+  (mlp, dict(num_classes=-1), r'num_classes=-1 must be at least 0'),
   (cnn, dict(resolution=20), r'resolution=20 must be a multiple of 8 from 16'),
   (cnn, dict(resolution=8), r'resolution=8 must'),
   (cnn, dict(width=0), r'width=0'),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ganjax import UserError, experiment, parallel
+from ganjax.layers.attention import SelfAttention
 from ganjax.networks import resnet
 from ganjax.update import apply, count
 
@@ -112,6 +113,71 @@ def test_pool():
   np.testing.assert_allclose(sums.apply(v, X, train=False), 64 * y, rtol=1e-4, atol=1e-6)
 
 
+def start(net, x, label=LABEL):
+  """Shapes of a network's variables and of what it returns, and those of its attention."""
+  out, v = jax.eval_shape(
+    lambda: net.init_with_output(
+      jax.random.key(0),
+      x,
+      label,
+      train=False,
+      capture_intermediates=lambda m, _: isinstance(m, SelfAttention),
+    )
+  )
+  return out, v, [y.shape for y in jax.tree.leaves(v.get('intermediates', {}))]
+
+
+@pytest.mark.parametrize('case, side', [
+  (dict(attention=8), 8),
+  (dict(attention=16), 16),
+  (dict(attention=24, resolution=48), 24),
+  (dict(attention=32, resolution=128), 32),
+  (dict(), 0),
+], ids=str)  # fmt: skip
+def test_attention_is_on_maps_of_that_side(case, side):
+  nets = tiny(width=8, width_D=8, **case)
+  size = case.get('resolution', 32)
+  for net, x in (('G', Z), ('D', jnp.zeros((4, size, size, 3)))):
+    _, _, shapes = start(nets[net], x)
+    assert [s[1:3] for s in shapes] == ([(side, side)] if side else [])
+
+
+def test_sagan_has_spectral_norm_everywhere_but_in_tables():
+  nets = tiny(width=8, width_D=8, attention=16, spectral_G=True, num_classes=3)
+  _, v, _ = start(nets['G'], Z)
+  us = {jax.tree_util.keystr(path) for path, _ in _leaves(v['spectral_norm'])}
+  # The linear layer and the last convolution, 3 blocks of 3 convolutions, 4 of attention.
+  assert len(us) == 2 + 3 * 3 + 4
+  own = {jax.tree_util.keystr(path) for path, _ in _leaves(v['params']) if path[-1].key == 'kernel'}
+  assert len(own) == len(us)
+  assert len(jax.tree.leaves(start(nets['D'], X)[1]['spectral_norm'])) == 11 + 1 + 4
+
+
+_leaves = jax.tree_util.tree_leaves_with_path
+
+
+def test_the_scale_of_normalised_weights_of_g_does_not_matter():
+  G = tiny(spectral_G=True)['G']
+  v = jax.jit(lambda: G.init(jax.random.key(0), Z, train=False))()
+  run = jax.jit(lambda v: G.apply(v, Z, train=False))
+  y = run(v)
+  assert y.std() > 0.01
+  triple = lambda path, w: 3 * w if path[-1].key == 'kernel' else w
+  v['params'] = jax.tree_util.tree_map_with_path(triple, v['params'])
+  np.testing.assert_allclose(run(v), y, rtol=1e-4, atol=1e-5)
+
+
+def test_heads():
+  """Classifier and proxies take no label; tests/layers/test_heads.py has their figures."""
+  wanted = {'projection': (4,), 'classifier': ((4,), (4, 3)), 'proxy': ((4,), ((4, 5), (3, 5)))}
+  for head, shapes in wanted.items():
+    nets = tiny(num_classes=3, head=head, embed_dim=5)
+    out, v, _ = start(nets['D'], X, LABEL if head == 'projection' else None)
+    assert jax.tree.map(lambda y: y.shape, out) == shapes
+    assert len(jax.tree.leaves(v['spectral_norm'])) == 11 + 1 + (head == 'proxy')
+    assert nets['G'].num_classes == nets['D'].num_classes == 3
+
+
 @pytest.fixture(scope='module')
 def runs():
   """Devices -> (state, metrics) of 2 steps of SNGAN's networks in float64; 0 -> the run."""
@@ -164,6 +230,9 @@ def test_training_moves_u_and_evaluation_does_not(runs):
     (dict(pool='max'), "networks.pool='max'"),
     (dict(width_D=0), 'networks.width_D'),
     (dict(num_classes=-1), 'networks.num_classes'),
+    (dict(head='proxy'), 'networks.num_classes must be set'),
+    (dict(attention=32), r'networks.attention=32 must be 0 or .*\[16, 8\]'),
+    (dict(attention=6, resolution=48), r'\[24, 12\]'),
   ],
 )
 def test_build_refuses(bad, line):
