@@ -34,6 +34,11 @@ BATCH_NORM = flags.DEFINE_enum(
   'batch_norm', 'running', sampler.BATCH_NORM_MODES, 'Statistics that normalise.'
 )
 FRAMES = flags.DEFINE_integer('frames', 8, 'Pictures from one seed to the next, for strip and gif.')
+CLASSES = flags.DEFINE_string(
+  'classes',
+  None,
+  'Such as 0-9, of a conditional run: every seed in each of these classes, a row of the grid a class.',
+)
 BATCH = flags.DEFINE_integer('batch', 64, 'Pictures at a time.')
 
 
@@ -57,47 +62,80 @@ def main():
   state = sampler.prepare(stage, state, run.method, **work)
 
   rows = jax.device_get(run.method.latents(seeds))
+  names, columns = {f'seed{seed:06}': int(seed) for seed in seeds}, None
+  if CLASSES.value:
+    rows, names = in_classes(rows, seeds, run.method.num_classes)
+    columns = len(seeds)
   if FORMAT.value in ('strip', 'gif'):
-    rows = interpolate(rows, seeds)
+    rows = interpolate(rows, run.method.num_classes)
+    columns = len(jax.tree.leaves(rows)[0])
   pictures = sampler.generate(stage, state, rows, **work)
 
   suffix = {'png': '', 'npz': '.npz', 'gif': '.gif'}.get(FORMAT.value, '.png')
-  default = workdir / 'generated' / f'{FORMAT.value}-{step:08}-seeds{SEEDS.value}{suffix}'
+  classes = f'-classes{CLASSES.value}' if CLASSES.value else ''
+  default = workdir / 'generated' / f'{FORMAT.value}-{step:08}-seeds{SEEDS.value}{classes}{suffix}'
   out = Path(OUT.value) if OUT.value else default
-  write(out, pictures, seeds, run.config.name, step)
+  labels = rows['label'] if run.method.num_classes else None
+  write(out, pictures, names, labels, columns, run.config.name, step)
   print(
     f'{out}: {len(pictures)} pictures, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics'
   )
 
 
-def interpolate(rows, seeds):
-  """Latents along great circles from each seed to the next; a gif goes on to the first again."""
-  if len(seeds) < 2:
-    raise UserError('--format strip and gif need at least two seeds')
-  ends = np.append(np.arange(1, len(seeds)), 0)
-  legs = len(seeds) if FORMAT.value == 'gif' else len(seeds) - 1
+def in_classes(rows, seeds, num_classes):
+  """(latents of every seed in each class of --classes, class by class; {file's name: its seed and class})."""
+  if not num_classes:
+    raise UserError('--classes is for conditional runs; this one has no classes')
+  chosen = sampler.parse_seeds(CLASSES.value, '--classes')
+  if chosen.max() >= num_classes:
+    raise UserError(f'--classes={CLASSES.value}: the classes are 0 to {num_classes - 1}')
+  rows = jax.tree.map(lambda x: np.concatenate([x] * len(chosen)), rows)
+  rows['label'] = np.repeat(chosen, len(seeds)).astype(np.int32)
+  names = {f'seed{s:06}-class{c:04}': f'{s}, class {c}' for c in chosen for s in seeds}
+  return rows, names
+
+
+def interpolate(rows, num_classes):
+  """Latents from each row to the next; a gif goes on to the first again.
+
+  z moves along great circles; labels become weights of the classes, which pass from one to the other in step with z.
+  """
+  count = len(jax.tree.leaves(rows)[0])
+  if count < 2:
+    raise UserError('--format strip and gif need at least two seeds or classes')
+  closed = FORMAT.value == 'gif'
+  ends = np.append(np.arange(1, count), 0)
   t = np.arange(FRAMES.value) / FRAMES.value
-  path = lambda z: [latents.slerp(z[i][None], z[ends[i]][None], t) for i in range(legs)]
-  last = lambda z: [] if FORMAT.value == 'gif' else [z[-1:]]
-  return jax.tree.map(lambda z: np.concatenate([*path(z), *last(z)]), rows)
+
+  def path(x, mix):
+    legs = [mix(x[i][None], x[ends[i]][None], t) for i in range(count if closed else count - 1)]
+    return np.concatenate([*legs, *([] if closed else [x[-1:]])])
+
+  def weights(a, b, t):
+    return (1 - t[:, None]) * a + t[:, None] * b
+
+  if not num_classes:
+    return path(rows, latents.slerp)
+  label = np.eye(num_classes, dtype=np.float32)[rows['label']]
+  return {'z': path(rows['z'], latents.slerp), 'label': path(label, weights)}
 
 
-def write(out, pictures, seeds, name, step):
+def write(out, pictures, names, labels, columns, name, step):
   text = lambda seed: images.describe(name, step, seed)
+  everything = text(SEEDS.value + (f', classes {CLASSES.value}' if CLASSES.value else ''))
   try:
     (out if FORMAT.value == 'png' else out.parent).mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise UserError(f'cannot write {out}: {error.strerror}') from None
   if FORMAT.value == 'png':
-    for seed, picture in zip(seeds, pictures):
-      images.save_png(out / f'seed{seed:06}.png', picture, text(int(seed)))
+    for (own, seed), picture in zip(names.items(), pictures):
+      images.save_png(out / f'{own}.png', picture, text(seed))
   elif FORMAT.value == 'npz':
-    images.save_npz(out, pictures, text(SEEDS.value))
+    images.save_npz(out, pictures, everything, labels)
   elif FORMAT.value == 'gif':
-    images.save_gif(out, pictures, text(SEEDS.value))
+    images.save_gif(out, pictures, everything)
   else:
-    columns = FRAMES.value * (len(seeds) - 1) + 1 if FORMAT.value == 'strip' else None
-    images.save_png(out, images.grid(pictures, columns), text(SEEDS.value))
+    images.save_png(out, images.grid(pictures, columns), everything)
 
 
 if __name__ == '__main__':

@@ -36,6 +36,7 @@ def base(name: str) -> ConfigDict:
       seed=0,
       steps=100_000,  # updates of G
       batch_size=64,  # real images of one D update, over all devices
+      microbatches=1,  # parts that a gradient is accumulated over; batch norm is then over a part
       log_every_steps=100,
       sample_every_steps=1000,
       checkpoint_every_steps=1000,
@@ -54,7 +55,11 @@ def base(name: str) -> ConfigDict:
       networks=dict(name='dcgan'),
       method=dict(name='gan'),
       optim=dict(G=adam(), D=adam()),
-      ema=dict(half_life_images=0, rampup=0.0),  # 0: no average of G is kept
+      ema=dict(
+        half_life_images=0,  # 0: no average of G is kept
+        rampup=0.0,
+        start_steps=0,
+      ),
       eval=dict(
         every_steps=0,  # 0: not while training
         metrics='fid',  # such as 'fid,kid,prdc' or 'fd_efficientnet_lite0'
@@ -91,9 +96,7 @@ def rmsprop(lr=5e-5, decay_rate=0.99, eps=1e-8, decay='constant', clip=None) -> 
 
 def check(config: ConfigDict):
   """Raises UserError for values that no component would notice."""
-  positive = (
-    'steps batch_size log_every_steps sample_every_steps checkpoint_every_steps keep_checkpoints'
-  )
+  positive = 'steps batch_size microbatches log_every_steps sample_every_steps checkpoint_every_steps keep_checkpoints'
   for field in positive.split():
     if config[field] < 1:
       raise UserError(f'config.{field}={config[field]} must be at least 1')
@@ -122,8 +125,12 @@ def check(config: ConfigDict):
     raise UserError(
       f'config.eval.batch_norm={config.eval.batch_norm!r} is none of running, batch, standing'
     )
-  if config.ema.half_life_images < 0 or config.ema.rampup < 0:
+  if min(config.ema.values()) < 0:
     raise UserError(f'config.ema needs numbers from 0, not {config.ema.to_dict()}')
+  if config.batch_size % config.microbatches:
+    raise UserError(
+      f'config.microbatches={config.microbatches} must divide batch_size={config.batch_size}'
+    )
 
 
 def component(kind: str, arguments: dict, **more):
@@ -179,6 +186,13 @@ def flatten(config: dict, prefix='') -> dict:
   return out
 
 
+def complete(config: dict) -> dict:
+  """The configuration with the defaults of fields that it lacks: those that came after the version that saved it."""
+  defaults = base('').to_dict()
+  parts = {k: {**defaults[k], **config.get(k, {})} for k in ('data', 'ema', 'eval')}
+  return {**defaults, **config, **parts}
+
+
 def compare(new: ConfigDict, saved: dict) -> list:
   """Compares a configuration with that of the run it is to resume.
 
@@ -188,7 +202,7 @@ def compare(new: ConfigDict, saved: dict) -> list:
   Raises:
     UserError: naming every field that differs and may not.
   """
-  a, b = flatten(saved), flatten(new.to_dict())
+  a, b = flatten(complete(saved)), flatten(complete(new.to_dict()))
   differ = [k for k in sorted({*a, *b}) if a.get(k) != b.get(k)]
   fixed = [
     k

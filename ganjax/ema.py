@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
-def decay(nimg, batch_size: int, half_life_images: float, rampup: float = 0.0):
+def decay(nimg, batch_size: int, half_life_images: float, rampup=0.0, start_steps=0, step=0):
   """The factor that the old average keeps at one step.
 
   Args:
@@ -13,6 +13,8 @@ def decay(nimg, batch_size: int, half_life_images: float, rampup: float = 0.0):
     half_life_images: after so many images an old value's weight is one half.
     rampup: if positive, the half-life is at most `rampup * nimg`, so that early averages forget the initial weights
       (StyleGAN2-ADA uses 0.05).
+    start_steps: before this step nothing is kept: the average is the newest value (BigGAN-PyTorch starts at 1,000).
+    step: the training step, an int or a traced scalar.
 
   Returns:
     A float32 scalar in [0, 1).
@@ -20,7 +22,8 @@ def decay(nimg, batch_size: int, half_life_images: float, rampup: float = 0.0):
   half_life = jnp.asarray(half_life_images, jnp.float32)
   if rampup:
     half_life = jnp.minimum(half_life, rampup * nimg)
-  return 0.5 ** (batch_size / jnp.maximum(half_life, 1e-8))
+  kept = 0.5 ** (batch_size / jnp.maximum(half_life, 1e-8))
+  return jnp.where(step < start_steps, 0.0, kept)
 
 
 def step(average, new, factor):

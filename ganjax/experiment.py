@@ -42,7 +42,14 @@ class Experiment(NamedTuple):
   def update(self, span):
     """The jitted training step of a stage."""
     ema = self.config.ema.to_dict() if self.method.ema else None
-    return make_update(self.method, span, self.optimizers, flip=self.config.data.flip, ema=ema)
+    return make_update(
+      self.method,
+      span,
+      self.optimizers,
+      flip=self.config.data.flip,
+      ema=ema,
+      microbatches=self.config.microbatches,
+    )
 
   def images_per_step(self, span) -> int:
     """Real images that a step reads."""
@@ -90,10 +97,7 @@ def saved_config(workdir: Path) -> ConfigDict:
   saved = configs.load_json(workdir / 'config.json')
   if not (isinstance(saved, dict) and isinstance(saved.get('config'), dict)):
     raise UserError(f'{workdir}/config.json is not the config.json of a run')
-  saved, defaults = saved['config'], configs.base('').to_dict()
-  # A run of an older version lacks the fields that came later.
-  parts = {k: {**defaults[k], **saved.get(k, {})} for k in ('data', 'ema', 'eval')}
-  return ConfigDict({**defaults, **saved, **parts})
+  return ConfigDict(configs.complete(saved['config']))
 
 
 def summary(experiment: Experiment) -> str:
@@ -175,6 +179,23 @@ def check_resume(config: ConfigDict, workdir: Path):
     return
   for line in configs.compare(config, saved_config(workdir).to_dict()):
     parallel.say(line)
+
+
+def check_classes(run: Experiment, source):
+  """Raises UserError where a conditional method does not find its classes in the data."""
+  wanted, found = run.method.num_classes, source.num_classes
+  if not wanted:
+    return
+  name = run.config.data.dataset
+  if found is None:
+    raise UserError(
+      f'config {run.config.name} is conditional on {wanted} classes, and {name} has no labels: take other data, or an '
+      'unconditional config'
+    )
+  if found == 1:
+    raise UserError(f'{name} has one class only: take an unconditional config')
+  if found != wanted:
+    raise UserError(f'{name} has {found} classes: set --config.networks.num_classes={found}')
 
 
 def restore(run: Experiment, checkpoints, mesh):

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -147,6 +148,27 @@ def split(x):
   if mesh.empty or x.shape[0] % mesh.size:
     return x
   return jax.lax.with_sharding_constraint(x, PartitionSpec('batch'))
+
+
+def deal(x, parts: int):
+  """[B, ...] -> [parts, B / parts, ...]: each part has rows of every device, so none of them moves.
+
+  Raises:
+    UserError: a batch that cannot be dealt out.
+  """
+  if x.shape[0] % parts:
+    raise UserError(f'microbatches={parts} does not divide the batch of {x.shape[0]}')
+  return jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
+
+
+def collect(x):
+  """[parts, b, ...] -> [parts * b, ...]: undoes `deal`."""
+  return jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:])
+
+
+def fold(step, carry, xs):
+  """`lax.scan`: a loop, for the memory of one turn; unrolled on CPU, whose loops run convolutions slowly."""
+  return jax.lax.scan(step, carry, xs, unroll=jax.default_backend() == 'cpu')
 
 
 def whole(tree):

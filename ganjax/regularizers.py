@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 
 def orthogonal(params):
-  """|W^T W * (1 - I)|^2 summed over the weights W of a network, a column an output: BigGAN (arXiv:1809.11096, equation 3).
+  """|W^T W * (1 - I)|^2 over the weights W of a network, a column an output (BigGAN, arXiv:1809.11096, equation 3).
 
   Only the angles between columns count, not their lengths; the published weight beta is 1e-4. Tables of classes
   ('embedding') are left out, as in the paper's G; so are vectors.

@@ -79,7 +79,7 @@ def standing(stage, state, method, *, mesh, batch_size: int, batches: int = 64):
   return state.replace(stats={name: use_standing(stats) for name, stats in state.stats.items()})
 
 
-def parse_seeds(text: str) -> np.ndarray:
+def parse_seeds(text: str, flag='--seeds') -> np.ndarray:
   """'0-35,40' -> int64 [37]: ranges with both ends, joined by commas."""
   try:
     ranges = [part.split('-') if '-' in part[1:] else (part, part) for part in text.split(',')]
@@ -88,7 +88,7 @@ def parse_seeds(text: str) -> np.ndarray:
     seeds = np.zeros(0)
   if not len(seeds) or seeds.min() < 0:
     raise UserError(
-      f'--seeds={text!r} is not understood: take numbers and ranges, such as 0-35 or 3,7,10-12'
+      f'{flag}={text!r} is not understood: take numbers and ranges, such as 0-35 or 3,7,10-12'
     )
   return seeds
 

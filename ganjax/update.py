@@ -66,6 +66,7 @@ class Method(NamedTuple):
   ema: tuple = ()  # networks that are averaged
   extra: dict = {}
   frozen: dict = {}  # network -> {'params', 'stats'}: not trained, not in the state (feature extractors)
+  num_classes: int = 0  # of the labels that it needs of the data, or 0: none
 
   @property
   def phases(self) -> tuple:
@@ -187,25 +188,47 @@ def averaged(state: TrainState) -> TrainState:
   )
 
 
-def update_phase(phase: Phase, optimizer, state: TrainState, batch: dict, key):
-  """One optimizer update: gradients for `phase.nets` alone. Returns (state, metrics, carry)."""
+def update_phase(phase: Phase, optimizer, state: TrainState, batch: dict, key, microbatches=1):
+  """One optimizer update: gradients for `phase.nets` alone. Returns (state, metrics, carry).
 
-  def loss(trained):
-    value, aux = phase.loss(state.replace(params={**state.params, **trained}), batch, key)
-    return value * phase.every, aux
-
+  With `microbatches`, the gradient is the mean of those of so many parts of the batch, one after the other, for memory:
+  statistics and `extra` pass from part to part, and what is taken over a batch (batch norm, minibatch deviations,
+  contrastive losses) is taken over a part.
+  """
   trained = {name: state.params[name] for name in phase.nets}
-  grads, aux = jax.grad(loss, has_aux=True)(trained)
+
+  def part(kept, batch_and_key):
+    """Gradients of one part; `kept` are statistics and `extra`."""
+    batch, key = batch_and_key
+
+    def loss(trained):
+      stats, extra = kept
+      now = state.replace(params={**state.params, **trained}, stats=stats, extra=extra)
+      value, aux = phase.loss(now, batch, key)
+      return value * phase.every, aux
+
+    grads, aux = jax.grad(loss, has_aux=True)(trained)
+    return (aux.state.stats, aux.state.extra), (grads, aux.metrics, aux.carry)
+
+  kept = (state.stats, state.extra)
+  if microbatches == 1:
+    kept, (grads, metrics, carry) = part(kept, (batch, key))
+  else:
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(microbatches))
+    parts = jax.tree.map(lambda x: parallel.deal(x, microbatches), batch)
+    kept, (grads, metrics, carry) = parallel.fold(part, kept, (parts, keys))
+    grads, metrics = jax.tree.map(lambda x: jnp.mean(x, 0), (grads, metrics))
+    carry = jax.tree.map(parallel.collect, carry)
   changes, opt = optimizer.update(grads, state.opt[phase.opt], trained, step=state.step)
   suffix = '' if phase.every == 1 else f'_{phase.name}'
   norms = {f'grad_norm_{name}{suffix}': optax.tree.norm(grads[name]) for name in phase.nets}
   state = state.replace(
     params={**state.params, **optax.apply_updates(trained, changes)},
-    stats=aux.state.stats,
-    extra=aux.state.extra,
+    stats=kept[0],
+    extra=kept[1],
     opt={**state.opt, phase.opt: opt},
   )
-  return state, {**aux.metrics, **norms}, aux.carry
+  return state, {**metrics, **norms}, carry
 
 
 def active(stage: Stage, step: int) -> tuple:
@@ -213,13 +236,16 @@ def active(stage: Stage, step: int) -> tuple:
   return tuple(phase.name for phase in stage.phases if step % phase.every == 0)
 
 
-def make_update(method: Method, span: Span, optimizers: dict, *, flip=False, ema=None):
+def make_update(
+  method: Method, span: Span, optimizers: dict, *, flip=False, ema=None, microbatches=1
+):
   """The jitted training step of one stage.
 
   Args:
     method, span, optimizers: what to train.
     flip: mirror pictures with probability 1/2.
-    ema: None, or {'half_life_images', 'rampup'} of `ema.decay`.
+    ema: None, or {'half_life_images', 'rampup', 'start_steps'} of `ema.decay`.
+    microbatches: parts that a phase's gradient is taken over, see `update_phase`.
 
   Returns:
     update(state, batches, frozen, phases) -> (state, metrics). `state` is donated: do not use it again. `batches` is a
@@ -250,8 +276,9 @@ def make_update(method: Method, span: Span, optimizers: dict, *, flip=False, ema
         continue
       seen, key = [], jax.random.fold_in(step_key, number)
       for r, batch in enumerate(batches if phase.repeat else batches[-1:]):
+        seen_batch, own_key = {**batch, **carry}, jax.random.fold_in(key, r)
         state, found, carried = update_phase(
-          phase, optimizers[phase.opt], state, {**batch, **carry}, jax.random.fold_in(key, r)
+          phase, optimizers[phase.opt], state, seen_batch, own_key, microbatches
         )
         seen.append(found)
       carry |= carried
@@ -262,9 +289,7 @@ def make_update(method: Method, span: Span, optimizers: dict, *, flip=False, ema
       metrics |= jax.tree.map(lambda *x: sum(x) / len(x), *seen)
 
     if ema:
-      factor = averages.decay(
-        span.nimg(state.step), span.batch_size, ema['half_life_images'], ema['rampup']
-      )
+      factor = averages.decay(span.nimg(state.step), span.batch_size, step=state.step, **ema)
       new = {n: {'params': state.params[n], 'stats': state.stats[n]} for n in method.ema}
       state = state.replace(ema=averages.step(state.ema, new, factor))
     state = state.replace(

@@ -1,4 +1,9 @@
-"""The plain adversarial game of one generator and one discriminator (Goodfellow et al. 2014, arXiv:1406.2661)."""
+"""The adversarial game of one generator and one discriminator (Goodfellow et al. 2014, arXiv:1406.2661), and what has
+been added to its losses since.
+
+With classes (networks of `num_classes`), labels go to both networks: D sees a real image with its own, and G draws its
+fakes with the labels of the real batch, so that classes are as frequent among fakes as in the data.
+"""
 
 import inspect
 import zlib
@@ -7,8 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax import nn
 
-from ganjax import UserError, latents, losses
+from ganjax import UserError, class_losses, consistency, latents, losses, regularizers, schedules
+from ganjax import lecam as anchors
 from ganjax import penalties as kinds
+from ganjax import view as views
 from ganjax.update import Aux, Method, Phase, Stage, apply
 
 
@@ -21,67 +28,105 @@ def build(
   fakes_per_real=1,
   penalties=None,
   penalties_every=1,
+  class_loss=None,
+  packing=1,
+  diffaugment=None,
+  ada=None,
+  lecam=None,
+  zcr=None,
+  orthogonal=0.0,
 ):
   """A step is n_critic updates of D, then one of G.
 
   Args:
-    nets: {'G': z [B, z_dim] -> images, 'D': images -> logits [B]}.
+    nets: {'G': z [B, z_dim] -> images, 'D': images -> logits [B]}, both of labels too where they have classes.
     z_dim: length of the latent, drawn from N(0, I).
     loss: NAME of the pair NAME_D, NAME_G in `ganjax.losses`.
     n_critic: updates of D a step, each on a batch of its own.
     fakes_per_real: G trains on so many times D's batch of fakes (2 in SNGAN, arXiv:1802.05957, and its descendants).
     penalties: {NAME in `ganjax.penalties`: weight}, added to D's loss; the weight is what that penalty's paper calls
-      lambda or gamma.
+      lambda or gamma, a number or a `schedules.ramp` over steps.
     penalties_every: 1, or k: the penalties leave D's loss for a phase of their own, D_penalty, at every k-th step and k
       times as strong (lazy regularization, arXiv:1912.04958, appendix B).
+    class_loss: None, or a loss of D's class scores: {'name': NAME in `ganjax.class_losses`; 'D', 'D_fake', 'G': weights
+      on reals and on fakes in D's loss, and in G's; arguments of that loss}.
+    packing, diffaugment, ada: what D sees images through, see `view.build`.
+    lecam: None, or {'weight', 'decay', 'start_steps'}: LeCam regularization (`ganjax.lecam`), after so many steps.
+    zcr: None, or {'sigma', 'D', 'G'}: latent consistency (arXiv:2002.04724, section 3.2), a deviation and two weights.
+    orthogonal: weight of `regularizers.orthogonal` in G's loss.
   """
   G, D = nets['G'], nets['D']
-  try:
-    loss_D, loss_G = getattr(losses, f'{loss}_D'), getattr(losses, f'{loss}_G')
-  except AttributeError:
-    known = sorted(n[:-2] for n in vars(losses) if n.endswith('_D'))
-    raise UserError(f'method.loss={loss!r} is not known; losses are {", ".join(known)}') from None
+  classes = max(getattr(net, 'num_classes', 0) for net in (G, D))
   if min(z_dim, n_critic, fakes_per_real) < 1:
     raise UserError('method.z_dim, method.n_critic and method.fakes_per_real must be at least 1')
-  penalties = dict(penalties or {})
-  known = [n for n, f in vars(kinds).items() if inspect.isfunction(f) and not n.startswith('_')]
-  for name, weight in penalties.items():
-    if name not in known:
-      raise UserError(
-        f'method.penalties.{name} is not known; penalties are {", ".join(sorted(known))}'
-      )
-    if not 0 <= weight < float('inf'):
-      raise UserError(f'method.penalties.{name}={weight} must be a finite number from 0')
-  if penalties_every < 1 or (penalties_every > 1 and not penalties):
-    raise UserError(
-      f'method.penalties_every={penalties_every} must be at least 1, and 1 where there are no penalties'
-    )
+  loss_D, loss_G = _pair(loss, fakes_per_real)
+  view = views.build(packing, diffaugment=diffaugment, ada=ada)
+  penalties = _check_penalties(penalties or {}, penalties_every, packing)
+  lecam = _fields('lecam', lecam, weight=None, decay=0.99, start_steps=0)
+  zcr = _fields('zcr', zcr, sigma=None, D=None, G=None)
+  schedules.check('method.orthogonal', orthogonal)
+  class_terms = class_losses.build(class_loss, getattr(D, 'head', 'projection'))
+  if classes and packing > 1:
+    raise UserError('method.packing is for networks without classes: a pack has no one label')
 
-  def penalize(state, images, fakes, key):
+  def label_of(batch):
+    return batch['label'] if classes else None
+
+  def generate(state, z, label):
+    return apply(G, state, z, label, train=True)
+
+  def judge(state, images, label, key):
+    """(D's logits, or those and class scores), with the state that keeps D's statistics."""
+    return apply(D, state, view.see(state, images, key), label, train=True)
+
+  def logits_of(out):
+    return out[0] if class_loss else out
+
+  def near(z, key):
+    """Latents beside z."""
+    return z + zcr['sigma'] * latents.normal(_draw(key, 'near'), *z.shape)
+
+  def penalize(state, images, fakes, label, key):
     """The weighted penalties by name. D runs in train mode and its statistics are dropped."""
-    logits = lambda x: apply(D, state, x, train=True)[0]
+    logits = lambda x: logits_of(judge(state, x, label, _draw(key, 'penalties'))[0])
     # A key of each penalty's own, whatever the others are.
-    draw = lambda name: jax.random.fold_in(key, zlib.crc32(name.encode()))
     return {
-      f'loss_{name}': weight * getattr(kinds, name)(logits, images, fakes, draw(name))
+      f'loss_{name}': schedules.ramp(weight, state.step)
+      * getattr(kinds, name)(logits, images, fakes, _draw(key, name))
       for name, weight in penalties.items()
     }
 
   def penalty(state, batch, key):
     """The penalties alone, as a phase. Keeps no statistics."""
-    fakes, _ = apply(G, state, latents.normal(key, len(batch['image']), z_dim), train=True)
-    terms = penalize(state, batch['image'], fakes, key)
+    images, label = batch['image'], label_of(batch)
+    fakes, _ = generate(state, latents.normal(key, len(images), z_dim), label)
+    terms = penalize(state, images, fakes, label, key)
     return sum(terms.values()), Aux(state, terms)
 
   def discriminator(state, batch, key):
     """D's loss, the sum of its metrics loss_*. Keeps D's statistics of both passes, real then fake; G's are dropped."""
-    images = batch['image']
-    fakes, _ = apply(G, state, latents.normal(key, len(images), z_dim), train=True)
-    real, state = apply(D, state, images, train=True)
-    fake, state = apply(D, state, fakes, train=True)
+    images, label = batch['image'], label_of(batch)
+    z = latents.normal(key, len(images), z_dim)
+    fakes, _ = generate(state, z, label)
+    of_real, state = judge(state, images, label, _draw(key, 'real'))
+    of_fake, state = judge(state, fakes, label, _draw(key, 'fake'))
+    real, fake = logits_of(of_real), logits_of(of_fake)
     terms = loss_D(real, fake)
+    terms |= class_terms(of_real, label, D='loss_class')
+    terms |= class_terms(of_fake, label, D_fake='loss_class_fake')
     if penalties_every == 1:
-      terms |= penalize(state, images, fakes, key)
+      terms |= penalize(state, images, fakes, label, key)
+    if zcr:
+      beside, _ = generate(state, near(z, key), label)
+      moved = logits_of(judge(state, beside, label, _draw(key, 'fake'))[0])
+      terms['loss_zcr'] = zcr['D'] * consistency.zcr_D(fake, moved)
+    if lecam:
+      averages, started = state.extra['lecam'], state.step >= lecam['start_steps']
+      terms['loss_lecam'] = started * lecam['weight'] * anchors.penalty(averages, real, fake)
+      # Until the start the averages are the newest values.
+      averages = anchors.update(averages, real, fake, jnp.where(started, lecam['decay'], 0.0))
+      state = state.replace(extra={**state.extra, 'lecam': averages})
+    state = view.note(state, real)
     # |logit| > 4.6: D(x) below 0.01 or above 0.99, where the minimax gradient has died.
     saturated = lambda logits: jnp.mean(jnp.abs(logits) > 4.6)
     return sum(terms.values()), Aux(
@@ -96,14 +141,34 @@ def build(
 
   def generator(state, batch, key):
     """G's loss. Keeps G's statistics; D runs in train mode and its statistics are dropped."""
-    z = latents.normal(key, fakes_per_real * len(batch['image']), z_dim)
-    fakes, state = apply(G, state, z, train=True)
-    logits, _ = apply(D, state, fakes, train=True)
-    value = loss_G(logits)
-    return value, Aux(state, {'loss_G': value})
+    images, label = batch['image'], label_of(batch)
+    z = latents.normal(key, fakes_per_real * len(images), z_dim)
+    labels = jnp.tile(label, fakes_per_real) if classes else None
+    fakes, state = generate(state, z, labels)
+    of_fake, _ = judge(state, fakes, labels, _draw(key, 'fake'))
+    # Only relativistic losses look at the logits of reals; for others XLA drops this pass.
+    of_real, _ = judge(state, images, label, _draw(key, 'real'))
+    terms = {'loss_G': loss_G(logits_of(of_fake), logits_of(of_real))}
+    terms |= class_terms(of_fake, labels, G='loss_G_class')
+    if zcr:
+      beside, _ = generate(state, near(z, key), labels)
+      terms['loss_G_zcr'] = zcr['G'] * consistency.zcr_G(fakes, beside)
+    if orthogonal:
+      terms['loss_G_orthogonal'] = orthogonal * regularizers.orthogonal(state.params['G'])
+    state, seen = view.move(state)
+    return sum(terms.values()), Aux(state, {**terms, **seen})
 
-  def sample(state, z, **mode):
-    return apply(G, state, z, **mode)
+  def inputs(batch):
+    n, label = len(batch['image']), label_of(batch)
+    return {'G': (jnp.zeros((n, z_dim)), label), 'D': (views.pack(batch['image'], packing), label)}
+
+  def rows(seeds):
+    """A latent for each seed; with classes, seed n is of class n mod their number."""
+    z = latents.per_seed(seeds, z_dim)
+    return {'z': z, 'label': jnp.asarray(seeds, jnp.int32) % classes} if classes else z
+
+  def sample(state, row, **mode):
+    return apply(G, state, *((row['z'], row['label']) if classes else (row,)), **mode)
 
   phases = [Phase('D', discriminator, ('D',), 'D', repeat=True)]
   if penalties_every > 1:
@@ -111,9 +176,60 @@ def build(
   phases.append(Phase('G', generator, ('G',), 'G'))
   return Method(
     nets=nets,
-    inputs=lambda batch: {'G': (jnp.zeros((len(batch['image']), z_dim)),), 'D': (batch['image'],)},
-    latents=lambda seeds: latents.per_seed(seeds, z_dim),
+    inputs=inputs,
+    latents=rows,
     stages=(Stage(tuple(phases), sample),),
     n_critic=n_critic,
     ema=('G',),
+    extra=view.extra | ({'lecam': anchors.start()} if lecam else {}),
+    num_classes=classes,
   )
+
+
+def _draw(key, purpose: str):
+  """A key of that purpose's own."""
+  return jax.random.fold_in(key, zlib.crc32(purpose.encode()))
+
+
+def _pair(loss, fakes_per_real):
+  """(loss_D, loss_G) of a name."""
+  try:
+    pair = getattr(losses, f'{loss}_D'), getattr(losses, f'{loss}_G')
+  except AttributeError:
+    known = sorted(n[:-2] for n in vars(losses) if n.endswith('_D'))
+    raise UserError(f'method.loss={loss!r} is not known; losses are {", ".join(known)}') from None
+  if loss == 'relativistic' and fakes_per_real > 1:
+    raise UserError(
+      'method.loss=relativistic pairs each fake with a real: fakes_per_real must be 1'
+    )
+  return pair
+
+
+def _fields(name, given, **defaults) -> dict:
+  """`given` with defaults for what it lacks (None: it must be there), or {} where nothing is given."""
+  if not given:
+    return {}
+  fields = {**defaults, **given}
+  if fields.keys() != defaults.keys() or None in fields.values() or min(fields.values()) < 0:
+    raise UserError(
+      f'method.{name}={dict(given)} must be numbers from 0 of the names {", ".join(defaults)}'
+    )
+  return fields
+
+
+def _check_penalties(penalties, every, packing) -> dict:
+  penalties = dict(penalties)
+  known = [n for n, f in vars(kinds).items() if inspect.isfunction(f) and not n.startswith('_')]
+  for name, weight in penalties.items():
+    if name not in known:
+      raise UserError(
+        f'method.penalties.{name} is not known; penalties are {", ".join(sorted(known))}'
+      )
+    schedules.check(f'method.penalties.{name}', weight)
+  if every < 1 or (every > 1 and not penalties):
+    raise UserError(
+      f'method.penalties_every={every} must be at least 1, and 1 where there are no penalties'
+    )
+  if penalties and packing > 1:
+    raise UserError('method.packing does not go with method.penalties, which are of single images')
+  return penalties

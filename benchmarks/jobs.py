@@ -1,0 +1,81 @@
+"""Long jobs made of runs of train.py and other commands: what the scripts of tables share.
+
+A job may be stopped or killed at any time; started again, it goes on where it was.
+"""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+# A script's own work and a training beside it may have to share a GPU.
+os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
+
+from ganjax import UserError, lock
+
+
+def configure(name, base, *changes):
+  """The configuration `base` of configs/, renamed, with the fields {'a.b': value} changed."""
+  config = importlib.import_module(f'configs.{base}').get_config()
+  config.name = name
+  for field, value in (item for change in changes for item in change.items()):
+    *parents, last = field.split('.')
+    node = config
+    for parent in parents:
+      node = node[parent]
+    node[last] = value
+  return config
+
+
+def run(*command):
+  """Runs `python COMMAND...` of this checkout, whose output is seen. Raises UserError where it fails."""
+  with tempfile.TemporaryFile('w+') as errors:
+    process = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, stderr=errors)
+    stopped = []
+
+    def stop(number, frame):
+      """The command saves and exits, and the job with it. Ctrl-C reaches both by itself."""
+      stopped.append(number)
+      if number == signal.SIGTERM:
+        process.terminate()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    status = process.wait()
+    for number, handler in before.items():
+      signal.signal(number, handler)
+    if stopped:
+      sys.exit(128 + stopped[0])
+    errors.seek(0)
+    said = errors.read().strip().splitlines() or ['']
+  if status:
+    raise UserError(f'{" ".join(map(str, command[:2]))}: {said[-1].removeprefix("error: ")}')
+
+
+def train(script, method, workdir, **fields):
+  """Trains `--config SCRIPT:METHOD` in `workdir`, or goes on; `fields` are set on the command line."""
+  wait_for(workdir)
+  overrides = [f'--config.{k.replace("__", ".")}={v}' for k, v in fields.items() if v is not None]
+  config = f'{Path(script).resolve()}:{method}'
+  run('train.py', '--config', config, '--workdir', workdir, *overrides)
+
+
+def wait_for(workdir):
+  """Waits until nothing works in `workdir`: where a job was killed, its training may live on."""
+  said = False
+  while True:
+    try:
+      with lock.hold(workdir):
+        return
+    except UserError as error:
+      if 'is in use' not in str(error):
+        raise
+      if not said:
+        print(f'waiting: {error}', flush=True)
+      said = True
+      time.sleep(2)

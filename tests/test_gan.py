@@ -1,0 +1,341 @@
+"""The additions to the plain game in methods/gan.py: each does what its formula says, through the real update."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ganjax import UserError, class_losses, latents, view
+from ganjax.layers.embed import ClassEmbed
+from ganjax.methods import gan
+from ganjax.update import active, init, make_update, name_nets, spans
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+BATCH = {
+  'image': jnp.asarray(RNG.normal(size=(8, 2, 2, 1)), jnp.float32),
+  'label': jnp.asarray([0, 1, 2, 0, 1, 2, 0, 1], jnp.int32),
+}
+
+
+class Generator(nn.Module):
+  """A picture of 2x2: a row of a table and a linear map of z."""
+
+  num_classes: int = 0
+
+  @nn.compact
+  def __call__(self, z, label=None, *, train):
+    x = nn.Dense(4)(z)
+    if self.num_classes:
+      x += ClassEmbed(self.num_classes, 4)(label)
+    return x.reshape(-1, 2, 2, 1)
+
+
+class Discriminator(nn.Module):
+  num_classes: int = 0
+  head: str = 'projection'
+
+  @nn.compact
+  def __call__(self, x, label=None, *, train):
+    h = nn.tanh(nn.Dense(5)(x.reshape(len(x), -1)))
+    logits = nn.Dense(1)(h)[:, 0]
+    if self.head == 'classifier':
+      return logits, nn.Dense(self.num_classes)(h)
+    if self.num_classes:
+      logits += jnp.sum(ClassEmbed(self.num_classes, 5)(label) * h, -1)
+    return logits
+
+
+def made(num_classes=0, head='projection', **arguments):
+  """(method, state)"""
+  nets = name_nets({'G': Generator(num_classes), 'D': Discriminator(num_classes, head)})
+  method = gan.build(nets, **{'z_dim': 3, 'loss': 'hinge', **arguments})
+  return method, init(method, optimizers(), KEY, BATCH)
+
+
+def optimizers(rate=0.1):
+  sgd = optax.with_extra_args_support(optax.sgd(rate))
+  return {'D': sgd, 'G': sgd}
+
+
+def terms(method, state, phase, batch=BATCH):
+  """(loss, metrics, state after) of a phase."""
+  (found,) = (p for p in method.phases if p.name == phase)
+  loss, aux = jax.jit(found.loss)(state, batch, KEY)
+  return float(loss), aux.metrics, aux.state
+
+
+def trainer(method, **options):
+  """A function: state -> (state, metrics) after a step, or after those phases of it."""
+  update = make_update(method, spans(method, 100, 8)[0], optimizers(), **options)
+
+  def step(state, phases=None):
+    phases = phases or active(method.stages[0], int(state.step))
+    return update(jax.tree.map(jnp.copy, state), (BATCH,) * method.n_critic, {}, phases=phases)
+
+  return step
+
+
+def test_labels_reach_both_networks_and_fakes_have_those_of_the_batch():
+  method, state = made(num_classes=3)
+  G, D = method.nets['G'], method.nets['D']
+  fakes = G.apply(
+    {'params': state.params['G']}, latents.normal(KEY, 8, 3), BATCH['label'], train=True
+  )
+  judge = lambda x: D.apply({'params': state.params['D']}, x, BATCH['label'], train=True)
+  real, fake = judge(BATCH['image']), judge(fakes)
+  wanted = np.mean(np.maximum(1 - real, 0)) + np.mean(np.maximum(1 + fake, 0))
+  np.testing.assert_allclose(terms(method, state, 'D')[0], wanted, rtol=1e-5)
+  np.testing.assert_allclose(terms(method, state, 'G')[0], -np.mean(fake), rtol=1e-5)
+  assert method.num_classes == 3 and made()[0].num_classes == 0
+  # Twice as many fakes: the labels once more.
+  method, _ = made(num_classes=3, fakes_per_real=2)
+  labels = jnp.concatenate([BATCH['label']] * 2)
+  z = latents.normal(KEY, 16, 3)
+  fakes = G.apply({'params': state.params['G']}, z, labels, train=True)
+  fake = D.apply({'params': state.params['D']}, fakes, labels, train=True)
+  np.testing.assert_allclose(terms(method, state, 'G')[0], -np.mean(fake), rtol=1e-5)
+
+
+def test_a_seed_has_a_class():
+  method, state = made(num_classes=3)
+  rows = method.latents(np.array([0, 4, 8, -1]))
+  np.testing.assert_array_equal(rows['label'], [0, 1, 2, 2])
+  pictures, _ = method.stages[0].sample(state, rows, train=False)
+  alone, _ = method.stages[0].sample(state, method.latents(np.array([8])), train=False)
+  np.testing.assert_allclose(pictures[2:3], alone, rtol=1e-5)
+  other, _ = method.stages[0].sample(state, {**rows, 'label': rows['label'] * 0}, train=False)
+  assert np.abs(other - pictures)[1:3].max() > 0.1
+
+
+def test_class_loss_on_reals_and_on_fakes():
+  fields = dict(name='auxiliary_classifier', D=0.5, D_fake=0.25, G=2.0)
+  method, state = made(num_classes=3, head='classifier', class_loss=fields)
+  G, D = method.nets['G'], method.nets['D']
+  fakes = G.apply(
+    {'params': state.params['G']}, latents.normal(KEY, 8, 3), BATCH['label'], train=True
+  )
+  scores = lambda x: D.apply({'params': state.params['D']}, x, train=True)[1]
+  entropy = lambda x: class_losses.auxiliary_classifier(scores(x), BATCH['label'])
+  total, found, _ = terms(method, state, 'D')
+  np.testing.assert_allclose(found['loss_class'], 0.5 * entropy(BATCH['image']), rtol=1e-5)
+  np.testing.assert_allclose(found['loss_class_fake'], 0.25 * entropy(fakes), rtol=1e-5)
+  parts = [v for k, v in found.items() if k.startswith('loss_')]
+  np.testing.assert_allclose(total, sum(parts), rtol=1e-5)
+  _, found, _ = terms(method, state, 'G')
+  np.testing.assert_allclose(found['loss_G_class'], 2 * entropy(fakes), rtol=1e-5)
+  # Trained long enough, G makes what the classifier names.
+  method, state = made(num_classes=3, head='classifier', class_loss=dict(fields, G=5.0))
+  before = float(terms(method, state, 'G')[1]['loss_G_class'])
+  step = trainer(method)
+  for _ in range(60):
+    state, metrics = step(state)
+  assert metrics['loss_G_class'] < 0.3 * before
+
+
+def test_packing_stacks_neighbours():
+  x = jnp.arange(2 * 3 * 2 * 2 * 2).reshape(6, 2, 2, 2)
+  packed = view.pack(x, 3)
+  assert packed.shape == (2, 2, 2, 6)
+  for i in range(2):
+    for j in range(3):
+      np.testing.assert_array_equal(packed[i, :, :, 2 * j : 2 * j + 2], x[3 * i + j])
+  np.testing.assert_array_equal(view.pack(x, 1), x)
+  method, state = made(packing=2)
+  assert state.params['D']['Dense_0']['kernel'].shape == (8, 5)
+  D = method.nets['D']
+  real = D.apply({'params': state.params['D']}, view.pack(BATCH['image'], 2), train=True)
+  np.testing.assert_allclose(
+    terms(method, state, 'D')[1]['loss_real'], np.mean(np.maximum(1 - real, 0)), rtol=1e-5
+  )
+
+
+def test_lecam_reads_its_averages_before_it_moves_them():
+  method, state = made(lecam=dict(weight=0.3, decay=0.9, start_steps=2))
+  step = trainer(method)
+  old = {'real': 0.0, 'fake': 0.0}
+  for number in range(4):
+    D = {'params': state.params['D']}
+    judge = lambda x, D=D: np.asarray(method.nets['D'].apply(D, x, train=True))
+    z = latents.normal(
+      jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(KEY, number), 0), 0), 8, 3
+    )
+    fakes = method.nets['G'].apply({'params': state.params['G']}, z, train=True)
+    # `prepare` leaves floats as they are, so D sees the batch.
+    real, fake = judge(BATCH['image']), judge(fakes)
+    wanted = np.mean(np.maximum(real - old['fake'], 0) ** 2)
+    wanted += np.mean(np.maximum(old['real'] - fake, 0) ** 2)
+    state, metrics = step(state)
+    np.testing.assert_allclose(
+      metrics['loss_lecam'], 0.3 * wanted * (number >= 2), rtol=1e-4, atol=1e-7
+    )
+    kept = 0.9 if number >= 2 else 0.0
+    for name, logits in (('real', real), ('fake', fake)):
+      old[name] = kept * old[name] + (1 - kept) * logits.mean()
+      np.testing.assert_allclose(state.extra['lecam'][name], old[name], rtol=1e-4, atol=1e-6)
+
+
+def test_zcr_draws_latents_nearby():
+  method, state = made(zcr=dict(sigma=1e-3, D=4.0, G=0.5))
+  plain, _ = made()
+  _, found, _ = terms(method, state, 'D')
+  _, found_G, _ = terms(method, state, 'G')
+  A = np.asarray(state.params['G']['Dense_0']['kernel'])
+  # Pictures are linear in z: E |A e|^2 / 4 values = sigma^2 |A|^2 / 4.
+  wanted = 1e-6 * np.sum(A**2) / 4
+  assert 0.3 < -found_G['loss_G_zcr'] / (0.5 * wanted) < 3
+  assert found_G['loss_G_zcr'] < 0 < found['loss_zcr'] < 4 * wanted * 100
+  # The rest of the game is what it was.
+  np.testing.assert_allclose(
+    found['loss_fake'], terms(plain, state, 'D')[1]['loss_fake'], rtol=1e-6
+  )
+  wide, _ = made(zcr=dict(sigma=2e-3, D=4.0, G=0.5))
+  ratio = terms(wide, state, 'G')[1]['loss_G_zcr'] / found_G['loss_G_zcr']
+  np.testing.assert_allclose(ratio, 4, rtol=1e-3)
+
+
+def test_the_orthogonal_regularizer_turns_columns_apart():
+  method, state = made(orthogonal=0.1)
+
+  def overlap(state):
+    w = np.asarray(state.params['G']['Dense_0']['kernel'])
+    return np.sum((w.T @ w) ** 2) - np.sum(np.diag(w.T @ w) ** 2)
+
+  _, found, _ = terms(method, state, 'G')
+  np.testing.assert_allclose(found['loss_G_orthogonal'], 0.1 * overlap(state), rtol=1e-4)
+
+
+def test_what_D_sees_is_changed_alike_for_real_and_fake():
+  """With a translation policy a D of the borders alone sees zeros come in, whatever the image is."""
+  method, state = made(diffaugment='cutout')
+  ones = {'image': jnp.ones((8, 2, 2, 1))}
+  judged = []
+  D = method.nets['D']
+  seen = view.build(diffaugment='cutout').see(state, ones['image'], jax.random.key(3))
+  assert 0 < np.mean(seen == 0) < 1
+  _, found, _ = terms(method, state, 'D', {**BATCH, **ones})
+  whole = D.apply({'params': state.params['D']}, ones['image'], train=True)
+  judged = np.mean(np.maximum(1 - whole, 0))
+  assert abs(found['loss_real'] - judged) > 1e-4
+  # G's gradient passes through what D sees.
+  before = state.params['G']
+  state, _ = trainer(method)(state)
+  moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before, state.params['G'])
+  assert min(jax.tree.leaves(moved)) > 0
+
+
+def test_ada_moves_every_interval_by_the_signs_of_reals():
+  method, state = made(n_critic=2, ada=dict(pipe='blit', target=0.6, interval=2, images=100))
+  np.testing.assert_array_equal(state.extra['ada']['p'], 0)
+  seen, step = [], trainer(method)
+  for _ in range(4):
+    state, metrics = step(state)
+    seen.append((float(state.extra['ada']['p']), float(state.extra['ada']['count'])))
+    assert metrics['ada_p'] == state.extra['ada']['p']
+  # 2 steps of 2 updates on 8 images: 32 a move.
+  assert [count for _, count in seen] == [16, 0, 16, 0]
+  assert seen[0][0] == 0 and seen[1][0] in (0.0, pytest.approx(0.32))
+  state = state.replace(
+    extra={
+      'ada': {
+        **state.extra['ada'],
+        'p': jnp.float32(0.5),
+        'signs': jnp.float32(40),
+        'count': jnp.float32(32),
+      }
+    }
+  )
+  moved, _ = view.build(ada=dict(pipe='blit', target=0.6, interval=1, images=100)).move(state)
+  np.testing.assert_allclose(moved.extra['ada']['p'], 0.82, rtol=1e-6)
+
+
+def test_ada_of_a_given_p_keeps_nothing():
+  method, state = made(ada=dict(pipe='blit', p=dict(start=0.0, end=1.0, steps=2)))
+  assert state.extra == {}
+  seen = view.build(ada=dict(pipe='blit', p=dict(start=0.0, end=1.0, steps=2, shape='linear')))
+  see = lambda step: seen.see(state.replace(step=step), BATCH['image'], KEY)
+  np.testing.assert_array_equal(see(0), BATCH['image'])
+  assert np.mean(np.any(see(2) != BATCH['image'], (1, 2, 3))) > 0.5
+  state, _ = trainer(method)(state)
+
+
+def test_penalty_weights_may_be_ramps():
+  ramp = dict(start=2.0, end=1.0, steps=4, shape='linear')
+  method, state = made(penalties=dict(r1=ramp))
+  plain, _ = made(penalties=dict(r1=1.0))
+  one = terms(plain, state, 'D')[1]['loss_r1']
+  for at, weight in ((0, 2.0), (2, 1.5), (8, 1.0)):
+    found = terms(method, state.replace(step=jnp.int32(at)), 'D')[1]['loss_r1']
+    np.testing.assert_allclose(found, weight * one, rtol=1e-5)
+
+
+def test_relativistic_losses_see_both_sides():
+  method, state = made(loss='relativistic')
+  D, G = method.nets['D'], method.nets['G']
+  judge = lambda x: D.apply({'params': state.params['D']}, x, train=True)
+  fakes = G.apply({'params': state.params['G']}, latents.normal(KEY, 8, 3), train=True)
+  gap = np.asarray(judge(BATCH['image']) - judge(fakes))
+  np.testing.assert_allclose(
+    terms(method, state, 'D')[0], np.mean(np.logaddexp(0, -gap)), rtol=1e-5
+  )
+  np.testing.assert_allclose(terms(method, state, 'G')[0], np.mean(np.logaddexp(0, gap)), rtol=1e-5)
+
+
+def test_microbatches_add_up_to_the_batch():
+  """D's update of a batch is that of its parts, with a G whose fakes are all alike: the parts draw other latents."""
+  method, state = made(num_classes=3, penalties=dict(r1=1.0))
+  params = jax.tree.map(jnp.zeros_like, state.params['G'])
+  state = state.replace(params={**state.params, 'G': params})
+  one, metrics = trainer(method)(state, ('D',))
+  for parts in (2, 4):
+    found, parted = trainer(method, microbatches=parts)(state, ('D',))
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+    jax.tree.map(close, found.params, one.params)
+    jax.tree.map(close, parted, metrics)
+  assert (
+    np.abs(one.params['D']['Dense_0']['kernel'] - state.params['D']['Dense_0']['kernel']).max() > 0
+  )
+
+
+def test_microbatches_pass_statistics_on():
+  """ADA's counts see every image of every part."""
+  method, state = made(ada=dict(pipe='blit', interval=4))
+  new, _ = trainer(method, microbatches=4)(state, ('D',))
+  assert new.extra['ada']['count'] == 8
+
+
+def test_average_starts_late():
+  method, state = made()
+  step = trainer(method, ema=dict(half_life_images=80, rampup=0.0, start_steps=2))
+  for number in range(4):
+    old = np.asarray(state.ema['G']['params']['Dense_0']['kernel'])
+    state, _ = step(state)
+    new = np.asarray(state.params['G']['Dense_0']['kernel'])
+    kept = 0.5**0.1 if number >= 2 else 0.0
+    average = state.ema['G']['params']['Dense_0']['kernel']
+    np.testing.assert_allclose(average, kept * old + (1 - kept) * new, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize('fields, message', [
+  (dict(packing=3), 'packing=3 must divide the batch, which is of 8'),
+  (dict(packing=0), 'packing=0 must be at least 1'),
+  (dict(packing=2, num_classes=3), 'packing is for networks without classes'),
+  (dict(packing=2, penalties=dict(r1=1.0)), 'packing does not go with method.penalties'),
+  (dict(diffaugment='colour'), "'colour'"),
+  (dict(diffaugment='color', ada=dict(pipe='bgc')), 'do not go together'),
+  (dict(ada=dict(pipe='bcg')), "'bcg' is not known"),
+  (dict(ada=dict(pipe='bgc', p=0.2, target=0.6)), 'no target'),
+  (dict(ada=dict(pipe='bgc', p=1.2)), r'ada.p=1.2 must be'),
+  (dict(ada=dict(pipe='bgc', goal=1.2)), 'method.ada does not take goal'),
+  (dict(lecam=dict(weight=0.3, decoy=0.9)), 'method.lecam=.* weight, decay, start_steps'),
+  (dict(lecam=dict(decay=0.9)), 'method.lecam='),
+  (dict(zcr=dict(sigma=0.1)), 'method.zcr='),
+  (dict(orthogonal=-1.0), 'method.orthogonal=-1.0'),
+  (dict(penalties=dict(r1=dict(start=1.0))), 'method.penalties.r1='),
+  (dict(loss='relativistic', fakes_per_real=2), 'fakes_per_real must be 1'),
+])  # fmt: skip
+def test_what_build_refuses(fields, message):
+  with pytest.raises(UserError, match=message):
+    made(**fields)
