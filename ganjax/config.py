@@ -14,7 +14,7 @@ import sys
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
 
-from ganjax import UserError, parallel
+from ganjax import UserError, parallel, schedules
 
 # What a resumed run may change; everything else would make it another run.
 FREE = (
@@ -56,7 +56,7 @@ def base(name: str) -> ConfigDict:
       method=dict(name='gan'),
       optim=dict(G=adam(), D=adam()),
       ema=dict(
-        half_life_images=0,  # 0: no average of G is kept
+        half_life_images=0,  # a number or a ramp; 0: no average of G is kept
         rampup=0.0,
         start_steps=0,
       ),
@@ -83,7 +83,10 @@ def base(name: str) -> ConfigDict:
 
 
 def adam(lr=2e-4, b1=0.5, b2=0.999, eps=1e-8, decay='constant', clip=None) -> dict:
-  """Fields of one optimizer; decay 'constant' or 'linear' to 0 over `steps`; parameters held in [-clip, clip]."""
+  """Fields of one optimizer; decay 'constant' or 'linear' to 0 over `steps`; parameters held in [-clip, clip].
+
+  `lr` and `b2` are numbers, or ramps of `schedules`.
+  """
   # Runs of 0.1.0 have neither `name` nor `clip`: an Adam that does not clip stays without.
   return dict(lr=lr, b1=b1, b2=b2, eps=eps, decay=decay) | ({} if clip is None else {'clip': clip})
 
@@ -125,7 +128,8 @@ def check(config: ConfigDict):
     raise UserError(
       f'config.eval.batch_norm={config.eval.batch_norm!r} is none of running, batch, standing'
     )
-  if min(config.ema.values()) < 0:
+  schedules.check('config.ema.half_life_images', config.ema.half_life_images)
+  if min(config.ema.get(k, 0) for k in ('rampup', 'start_steps')) < 0:
     raise UserError(f'config.ema needs numbers from 0, not {config.ema.to_dict()}')
   if config.batch_size % config.microbatches:
     raise UserError(

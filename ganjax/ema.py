@@ -3,14 +3,16 @@
 import jax
 import jax.numpy as jnp
 
+from ganjax import schedules
 
-def decay(nimg, batch_size: int, half_life_images: float, rampup=0.0, start_steps=0, step=0):
+
+def decay(nimg, batch_size: int, half_life_images, rampup=0.0, start_steps=0, step=0):
   """The factor that the old average keeps at one step.
 
   Args:
     nimg: images the generator has been trained on so far, an int or a traced scalar.
     batch_size: images of this step.
-    half_life_images: after so many images an old value's weight is one half.
+    half_life_images: after so many images an old value's weight is one half. A number, or a ramp of `schedules`.
     rampup: if positive, the half-life is at most `rampup * nimg`, so that early averages forget the initial weights
       (StyleGAN2-ADA uses 0.05).
     start_steps: before this step nothing is kept: the average is the newest value (BigGAN-PyTorch starts at 1,000).
@@ -19,7 +21,7 @@ def decay(nimg, batch_size: int, half_life_images: float, rampup=0.0, start_step
   Returns:
     A float32 scalar in [0, 1).
   """
-  half_life = jnp.asarray(half_life_images, jnp.float32)
+  half_life = jnp.asarray(schedules.ramp(half_life_images, step), jnp.float32)
   if rampup:
     half_life = jnp.minimum(half_life, rampup * nimg)
   kept = 0.5 ** (batch_size / jnp.maximum(half_life, 1e-8))

@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import ganjax
-from ganjax import UserError, checkpoint, optim, parallel
+from ganjax import UserError, checkpoint, optim, parallel, schedules
 from ganjax import config as configs
 from ganjax.update import Method, TrainState, count, init, make_update, name_nets, spans
 
@@ -114,9 +114,8 @@ def summary(experiment: Experiment) -> str:
     number = count(state.params[name])
     lines.append(f'  {name:<10} {number:>12,} parameters   {shape(inputs[name])} -> {shape(out)}')
   if method.ema:
-    lines.append(
-      f'  averaged: {", ".join(method.ema)}, half-life {config.ema.half_life_images:,} images'
-    )
+    half_life = schedules.describe(config.ema.half_life_images, 'images')
+    lines.append(f'  averaged: {", ".join(method.ema)}, half-life {half_life}')
   for i, span in enumerate(experiment.spans):
     size = span.source.get('resolution', config.data.resolution)
     lines.append(

@@ -1,7 +1,8 @@
 """Adversarial losses: pure functions of logits.
 
 A loss NAME is the pair `NAME_D(real, fake)`, which returns the terms of D's loss by name (D minimises their sum), and
-`NAME_G(fake)`, which returns a scalar. Logits have any one shape [B, ...].
+`NAME_G(fake, real)`, which returns a scalar. Logits have any one shape [B, ...]. Only a relativistic loss of G looks
+at `real`, logits of real images of the same shape; the others may go without.
 """
 
 import jax
@@ -40,7 +41,7 @@ def non_saturating_D(real, fake):
   }
 
 
-def non_saturating_G(fake):
+def non_saturating_G(fake, real=None):
   """-E log sigmoid(fake): the generator's loss with the strong early gradient (arXiv:1406.2661, section 3)."""
   return jnp.mean(jax.nn.softplus(-_float(fake)))
 
@@ -50,7 +51,7 @@ def minimax_D(real, fake):
   return non_saturating_D(real, fake)
 
 
-def minimax_G(fake):
+def minimax_G(fake, real=None):
   """E log(1 - sigmoid(fake)): the zero-sum game (arXiv:1406.2661, equation 1); its gradient dies where D is sure."""
   return -jnp.mean(jax.nn.softplus(_float(fake)))
 
@@ -67,7 +68,7 @@ def least_squares_D(real, fake):
   }
 
 
-def least_squares_G(fake):
+def least_squares_G(fake, real=None):
   """E (fake - 1)^2 / 2 (arXiv:1611.04076, equation 9)."""
   return jnp.mean((_float(fake) - 1) ** 2) / 2
 
@@ -84,7 +85,7 @@ def hinge_D(real, fake):
   }
 
 
-def hinge_G(fake):
+def hinge_G(fake, real=None):
   """-E fake (arXiv:1802.05957, equation 17)."""
   return -jnp.mean(_float(fake))
 
@@ -99,6 +100,23 @@ def wasserstein_D(real, fake):
   return {'loss_real': -jnp.mean(_float(real)), 'loss_fake': jnp.mean(_float(fake))}
 
 
-def wasserstein_G(fake):
+def wasserstein_G(fake, real=None):
   """-E fake (arXiv:1701.07875, algorithm 1)."""
   return -jnp.mean(_float(fake))
+
+
+def relativistic_D(real, fake):
+  """-E log sigmoid(real - fake) of pairs (relativistic GAN, arXiv:1807.00734; RpGAN, arXiv:2501.05441, equation 2).
+
+  Real and fake logits are paired by position. Arguments and errors as those of `non_saturating_D`.
+
+  Returns:
+    {'loss_relativistic'}: a scalar, log 2 where the discriminator cannot tell.
+  """
+  _check(real, fake)
+  return {'loss_relativistic': jnp.mean(jax.nn.softplus(_float(fake) - _float(real)))}
+
+
+def relativistic_G(fake, real):
+  """-E log sigmoid(fake - real) of pairs (arXiv:2501.05441, equation 2); errors as those of `relativistic_D`."""
+  return relativistic_D(fake, real)['loss_relativistic']

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ganjax import UserError
+from ganjax import UserError, schedules
 
 
 def build(configs, phases, steps: int) -> dict:
@@ -65,11 +65,15 @@ def lazy_ratio(phases) -> float:
 
 
 def adam(*, lr: float, b1: float, b2: float, eps=1e-8, decay='constant', steps: int, lazy=1.0):
-  """Adam (arXiv:1412.6980) with the rate `lr`, constant or falling linearly to 0 over `steps`."""
-  if not (0 <= b1 < 1 and 0 <= b2 < 1 and eps >= 0):
+  """Adam (arXiv:1412.6980) with the rate `lr`, constant or falling linearly to 0 over `steps`.
+
+  With decay 'constant', `lr` may be a ramp of `schedules`; so may `b2`.
+  """
+  if not (0 <= b1 < 1 and all(0 <= b < 1 for b in schedules.ends('optim b2', b2)) and eps >= 0):
     raise UserError(f'optim needs betas in [0, 1), eps >= 0; got b1={b1}, b2={b2}, eps={eps}')
   rate = _rate(lr, decay, steps, lazy)
-  return optax.chain(optax.scale_by_adam(b1**lazy, b2**lazy, eps), _scale_by_step(rate))
+  beta = lambda step: schedules.ramp(b2, step) ** lazy
+  return optax.chain(_scale_by_adam(b1**lazy, beta, eps), _scale_by_step(rate))
 
 
 def rmsprop(*, lr: float, decay_rate=0.99, eps=1e-8, decay='constant', steps: int, lazy=1.0):
@@ -104,9 +108,26 @@ def _rate(lr, decay, steps, lazy):
   """The learning rate as a function of the training step."""
   if decay not in ('constant', 'linear'):
     raise UserError(f"optim decay={decay!r} is not known; take 'constant' or 'linear'")
-  if not lr > 0:
+  rates = schedules.ends('optim lr', lr)
+  if not all(rate > 0 for rate in rates):
     raise UserError(f'optim needs lr > 0; got lr={lr}')
-  return lambda step: lr * lazy * (1 - step / steps if decay == 'linear' else 1.0)
+  if len(rates) > 1 and decay != 'constant':
+    raise UserError(f"optim lr is a ramp, which needs decay='constant', not {decay!r}")
+  left = lambda step: 1 - step / steps if decay == 'linear' else 1.0
+  return lambda step: schedules.ramp(lr, step) * lazy * left(step)
+
+
+def _scale_by_adam(b1, b2, eps) -> optax.GradientTransformationExtraArgs:
+  """optax.scale_by_adam, with its state, for a decay b2(step) of the second moment.
+
+  Where it changes, moments are corrected by 1 - b2^updates with the b2 of the step, as torch.optim.Adam does where its
+  betas are set anew (R3GAN's training).
+  """
+
+  def update(updates, state, params=None, *, step, **unused):
+    return optax.scale_by_adam(b1, b2(step), eps).update(updates, state, params)
+
+  return optax.GradientTransformationExtraArgs(optax.scale_by_adam(b1).init, update)
 
 
 def _scale_by_step(rate) -> optax.GradientTransformationExtraArgs:

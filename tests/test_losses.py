@@ -44,7 +44,8 @@ def pair(name):
 
 
 def test_the_table_holds_every_loss():
-  assert {n[:-2] for n in vars(losses) if n.endswith(('_D', '_G'))} == {*FORMS} == {*SLOPES}
+  names = {n[:-2] for n in vars(losses) if n.endswith(('_D', '_G'))}
+  assert names == {*FORMS, 'relativistic'} and {*FORMS} == {*SLOPES}
 
 
 @pytest.mark.parametrize('shape', [(7,), (3, 4, 4)])
@@ -58,6 +59,7 @@ def test_values(name, shape):
   np.testing.assert_allclose(terms['loss_real'], on_real(real).mean(), rtol=1e-5)
   np.testing.assert_allclose(terms['loss_fake'], on_fake(fake).mean(), rtol=1e-5)
   np.testing.assert_allclose(loss_G(jnp.asarray(fake)), on_G(fake).mean(), rtol=1e-5)
+  assert loss_G(jnp.asarray(fake), jnp.asarray(real)) == loss_G(jnp.asarray(fake))
 
 
 @pytest.mark.parametrize('name', FORMS)
@@ -80,11 +82,44 @@ def test_D_parts_the_logits_and_G_raises_the_fakes(name):
   assert (jax.grad(loss_G)(fake) < 0).all()
 
 
-@pytest.mark.parametrize('name', FORMS)
+@pytest.mark.parametrize('shape', [(7,), (3, 4, 4)])
+def test_relativistic_values_and_slopes(shape):
+  real, fake = (jnp.asarray(x) for x in RNG.normal(size=(2, *shape)) * 3)
+  gap, n = np.asarray(real - fake), real.size
+  terms = losses.relativistic_D(real, fake)
+  assert terms.keys() == {'loss_relativistic'}
+  np.testing.assert_allclose(terms['loss_relativistic'], np.log1p(np.exp(-gap)).mean(), rtol=1e-5)
+  np.testing.assert_allclose(
+    losses.relativistic_G(fake, real), np.log1p(np.exp(gap)).mean(), rtol=1e-5
+  )
+  total = lambda r, f: sum(losses.relativistic_D(r, f).values())
+  for found, expected in zip(
+    (*jax.grad(total, (0, 1))(real, fake), jax.grad(losses.relativistic_G)(fake, real)),
+    (-sigmoid(-gap), sigmoid(-gap), -sigmoid(gap)),
+  ):
+    np.testing.assert_allclose(found * n, expected, rtol=1e-5)
+
+
+def test_relativistic_sees_differences_of_pairs_alone():
+  real, fake = jnp.array([0.0, 1.0, 3.0, -2.0]), jnp.array([2.0, 0.0, 1.0, -1.0])
+  both = lambda r, f: jnp.stack(
+    [*losses.relativistic_D(r, f).values(), losses.relativistic_G(f, r)]
+  )
+  value = both(real, fake)
+  np.testing.assert_allclose(both(real + 5, fake + 5), value, rtol=1e-6)
+  np.testing.assert_allclose(both(real[::-1], fake[::-1]), value, rtol=1e-6)
+  assert (abs(both(real, fake[::-1]) - value) > 0.1).all()
+  np.testing.assert_allclose(both(real, real), np.log(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', [*FORMS, 'relativistic'])
 def test_shapes_half_precision_and_logits_of_any_size(name):
   loss_D, loss_G = pair(name)
   with pytest.raises(ValueError, match='equal shapes'):
     loss_D(jnp.zeros(4), jnp.zeros((4, 1)))
+  if name == 'relativistic':
+    with pytest.raises(ValueError, match='equal shapes'):
+      loss_G(jnp.zeros(4), jnp.zeros((4, 1)))
   logits = jnp.array([1e4, -1e4, 0.0], jnp.bfloat16)
-  for value in (*loss_D(logits, logits).values(), loss_G(logits)):
+  for value in (*loss_D(logits, -logits).values(), loss_G(logits, -logits)):
     assert value.dtype == jnp.float32 and np.isfinite(value)

@@ -26,6 +26,15 @@ def test_ema_rampup_bounds_the_half_life():
   np.testing.assert_allclose(ema.decay(10**7, 100, 1e4, rampup=0.05), 0.5 ** (100 / 1e4), rtol=1e-6)
 
 
+def test_ema_half_life_may_be_a_ramp_of_steps():
+  ramp = dict(start=0, end=1000, steps=10, shape='linear')
+  at = lambda step, half_life, **more: ema.decay(step * 64, 64, half_life, step=step, **more)
+  assert at(0, ramp) == 0
+  np.testing.assert_allclose(at(3, ramp), at(3, 300), rtol=1e-5)
+  np.testing.assert_allclose([at(10, ramp), at(50, ramp)], [at(0, 1000)] * 2, rtol=1e-6)
+  np.testing.assert_allclose(at(3, ramp, rampup=0.5), at(3, 96), rtol=1e-6)
+
+
 def test_ema_takes_counters_as_they_are():
   assert ema.step(jnp.int32(3), jnp.int32(9), jnp.float32(0.9)) == 9
 
@@ -53,8 +62,52 @@ def test_linear_decay_ends_at_zero_and_does_not_depend_on_counts():
   np.testing.assert_allclose(change, -0.05, rtol=1e-5)
 
 
+def adam_by_hand(p, grads, rates, b1, betas, eps=1e-8):
+  """torch's Adam with lr and beta 2 set anew before each step."""
+  m, v = np.zeros_like(p), np.zeros_like(p)
+  for t, (g, lr, b2) in enumerate(zip(grads, rates, betas), 1):
+    m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+    p = p - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+  return p
+
+
+@pytest.mark.parametrize('lazy', [1.0, 0.8])
+def test_adam_takes_ramps(lazy):
+  lr = dict(start=0.2, end=0.05, steps=6)
+  b2 = dict(start=0.9, end=0.99, steps=4, shape='linear')
+  opt = optim.adam(lr=lr, b1=0.5, b2=b2, steps=99, lazy=lazy)
+  left = (1 + np.cos(np.pi * np.minimum(np.arange(10) / 6, 1))) / 2
+  rates = lazy * (0.05 + 0.15 * left)
+  betas = (0.9 + 0.09 * np.minimum(np.arange(10) / 4, 1)) ** lazy
+  start = np.array([1.0, -2.0])
+  expected = adam_by_hand(start, GRADS, rates, 0.5**lazy, betas)
+  np.testing.assert_allclose(run(opt, jnp.array(start), GRADS), expected, rtol=1e-4)
+
+
+def test_adam_has_the_state_of_optax_with_ramps_and_without():
+  p = {'w': jnp.ones((2, 3), jnp.bfloat16), 'b': jnp.ones(3)}
+  expected = optax.chain(optax.scale_by_adam(0.5, 0.9), optax.identity())
+  ramp = dict(start=0.9, end=0.99, steps=4)
+  plain, ramped = (optim.adam(lr=0.1, b1=0.5, b2=b2, steps=9) for b2 in (0.9, ramp))
+  shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+  for opt in plain, ramped:
+    assert shapes(opt.init(p)) == shapes(expected.init(p))
+    _, state = jax.jit(opt.update)(p, opt.init(p), p, step=jnp.int32(1))
+    assert shapes(state) == shapes(expected.init(p))
+  # A run with a number as b2 goes on bit for bit as under optax.
+  (ours, a), (theirs, b) = (o.update(p, o.init(p), p, step=1) for o in (plain, expected))
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+  jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, -0.1 * y), ours, theirs)
+
+
 @pytest.mark.parametrize(
-  'bad', [dict(lr=0), dict(lr=-1.0), dict(b1=1.0), dict(b2=-0.1), dict(decay='cosine')]
+  'bad',
+  [
+    *(dict(lr=0), dict(lr=-1.0), dict(b1=1.0), dict(b2=-0.1), dict(decay='cosine')),
+    *(dict(lr='fast'), dict(lr=dict(start=0.1, end=0.0, steps=5))),
+    dict(b2=dict(start=0.9, end=1.0, steps=5)),
+    dict(lr=dict(start=0.1, end=0.2, steps=5), decay='linear'),
+  ],
 )
 def test_adam_refuses(bad):
   with pytest.raises(UserError):

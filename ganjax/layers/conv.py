@@ -38,6 +38,7 @@ class Geometry(NamedTuple):
   kernel: tuple[int, int]
   stride: tuple[int, int]
   padding: tuple[int, int]  # zeros on each side of x
+  groups: int = 1  # in which channels and features are apart; w is [kh, kw, C / groups, F]
 
   @property
   def out(self):
@@ -46,20 +47,22 @@ class Geometry(NamedTuple):
     return tuple((n + 2 * p - k) // s + 1 for n, k, s, p in size)
 
 
-def conv(x, w, stride: Pair = 1, padding: Pair = 0):
+def conv(x, w, stride: Pair = 1, padding: Pair = 0, groups: int = 1):
   """Convolves x [B, H, W, C] with w [kh, kw, C, F] -> [B, h, v, F], h = (H + 2p - k) // s + 1.
 
   y[i, j] = sum over a, b of x[s i + a - p, s j + b - p] @ w[a, b], as torch.nn.functional.conv2d
-  with its weight [F, C, kh, kw] transposed to [kh, kw, C, F].
+  with its weight [F, C, kh, kw] transposed to [kh, kw, C, F]. In groups w is [kh, kw, C / groups, F], and each
+  F / groups features see their own C / groups channels alone.
 
   Raises:
     UserError: shapes that do not fit.
   """
-  if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2]:
+  if x.ndim != 4 or w.ndim != 4 or x.shape[3] != w.shape[2] * groups or w.shape[3] % groups:
     raise UserError(
       f'conv: x {x.shape} and w {w.shape} must be [B, H, W, C] and [kh, kw, C, F] with one C'
+      + (f', in w divided by groups={groups}, which divide F' if groups != 1 else '')
     )
-  g = Geometry(x.shape[1:3], w.shape[:2], _pair(stride), _pair(padding))
+  g = Geometry(x.shape[1:3], w.shape[:2], _pair(stride), _pair(padding), groups)
   if min(g.out) < 1:
     raise UserError(f'conv: an image of {g.size} is smaller than the kernel: {g}')
   return _strided(g, x, w)
@@ -132,7 +135,7 @@ def _choose(cpu, native, g, *args):
 
 
 class Conv(nn.Module):
-  """`conv` with `kernel` [kh, kw, C, features] and `bias` [features].
+  """`conv` with `kernel` [kh, kw, C / groups, features] and `bias` [features].
 
   torch's Conv2d has the same output; its weight transposed by (2, 3, 1, 0) is the kernel.
   """
@@ -141,6 +144,7 @@ class Conv(nn.Module):
   kernel: Pair
   stride: Pair = 1
   padding: Pair = 0
+  groups: int = 1
   use_bias: bool = True
   dtype: Any = None  # None: that of input and parameters together
   param_dtype: Any = jnp.float32
@@ -149,7 +153,8 @@ class Conv(nn.Module):
   @nn.compact
   def __call__(self, x):
     """[B, H, W, C] -> [B, h, v, features]."""
-    return _apply(self, x, (x.shape[-1], self.features), conv)
+    function = functools.partial(conv, groups=self.groups)
+    return _apply(self, x, (x.shape[-1] // self.groups, self.features), function)
 
 
 class ConvTranspose(nn.Module):

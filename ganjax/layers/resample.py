@@ -1,6 +1,7 @@
 """Resampling by 2 without parameters, of [B, H, W, C]."""
 
 import jax.numpy as jnp
+from jax import lax
 
 from ganjax import UserError
 
@@ -27,6 +28,38 @@ def max_pool(x):
     UserError: an odd side.
   """
   return _squares(x).max((2, 4))
+
+
+def upsample_bilinear(x):
+  """Each new pixel is 3/4 of the nearest and 1/4 of the next, along both axes. [B, H, W, C] -> [B, 2H, 2W, C].
+
+  The filter [1, 3, 3, 1] / 4, which is [1, 2, 1] over repeated pixels; outside the image are zeros.
+  """
+  for axis in (1, 2):
+    before, after = _neighbours(x, axis)
+    pair = jnp.stack([(before + 3 * x) / 4, (3 * x + after) / 4], axis + 1)
+    x = pair.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+  return x
+
+
+def downsample_bilinear(x):
+  """The filter [1, 3, 3, 1] / 8 along both axes, a quarter of `upsample_bilinear`'s adjoint. -> [B, H/2, W/2, C].
+
+  Raises:
+    UserError: an odd side.
+  """
+  x = _squares(x)
+  for axis in (1, 2):
+    left, right = jnp.moveaxis(x, axis + 1, 0)
+    x = (_neighbours(right, axis)[0] + 3 * left + 3 * right + _neighbours(left, axis)[1]) / 8
+  return x
+
+
+def _neighbours(x, axis):
+  """The pixels before and after each along an axis, zeros outside."""
+  pad = [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)]
+  x = jnp.pad(x, pad)
+  return lax.slice_in_dim(x, 0, -2, axis=axis), lax.slice_in_dim(x, 2, None, axis=axis)
 
 
 def _squares(x):

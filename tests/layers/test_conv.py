@@ -267,6 +267,79 @@ def test_modules(layer, shape, kernel, bias, out):
   assert half.init(jax.random.key(0), x)['params']['kernel'].dtype == jnp.float32
 
 
+# geometry, channels, features, groups, blocks on CPU
+GROUPS = [
+  (GEOMETRIES[4], 6, 12, 3, 1),
+  (GEOMETRIES[1], 64, 32, 4, 2),
+  (GEOMETRIES[8], 8, 8, 8, 1),
+  (GEOMETRIES[0], 40, 20, 5, 5),
+]
+
+
+@pytest.mark.parametrize('geometry, channels, features, groups, blocks', GROUPS, ids=str)
+def test_groups_are_convolutions_apart(x64, geometry, channels, features, groups, blocks):
+  """All three maps: natively, in blocks, and as one convolution without groups for each group."""
+  g, x, w, y = example(*geometry, channels=channels, features=features)
+  whole, w = g._replace(groups=groups), w[:, :, : channels // groups]
+  assert forms._blocks(whole, channels)[0] == blocks
+  split = lambda a: jnp.split(a, groups, 3)
+
+  @jax.jit
+  def compute(x, w, y):
+    apart = lambda name, axis, *pair: jnp.concatenate(
+      [getattr(forms, f'{name}_taps')(g, *part) for part in zip(*map(split, pair))], axis
+    )
+    each = lambda name, *pair: (
+      [getattr(forms, f'{name}_{kind}')(whole, *pair) for kind in ('lax', 'cpu')]
+      + [apart(name, 3, *pair)]
+    )
+    return each('strided', x, w), each('transposed', y, w), each('weights', x, y)
+
+  for first, *others in compute(x, w, y):
+    for other in others:
+      np.testing.assert_allclose(other, first, rtol=1e-10, atol=1e-10)
+
+
+def test_blocks_on_cpu_hold_32_channels_and_are_about_8():
+  g = example(*GEOMETRIES[4])[0]
+  blocks = lambda channels, groups: forms._blocks(g._replace(groups=groups), channels)[0]
+  assert [blocks(*pair) for pair in ((16, 4), (256, 16), (1536, 96), (70, 7))] == [1, 8, 8, 7]
+
+
+def test_gradients_in_groups_of_both_orders(x64):
+  """Those of `conv` on CPU, of x and w and twice, as JAX finds them for plain lax convolutions."""
+  args = draw((2, 4, 4, 48), (3, 3, 4, 48), (3, 3, 4, 48))
+  plain = lambda x, w: jax.lax.conv_general_dilated(
+    x, w, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'), feature_group_count=12
+  )
+
+  def loss(conv, x, v, w):
+    slopes = jax.grad(lambda x: jnp.sum(jnp.sin(conv(jnp.tanh(conv(x, v)), w))))(x)
+    return jnp.mean(slopes**2)
+
+  ours = lambda x, w: conv(x, w, 1, 1, groups=12)
+  found, expected = (
+    jax.jit(jax.value_and_grad(functools.partial(loss, f), (0, 1, 2)))(*args) for f in (ours, plain)
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11), found, expected
+  )
+
+
+def test_module_in_groups():
+  layer, x = Conv(12, 3, padding=1, groups=3), jnp.ones((2, 4, 4, 6))
+  variables = layer.init(jax.random.key(0), x)
+  assert variables['params']['kernel'].shape == (3, 3, 2, 12)
+  moved = layer.apply(variables, x.at[..., :2].add(1)) != layer.apply(variables, x)
+  assert moved[..., :4].any((0, 1, 2)).all() and not moved[..., 4:].any()
+  # The fan-in is that of a group.
+  wide = layer.clone(features=300, groups=10).init(jax.random.key(0), jnp.ones((1, 4, 4, 200)))
+  assert np.std(wide['params']['kernel']) == pytest.approx((9 * 20) ** -0.5, rel=0.02)
+  for x, w in ((6, (3, 3, 2, 8)), (7, (3, 3, 2, 9))):
+    with pytest.raises(UserError, match='groups=3'):
+      conv(jnp.zeros((1, 4, 4, x)), jnp.zeros(w), groups=3)
+
+
 def test_shapes_that_do_not_fit():
   x, w = jnp.zeros((1, 2, 2, 3)), jnp.zeros((4, 4, 3, 5))
   with pytest.raises(UserError, match='smaller than the kernel'):

@@ -1,10 +1,17 @@
 """Resampling by 2."""
 
+import jax
 import numpy as np
 import pytest
 
 from ganjax import UserError
-from ganjax.layers.resample import max_pool, mean_pool, upsample
+from ganjax.layers.resample import (
+  downsample_bilinear,
+  max_pool,
+  mean_pool,
+  upsample,
+  upsample_bilinear,
+)
 
 X = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
 
@@ -27,3 +34,25 @@ def test_pools_reduce_squares(pool, reduce):
       np.testing.assert_allclose(y[:, i, j], reduce(square, (1, 2)), rtol=1e-5, atol=1e-7)
   with pytest.raises(UserError, match='3x6'):
     pool(X[:, :3])
+
+
+def test_bilinear_upsampling_by_hand():
+  x = np.array([4.0, 8.0, 0.0], np.float32)
+  line = np.array([3, 5, 7, 6, 2, 0], np.float32)  # 3/4 and 1/4 of neighbours, zeros outside
+  y = upsample_bilinear(x[None, :, None, None] * np.array([4.0, 8.0, 0.0])[:, None])
+  np.testing.assert_array_equal(y[0, :, :, 0], np.outer(line, line))
+
+
+def test_bilinear_downsampling_by_hand():
+  x = np.array([8.0, 16.0, 24.0, 0.0, 8.0, 8.0], np.float32)
+  line = np.array([12, 12, 6], np.float32)  # (0 + 3*8 + 3*16 + 24) / 8, (16 + 72 + 0 + 8) / 8, ...
+  y = downsample_bilinear(x[None, :, None, None] * x[:, None])
+  np.testing.assert_array_equal(y[0, :, :, 0], np.outer(line, line))
+  with pytest.raises(UserError, match='3x6'):
+    downsample_bilinear(X[:, :3])
+
+
+def test_bilinear_down_is_a_quarter_of_the_adjoint_of_up():
+  y = np.random.default_rng(1).normal(size=(2, 8, 12, 3)).astype(np.float32)
+  _, adjoint = jax.vjp(upsample_bilinear, X)
+  np.testing.assert_allclose(downsample_bilinear(y), adjoint(y)[0] / 4, rtol=1e-5, atol=1e-6)
