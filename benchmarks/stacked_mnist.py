@@ -53,14 +53,13 @@ DCGAN = {
   **{f'optim.{net}.decay': 'constant' for net in 'GD'},
 }
 CNN = {**ONE_EACH, 'networks.width': 16}
-HINGE = {'method.loss': 'hinge', 'method.penalties': {}, 'networks.spectral': True}
 # Method -> (the file in configs/ that it starts from, what differs besides the budget). DCGAN's Adam is PacGAN's; the
 # optimizers of the others are those of their files.
 METHODS = {
   'dcgan': ('dcgan_cifar', DCGAN),
   'pacgan': ('dcgan_cifar', {**DCGAN, 'method.packing': 2}),
   'wgan_gp': ('wgan_gp_cnn_cifar', CNN),
-  'sngan': ('wgan_gp_cnn_cifar', {**CNN, **HINGE}),
+  'sngan': ('sngan_cnn_cifar', CNN),
   'r3gan': ('r3gan_cifar', {}),
 }
 # (modes, KL) as VEEGAN, table 2, and PacGAN, table 2, give them.
@@ -95,7 +94,6 @@ def run(*command):
   """Runs a script of ganjax, whose output is seen; returns (status, the last line of its errors)."""
   with tempfile.TemporaryFile('w+') as errors:
     process = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, stderr=errors)
-
     stopped = []
 
     def stop(number, frame):
@@ -160,23 +158,18 @@ def train_and_measure(params, method, seed, steps, workdir, data_dir) -> dict:
   config = f'{Path(__file__).resolve()}:{method}'
   fields = {'steps': steps, 'seed': seed, **({'data.data_dir': data_dir} if data_dir else {})}
   overrides = [f'--config.{name}={value}' for name, value in fields.items()]
-  start = time.monotonic()
   status, error = run('train.py', '--config', config, '--workdir', workdir, *overrides)
   if status:
     raise UserError(f'train.py: {error}')
-  seconds = time.monotonic() - start
-  with tempfile.TemporaryDirectory(dir=workdir) as folder:
-    samples = Path(folder, 'samples.npz')
-    seeds = ('--seeds', f'0-{NUM - 1}', '--batch', 500)
-    status, error = run(
-      'sample.py', '--workdir', workdir, *seeds, '--format', 'npz', '--out', samples
-    )
-    if status:
-      raise UserError(f'sample.py: {error}')
-    with np.load(samples) as file:
-      pictures = file['arr_0']
-  found = measure(params, pictures)
-  return {**found, 'steps': steps, 'last_training_seconds': round(seconds, 1)}
+  samples = workdir / 'samples.npz'
+  what = ('--seeds', f'0-{NUM - 1}', '--batch', 500, '--format', 'npz', '--out', samples)
+  status, error = run('sample.py', '--workdir', workdir, *what)
+  if status:
+    raise UserError(f'sample.py: {error}')
+  with np.load(samples) as file:
+    pictures = file['arr_0']
+  samples.unlink()
+  return {**measure(params, pictures), 'steps': steps}
 
 
 def table(results, methods) -> str:
