@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 
 from ganjax import UserError
-from ganjax.data import folder, pixels
+from ganjax.data import folder, pixels, stacked_mnist
 from ganjax.data.cache import open_arrays
 
 _ORDER, _SUBSET = 0, 1  # what a random stream is for: no two purposes share one
@@ -62,8 +62,9 @@ def build(
   """Opens a data set; the first time, decodes it into the cache.
 
   Args:
-    dataset: 'emoji' (shipped with ganjax), 'folder' (the images under `data_dir`), else a name of the TFDS
-      catalogue, with config and version if wanted: 'cifar10', 'lsun/bedroom', 'mnist:3.0.1'.
+    dataset: 'emoji' (shipped with ganjax), 'folder' (the images under `data_dir`), 'stacked_mnist' (three digits of
+      TFDS's mnist as the channels), else a name of the TFDS catalogue, with config and version if wanted: 'cifar10',
+      'lsun/bedroom', 'mnist:3.0.1'.
     resolution: side of the images in pixels; `pixels.py` says how they get there.
     channels: 3 (RGB) or 1 (grey).
     data_dir: the folder, or where TFDS keeps its data sets (default: $TFDS_DATA_DIR, else
@@ -97,6 +98,13 @@ def build(
     rows = np.arange(len(arrays['image']))
     fields = {name: (array.shape[1:], array.dtype) for name, array in arrays.items()}
     read_rows = functools.partial(_gather, arrays)
+  elif dataset == 'stacked_mnist':
+    where = {'resolution': resolution, 'data_dir': data_dir, 'split': split, 'cache': cache}
+    digits = build(dataset='mnist', channels=1, **where)
+    read_rows, fields = stacked_mnist.stack(digits, channels)
+    rows = np.arange(stacked_mnist.COUNT)
+    names = [f'{label:03}' for label in range(stacked_mnist.NUM_CLASSES)]
+    info = {**digits.info, 'dataset': f'stacked_{digits.info["dataset"]}', 'class_names': names}
   else:
     size = {'resolution': resolution, 'channels': channels}
     if dataset == 'folder':

@@ -115,7 +115,7 @@ def _builder(dataset, data_dir):
   try:
     return tfds.builder(dataset, data_dir=data_dir)
   except Exception as e:  # TFDS raises ValueError, AssertionError, ImportError and its own
-    known = {'emoji', 'folder', *tfds.list_builders(with_community_datasets=False)}
+    known = {'emoji', 'folder', 'stacked_mnist', *tfds.list_builders(with_community_datasets=False)}
     with contextlib.suppress(OSError):
       known |= {entry.name for entry in os.scandir(data_dir) if entry.is_dir()} - {'downloads'}
     if name in known or isinstance(e, ImportError):
