@@ -34,6 +34,10 @@ def assert_uniform(x, low, high):
   np.testing.assert_allclose(x.std(), (high - low) / 12**0.5, rtol=0.04)
 
 
+def assert_independent(*draws):
+  assert np.abs(np.corrcoef(draws) - np.eye(len(draws))).max() < 0.08
+
+
 # The pipeline.
 
 
@@ -183,6 +187,7 @@ def test_draws_of_blit():
   assert set(shifts[:, 0]) == {-2, -1, 0, 1, 2} and set(shifts[:, 1]) == set(range(-8, 9))
   # Rounded, so that the outermost have half the chance.
   np.testing.assert_allclose(np.mean(np.abs(shifts[:, 0]) == 2), 1 / 4, atol=0.03)
+  assert_independent(*shifts.T, turns[:, 0, 0], turns[:, 0, 1], np.linalg.det(turns))
 
 
 def test_draws_of_geom():
@@ -202,6 +207,7 @@ def test_draws_of_geom():
   shifts = -np.linalg.solve(a, matrix[:, :2, 2:])[..., 0]
   assert_normal(shifts[:, 0], 2)
   assert_normal(shifts[:, 1], 8)
+  assert_independent(np.log(large * small), stretch, both, difference, *shifts.T)
 
 
 # Colours.
@@ -231,7 +237,10 @@ def test_colors_are_one_affine_map_of_known_draws():
   )
   np.testing.assert_allclose(matrix, expected, atol=1e-3 * np.abs(factor).max())
   assert_uniform(np.angle(factor), -np.pi, np.pi)
-  assert_normal(np.log2(np.abs(factor) / np.abs(grey)), 1.0)
+  saturation = np.log2(np.abs(factor) / np.abs(grey))
+  assert_normal(saturation, 1.0)
+  light, contrast = offset.mean(1) / grey, np.log2(np.abs(grey))
+  assert_independent(light, contrast, grey < 0, np.angle(factor), saturation)
 
 
 def test_one_channel_is_colored_as_a_grey_picture():
@@ -311,6 +320,7 @@ def test_cutout_blackens_half_of_each_side():
     # Each end of the image cuts a quarter of the rectangles, uniform in where.
     np.testing.assert_allclose(np.mean(first == 0), 1 / 4, atol=0.09)
     np.testing.assert_allclose(np.mean(last == side - 1), 1 / 4, atol=0.09)
+  assert_independent(rows @ np.arange(16) / rows.sum(1), columns @ np.arange(8) / columns.sum(1))
 
 
 # Derivatives and devices.
