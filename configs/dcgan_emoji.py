@@ -26,5 +26,5 @@ def get_config():
   config.optim.G = configs.adam(lr=2e-4, b1=0.5, b2=0.999)
   config.optim.D = configs.adam(lr=2e-4, b1=0.5, b2=0.999)
   # The game goes round in circles at a constant learning rate: an average of G looks better than any one step.
-  config.ema = dict(half_life_images=10_000, rampup=0.05)
+  config.ema.update(half_life_images=10_000, rampup=0.05)
   return config
