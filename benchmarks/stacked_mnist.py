@@ -8,27 +8,19 @@ One of the runs by hand: python train.py --config benchmarks/stacked_mnist.py:dc
 """
 
 import argparse
-import importlib
 import json
 import os
-import signal
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-sys.path.append(str(ROOT / 'benchmarks'))  # where train.py reads this file as a config
-# The classifier here and a training beside it may have to share a GPU.
-os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
+sys.path.append(str(Path(__file__).resolve().parent))  # train.py reads this file as a config
 
+import jobs
 import mnist_classifier
 import numpy as np
 
-from ganjax import UserError, data, lock
+from ganjax import UserError, data
 from ganjax.metrics.modes import kl_to_uniform, modes
 from ganjax.writer import write_json
 
@@ -79,54 +71,7 @@ def get_config(method):
   if method not in METHODS:
     raise UserError(f'method {method!r} is not known; there are {", ".join(METHODS)}')
   base, changes = METHODS[method]
-  config = importlib.import_module(f'configs.{base}').get_config()
-  config.name = f'stacked_mnist_{method}'
-  for field, value in {**BUDGET, **changes}.items():
-    *parents, last = field.split('.')
-    node = config
-    for parent in parents:
-      node = node[parent]
-    node[last] = value
-  return config
-
-
-def run(*command):
-  """Runs a script of ganjax, whose output is seen; returns (status, the last line of its errors)."""
-  with tempfile.TemporaryFile('w+') as errors:
-    process = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, stderr=errors)
-    stopped = []
-
-    def stop(number, frame):
-      """The script saves and exits, and the job with it. Ctrl-C reaches both by itself."""
-      stopped.append(number)
-      if number == signal.SIGTERM:
-        process.terminate()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    status = process.wait()
-    for number, handler in before.items():
-      signal.signal(number, handler)
-    if stopped:
-      sys.exit(128 + stopped[0])
-    errors.seek(0)
-    said = errors.read().strip().splitlines() or ['']
-    return status, said[-1].removeprefix('error: ')
-
-
-def wait_for(workdir):
-  """Waits until nothing works in `workdir`: where the job was killed, its training may live on."""
-  said = False
-  while True:
-    try:
-      with lock.hold(workdir):
-        return
-    except UserError as error:
-      if 'is in use' not in str(error):
-        raise
-      if not said:
-        print(f'waiting: {error}', flush=True)
-      said = True
-      time.sleep(2)
+  return jobs.configure(f'stacked_mnist_{method}', base, BUDGET, changes)
 
 
 def measure(params, pictures) -> dict:
@@ -154,18 +99,10 @@ def measure_real(params, data_dir) -> dict:
 
 def train_and_measure(params, method, seed, steps, workdir, data_dir) -> dict:
   """A row of the results. Raises UserError where the method cannot be trained or sampled."""
-  wait_for(workdir)
-  config = f'{Path(__file__).resolve()}:{method}'
-  fields = {'steps': steps, 'seed': seed, **({'data.data_dir': data_dir} if data_dir else {})}
-  overrides = [f'--config.{name}={value}' for name, value in fields.items()]
-  status, error = run('train.py', '--config', config, '--workdir', workdir, *overrides)
-  if status:
-    raise UserError(f'train.py: {error}')
+  jobs.train(__file__, method, workdir, steps=steps, seed=seed, data__data_dir=data_dir)
   samples = workdir / 'samples.npz'
   what = ('--seeds', f'0-{NUM - 1}', '--batch', 500, '--format', 'npz', '--out', samples)
-  status, error = run('sample.py', '--workdir', workdir, *what)
-  if status:
-    raise UserError(f'sample.py: {error}')
+  jobs.run('sample.py', '--workdir', workdir, *what)
   with np.load(samples) as file:
     pictures = file['arr_0']
   samples.unlink()
