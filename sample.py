@@ -26,6 +26,7 @@ FORMAT = flags.DEFINE_enum(
   ['grid', 'png', 'npz', 'strip', 'gif'],
   'strip and gif interpolate from seed to seed.',
 )
+SEED_INDEX = flags.DEFINE_integer('seed_index', 0, 'Which of config.seeds trained together.')
 STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint; the newest by default.')
 WEIGHTS = flags.DEFINE_enum(
   'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
@@ -49,7 +50,7 @@ def main():
   state, step, meta = checkpoint.read(workdir, STEP.value)
   # A config.json that was edited since would misread the checkpoint.
   configs.compare(run.config, meta['config'])
-  state = experiment.to_state(run, state, mesh)
+  state = experiment.to_state(run, state, mesh, SEED_INDEX.value)
   weights = 'ema' if WEIGHTS.value == 'ema' and state.ema else 'raw'
   state = averaged(state) if weights == 'ema' else state
   stage = run.span_at(step).stage
@@ -62,9 +63,11 @@ def main():
   pictures = sampler.generate(stage, state, rows, **work)
 
   suffix = {'png': '', 'npz': '.npz', 'gif': '.gif'}.get(FORMAT.value, '.png')
-  default = workdir / 'generated' / f'{FORMAT.value}-{step:08}-seeds{SEEDS.value}{suffix}'
+  one = f'-seed{SEED_INDEX.value}' if run.config.seeds > 1 else ''
+  default = workdir / 'generated' / f'{FORMAT.value}-{step:08}{one}-seeds{SEEDS.value}{suffix}'
   out = Path(OUT.value) if OUT.value else default
-  write(out, pictures, seeds, run.config.name, step)
+  about = experiment.seed_info(run, SEED_INDEX.value)
+  write(out, pictures, seeds, run.config.name, step, about)
   print(
     f'{out}: {len(pictures)} pictures, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics'
   )
@@ -82,8 +85,8 @@ def interpolate(rows, seeds):
   return jax.tree.map(lambda z: np.concatenate([*path(z), *last(z)]), rows)
 
 
-def write(out, pictures, seeds, name, step):
-  text = lambda seed: images.describe(name, step, seed)
+def write(out, pictures, seeds, name, step, about):
+  text = lambda seed: images.describe(name, step, seed, **about)
   try:
     (out if FORMAT.value == 'png' else out.parent).mkdir(parents=True, exist_ok=True)
   except OSError as error:
