@@ -3,8 +3,6 @@
 import json
 import time
 
-import numpy as np
-
 from ganjax import UserError, parallel, sampler, seeds
 from ganjax.checkpoint import list_steps
 from ganjax.evaluation import records, sides
@@ -103,10 +101,11 @@ class Monitor:
       {'<value>_<preset>': number, or a list of several seeds'}, or None after `stop`.
     """
     began, preset, found = time.monotonic(), self._run.config.eval.preset, []
+    diversity = metrics.get('sample_diversity')
     try:
       for k, one in enumerate(seeds.split(state)):
-        diversity = np.atleast_1d(metrics.get('sample_diversity')).tolist()[k]
-        watched = {'by': 'training', 'step': step, 'sample_diversity': diversity}
+        own = diversity[k] if isinstance(diversity, list) else diversity
+        watched = {'by': 'training', 'step': step, 'sample_diversity': own}
         found += [{**r.record, **watched} for r in self._measure(step, one, k, stop)]
     except Stopped:
       return None
