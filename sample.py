@@ -26,6 +26,7 @@ FORMAT = flags.DEFINE_enum(
   ['grid', 'png', 'npz', 'strip', 'gif'],
   'strip and gif interpolate from seed to seed.',
 )
+SEED_INDEX = flags.DEFINE_integer('seed_index', 0, 'Which of config.seeds trained together.')
 STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint; the newest by default.')
 WEIGHTS = flags.DEFINE_enum(
   'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
@@ -54,7 +55,7 @@ def main():
   state, step, meta = checkpoint.read(workdir, STEP.value)
   # A config.json that was edited since would misread the checkpoint.
   configs.compare(run.config, meta['config'])
-  state = experiment.to_state(run, state, mesh)
+  state = experiment.to_state(run, state, mesh, SEED_INDEX.value)
   weights = 'ema' if WEIGHTS.value == 'ema' and state.ema else 'raw'
   state = averaged(state) if weights == 'ema' else state
   stage = run.span_at(step).stage
@@ -72,11 +73,14 @@ def main():
   pictures = sampler.generate(stage, state, rows, **work)
 
   suffix = {'png': '', 'npz': '.npz', 'gif': '.gif'}.get(FORMAT.value, '.png')
+  one = f'-seed{SEED_INDEX.value}' if run.config.seeds > 1 else ''
   classes = f'-classes{CLASSES.value}' if CLASSES.value else ''
-  default = workdir / 'generated' / f'{FORMAT.value}-{step:08}-seeds{SEEDS.value}{classes}{suffix}'
-  out = Path(OUT.value) if OUT.value else default
+  file = f'{FORMAT.value}-{step:08}{one}-seeds{SEEDS.value}{classes}{suffix}'
+  out = Path(OUT.value) if OUT.value else workdir / 'generated' / file
   labels = rows['label'] if run.method.num_classes else None
-  write(out, pictures, names, labels, columns, run.config.name, step)
+  about = experiment.seed_info(run, SEED_INDEX.value)
+  text = lambda seed: images.describe(run.config.name, step, seed, **about)
+  write(out, pictures, names, labels, columns, text)
   print(
     f'{out}: {len(pictures)} pictures, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics'
   )
@@ -120,8 +124,7 @@ def interpolate(rows, num_classes):
   return {'z': path(rows['z'], latents.slerp), 'label': path(label, weights)}
 
 
-def write(out, pictures, names, labels, columns, name, step):
-  text = lambda seed: images.describe(name, step, seed)
+def write(out, pictures, names, labels, columns, text):
   everything = text(SEEDS.value + (f', classes {CLASSES.value}' if CLASSES.value else ''))
   try:
     (out if FORMAT.value == 'png' else out.parent).mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ The same command resumes a run that stopped. `--summary` prints what a config de
 
 import collections
 import contextlib
-import math
 import os
 import signal
 import time
@@ -38,6 +37,7 @@ from ganjax import (
   lock,
   parallel,
   sampler,
+  seeds,
   writer,
 )
 from ganjax import config as configs
@@ -83,18 +83,20 @@ def train(run, workdir, mesh) -> int:
   log = Log(run, workdir, sources, mesh, step, latest, monitor)
   interrupt = Interrupt()
   latents = jax.device_get(method.latents(np.arange(GRID)))
-  finite = jax.jit(all_finite)
+  finite = jax.jit(lambda state: seeds.each(all_finite, state))
   saved = step if step in checkpoints.steps() else None
 
   def sample():
-    return sampler.start(run.span_at(step - 1).stage, averaged(state), latents)
+    stage = run.span_at(step - 1).stage
+    return [sampler.start(stage, averaged(one), latents) for one in seeds.split(state)]
 
   def save():
     """Commits a checkpoint, once every metric up to it and all its parameters have been seen to be finite."""
     nonlocal saved
     log.read(keep=0)
-    if not finite(state):
-      raise UserError(f'the parameters became NaN or infinite at step {step}')
+    whole = np.asarray(finite(state))
+    if not whole.all():
+      raise UserError(f'the parameters became NaN or infinite at step {step}{seeds.name(~whole)}')
     if step != saved:
       meta = {
         'config': experiment.to_json(config),
@@ -119,9 +121,8 @@ def train(run, workdir, mesh) -> int:
     if step >= span.stop or interrupt.at(step):
       continue
     if span.stage.reset_opt and step == span.start:
-      state = state.replace(
-        opt=parallel.replicate(init_opt(method, run.optimizers, state.params), mesh)
-      )
+      fresh = seeds.each(lambda one: init_opt(method, run.optimizers, one.params), state)
+      state = state.replace(opt=parallel.replicate(fresh, mesh))
     update = run.update(span)
     feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step)
     while step < span.stop and not interrupt.at(step):
@@ -183,7 +184,8 @@ class Log:
   """Reads what steps returned, some steps later, and writes it down in process 0."""
 
   def __init__(self, run, workdir, sources, mesh, step, latest, monitor):
-    self.latest = latest  # the newest value of each metric: lazy phases do not run at every step
+    # The newest value of each metric, of several seeds a list: lazy phases do not run at every step.
+    self.latest = latest
     self._run, self._workdir, self._monitor = run, workdir, monitor
     self._pending = collections.deque()
     self._first_step, self._clock = step + 1, (step, time.monotonic())
@@ -201,41 +203,48 @@ class Log:
     )
 
   def add(self, step, metrics, pictures=None):
-    """Takes device arrays: the metrics of a step, and a grid's pictures where it made one."""
+    """Takes device arrays: the metrics of a step, and each seed's pictures where it made a grid."""
     self._pending.append((step, metrics, pictures))
 
   def read(self, keep):
     """Reads all but the newest `keep` steps. Raises UserError at the first NaN or infinity."""
     while len(self._pending) > keep:
       step, metrics, pictures = self._pending.popleft()
-      self.latest |= {name: float(value) for name, value in metrics.items()}
-      bad = [name for name in metrics if not math.isfinite(self.latest[name])]
+      self.latest |= {name: np.asarray(value).tolist() for name, value in metrics.items()}
+      bad = {n: ~np.isfinite(self.latest[n]) for n in metrics}
+      bad = {n: flags for n, flags in bad.items() if flags.any()}
       if bad:
+        where = f'at step {step}{seeds.name(sum(bad.values()))}'
         raise UserError(
-          f'{", ".join(bad)} became NaN or infinite at step {step}; the last checkpoint is before that'
+          f'{", ".join(bad)} became NaN or infinite {where}; the last checkpoint is before that'
         )
       if step == self._first_step:
         parallel.say(f'first step done {time.monotonic() - STARTED:.1f} s after the start')
       if pictures is not None:
-        self._pictures(step, images.to_uint8(np.asarray(pictures)))
+        self._pictures(step, [images.to_uint8(np.asarray(one)) for one in pictures])
       if step and (pictures is not None or step % self._run.config.log_every_steps == 0):
         self._line(step)
       if step == self._first_step:
         self._clock = (step, time.monotonic())  # compilation is over
 
   def _pictures(self, step, pictures):
-    self.latest['sample_diversity'] = sampler.diversity(pictures)
-    if self._out:
-      grid = images.grid(pictures)
-      text = images.describe(self._run.config.name, step, f'0-{GRID - 1}')
-      images.save_png(self._workdir / f'samples/{step:08}.png', grid, text)
-      self._out.image(step, 'samples', grid)
+    several = len(pictures) > 1
+    found = [sampler.diversity(one) for one in pictures]
+    self.latest['sample_diversity'] = found if several else found[0]
+    for k, one in enumerate(pictures if self._out else ()):
+      grid = images.grid(one)
+      about = experiment.seed_info(self._run, k)
+      text = images.describe(self._run.config.name, step, f'0-{GRID - 1}', **about)
+      name = f'{step:08}-seed{k}' if several else f'{step:08}'
+      images.save_png(self._workdir / f'samples/{name}.png', grid, text)
+      self._out.image(step, f'samples/{k}' if several else 'samples', grid)
 
   def _line(self, step):
     since, then = self._clock
     self._clock = (step, time.monotonic())
     seconds = (time.monotonic() - then) / max(step - since, 1)
-    speed = self._run.images_per_step(self._run.span_at(step - 1)) / max(seconds, 1e-9)
+    count = self._run.config.seeds * self._run.images_per_step(self._run.span_at(step - 1))
+    speed = count / max(seconds, 1e-9)
     if self._out:
       self._out.write(step, {**self.latest, 'images_per_second': speed})
       steps = self._run.config.steps

@@ -72,6 +72,7 @@ def _values(run) -> dict:
     mode = [fake.get('weights')]
     mode += [fake.get('batch_norm')] if fake.get('batch_norm') != 'running' else []
     mode += [f'seed {fake["seed"]}'] if fake.get('seed') else []
+    mode += [f'seed_index {fake["seed_index"]}'] if 'seed_index' in fake else []
     mode += [record['dtype']] if record.get('dtype', 'float32') != 'float32' else []
     mode += [] if record.get('weights_verified', True) else ['unverified features']
     mode = ', '.join(filter(None, mode)) or '-'
@@ -99,7 +100,7 @@ def _panels(runs, values) -> dict:
     drawn[name] = [(text(label, key), x, y) for label, key, x, y in lines]
   for label, run in runs.items():
     for name, (x, y) in () if run.is_file() else curves.read_series(run / 'metrics.jsonl').items():
-      if name.split('_')[0] in TRAINING:
+      if name.split('_')[0] in TRAINING and not name.endswith('_std'):
         drawn.setdefault(name, []).append((label, x, y))
   return drawn
 

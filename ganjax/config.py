@@ -34,6 +34,7 @@ def base(name: str) -> ConfigDict:
     dict(
       name=name,
       seed=0,
+      seeds=1,  # trained together: seed, seed + 1, ..., each with networks and draws of its own
       steps=100_000,  # updates of G
       batch_size=64,  # real images of one D update, over all devices
       microbatches=1,  # parts that a gradient is accumulated over; batch norm is then over a part
@@ -50,7 +51,8 @@ def base(name: str) -> ConfigDict:
         fraction=1.0,  # of the examples, a subset drawn with `seed`
         flip=False,  # mirror with probability 1/2
         cache=True,  # decode once into an array on disk
-        seed=0,  # order of the examples
+        # Order of the examples, the same for all `seeds`; or a tuple with that of each.
+        seed=config_dict.FieldReference(0, field_type=object),
       ),
       networks=dict(name='dcgan'),
       method=dict(name='gan'),
@@ -99,7 +101,10 @@ def rmsprop(lr=5e-5, decay_rate=0.99, eps=1e-8, decay='constant', clip=None) -> 
 
 def check(config: ConfigDict):
   """Raises UserError for values that no component would notice."""
-  positive = 'steps batch_size microbatches log_every_steps sample_every_steps checkpoint_every_steps keep_checkpoints'
+  positive = (
+    'seeds steps batch_size microbatches log_every_steps sample_every_steps checkpoint_every_steps '
+    'keep_checkpoints'
+  )
   for field in positive.split():
     if config[field] < 1:
       raise UserError(f'config.{field}={config[field]} must be at least 1')
@@ -113,6 +118,15 @@ def check(config: ConfigDict):
     )
   if not 0 < config.data.fraction <= 1:
     raise UserError(f'config.data.fraction={config.data.fraction} must be above 0 and at most 1')
+  order, seeds = config.data.seed, config.seeds
+  if not isinstance(order, int):
+    each = isinstance(order, (tuple, list)) and all(isinstance(s, int) for s in order)
+    if not each or seeds == 1 or len(order) != seeds:
+      raise UserError(
+        f'config.data.seed={order!r} must be a whole number, or a tuple of one for each of several seeds={seeds}'
+      )
+    if config.data.fraction < 1:
+      raise UserError('config.data.fraction below 1 takes one data.seed, which draws the subset')
   kinds = ('float32', 'bfloat16', 'float16', 'float64')
   for field in ('dtype', 'param_dtype'):
     if config.networks.get(field, 'float32') not in kinds:

@@ -14,7 +14,8 @@ def draw(workdir):
   """Draws workdir/metrics.jsonl as workdir/curves.png, one panel per family of metrics.
 
   Names that share what stands before their first underscore share a panel (loss_*, D_*, grad_*).
-  Series of more than 200 points show the mean (line) and range (band) of 120 equal stretches. Axes
+  Series of more than 200 points show the mean (line) and range (band) of 120 equal stretches; those
+  of several seeds the mean over seeds (line) and one deviation either way (band). Axes
   are logarithmic where all values are positive and span a factor of 50, and leave out the outermost
   1 % of points where those lie far off, saying so.
 
@@ -29,12 +30,15 @@ def draw(workdir):
     title = json.loads(config.read_text()).get('name') if config.exists() else None
   panels = {}
   for name in series:
-    panels.setdefault(name.split('_')[0], []).append(name)
+    if name.removesuffix('_std') not in series.keys() - {name}:
+      panels.setdefault(name.split('_')[0], []).append(name)
   first = [p for p in ('loss', 'D', 'grad') if p in panels]
   panels = {p: panels[p] for p in first + [p for p in panels if p not in first]}
 
+  spread = lambda name: [series[f'{name}_std'][1]] if f'{name}_std' in series else []
   lines = {
-    title: [(name, *series[name]) for name in names] for title, names in _titles(panels).items()
+    title: [(name, *series[name], *spread(name)) for name in names]
+    for title, names in _titles(panels).items()
   }
   return _save(lines, str(title or workdir.resolve().name), workdir / 'curves.png')
 
@@ -60,7 +64,7 @@ def _titles(panels):
 
 
 def _save(panels, heading, path):
-  """Draws {title: [(label, x, y)]} and writes the PNG; returns its path."""
+  """Draws {title: [(label, x, y)]}, or with the deviations of y besides, and writes the PNG; returns its path."""
   # Not at the top: it would cost every start most of a second. Not pyplot: it keeps global state.
   import matplotlib
   from matplotlib.figure import Figure
@@ -73,9 +77,9 @@ def _save(panels, heading, path):
   figure.suptitle(heading, fontsize=13, fontweight='bold')
   for i, (title, lines) in enumerate(panels.items()):
     axes = figure.add_subplot(rows, columns, i + 1)
-    for j, (label, x, y) in enumerate(lines):
-      _draw_series(axes, x, y, label=label, color=f'C{j % 10}')
-    note = _set_limits(axes, np.concatenate([y for _, _, y in lines]))
+    for j, (label, *points) in enumerate(lines):
+      _draw_series(axes, *points, label=label, color=f'C{j % 10}')
+    note = _set_limits(axes, np.concatenate([y for _, _, y, *_ in lines]))
     axes.set_title(title + note, fontsize=10, loc='left')
     axes.xaxis.set_major_formatter(EngFormatter(sep=''))
     axes.tick_params(labelsize=8)
@@ -90,7 +94,7 @@ def _save(panels, heading, path):
   return path
 
 
-def _draw_series(axes, x, y, label, color):
+def _draw_series(axes, x, y, spread=None, *, label, color):
   if np.isnan(x).all():
     axes.axhline(y[0], color=color, linewidth=1.3, linestyle='--', label=label)
     return
@@ -98,10 +102,14 @@ def _draw_series(axes, x, y, label, color):
   edges = np.linspace(0, len(x), bins, endpoint=False).astype(int)
   size = np.diff(np.append(edges, len(x)))
   middle = np.add.reduceat(x, edges) / size
-  if bins < len(x):
+  mean, low = np.add.reduceat(y, edges) / size, None
+  if spread is not None:
+    deviation = np.add.reduceat(spread, edges) / size
+    low, high = mean - deviation, mean + deviation
+  elif bins < len(x):
     low, high = np.minimum.reduceat(y, edges), np.maximum.reduceat(y, edges)
+  if low is not None:
     axes.fill_between(middle, low, high, color=color, alpha=0.18, linewidth=0)
-  mean = np.add.reduceat(y, edges) / size
   marker = '.' if bins <= 30 else None
   axes.plot(middle, mean, color=color, linewidth=1.3, marker=marker, label=label)
 
@@ -122,10 +130,11 @@ def _set_limits(axes, y):
 
 
 def read_series(path):
-  """Reads metrics.jsonl into {name: (steps, values)}, float64 [n], finite values only."""
+  """Reads metrics.jsonl into {name: (steps, values)}, float64 [n], finite values only; not those of single seeds."""
   points = {}
   for _, record in parse_lines(path.read_bytes()) if path.exists() else []:
     for name, value in record.items():
-      if name != 'step' and isinstance(value, (int, float)) and math.isfinite(value):
+      number = isinstance(value, (int, float)) and math.isfinite(value)
+      if name != 'step' and '/' not in name and number:
         points.setdefault(name, []).append((record['step'], value))
   return {name: np.array(pairs, np.float64).T for name, pairs in points.items()}

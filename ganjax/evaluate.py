@@ -36,6 +36,9 @@ STEP = flags.DEFINE_string(
   'step', None, "Checkpoints: 'all' or such as 1000,2000; the newest by default."
 )
 SEED = flags.DEFINE_integer('seed', 0, 'Seed s takes latents s * num to (s + 1) * num - 1.')
+SEED_INDEX = flags.DEFINE_integer(
+  'seed_index', 0, 'Which of config.seeds trained together makes the fakes.'
+)
 WEIGHTS = flags.DEFINE_enum(
   'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
 )
@@ -122,12 +125,13 @@ def _of_run(workdir, mesh, metrics, batch_size):
     saved, step, meta = checkpoint.read(workdir, asked)
     # A config.json that was edited would misread the checkpoint.
     configs.compare(run.config, meta['config'])
-    state = experiment.to_state(run, saved, mesh)
+    state = experiment.to_state(run, saved, mesh, SEED_INDEX.value)
     weights = 'ema' if WEIGHTS.value == 'ema' and state.ema else 'raw'
     state, stage = averaged(state) if weights == 'ema' else state, run.span_at(step).stage
     how = dict(mesh=mesh, batch_size=batch_size, batch_norm=BATCH_NORM.value)
     state = sampler.prepare(stage, state, run.method, **how)
     info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
+    info |= experiment.seed_info(run, SEED_INDEX.value)
     draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)
     yield sides.generator(stage, state, run.method.latents, **draw), real
 

@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import ganjax
-from ganjax import UserError, checkpoint, optim, parallel, schedules
+from ganjax import UserError, checkpoint, optim, parallel, schedules, seeds
 from ganjax import config as configs
 from ganjax.update import Method, TrainState, count, init, make_update, name_nets, spans
 
@@ -29,13 +29,19 @@ class Experiment(NamedTuple):
     """The span that `step` belongs to; the last one at the end of training."""
     return next((s for s in self.spans if step < s.stop), self.spans[-1])
 
+  @property
+  def key(self):
+    """The key that training starts from; of several seeds theirs, [seeds]."""
+    keys = [jax.random.key(self.config.seed + k) for k in range(self.config.seeds)]
+    return jnp.stack(keys) if len(keys) > 1 else keys[0]
+
   def init(self, key):
-    """The state at step 0. To be called under jit or eval_shape."""
+    """The state at step 0 from a key, or from several. To be called under jit or eval_shape."""
     return init(self.method, self.optimizers, key, example(self.config, self.spans[-1]))
 
   def template(self, mesh):
     """Shapes and placement of the state, for a restore."""
-    shapes = jax.eval_shape(self.init, jax.random.key(0))
+    shapes = jax.eval_shape(self.init, self.key)
     place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=parallel.replicated(mesh))
     return jax.tree.map(place, shapes)
 
@@ -49,6 +55,7 @@ class Experiment(NamedTuple):
       flip=self.config.data.flip,
       ema=ema,
       microbatches=self.config.microbatches,
+      own_batches=not isinstance(self.config.data.seed, int),
     )
 
   def images_per_step(self, span) -> int:
@@ -105,6 +112,9 @@ def summary(experiment: Experiment) -> str:
   config, method = experiment.config, experiment.method
   state = jax.eval_shape(experiment.init, jax.random.key(0))
   lines = [f'networks {config.networks.name}, method {config.method.name}']
+  if config.seeds > 1:
+    how = 'unrolled' if seeds.unrolls(state) else 'by vmap'
+    lines.append(f'seeds: {config.seeds}, trained together {how}')
   inputs = jax.eval_shape(lambda: method.inputs(example(config, experiment.spans[-1])))
   for name, net in method.nets.items():
     variables = {'params': state.params[name], **state.stats[name]}
@@ -209,11 +219,20 @@ def restore(run: Experiment, checkpoints, mesh):
   return state, step, meta['metrics']
 
 
-def to_state(run: Experiment, saved: dict, mesh) -> TrainState:
-  """What sampling needs of a checkpoint read as nested dicts: networks and averages, placed."""
-  parts = {k: saved[k] for k in ('params', 'stats', 'ema')}
-  step = np.asarray(saved['step'])
+def to_state(run: Experiment, saved: dict, mesh, seed_index=0) -> TrainState:
+  """What sampling needs of a checkpoint read as nested dicts: networks and averages of one seed, placed."""
+  count = run.config.seeds
+  if not 0 <= seed_index < count:
+    raise UserError(f'--seed_index={seed_index}: the run has {count} seed(s), 0 to {count - 1}')
+  parts = {k: saved[k] for k in ('step', 'params', 'stats', 'ema')}
+  parts = seeds.take(parts, seed_index) if count > 1 else parts
+  step = np.asarray(parts.pop('step'))
   return TrainState(step=step, key=(), opt={}, extra={}, **parallel.replicate(parts, mesh))
+
+
+def seed_info(run: Experiment, seed_index: int) -> dict:
+  """What a record or a picture says of the seed that it is of: nothing where the run has but one."""
+  return {'seed_index': seed_index} if run.config.seeds > 1 else {}
 
 
 def start(run: Experiment, mesh):
@@ -223,10 +242,16 @@ def start(run: Experiment, mesh):
     out_shardings=parallel.replicated(mesh),
     compiler_options=parallel.quick_compilation(),
   )
-  state = init(jax.random.key(run.config.seed))
+  state = init(run.key)
   if run.config.init_from:
     state = parallel.replicate(_take_networks(run, jax.device_get(state)), mesh)
   return state, 0, {}
+
+
+def _for_seeds(tree, run):
+  """Host arrays once for each of several seeds."""
+  count = run.config.seeds
+  return jax.tree.map(lambda x: np.stack([x] * count), tree) if count > 1 else tree
 
 
 def _take_networks(run, state):
@@ -237,7 +262,9 @@ def _take_networks(run, state):
     raise UserError(
       f'config.init_nets holds {unknown[0]!r}; the networks here are {", ".join(run.method.nets)}'
     )
-  saved, step, _ = checkpoint.read(other)
+  saved, step, meta = checkpoint.read(other)
+  if meta['config'].get('seeds', 1) > 1:
+    raise UserError(f'init_from={other} holds several seeds: take a run of one')
   params, stats, ema = dict(state.params), dict(state.stats), dict(state.ema)
   shapes = lambda tree: {
     jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(tree)
@@ -249,6 +276,7 @@ def _take_networks(run, state):
       raise UserError(
         f'init_from={other} has no network {n!r}; it has {", ".join(saved["params"])}'
       )
+    new = _for_seeds(new, run)
     a, b = shapes(old), shapes(new)
     differ = sorted(k for k in {*a, *b} if a.get(k) != b.get(k))
     if differ:
@@ -258,6 +286,6 @@ def _take_networks(run, state):
       )
     params[n], stats[n] = new['params'], new['stats']
     if n in ema:
-      ema[n] = saved['ema'].get(n, new)
+      ema[n] = _for_seeds(saved['ema'][n], run) if n in saved['ema'] else new
   parallel.say(f'starting from {", ".join(nets)} of {other} at step {step}')
   return state.replace(params=params, stats=stats, ema=ema)

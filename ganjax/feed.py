@@ -3,6 +3,9 @@
 import queue
 import threading
 
+import jax
+import numpy as np
+
 from ganjax import parallel
 from ganjax.data import indices
 
@@ -10,17 +13,18 @@ from ganjax.data import indices
 class Feed:
   """Reads and places the batches of steps start, start + 1, ... in a background thread.
 
-  Which examples a step gets is a function of (seed, step) alone: not of the number of processes, nor of restarts.
+  Which examples a step gets is a function of (seed, step) alone: not of the number of processes, nor of restarts. With
+  several seeds a batch is [seeds, B, ...], the batches of the feeds of each.
   """
 
-  def __init__(self, source, span, n_critic: int, seed: int, mesh, start: int, depth: int = 2):
+  def __init__(self, source, span, n_critic: int, seed, mesh, start: int, depth: int = 2):
     """A feed of one stage.
 
     Args:
       source: of `ganjax.data`.
       span: the stage's place in training; batches come for its steps from `start` on.
       n_critic: batches a step.
-      seed: of the examples' order.
+      seed: of the examples' order, or several.
       mesh: devices to place batches on.
       start: first step.
       depth: steps held ready.
@@ -35,10 +39,15 @@ class Feed:
   def _work(self, source, span, n_critic, seed, mesh, start):
     rows = parallel.local_rows(span.batch_size, mesh)
 
+    def read(seed, first):
+      return source.read(indices(seed, first, span.batch_size, source.num_examples)[rows])
+
     def batch(step, repeat):
       first = n_critic * span.nimg(step) + repeat * span.batch_size
-      chosen = indices(seed, first, span.batch_size, source.num_examples)
-      return parallel.place_batch(source.read(chosen[rows]), mesh)
+      if isinstance(seed, int):
+        return parallel.place_batch(read(seed, first), mesh)
+      stacked = jax.tree.map(lambda *x: np.stack(x), *(read(s, first) for s in seed))
+      return parallel.place_batch(stacked, mesh, axis=1)
 
     try:
       for step in range(start, span.stop):

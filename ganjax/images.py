@@ -48,7 +48,7 @@ def grid(images, columns=None):
   return cells.reshape(rows, columns, h, w, c).swapaxes(1, 2).reshape(rows * h, columns * w, c)
 
 
-def describe(config, step, seed):
+def describe(config, step, seed, **more):
   """The metadata that every sample file carries: a dict to pass as `text`."""
   return {
     'Software': f'ganjax {__version__}',
@@ -56,6 +56,7 @@ def describe(config, step, seed):
     'config': config,
     'step': step,
     'seed': seed,
+    **more,
   }
 
 

@@ -72,6 +72,11 @@ def has_bfloat16() -> bool:
   return jax.default_backend() != 'cpu'
 
 
+def has_grouped_convolutions() -> bool:
+  """True where a convolution of many groups is as fast as its parts: not on CPUs."""
+  return jax.default_backend() != 'cpu'
+
+
 def evaluation_batch(mesh) -> int:
   """Pictures to look at together: more than 8 a device fall out of a CPU's cache, 64 fill an accelerator."""
   return mesh.size * (64 if has_bfloat16() else 8)
@@ -132,9 +137,9 @@ def local_rows(batch_size: int, mesh) -> slice:
   return slice(mine[0] * each, (mine[-1] + 1) * each)
 
 
-def place_batch(rows, mesh):
-  """This process's rows, a pytree of [b, ...] -> global arrays [B, ...], split over the mesh."""
-  sharding = NamedSharding(mesh, PartitionSpec('batch'))
+def place_batch(rows, mesh, axis=0):
+  """This process's rows, a pytree of [b, ...] -> global arrays [B, ...], split over the mesh; b may be another axis."""
+  sharding = NamedSharding(mesh, PartitionSpec(*[None] * axis, 'batch'))
   return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), rows)
 
 

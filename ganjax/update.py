@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from ganjax import UserError, augment, parallel
+from ganjax import UserError, augment, parallel, seeds
 from ganjax import ema as averages
 
 
 class TrainState(struct.PyTreeNode):
-  """All that training changes; a checkpoint holds exactly this."""
+  """All that training changes; a checkpoint holds exactly this. See `ganjax.seeds` for states of several seeds."""
 
   step: jax.Array  # int32 [], steps done
   key: jax.Array  # base PRNG key; never advanced, folded with step, phase and repeat
@@ -121,7 +121,9 @@ def name_nets(nets: dict) -> dict:
 
 
 def init(method: Method, optimizers: dict, key, batch: dict) -> TrainState:
-  """The state at step 0; `batch` gives shapes only. To be called under jit."""
+  """The state at step 0, of several seeds where `key` is [N]; `batch` gives shapes only. To be called under jit."""
+  if key.ndim:
+    return jax.vmap(lambda key: init(method, optimizers, key, batch))(key)
   params, stats = {}, {}
   for name, args in method.inputs(batch).items():
     net_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
@@ -237,7 +239,15 @@ def active(stage: Stage, step: int) -> tuple:
 
 
 def make_update(
-  method: Method, span: Span, optimizers: dict, *, flip=False, ema=None, microbatches=1
+  method: Method,
+  span: Span,
+  optimizers: dict,
+  *,
+  flip=False,
+  ema=None,
+  microbatches=1,
+  own_batches=False,
+  unrolled=None,
 ):
   """The jitted training step of one stage.
 
@@ -246,15 +256,17 @@ def make_update(
     flip: mirror pictures with probability 1/2.
     ema: None, or {'half_life_images', 'rampup', 'start_steps'} of `ema.decay`.
     microbatches: parts that a phase's gradient is taken over, see `update_phase`.
+    own_batches: each of several seeds has batches of its own, [N, B, ...]; else all see the same.
+    unrolled: how several seeds are trained, see `seeds.each`; None: as `seeds.unrolls` says.
 
   Returns:
     update(state, batches, frozen, phases) -> (state, metrics). `state` is donated: do not use it again. `batches` is a
     tuple of `method.n_critic` batches; phases that do not repeat see the last. `frozen` is `method.frozen`, placed.
     `phases` is `active(...)`, static: each pattern of lazy phases is compiled once and holds no dead code. `metrics`
-    are scalars; those of a repeated phase are averaged.
+    are scalars, [N] of several seeds; those of a repeated phase are averaged.
   """
 
-  def update(state, batches, frozen, phases):
+  def train(state, batches, frozen, phases):
     # Frozen networks join the trained ones for the length of the step, so that a loss calls both alike.
     own = state
     state = own.replace(
@@ -297,7 +309,12 @@ def make_update(
       params={n: state.params[n] for n in own.params},
       stats={n: state.stats[n] for n in own.stats},
     )
-    return parallel.whole((state, metrics))
+    return state, metrics
+
+  def update(state, batches, frozen, phases):
+    one = lambda state, batches: train(state, batches, frozen, phases)
+    how = seeds.unrolls(state) if unrolled is None else unrolled
+    return parallel.whole(seeds.each(one, state, batches, own=own_batches, unrolled=how))
 
   return jax.jit(update, static_argnames='phases', donate_argnames='state')
 

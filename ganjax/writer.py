@@ -58,12 +58,13 @@ class Writer:
     self._wandb = None if wandb is None else _open_wandb(self._workdir, wandb)
 
   def write(self, step, metrics):
-    """Appends {'step': step, **metrics} to metrics.jsonl and TensorBoard; values are numbers.
+    """Appends {'step': step, **metrics} to metrics.jsonl and TensorBoard; values are numbers, or lists of seeds'.
 
+    A list becomes its mean under the name, its deviation as NAME_std, and NAME/0, NAME/1, ...
     JSON has no NaN and Inf: they become null in metrics.jsonl and stay as they are in TensorBoard.
     The line is handed to the system at once: after kill -9 at most the last one is cut short.
     """
-    metrics = {name: float(value) for name, value in metrics.items()}
+    metrics = {name: float(value) for name, value in _spread(metrics)}
     line = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
     with user_errors(self._metrics_path):
       _append(self._metrics, json.dumps({'step': int(step), **line}).encode() + b'\n')
@@ -131,19 +132,31 @@ def replace_file(path):
         temporary.unlink(missing_ok=True)
 
 
+def _spread(metrics):
+  for name, value in metrics.items():
+    if np.ndim(value) == 0:
+      yield name, value
+    else:
+      yield name, np.mean(value)
+      yield f'{name}_std', np.std(value, ddof=1)
+      yield from ((f'{name}/{k}', v) for k, v in enumerate(value))
+
+
 def progress(step, steps, images_per_second, seconds_left, metrics):
   """One console line: step, speed, time left, then the losses and D's outputs.
 
   Shows loss_real, loss_fake, loss_G, D_real and D_fake as far as they are there, then any other
-  `loss_...`; of metrics that hold none of these, the first six.
+  `loss_...`; of metrics that hold none of these, the first six. Of lists of several seeds' values mean and deviation.
   """
   main = ('loss_real', 'loss_fake', 'loss_G', 'D_real', 'D_fake')
   names = [n for n in main if n in metrics]
   names += [n for n in metrics if n.startswith('loss') and n not in main]
-  values = {n: float(metrics[n]) for n in names or list(metrics)[:6]}
+  text = lambda v: f'{v:.3f}' if abs(v) < 1000 else f'{v:.3g}'
+  spread = lambda v: f'+-{text(np.std(v, ddof=1))}' if np.ndim(v) else ''
+  values = {n: metrics[n] for n in names or list(metrics)[:6]}
   done = f'step {step:>{len(str(steps))}}/{steps}'
   speed = f'{images_per_second:.0f} images/s'
-  shown = [f'{n} {v:.3f}' if abs(v) < 1000 else f'{n} {v:.3g}' for n, v in values.items()]
+  shown = [f'{n} {text(np.mean(v))}{spread(v)}' for n, v in values.items()]
   return '  '.join([done, speed, f'{_duration(seconds_left)} left', *shown])
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 
-from ganjax import UserError, parallel, sampler
+from ganjax import UserError, parallel, sampler, seeds
 from ganjax.checkpoint import list_steps
 from ganjax.evaluation import records, sides
 from ganjax.evaluation.extract import Stopped
@@ -14,6 +14,7 @@ from ganjax.evaluation.presets import (
   parse_metrics,
   parse_presets,
 )
+from ganjax.experiment import seed_info
 from ganjax.update import averaged
 
 
@@ -21,6 +22,7 @@ class Monitor:
   """Evaluates a run as it trains; does nothing where `config.eval.every_steps` is 0.
 
   What it finds stands in `evaluations.jsonl`, which is also its memory: a resumed run finds there what was evaluated.
+  Of several seeds each is evaluated; warnings and the best step go by their means.
 
   Attributes:
     flags: what looks wrong since the last evaluation: some of 'diverging', 'collapsing'.
@@ -96,9 +98,37 @@ class Monitor:
       stop: a function that says True to give up.
 
     Returns:
-      {'<value>_<preset>': number}, or None after `stop`.
+      {'<value>_<preset>': number, or a list of several seeds'}, or None after `stop`.
     """
-    began, config, run = time.monotonic(), self._run.config.eval, self._run
+    began, preset, found = time.monotonic(), self._run.config.eval.preset, []
+    diversity = metrics.get('sample_diversity')
+    try:
+      for k, one in enumerate(seeds.split(state)):
+        own = diversity[k] if isinstance(diversity, list) else diversity
+        watched = {'by': 'training', 'step': step, 'sample_diversity': own}
+        found += [{**r.record, **watched} for r in self._measure(step, one, k, stop)]
+    except Stopped:
+      return None
+    self._history += [(step, _watched(r)) for r in found]
+    said = warnings(self._merged())
+    self.flags = [flag for flag, _ in said]
+    found[0]['warnings'] = [line for _, line in said]
+    if parallel.is_main():
+      records.append(self._workdir / records.NAME, found)
+    values = {}
+    for name, value in (pair for r in found for pair in r['values'].items() if pair[1] is not None):
+      values.setdefault(name, []).append(value)
+    if not seeds.several(state):
+      values = {name: value for name, (value,) in values.items()}
+    shown = '  '.join(f'{k} {records.number(v)}' for k, v in values.items())
+    parallel.say(f'evaluated step {step} in {time.monotonic() - began:.0f} s ({preset}): {shown}')
+    for _, line in said:
+      parallel.say(f'WARNING {line}')
+    return {f'{k}_{preset}': v for k, v in values.items()}
+
+  def _measure(self, step, state, seed_index, stop):
+    """Results of one seed. Raises Stopped."""
+    config, run = self._run.config.eval, self._run
     stage = run.span_at(step - 1).stage
     batch_size = config.batch_size or parallel.evaluation_batch(self._mesh)
     work = dict(mesh=self._mesh, batch_size=batch_size)
@@ -110,36 +140,17 @@ class Monitor:
       'workdir': str(self._workdir),
       'step': step,
       'weights': self._weights,
+      **seed_info(run, seed_index),
     }
-    fake = self._fake(stage, state, info)
-    try:
-      results = measure(
-        fake,
-        self._real,
-        self._metrics,
-        self._presets,
-        extractors=self._extractors,
-        stop=stop,
-        **work,
-      )
-    except Stopped:
-      return None
-    watched = {'by': 'training', 'step': step, 'sample_diversity': metrics.get('sample_diversity')}
-    found = [{**r.record, **watched} for r in results]
-    self._history += [(step, _watched(r)) for r in found]
-    said = warnings(self._merged())
-    self.flags = [flag for flag, _ in said]
-    found[0]['warnings'] = [line for _, line in said]
-    if parallel.is_main():
-      records.append(self._workdir / records.NAME, found)
-    values = {k: v for r in results for k, v in r.record['values'].items() if v is not None}
-    shown = '  '.join(f'{k} {records.number(v)}' for k, v in values.items())
-    parallel.say(
-      f'evaluated step {step} in {time.monotonic() - began:.0f} s ({config.preset}): {shown}'
+    return measure(
+      self._fake(stage, state, info),
+      self._real,
+      self._metrics,
+      self._presets,
+      extractors=self._extractors,
+      stop=stop,
+      **work,
     )
-    for _, line in said:
-      parallel.say(f'WARNING {line}')
-    return {f'{k}_{config.preset}': v for k, v in values.items()}
 
   def _fake(self, stage, state, info):
     config = self._run.config.eval
@@ -153,11 +164,13 @@ class Monitor:
     )
 
   def _merged(self) -> list:
-    """[(step, all values)], in order."""
+    """[(step, all values)], in order; of several seeds the means."""
     out = {}
     for step, values in self._history:
-      out.setdefault(step, {}).update(values)
-    return sorted(out.items())
+      for name, value in values.items():
+        out.setdefault(step, {}).setdefault(name, []).append(value)
+    means = lambda values: {name: sum(v) / len(v) for name, v in values.items()}
+    return [(step, means(values)) for step, values in sorted(out.items())]
 
   def _points(self) -> list:
     """[(step, number)] of the value that ranks checkpoints."""

@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+
 from ganjax import UserError
 from ganjax.evaluation.presets import higher_is_better
 from ganjax.writer import replace_file, user_errors
@@ -78,7 +80,9 @@ def _is_number(text) -> bool:
 
 
 def number(value) -> str:
-  """A value as tables show it: 6 significant digits."""
+  """A value as tables show it: 6 significant digits; of a list of several seeds' values mean and deviation."""
+  if isinstance(value, list):
+    return f'{np.mean(value):.6g} +- {np.std(value, ddof=1):.3g}'
   return '-' if value is None else f'{value:.6g}'
 
 
