@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ganjax import UserError
-from ganjax.networks import cnn, mlp
+from ganjax.networks import cnn, dcgan, mlp
 from ganjax.update import count
 
 
@@ -133,6 +133,12 @@ def test_the_cnn_treats_images_apart():
   )  # [logit, image, ...]
   sizes = np.abs(slopes).sum((2, 3, 4))
   assert (np.diag(sizes) > 0).all() and (sizes[~np.eye(3, dtype=bool)] == 0).all()
+
+
+@pytest.mark.parametrize('network', [cnn, dcgan, mlp])
+def test_networks_without_classes_say_so(network):
+  nets = network.build(resolution=32, channels=3)
+  assert nets['G'].num_classes == nets['D'].num_classes == 0
 
 
 @pytest.mark.parametrize('network, arguments, message', [

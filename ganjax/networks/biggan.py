@@ -3,7 +3,7 @@
 Residual blocks of two 3x3 convolutions, wide in D, with spectral norm in both networks, orthogonal initial weights and
 self-attention. G cuts z into equal chunks: the first feeds the linear layer, each block's batch norms are linear in the
 next chunk joined with an embedding of the class that all share. Batch norm's epsilon and spectral norm's, and the
-networks for 32 pixels, are those of StudioGAN's published CIFAR-10 runs. At 64 pixels the widest block is left out.
+networks for 32 and 64 pixels, are those of StudioGAN's published runs; at 64 each has one of the widest blocks less.
 """
 
 import flax.linen as nn

@@ -15,14 +15,14 @@ torch = pytest.importorskip('torch')
 F = torch.nn.functional
 RNG = np.random.default_rng(0)
 SHARED, CLASSES = 5, 4
-# The network, its resolution, whether norms share the embedding, D's head.
+# The network, its resolution, length of z, whether norms share the embedding, side of attention, D's head. Deep's skips
+# drop and add channels at 64 pixels, where every stage has others.
 CASES = {
-  'BigGAN': (biggan, 32, True, 'projection'),
-  'BigGAN, 64, tables, classifier': (biggan, 64, False, 'classifier'),
-  'BigGAN-deep, proxy': (biggan_deep, 32, True, 'proxy'),
+  'BigGAN': (biggan, 32, 8, True, 16, 'projection'),
+  'tables, classifier': (biggan, 64, 7, False, 0, 'classifier'),
+  'deep, proxy': (biggan_deep, 64, 7, True, 16, 'proxy'),
 }
 WIDTH = {'G': 2, 'D': 4}
-Z = {'BigGAN': 8, 'BigGAN, 64, tables, classifier': 7, 'BigGAN-deep, proxy': 7}
 
 
 def sn(layer):
@@ -166,7 +166,7 @@ class DeepD(torch.nn.Module):
 
 
 class D(torch.nn.Module):
-  def __init__(self, factors, downs, deep, attention, head):
+  def __init__(self, factors, downs, deep, attention, halvings, head):
     super().__init__()
     first, *rest = channels = [WIDTH['D'] * f for f in factors]
     self.side, self.head = attention, head
@@ -178,9 +178,10 @@ class D(torch.nn.Module):
     else:
       pairs = enumerate(zip([3, *channels], channels))
       self.blocks += [Down(a, b, i < downs, i == 0) for i, (a, b) in pairs]
-    # Blocks after which the side is reached; of deep's two at a side, the second.
-    self.after = 1 if deep else 0
-    self.attention = Attention(8) if attention else None
+    # The block after which the side is reached; of deep's two at a side, the second.
+    self.after = 2 * halvings - 1 if deep else halvings - 1
+    reached = (rest if deep else channels)[halvings - 1]
+    self.attention = Attention(reached) if attention else None
     self.linear = sn(torch.nn.Linear(channels[-1], 1))
     width = {'projection': channels[-1], 'proxy': 6}
     sizes = {'classifier': CLASSES, 'proxy': 6}
@@ -299,15 +300,15 @@ grad = lambda p: p.grad.numpy().copy()
 @pytest.mark.parametrize('net', ['G', 'D'])
 @pytest.mark.parametrize('name', CASES)
 def test_two_training_calls(name, net):
-  network, resolution, shared, head = CASES[name]
+  network, resolution, z, shared, attention, head = CASES[name]
   up, down, downs = network.SHAPES[resolution]
-  deep, attention = network is biggan_deep, 16 if resolution == 32 else 0
+  deep, halvings = network is biggan_deep, int(np.log2(resolution // (attention or 32)))
   torch.manual_seed(0)
   if net == 'G':
-    twin = G(up, Z[name], shared, deep, attention).double().train()
-    x = RNG.normal(size=(3, Z[name]))
+    twin = G(up, z, shared, deep, attention).double().train()
+    x = RNG.normal(size=(3, z))
   else:
-    twin = D(down, downs, deep, attention, head).double().train()
+    twin = D(down, downs, deep, attention, halvings, head).double().train()
     x = RNG.uniform(-1, 1, (3, resolution, resolution, 3))
   sizes = dict(width=WIDTH['G'], width_D=WIDTH['D'], shared_dim=SHARED if shared else 0)
   kinds = dict(dtype='float64', param_dtype='float64')
