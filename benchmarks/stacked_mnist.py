@@ -27,7 +27,7 @@ from ganjax.writer import write_json
 # The budget of all methods: so many updates of D and of G, on 64 real images and 64 fakes each, and networks whose
 # widest layer in D has 128 channels. PacGAN's own is 100,000 steps at twice the width, with two updates of G a step.
 BUDGET = {
-  'steps': 4000,
+  'steps': 2000,
   'batch_size': 64,
   'ema.half_life_images': 0,
   'data.dataset': 'stacked_mnist',
@@ -45,6 +45,14 @@ DCGAN = {
   **{f'optim.{net}.decay': 'constant' for net in 'GD'},
 }
 CNN = {**ONE_EACH, 'networks.width': 16}
+R3GAN = {
+  'networks.width': 64,
+  'networks.blocks': 1,
+  'networks.cardinality': 8,
+  'networks.num_classes': 0,
+  'method.ada': None,
+  'method.penalties': {'r1': 1.0, 'r2': 1.0},
+}
 # Method -> (the file in configs/ that it starts from, what differs besides the budget). DCGAN's Adam is PacGAN's; the
 # optimizers of the others are those of their files.
 METHODS = {
@@ -52,7 +60,7 @@ METHODS = {
   'pacgan': ('dcgan_cifar', {**DCGAN, 'method.packing': 2}),
   'wgan_gp': ('wgan_gp_cnn_cifar', CNN),
   'sngan': ('sngan_cnn_cifar', CNN),
-  'r3gan': ('r3gan_cifar', {}),
+  'r3gan': ('r3gan_cifar', R3GAN),
 }
 # (modes, KL) as VEEGAN, table 2, and PacGAN, table 2, give them.
 PAPERS = {

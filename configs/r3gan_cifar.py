@@ -41,5 +41,5 @@ def get_config():
   config.method.ada = dict(pipe='bgc', p=ramp(0.0, 0.55))
   config.optim.G = configs.adam(lr=ramp(2e-4, 5e-5), b1=0.0, b2=ramp(0.9, 0.99))
   config.optim.D = configs.adam(lr=ramp(2e-4, 5e-5), b1=0.0, b2=ramp(0.9, 0.99))
-  config.ema = dict(half_life_images=ramp(0, 5_000_000), rampup=0.0)
+  config.ema = dict(half_life_images=ramp(0, 5_000_000), rampup=0.0, start_steps=0)
   return config

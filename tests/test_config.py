@@ -112,7 +112,8 @@ def test_parameter_counts_of_dcgan(name, resolution, width):
 
 
 # G, D. Published: StudioGAN's logs have 9.42 and 2.42 million for BigGAN on CIFAR-10, BigGAN-PyTorch's print
-# 70,433,988 and 87,982,370 for ImageNet; torch-mimicry counts its SNGANs and cGAN-PD so. The others hold what is here
+# 70,433,988 and 87,982,370 for ImageNet; torch-mimicry counts its SNGANs and cGAN-PD so, R3GAN's table 9 has 20.78 and
+# 21.28 million. The others hold what is here
 # in place.
 COUNTS = {
   'acgan_cifar': (1_218_307, 1_055_115),
@@ -126,6 +127,7 @@ COUNTS = {
   'gan_mnist': (2_503_984, 1_231_441),
   'lsgan_cifar': (3_022_147, 1_080_001),
   'projection_cifar': (4_304_387, 1_055_105),
+  'r3gan_cifar': (20_781_952, 21_280_512),
   'reacgan_cifar': (9_416_196, 2_517_186),
   'sagan_imagenet128': (42_078_852, 30_062_338),
   'sngan_cifar': (4_276_739, 1_053_825),

@@ -21,7 +21,7 @@ import mnist_classifier  # noqa: E402
 def test_methods_share_the_budget(method):
   run = experiment.build(JOB['get_config'](method))
   span = run.spans[0]
-  assert (span.stop, span.batch_size, run.images_per_step(span)) == (4000, 64, 64)
+  assert (span.stop, span.batch_size, run.images_per_step(span)) == (2000, 64, 64)
   assert (run.config.data.dataset, run.config.data.resolution) == ('stacked_mnist', 32)
   assert not run.config.data.flip  # a mirrored digit is none
   assert run.config.name == f'stacked_mnist_{method}'
