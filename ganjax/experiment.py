@@ -226,6 +226,8 @@ def to_state(run: Experiment, saved: dict, mesh, seed_index=0) -> TrainState:
     raise UserError(f'--seed_index={seed_index}: the run has {count} seed(s), 0 to {count - 1}')
   parts = {k: saved[k] for k in ('step', 'params', 'stats', 'ema')}
   parts = seeds.take(parts, seed_index) if count > 1 else parts
+  # A checkpoint keeps no empty dicts within a dict that holds nothing else.
+  parts['stats'] = {name: parts['stats'].get(name, {}) for name in run.method.nets}
   step = np.asarray(parts.pop('step'))
   return TrainState(step=step, key=(), opt={}, extra={}, **parallel.replicate(parts, mesh))
 

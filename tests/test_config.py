@@ -140,7 +140,7 @@ COUNTS = {
 }
 
 
-@pytest.mark.parametrize('name', {*FILES} - {'dcgan_cifar', 'dcgan_emoji', 'dcgan_celeba'})
+@pytest.mark.parametrize('name', sorted({*FILES} - {'dcgan_cifar', 'dcgan_emoji', 'dcgan_celeba'}))
 def test_parameter_counts(name):
   assert parameters(name) == COUNTS[name]
 
