@@ -1,0 +1,61 @@
+"""Seconds to trace and to compile each config's update on this device: python benchmarks/compile.py [CONFIG ...]
+
+For every pattern of phases, without the compilation cache, at the config's own batch; nothing is run and no data are
+read. Prints the parameters and floating point operations of the compiled step too.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import importlib
+
+import jax
+import numpy as np
+
+from ganjax import experiment, parallel
+from ganjax.update import active, count
+
+
+def measure(name) -> str:
+  """A line for each pattern of active phases."""
+  run = experiment.build(importlib.import_module(f'configs.{name}').get_config())
+  span, data = run.spans[0], run.config.data
+  size = (span.batch_size, data.resolution, data.resolution, data.channels)
+  batch = {
+    'image': jax.ShapeDtypeStruct(size, np.uint8),
+    'label': jax.ShapeDtypeStruct(size[:1], np.int32),
+  }
+  state = jax.eval_shape(run.init, run.key)
+  update = run.update(span)
+  patterns = {active(span.stage, step): step for step in range(16)}
+  lines = []
+  for phases in patterns:
+    start = time.monotonic()
+    lowered = update.lower(state, (batch,) * run.method.n_critic, {}, phases=phases)
+    traced = time.monotonic()
+    cost = lowered.compile().cost_analysis()
+    done = time.monotonic()
+    lines.append(
+      f'{name:<20} {"+".join(phases):<14} {count(state.params) / 1e6:>8.2f} M {traced - start:>7.1f} s '
+      f'{done - traced:>8.1f} s {cost["flops"] / 1e9:>12,.0f} GFLOP'
+    )
+  return '\n'.join(lines)
+
+
+def main():
+  names = sys.argv[1:] or sorted(p.stem for p in (ROOT / 'configs').glob('[a-z]*.py'))
+  jax.config.update('jax_enable_compilation_cache', False)
+  print(
+    f'{"config":<20} {"phases":<14} {"parameters":>10} {"tracing":>9} {"compiling":>10} {"a step":>18}'
+  )
+  with jax.set_mesh(parallel.make_mesh()):
+    for name in names:
+      print(measure(name), flush=True)
+
+
+if __name__ == '__main__':
+  main()
