@@ -63,7 +63,7 @@ def main():
   state = sampler.prepare(stage, state, run.method, **work)
 
   rows = jax.device_get(run.method.latents(seeds))
-  names, columns = {f'seed{seed:06}': int(seed) for seed in seeds}, None
+  names, columns = [(f'seed{seed:06}', int(seed)) for seed in seeds], None
   if CLASSES.value:
     rows, names = in_classes(rows, seeds, run.method.num_classes)
     columns = len(seeds)
@@ -87,7 +87,7 @@ def main():
 
 
 def in_classes(rows, seeds, num_classes):
-  """(latents of every seed in each class of --classes, class by class; {file's name: its seed and class})."""
+  """(latents of every seed in each class of --classes, class by class; (file's name, seed and class) of each)."""
   if not num_classes:
     raise UserError('--classes is for conditional runs; this one has no classes')
   chosen = sampler.parse_seeds(CLASSES.value, '--classes')
@@ -95,7 +95,7 @@ def in_classes(rows, seeds, num_classes):
     raise UserError(f'--classes={CLASSES.value}: the classes are 0 to {num_classes - 1}')
   rows = jax.tree.map(lambda x: np.concatenate([x] * len(chosen)), rows)
   rows['label'] = np.repeat(chosen, len(seeds)).astype(np.int32)
-  names = {f'seed{s:06}-class{c:04}': f'{s}, class {c}' for c in chosen for s in seeds}
+  names = [(f'seed{s:06}-class{c:04}', f'{s}, class {c}') for c in chosen for s in seeds]
   return rows, names
 
 
@@ -131,7 +131,7 @@ def write(out, pictures, names, labels, columns, text):
   except OSError as error:
     raise UserError(f'cannot write {out}: {error.strerror}') from None
   if FORMAT.value == 'png':
-    for (own, seed), picture in zip(names.items(), pictures):
+    for (own, seed), picture in zip(names, pictures):
       images.save_png(out / f'{own}.png', picture, text(seed))
   elif FORMAT.value == 'npz':
     images.save_npz(out, pictures, everything, labels)

@@ -2,8 +2,8 @@
 
 Paper: Mirza and Osindero 2014, arXiv:1411.1784, section 4.1. Its figure, a Parzen window log-likelihood of 132 +- 1.8
 nats (table 1), is no longer trusted as a measure (arXiv:1511.01844) and is not computed here; no FID is published.
-The label joins z and the image; networks and optimizer are those of gan_mnist, where the paper has its own widths,
-momentum and dropout.
+Networks of the paper's units, in which z and the label, and the image and the label, first have layers of their own;
+the optimizer is that of gan_mnist, where the paper has momentum, dropout and a falling rate.
 
     python train.py --config configs/cgan_mnist.py --workdir runs/cgan
 """

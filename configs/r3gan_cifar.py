@@ -3,9 +3,10 @@
 Paper: Huang, Gokaslan, Kuleshov and Tompkin 2024, arXiv:2501.05441, table 6, row Config E: FID 1.96, 50,000 fakes
 against the 50,000 training images, NVIDIA's Inception (preset `stylegan`). The recipe is that of table 9 and of the
 authors' code (brownvc/R3GAN, preset CIFAR10): 250 million images, over whose first 20 million learning rate, beta 2,
-gamma, augmentation and average move. Theirs has 16 bits in all stages but that of 4x4 pixels, and draws real images of
-its own for G's loss; here all is float32 (networks.dtype), and a step of G sees the real images of D's. To `bgc` theirs
-adds cutout, and draws colour transforms half as often.
+gamma, augmentation and average move. Theirs has 16 bits in all stages but that of 4x4 pixels, and draws real images
+of its own for G's loss; here all is float32 (networks.dtype), and a step of G sees the real images of D's. To `bgc`
+theirs adds cutout, and draws colour transforms half as often. Its R1 and R2 are of the very views that its loss sees,
+ours of other draws of the same.
 
     python train.py --config configs/r3gan_cifar.py --workdir runs/r3gan
 """

@@ -1,8 +1,8 @@
 """BigGAN on CIFAR-10, 32x32, 10 classes with the data-to-data cross-entropy of ReACGAN.
 
-Paper: Kang et al. 2021, arXiv:2111.01118. The recipe is StudioGAN's (ReACGAN.yaml): FID 3.87, IS 9.85 with 50,000
-fakes against the training set, standing statistics, its best checkpoint. G has 9.42 million parameters, D 2.42
-million.
+Paper: Kang et al. 2021, arXiv:2111.01118, which has no CIFAR-10 figure in our sources. The recipe is StudioGAN's
+(ReACGAN.yaml): FID 3.87, IS 9.85 with 50,000 fakes against the training set, standing statistics, its best
+checkpoint. G has 9.42 million parameters, D 2.52 million with its head.
 
     python train.py --config configs/reacgan_cifar.py --workdir runs/reacgan
 """

@@ -25,6 +25,7 @@ def get_config():
     num_classes=1000,
     width=64,
     width_D=64,
+    wide=True,
     spectral=True,
     spectral_G=True,
     attention=32,

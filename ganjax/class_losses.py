@@ -41,6 +41,11 @@ def build(fields, head: str):
     raise UserError(f'method.class_loss {name} needs networks.head={HEADS[name]!r}, not {head!r}')
   weight = {k: arguments.pop(k, default) for k, default in dict(D=1.0, D_fake=0.0, G=1.0).items()}
   loss = globals()[name]
+  numbers = {**weight, **arguments}
+  if not all(isinstance(x, (int, float)) and x >= 0 for x in numbers.values()):
+    raise UserError(f'method.class_loss {name} takes numbers from 0, not {numbers}')
+  if arguments.get('temperature', 1) == 0:
+    raise UserError(f'method.class_loss {name} needs a temperature above 0')
   extra = arguments.keys() - inspect.signature(loss).parameters
   if extra:
     raise UserError(f'method.class_loss {name} does not take {", ".join(sorted(extra))}')

@@ -279,7 +279,9 @@ def parse(argv):
     line = _one_line(error)
     # Either the file lacks get_config(), or a field is not there, and the line ends with the nearest one.
     raise UserError(
-      f'config: {line}' if 'module' in line else f'config has no field {line}'
+      f'config: {line}'
+      if 'module' in line
+      else f'config has no field {line} (what a file lacks, a copy of it may add)'
     ) from None
   except (TypeError, ValueError, IndexError, SyntaxError, ImportError) as error:
     raise UserError(f'config: {_one_line(error)}') from None

@@ -43,8 +43,9 @@ def gradient_penalty(D, real, fake, key):
 def dragan(D, real, fake, key):
   """E (|grad D(x)| - 1)^2 at x = real + std(real) / 2 * U(0, 1) of each pixel: DRAGAN (arXiv:1705.07215).
 
-  The paper writes normal noise; uniform noise above the image, scaled by the deviation of all pixels of the batch, is
-  what its authors ran. The weight is the paper's lambda, 10.
+  The paper writes normal noise. Its authors' code draws uniform noise above the image, scaled by the deviation of all
+  pixels of the batch, and goes a random share of the way there; chainer-gan-lib has each pixel's own deviation over the
+  batch, and goes all the way. Here: the deviation of all, all the way. The weight is the paper's lambda, 10.
   """
   noise = jax.random.uniform(key, real.shape, real.dtype)
   return _off_one(D, real + jnp.std(real, dtype=float) / 2 * noise)

@@ -8,7 +8,8 @@ def orthogonal(params):
   """|W^T W * (1 - I)|^2 over the weights W of a network, a column an output (BigGAN, arXiv:1809.11096, equation 3).
 
   Only the angles between columns count, not their lengths; the published weight beta is 1e-4. Tables of classes
-  ('embedding') are left out, as in the paper's G; so are vectors.
+  ('embedding') are left out, as in the paper's G; so are vectors. Kernels of transposed convolutions, whose last axis
+  is the input, are taken as they stand.
 
   Args:
     params: a pytree of parameters; kernels are [..., inputs, outputs].

@@ -73,9 +73,11 @@ def standing(stage, state, method, *, mesh, batch_size: int, batches: int = 64):
   run = jax.jit(run)
   size = -(-batch_size // mesh.size) * mesh.size
   with jax.set_mesh(mesh):
-    # Only the sums may change from batch to batch: momentum averages are replaced at the end.
     for i in range(batches):
-      state = run(state, jax.device_get(method.latents(np.arange(-size * (i + 1), -size * i))))
+      new = run(state, jax.device_get(method.latents(np.arange(-size * (i + 1), -size * i))))
+      # Only the sums go on: the batches are of one generator, whose spectral norms do not move either.
+      kept = {n: {k: v for k, v in s.items() if k == 'standing'} for n, s in new.stats.items()}
+      state = state.replace(stats={n: {**s, **kept[n]} for n, s in state.stats.items()})
   return state.replace(stats={name: use_standing(stats) for name, stats in state.stats.items()})
 
 

@@ -52,6 +52,10 @@ def _adaptive(pipe='bgc', p=None, **moves) -> View:
   extra = sorted(moves.keys() - {'target', 'interval', 'images'})
   if extra:
     raise UserError(f'method.ada does not take {", ".join(extra)}')
+  if min(moves.get('interval', 1), moves.get('images', 1)) < 1 or abs(moves.get('target', 0)) > 1:
+    raise UserError(
+      f'method.ada needs interval and images from 1 and a target in [-1, 1], not {moves}'
+    )
   if p is not None:
     if moves:
       raise UserError(f'method.ada: with a fixed p there is no {", ".join(moves)}')
@@ -84,6 +88,8 @@ def pack(images, packing: int):
   """
   b, *sides, c = images.shape
   if b % packing:
-    raise UserError(f'method.packing={packing} must divide the batch, which is of {b} images')
+    raise UserError(
+      f'method.packing={packing} must divide the batch, which is of {b} images (a part, where there are microbatches)'
+    )
   images = images.reshape(b // packing, packing, *sides, c)
   return jnp.moveaxis(images, 1, -2).reshape(b // packing, *sides, packing * c)

@@ -17,7 +17,7 @@ JOB = runpy.run_path(str(ROOT / 'benchmarks/stacked_mnist.py'), run_name='stacke
 import mnist_classifier  # noqa: E402
 
 
-@pytest.mark.parametrize('method', ['dcgan', 'wgan_gp'])
+@pytest.mark.parametrize('method', JOB['METHODS'])
 def test_methods_share_the_budget(method):
   run = experiment.build(JOB['get_config'](method))
   span = run.spans[0]

@@ -104,8 +104,11 @@ def _normalize(module, x, scale, bias, train):
           'sums',
           lambda: (jnp.zeros(features, wide), jnp.zeros(features, wide), jnp.zeros((), wide)),
         )
-        total, squares, count = sums.value
-        sums.value = (total + mean * n, squares + (var + mean**2) * n, count + n)
+        # Mean, squared deviations from it, samples: pooled without a sum of squares, which would cancel.
+        before, squares, count = sums.value
+        share = n / (count + n)
+        squares += var * n + (mean - before) ** 2 * count * share
+        sums.value = (before + (mean - before) * share, squares, count + n)
   else:
     mean, var = running_mean.value, running_var.value
 
@@ -127,10 +130,8 @@ def use_standing(stats: dict) -> dict:
 
   def replace(batch_stats, standing):
     if 'sums' in standing:
-      total, squares, count = standing['sums']
-      mean = total / count
-      var = (squares / count - mean**2) * count / jnp.maximum(count - 1, 1)
-      return {'mean': mean, 'var': jnp.maximum(var, 0)}
+      mean, squares, count = standing['sums']
+      return {'mean': mean, 'var': squares / jnp.maximum(count - 1, 1)}
     return {k: replace(v, standing[k]) if k in standing else v for k, v in batch_stats.items()}
 
   rest = {k: v for k, v in stats.items() if k != 'standing'}

@@ -46,14 +46,15 @@ def build(
     fakes_per_real: G trains on so many times D's batch of fakes (2 in SNGAN, arXiv:1802.05957, and its descendants).
     penalties: {NAME in `ganjax.penalties`: weight}, added to D's loss; the weight is what that penalty's paper calls
       lambda or gamma, a number or a `schedules.ramp` over steps.
-    penalties_every: 1, or k: the penalties leave D's loss for a phase of their own, D_penalty, at every k-th step and k
-      times as strong (lazy regularization, arXiv:1912.04958, appendix B).
+    penalties_every: 1, or k: the penalties leave D's loss for a phase of their own, D_penalty, at every k-th step, as
+      often in it as D, and k times as strong (lazy regularization, arXiv:1912.04958, appendix B).
     class_loss: None, or a loss of D's class scores: {'name': NAME in `ganjax.class_losses`; 'D', 'D_fake', 'G': weights
       on reals and on fakes in D's loss, and in G's; arguments of that loss}.
     packing, diffaugment, ada: what D sees images through, see `view.build`.
-    lecam: None, or {'weight', 'decay', 'start_steps'}: LeCam regularization (`ganjax.lecam`), after so many steps.
+    lecam: None, or {'weight', 'decay', 'start_steps'}: LeCam regularization (`ganjax.lecam`), after so many steps. With
+      microbatches its averages move, and are read, once a part.
     zcr: None, or {'sigma', 'D', 'G'}: latent consistency (arXiv:2002.04724, section 3.2), a deviation and two weights.
-    orthogonal: weight of `regularizers.orthogonal` in G's loss.
+    orthogonal: weight of `regularizers.orthogonal` in G's loss, a number or ramp.
   """
   G, D = nets['G'], nets['D']
   classes = max(getattr(net, 'num_classes', 0) for net in (G, D))
@@ -73,7 +74,9 @@ def build(
     return batch['label'] if classes else None
 
   def generate(state, z, label):
-    return apply(G, state, z, label, train=True)
+    """Fakes as D is to see them: float32 at least as reals are, or what D sees through would draw otherwise."""
+    fakes, state = apply(G, state, z, label, train=True)
+    return fakes.astype(jnp.promote_types(fakes.dtype, jnp.float32)), state
 
   def judge(state, images, label, key):
     """(D's logits, or those and class scores), with the state that keeps D's statistics."""
@@ -154,7 +157,8 @@ def build(
       beside, _ = generate(state, near(z, key), labels)
       terms['loss_G_zcr'] = zcr['G'] * consistency.zcr_G(fakes, beside)
     if orthogonal:
-      terms['loss_G_orthogonal'] = orthogonal * regularizers.orthogonal(state.params['G'])
+      weight = schedules.ramp(orthogonal, state.step)
+      terms['loss_G_orthogonal'] = weight * regularizers.orthogonal(state.params['G'])
     state, seen = view.move(state)
     return sum(terms.values()), Aux(state, {**terms, **seen})
 
@@ -172,7 +176,7 @@ def build(
 
   phases = [Phase('D', discriminator, ('D',), 'D', repeat=True)]
   if penalties_every > 1:
-    phases.append(Phase('D_penalty', penalty, ('D',), 'D', every=penalties_every))
+    phases.append(Phase('D_penalty', penalty, ('D',), 'D', every=penalties_every, repeat=True))
   phases.append(Phase('G', generator, ('G',), 'G'))
   return Method(
     nets=nets,
@@ -210,10 +214,13 @@ def _fields(name, given, **defaults) -> dict:
   if not given:
     return {}
   fields = {**defaults, **given}
-  if fields.keys() != defaults.keys() or None in fields.values() or min(fields.values()) < 0:
+  number = lambda x: isinstance(x, (int, float)) and x >= 0
+  if fields.keys() != defaults.keys() or not all(map(number, fields.values())):
     raise UserError(
       f'method.{name}={dict(given)} must be numbers from 0 of the names {", ".join(defaults)}'
     )
+  if fields.get('decay', 0) >= 1:
+    raise UserError(f'method.{name}.decay={fields["decay"]} must be below 1')
   return fields
 
 

@@ -64,6 +64,7 @@ class DownBlock(nn.Module):
   features: int
   down: bool
   first: bool  # of the network: no ReLU of the image, features in both convolutions
+  wide: bool  # features in both convolutions of the others too
   spectral: bool
   dtype: str
   param_dtype: str
@@ -74,7 +75,8 @@ class DownBlock(nn.Module):
     wrap = SpectralNorm if self.spectral else lambda layer: layer
     conv = lambda features: wrap(Conv(features, 3, padding=1, kernel_init=INNER, **kinds))
     pool = mean_pool if self.down else lambda x: x
-    y = conv(self.features)(x) if self.first else conv(x.shape[-1])(nn.relu(x))
+    hidden = self.features if self.first or self.wide else x.shape[-1]
+    y = conv(hidden)(x if self.first else nn.relu(x))
     y = pool(conv(self.features)(nn.relu(y)))
     if self.down or x.shape[-1] != self.features:
       x = wrap(Conv(self.features, 1, kernel_init=OUTER, **kinds))(pool(x))
@@ -114,6 +116,7 @@ class Discriminator(nn.Module):
 
   resolution: int
   width: int
+  wide: bool
   spectral: bool
   pool: str
   attention: int
@@ -129,7 +132,7 @@ class Discriminator(nn.Module):
     wrap = SpectralNorm if self.spectral else lambda layer: layer
     _, _, factors, downs = SHAPES[self.resolution]
     for i, factor in enumerate(factors):
-      x = DownBlock(factor * self.width, i < downs, i == 0, self.spectral, **kinds)(x)
+      x = DownBlock(factor * self.width, i < downs, i == 0, self.wide, self.spectral, **kinds)(x)
       if i < downs and x.shape[1] == self.attention:
         x = SelfAttention(wrap, OUTER, **kinds)(x)
     x = nn.relu(x)
@@ -144,6 +147,7 @@ def build(
   channels,
   width=256,
   width_D=128,
+  wide=False,
   spectral=True,
   spectral_G=False,
   pool='sum',
@@ -161,6 +165,8 @@ def build(
     channels: of the images.
     width: channels of G's last hidden layer: 256 at 32 pixels, else 64, in SNGAN.
     width_D: channels of D's first: 128 at 32 pixels, else 64.
+    wide: whether both 3x3 convolutions of D's blocks have the block's channels, as in SAGAN's code, rather than the
+      first of them those of its input.
     spectral: whether D's layers are spectrally normalised.
     spectral_G: whether G's are, as in SAGAN.
     pool: 'sum' or 'mean' over D's last map; SNGAN sums, WGAN-GP takes the mean.
@@ -187,5 +193,7 @@ def build(
   kinds = dict(num_classes=num_classes, dtype=dtype, param_dtype=param_dtype)
   return {
     'G': Generator(resolution, channels, width, spectral_G, attention, **kinds),
-    'D': Discriminator(resolution, width_D, spectral, pool, attention, head, embed_dim, **kinds),
+    'D': Discriminator(
+      resolution, width_D, wide, spectral, pool, attention, head, embed_dim, **kinds
+    ),
   }
