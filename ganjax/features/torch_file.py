@@ -17,12 +17,14 @@ import numpy as np
 from ganjax import UserError
 
 
-def read(data: bytes, name: str = 'weights') -> dict:
+def read(data: bytes, name: str = 'weights', entry: str | None = None) -> dict:
   """Reads what `torch.save` wrote of a flat dictionary of tensors (a state_dict), in the zip or in the older format.
 
   Args:
     data: the file.
     name: what to call it in messages.
+    entry: where the file is a dictionary with a dictionary under this name (a checkpoint: 'model_state_dict'), that one
+      is read.
 
   Returns:
     name -> np.ndarray, read-only views; bfloat16 becomes float32. Entries that are not tensors are left out.
@@ -31,7 +33,7 @@ def read(data: bytes, name: str = 'weights') -> dict:
     UserError: anything but that; nothing in the file is run.
   """
   try:
-    tensors = _read_zip(data) if data[:2] == b'PK' else _read_legacy(data)
+    tensors = _read_zip(data, entry) if data[:2] == b'PK' else _read_legacy(data, entry)
   except Exception as error:
     raise UserError(f'cannot read the weight file {name}: {one_line(error)}') from None
   if not tensors:
@@ -39,7 +41,7 @@ def read(data: bytes, name: str = 'weights') -> dict:
   return tensors
 
 
-def _read_zip(data: bytes) -> dict:
+def _read_zip(data: bytes, entry) -> dict:
   archive = zipfile.ZipFile(io.BytesIO(data))
   entries = {entry.filename.partition('/')[2]: entry for entry in archive.infolist()}
   # Entries may overlap or be compressed, so that small files unpack to large ones: torch's never are.
@@ -54,10 +56,10 @@ def _read_zip(data: bytes) -> dict:
     key: _storage(archive.read(entries[f'data/{key}']), storage)
     for key, storage in storages.items()
   }
-  return _views(root, arrays)
+  return _views(root, arrays, entry)
 
 
-def _read_legacy(data: bytes) -> dict:
+def _read_legacy(data: bytes, entry) -> dict:
   stream = io.BytesIO(data)
   # The magic number, the protocol, and properties of the system that wrote it.
   head = [_unpickle(stream)[0] for _ in range(3)]
@@ -71,7 +73,7 @@ def _read_legacy(data: bytes) -> dict:
   for key in keys:
     (count,) = struct.unpack('<q', stream.read(8))
     arrays[key] = _storage(stream.read(count * storages[key].dtype.itemsize), storages[key])
-  return _views(root, arrays)
+  return _views(root, arrays, entry)
 
 
 def one_line(error: Exception) -> str:
@@ -188,7 +190,8 @@ def _expect(kind, value):
 def _set(target, pairs):
   _expect(dict, target)
   for key, value in pairs:
-    target[_expect(str, key)] = value
+    # Whole numbers are the keys of an optimizer's state, which a checkpoint may hold beside the weights.
+    target[key if type(key) is int else _expect(str, key)] = value
 
 
 def _refer(pid) -> _Storage:
@@ -228,9 +231,10 @@ def _storage(raw: bytes, storage: _Storage) -> np.ndarray:
   return x.astype(np.float32) if storage.dtype == jnp.bfloat16 else x
 
 
-def _views(root, arrays: dict) -> dict:
+def _views(root, arrays: dict, entry) -> dict:
   """The tensors of the dictionary as views of their storages."""
-  found = _expect(dict, root).items()
+  found = _expect(dict, root)
+  found = _expect(dict, found.get(entry, found)).items()
   return {k: _view(t, arrays[t.storage.key]) for k, t in found if isinstance(t, _Tensor)}
 
 

@@ -30,13 +30,14 @@ def max_pool(x):
   return _squares(x).max((2, 4))
 
 
-def upsample_bilinear(x):
+def upsample_bilinear(x, outside='constant'):
   """Each new pixel is 3/4 of the nearest and 1/4 of the next, along both axes. [B, H, W, C] -> [B, 2H, 2W, C].
 
-  The filter [1, 3, 3, 1] / 4, which is [1, 2, 1] over repeated pixels; outside the image are zeros.
+  The filter [1, 3, 3, 1] / 4, which is [1, 2, 1] over repeated pixels. Outside the image are zeros, or with 'edge' the
+  pixels of its border, as in torch.nn.functional.interpolate.
   """
   for axis in (1, 2):
-    before, after = _neighbours(x, axis)
+    before, after = _neighbours(x, axis, outside)
     pair = jnp.stack([(before + 3 * x) / 4, (3 * x + after) / 4], axis + 1)
     x = pair.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
   return x
@@ -55,10 +56,10 @@ def downsample_bilinear(x):
   return x
 
 
-def _neighbours(x, axis):
-  """The pixels before and after each along an axis, zeros outside."""
+def _neighbours(x, axis, outside='constant'):
+  """The pixels before and after each along an axis; `outside` is a mode of jnp.pad, by default zeros."""
   pad = [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)]
-  x = jnp.pad(x, pad)
+  x = jnp.pad(x, pad, outside)
   return lax.slice_in_dim(x, 0, -2, axis=axis), lax.slice_in_dim(x, 2, None, axis=axis)
 
 

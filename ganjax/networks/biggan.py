@@ -45,6 +45,7 @@ class UpBlock(nn.Module):
 
   features: int
   num_classes: int | None  # the condition is a label; None: it is a vector
+  norm_eps: float
   dtype: str
   param_dtype: str
 
@@ -55,7 +56,8 @@ class UpBlock(nn.Module):
     def norm(x):
       # Tables have no spectral norm, as the shared one has none.
       wrap = {} if self.num_classes else {'wrap': normalize}
-      layer = ConditionalBatchNorm(self.num_classes, eps=EPS, kernel_init=INIT, **wrap, **kinds)
+      wrap |= dict(eps=self.norm_eps, kernel_init=INIT)
+      layer = ConditionalBatchNorm(self.num_classes, **wrap, **kinds)
       return nn.relu(layer(x, condition, train=train))
 
     y = conv(self.features, **kinds)(upsample(norm(x)))
@@ -98,6 +100,7 @@ class Generator(nn.Module):
   attention: int
   num_classes: int
   shared_dim: int
+  norm_eps: float
   dtype: str
   param_dtype: str
 
@@ -122,10 +125,10 @@ class Generator(nn.Module):
     x = x.reshape(-1, SIDE, SIDE, first)
     for features, condition in zip(rest, conditions):
       classes = None if self.shared_dim else self.num_classes
-      x = UpBlock(features, classes, **kinds)(x, condition, train=train)
+      x = UpBlock(features, classes, self.norm_eps, **kinds)(x, condition, train=train)
       if x.shape[1] == self.attention:
         x = SelfAttention(normalize, INIT, **kinds)(x)
-    x = nn.relu(BatchNorm(eps=EPS, **kinds)(x, train=train))
+    x = nn.relu(BatchNorm(eps=self.norm_eps, **kinds)(x, train=train))
     return jnp.tanh(conv(self.channels, **kinds)(x))
 
 
@@ -180,6 +183,7 @@ def build(
   width_D=96,
   shared_dim=128,
   attention=0,
+  norm_eps=EPS,
   head='projection',
   embed_dim=512,
   dtype='float32',
@@ -196,6 +200,7 @@ def build(
     shared_dim: length of the class embedding that G's blocks share. 0: z goes whole into the linear layer and each
       batch norm has tables of its own, the form of BigGAN-PyTorch's CIFAR-10 runs (width=64, width_D=128).
     attention: side of the maps that get self-attention, 0 for none: 64 at 128 pixels in the paper, 16 at 32.
+    norm_eps: what batch norm adds to variances: StudioGAN's; in BigGAN-PyTorch's published runs it is 1e-5.
     head, embed_dim: what D has for classes and the length of the embeddings of 'proxy'; see `apply_head`.
     dtype, param_dtype: of activations and of parameters.
 
@@ -207,6 +212,8 @@ def build(
     raise UserError(f'networks.shared_dim={shared_dim} must be at least 0')
   kinds = dict(dtype=dtype, param_dtype=param_dtype)
   return {
-    'G': Generator(resolution, channels, width, attention, num_classes, shared_dim, **kinds),
+    'G': Generator(
+      resolution, channels, width, attention, num_classes, shared_dim, norm_eps, **kinds
+    ),
     'D': Discriminator(resolution, width_D, attention, num_classes, head, embed_dim, **kinds),
   }

@@ -7,6 +7,8 @@ arXiv:1802.05637). SAGAN (Zhang et al. 2018, arXiv:1805.08318, section 4) adds s
 spectrally too, but not the tables of its batch norms.
 """
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -15,7 +17,7 @@ from ganjax.layers.attention import SelfAttention, check_attention
 from ganjax.layers.conv import Conv
 from ganjax.layers.heads import apply_head, check_head
 from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm
-from ganjax.layers.resample import mean_pool, upsample
+from ganjax.layers.resample import mean_pool, upsample, upsample_bilinear
 from ganjax.layers.spectral import SpectralNorm
 
 # Glorot's uniform weights, sqrt(2) larger within blocks, as in the code of both papers' recipes.
@@ -37,6 +39,7 @@ class UpBlock(nn.Module):
   features: int
   num_classes: int
   spectral: bool
+  bilinear: bool
   dtype: str
   param_dtype: str
 
@@ -44,6 +47,7 @@ class UpBlock(nn.Module):
   def __call__(self, x, label, *, train: bool):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     wrap = SpectralNorm if self.spectral else lambda layer: layer
+    double = functools.partial(upsample_bilinear, outside='edge') if self.bilinear else upsample
     conv = lambda: wrap(Conv(self.features, 3, padding=1, kernel_init=INNER, **kinds))
 
     def norm(x):
@@ -51,11 +55,11 @@ class UpBlock(nn.Module):
         return nn.relu(ConditionalBatchNorm(self.num_classes, **kinds)(x, label, train=train))
       return nn.relu(BatchNorm(**kinds)(x, train=train))
 
-    y = upsample(norm(x))
+    y = double(norm(x))
     y = norm(conv()(y))
     y = conv()(y)
     # 1x1 convolutions and resampling commute; here and in D the smaller map is convolved.
-    return y + upsample(wrap(Conv(self.features, 1, kernel_init=OUTER, **kinds))(x))
+    return y + double(wrap(Conv(self.features, 1, kernel_init=OUTER, **kinds))(x))
 
 
 class DownBlock(nn.Module):
@@ -66,6 +70,7 @@ class DownBlock(nn.Module):
   first: bool  # of the network: no ReLU of the image, features in both convolutions
   wide: bool  # features in both convolutions of the others too
   spectral: bool
+  relu_skip: bool
   dtype: str
   param_dtype: str
 
@@ -75,6 +80,7 @@ class DownBlock(nn.Module):
     wrap = SpectralNorm if self.spectral else lambda layer: layer
     conv = lambda features: wrap(Conv(features, 3, padding=1, kernel_init=INNER, **kinds))
     pool = mean_pool if self.down else lambda x: x
+    x = nn.relu(x) if self.relu_skip and not self.first else x
     hidden = self.features if self.first or self.wide else x.shape[-1]
     y = conv(hidden)(x if self.first else nn.relu(x))
     y = pool(conv(self.features)(nn.relu(y)))
@@ -91,6 +97,7 @@ class Generator(nn.Module):
   width: int
   spectral: bool
   attention: int
+  bilinear: bool
   num_classes: int
   dtype: str
   param_dtype: str
@@ -104,7 +111,8 @@ class Generator(nn.Module):
     x = wrap(nn.Dense(side * side * first, kernel_init=OUTER, **kinds))(z)
     x = x.reshape(-1, side, side, first)
     for features in rest:
-      x = UpBlock(features, self.num_classes, self.spectral, **kinds)(x, label, train=train)
+      block = UpBlock(features, self.num_classes, self.spectral, self.bilinear, **kinds)
+      x = block(x, label, train=train)
       if x.shape[1] == self.attention:
         x = SelfAttention(wrap, OUTER, **kinds)(x)
     x = nn.relu(BatchNorm(**kinds)(x, train=train))
@@ -120,6 +128,7 @@ class Discriminator(nn.Module):
   spectral: bool
   pool: str
   attention: int
+  relu_skip: bool
   head: str
   embed_dim: int
   num_classes: int
@@ -132,7 +141,8 @@ class Discriminator(nn.Module):
     wrap = SpectralNorm if self.spectral else lambda layer: layer
     _, _, factors, downs = SHAPES[self.resolution]
     for i, factor in enumerate(factors):
-      x = DownBlock(factor * self.width, i < downs, i == 0, self.wide, self.spectral, **kinds)(x)
+      how = i < downs, i == 0, self.wide, self.spectral, self.relu_skip
+      x = DownBlock(factor * self.width, *how, **kinds)(x)
       if i < downs and x.shape[1] == self.attention:
         x = SelfAttention(wrap, OUTER, **kinds)(x)
     x = nn.relu(x)
@@ -152,6 +162,8 @@ def build(
   spectral_G=False,
   pool='sum',
   attention=0,
+  bilinear=False,
+  relu_skip=False,
   num_classes=0,
   head='projection',
   embed_dim=512,
@@ -172,6 +184,8 @@ def build(
     pool: 'sum' or 'mean' over D's last map; SNGAN sums, WGAN-GP takes the mean.
     attention: side of the maps that get self-attention, in D where that side is first reached; 0 for none. SAGAN: 32 at
       128 pixels.
+    bilinear: whether G upsamples so, as torch-mimicry's does, instead of repeating pixels.
+    relu_skip: whether D's identity paths see their input after a ReLU, as torch-mimicry's do.
     num_classes: of the labels for conditional networks, or 0.
     head, embed_dim: what D has for classes and the length of the embeddings of 'proxy'; see `apply_head`.
     dtype, param_dtype: of activations and of parameters.
@@ -192,8 +206,8 @@ def build(
   check_attention(attention, resolution, len(ups) - 1, downs)
   kinds = dict(num_classes=num_classes, dtype=dtype, param_dtype=param_dtype)
   return {
-    'G': Generator(resolution, channels, width, spectral_G, attention, **kinds),
+    'G': Generator(resolution, channels, width, spectral_G, attention, bilinear, **kinds),
     'D': Discriminator(
-      resolution, width_D, wide, spectral, pool, attention, head, embed_dim, **kinds
+      resolution, width_D, wide, spectral, pool, attention, relu_skip, head, embed_dim, **kinds
     ),
   }

@@ -41,6 +41,10 @@ def test_bilinear_upsampling_by_hand():
   line = np.array([3, 5, 7, 6, 2, 0], np.float32)  # 3/4 and 1/4 of neighbours, zeros outside
   y = upsample_bilinear(x[None, :, None, None] * np.array([4.0, 8.0, 0.0])[:, None])
   np.testing.assert_array_equal(y[0, :, :, 0], np.outer(line, line))
+  # With the border repeated: 4 and 0 stand outside.
+  line = np.array([4, 5, 7, 6, 2, 0], np.float32)
+  y = upsample_bilinear(x[None, :, None, None] * np.array([4.0, 8.0, 0.0])[:, None], 'edge')
+  np.testing.assert_array_equal(y[0, :, :, 0], np.outer(line, line))
 
 
 def test_bilinear_downsampling_by_hand():

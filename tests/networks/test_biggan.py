@@ -244,7 +244,7 @@ def test_bfloat16_is_near_float32():
 
 
 def test_weights_start_orthogonal():
-  block = biggan.UpBlock(4, None, 'float32', 'float32')
+  block = biggan.UpBlock(4, None, biggan.EPS, 'float32', 'float32')
   v = block.init(jax.random.key(0), jnp.zeros((2, 4, 4, 8)), jnp.zeros((2, 3)), train=False)
   norm = v['params']['ConditionalBatchNorm_0']
   for kernel in (

@@ -1,0 +1,61 @@
+"""Starts a run from published PyTorch weights.
+
+    python -m ganjax.import_weights --format mimicry --G netG_100000_steps.pth --D netD_100000_steps.pth \
+      --config configs/sngan_cifar.py --workdir runs/imported
+
+The workdir is that of a run at step 0: sample.py, ganjax.evaluate, train.py and `--config.init_from` take it. Files are
+read without torch and run nothing. A network that has no file keeps its initial weights. What the published networks
+have that ours have not by default is set in the configuration, and said. Formats: see `ganjax.published`.
+"""
+
+from pathlib import Path
+
+import jax
+from absl import flags
+
+import ganjax
+from ganjax import UserError, checkpoint, experiment, lock, parallel, published, writer
+from ganjax import config as configs
+
+CONFIG = configs.define()
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the new run.')
+FORMAT = flags.DEFINE_enum('format', None, list(published.NETWORKS), 'Whose files these are.')
+FILES = {net: flags.DEFINE_string(net, None, f'File of {net}.') for net in 'GD'}
+
+
+def main():
+  chosen = {net: Path(flag.value) for net, flag in FILES.items() if flag.value}
+  if WORKDIR.value is None or FORMAT.value is None or not chosen:
+    raise UserError('--workdir, --format and at least one of --G and --D are needed')
+  config, workdir = configs.value(CONFIG), Path(WORKDIR.value)
+  for line in published.set_networks(config, FORMAT.value):
+    parallel.say(line)
+  run = experiment.build(config)
+  parallel.start()
+  mesh = parallel.make_mesh()
+  with lock.hold(workdir), jax.set_mesh(mesh):
+    if checkpoint.list_steps(workdir) or (workdir / 'config.json').exists():
+      raise UserError(f'{workdir} holds a run already: take another --workdir')
+    read = {net: published.read(path, run, net, FORMAT.value) for net, path in chosen.items()}
+    state, *_ = experiment.start(run, mesh)
+    put = lambda old, kind: {**old, **{net: found[kind] for net, found in read.items()}}
+    state = state.replace(
+      params=put(state.params, 'params'),
+      stats=put(state.stats, 'stats'),
+      ema={net: read.get(net, average) for net, average in state.ema.items()},
+    )
+    checkpoints = checkpoint.Checkpoints(workdir, config.keep_checkpoints)
+    meta = {
+      'config': experiment.to_json(config),
+      'version': ganjax.__version__,
+      'metrics': {},
+    }
+    checkpoints.save(0, parallel.replicate(state, mesh), meta)
+    checkpoints.close()
+    writer.write_json(workdir / 'config.json', experiment.record(run, [], mesh))
+  for net, path in chosen.items():
+    parallel.say(f'{net} of {path} is in {workdir}')
+
+
+if __name__ == '__main__':
+  configs.run(main)
