@@ -47,7 +47,7 @@ Z_DIM = 2
 NUM = 2500
 ADAM = dict(lr=1e-3, b1=0.8, b2=0.999, decay='linear')
 NOTE = (
-  f'{BATCH_SIZE} real points a step, one update of D and of G each, Adam at {ADAM["lr"]:g} falling to 0, {LAYERS} layers'
+  f'{BATCH_SIZE} real points a step, an update of D and one of G, Adam at {ADAM["lr"]:g} falling to 0, {LAYERS} layers'
   f' of {WIDTH} units;\nPacGAN took 400,000 steps of 100 packs at 1e-4 and layers of 400 and 200 units'
 )
 # Networks see points in units in which no mean is beyond this. A layer's kinks must lie among the data from the start:
