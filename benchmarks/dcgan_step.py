@@ -68,7 +68,10 @@ class Torch:
     arrays = {f'{n}{i}': a for n in 'GD' for i, a in enumerate(layer_arrays(state.params[n]))}
     path = f'{folder}/twin.npz'
     np.savez(path, spec=json.dumps(spec), pixels=pixels, z=z, **arrays)
-    command = [sys.executable, str(Path(__file__).parent / 'torch_dcgan.py'), path]
+    self.start('torch_dcgan.py', path)
+
+  def start(self, script, path):
+    command = [sys.executable, str(Path(__file__).parent / script), path]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     self.process = subprocess.Popen(command, **pipes)
 

@@ -119,26 +119,24 @@ class Twin:
       return fakes, [float(x) for x in (real, fake, self.loss_G(z))]
 
 
-def main(path):
-  with np.load(path) as file:
-    weights = dict(file)
-  spec = json.loads(str(weights['spec']))
-  torch.set_num_threads(spec['threads'])
+def tune(threads):
+  """Sets torch up for this machine."""
+  torch.set_num_threads(threads)
   # Keeps freed memory instead of fetching it from the kernel again in each step (M_MMAP_MAX,
   # M_TRIM_THRESHOLD, M_ARENA_MAX): 3 % faster here.
   if hasattr(libc := ctypes.CDLL(None), 'mallopt'):
     for option, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
       libc.mallopt(option, value)
   torch.manual_seed(0)
-  twins = {
-    'contiguous': Twin(spec, weights, torch.contiguous_format),
-    'channels_last': Twin(spec, weights, torch.channels_last),
-  }
+
+
+def serve(twins, *inputs):
+  """Answers commands until stdin ends: 'check' by what a twin gives for the inputs, 'step' by seconds of steps."""
   for line in sys.stdin:
     command, layout, count = json.loads(line)
     twin = twins[layout]
     if command == 'check':
-      answer = twin.check(weights['z'])
+      answer = twin.check(*inputs)
     else:
       answer = []
       for _ in range(count):
@@ -146,6 +144,18 @@ def main(path):
         twin.step()
         answer.append(time.perf_counter() - start)
     print(json.dumps(answer), flush=True)
+
+
+def main(path):
+  with np.load(path) as file:
+    weights = dict(file)
+  spec = json.loads(str(weights['spec']))
+  tune(spec['threads'])
+  twins = {
+    'contiguous': Twin(spec, weights, torch.contiguous_format),
+    'channels_last': Twin(spec, weights, torch.channels_last),
+  }
+  serve(twins, weights['z'])
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ import math
 import operator
 
 import jax.numpy as jnp
-from jax import lax
+from jax import export, lax
 
 # Native forms.
 
@@ -77,7 +77,7 @@ def strided_cpu(g, x, w):
     return strided_blocks(g, x, w)
   if by_tap(g):
     return strided_taps(g, x, w)
-  if by_tile(g, len(x), *w.shape[2:]):
+  if by_tile(g, x.shape[0], *w.shape[2:]):
     return strided_tiles(g, x, w)
   spare = -x.shape[3] % 4 if x.shape[3] < 8 else 0
   x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, spare)))
@@ -89,7 +89,7 @@ def transposed_cpu(g, y, w):
     return transposed_blocks(g, y, w)
   if by_tap(g):
     return transposed_taps(g, y, w)
-  if by_tile(g, len(y), *w.shape[2:]):
+  if by_tile(g, y.shape[0], *w.shape[2:]):
     return transposed_tiles(g, y, w)
   if g.stride == (1, 1) and math.prod(g.kernel) <= math.prod(g.out):
     return transposed_lax(g, y, w)
@@ -102,7 +102,7 @@ def weights_cpu(g, x, y):
     return weights_blocks(g, x, y)
   if by_tap(g):
     return weights_taps(g, x, y)
-  if by_tile(g, len(x), x.shape[3], y.shape[3]):
+  if by_tile(g, x.shape[0], x.shape[3], y.shape[3]):
     return weights_tiles(g, x, y)
   return weights_lax(g, x, y)
 
@@ -156,7 +156,7 @@ def strided_taps(g, x, w):
     _place(_dot(x[:, xr, xc], w[a, b], [3], [0]), g.out, yr, yc)
     for a, b, xr, xc, yr, yc in _taps(g)
   ]
-  return sum(parts, jnp.zeros((len(x), *g.out, w.shape[3]), _wide(x))).astype(x.dtype)
+  return sum(parts, jnp.zeros((x.shape[0], *g.out, w.shape[3]), _wide(x))).astype(x.dtype)
 
 
 def transposed_taps(g, y, w):
@@ -183,9 +183,9 @@ def _add_taps(g, product, y, w):
     part = _place(part, (n, m), slice(r, r + part.shape[1]), slice(c, c + part.shape[2]))
     phase = xr.start % s, xc.start % t
     phases[phase] = phases[phase] + part if phase in phases else part
-  zero = jnp.zeros((len(y), n, m, w.shape[2]), y.dtype)
+  zero = jnp.zeros((y.shape[0], n, m, w.shape[2]), y.dtype)
   x = jnp.stack([jnp.stack([phases.get((i, j), zero) for j in range(t)], 3) for i in range(s)], 2)
-  x = x.reshape(len(y), n * s, m * t, w.shape[2])
+  x = x.reshape(y.shape[0], n * s, m * t, w.shape[2])
   return x[:, : g.size[0], : g.size[1]].astype(y.dtype)
 
 
@@ -198,10 +198,15 @@ OF_WY = (1, 0), (1, 1), (0, 1)
 
 
 def by_tile(g, batch, channels, features):
-  """Whether Winograd's form is there for the shape, and its products large enough to pay for the sums."""
+  """Whether Winograd's form is there for the shape, and its products large enough to pay for the sums.
+
+  They are taken to be where `batch` is a symbol: an exported program serves batches of any size.
+  """
   fits = g.kernel == (4, 4) and g.stride == (2, 2) and g.padding == (1, 1)
   fits = fits and all(n % 4 == 0 for n in g.size)
-  return fits and min(channels, features) >= 64 and batch * math.prod(g.out) >= 1024
+  if not fits or min(channels, features) < 64:
+    return False
+  return export.is_symbolic_dim(batch) or batch * math.prod(g.out) >= 1024
 
 
 def strided_tiles(g, x, w):

@@ -63,7 +63,7 @@ class ConditionalBatchNorm(nn.Module):
       UserError: labels without `num_classes`, or a condition of another shape.
     """
     ranks = (1, 2) if self.num_classes else (2,)
-    if condition is not None and (len(condition) != len(x) or condition.ndim not in ranks):
+    if condition is not None and (condition.shape[0] != x.shape[0] or condition.ndim not in ranks):
       raise UserError(
         f'conditional batch norm of {x.shape} takes labels [B], with num_classes, or vectors [B, K],'
         f' not {condition.dtype} {condition.shape}'
@@ -76,7 +76,7 @@ class ConditionalBatchNorm(nn.Module):
       else:
         layer = nn.Dense(x.shape[-1], use_bias=False, kernel_init=self.kernel_init, **kinds)
       y = self.wrap(layer)(condition)
-      return y.reshape(len(x), *[1] * (x.ndim - 2), -1)
+      return y.reshape(x.shape[0], *[1] * (x.ndim - 2), -1)
 
     return _normalize(self, x, 1 + linear('scale'), linear('bias'), train)
 

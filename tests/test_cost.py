@@ -1,0 +1,60 @@
+"""What penalties cost: operations that XLA counts in D's compiled update, with penalties and without."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from ganjax.layers.conv import Conv
+from ganjax.methods import gan
+from ganjax.update import apply, init, name_nets, update_phase
+
+
+class Generator(nn.Module):
+  @nn.compact
+  def __call__(self, z, label=None, *, train: bool):
+    return nn.Dense(8 * 8 * 8)(z).reshape(-1, 8, 8, 8)
+
+
+class Discriminator(nn.Module):
+  @nn.compact
+  def __call__(self, x, label=None, *, train: bool):
+    for stride in (1, 1, 2):
+      x = nn.relu(Conv(32, 3, stride, 1)(x))
+    return nn.Dense(1)(x.reshape(len(x), -1))[:, 0]
+
+
+NETS = name_nets({'G': Generator(), 'D': Discriminator()})
+
+
+def count(function, *args):
+  return jax.jit(function).lower(*args).compile().cost_analysis()['flops']
+
+
+@functools.cache
+def costs(penalty=None):
+  """Operations of (an update of D, one pass of D over the batch)."""
+  method = gan.build(NETS, z_dim=2, penalties={penalty: 1.0} if penalty else {})
+  batch = {'image': jnp.zeros((4, 8, 8, 8)), 'label': jnp.zeros(4, jnp.int32)}
+  optimizer, key = optax.with_extra_args_support(optax.sgd(0.1)), jax.random.key(0)
+  state = jax.eval_shape(lambda key: init(method, dict.fromkeys('GD', optimizer), key, batch), key)
+  step = lambda *args: update_phase(method.phases[0], optimizer, *args)
+  forward = lambda state, images: apply(NETS['D'], state, images, train=True)[0]
+  return count(step, state, batch, key), count(forward, state, batch['image'])
+
+
+@pytest.mark.parametrize(
+  'penalty, passes', [('gradient_penalty', 4), ('dragan', 4), ('r1', 3), ('r2', 3)]
+)
+def test_a_gradient_penalty_costs_its_passes_alone(penalty, passes):
+  """Forward, the gradient of the image, and its own of weights and of slopes, each as dear as D forward.
+
+  ReLUs hand nothing on to the forward pass. R1 and R2 find that of their images done for the loss. Without a penalty an
+  update is six passes: forward, of weights, of maps, for reals and for fakes (less in the first layer).
+  """
+  (plain, forward), (total, _) = costs(), costs(penalty)
+  assert 5 * forward < plain < 6.3 * forward
+  assert (passes - 0.5) * forward < total - plain < (passes + 0.25) * forward

@@ -1,0 +1,225 @@
+"""python -m ganjax.export as a process: what it writes makes sample.py's pictures, without ganjax."""
+
+import json
+import runpy
+import shutil
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import command
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+
+import ganjax
+from ganjax import checkpoint, experiment, writer
+from ganjax.layers import conv
+
+LOADER = 'docs/load_generator.py'
+OTHER = ['--weights=raw', '--batch_norm=standing', '--step=90']
+SAMPLES = {
+  'default': ('run', ['--seeds=0-9']),
+  'other': ('run', ['--seeds=0-9', *OTHER]),
+  'classes': ('conditional', ['--seeds=0-5', '--classes=0-2']),
+}
+EXPORTS = {
+  'default.stablehlo': ('run', []),
+  'other.stablehlo': ('run', OTHER),
+  'default.safetensors': ('run', []),
+  'classes.stablehlo': ('conditional', []),
+}
+# The file, how many seeds from 0, and the class of all.
+LOADED = {'default': ('default.stablehlo', '10'), 'class': ('classes.stablehlo', '6', '2')}
+REFUSED = {
+  'suffix': (['--out={tmp}/G.onnx'], 'must end in .stablehlo or .safetensors'),
+  'batch': (
+    ['--out={tmp}/G.stablehlo', '--batch_norm=batch'],
+    'should be one of <running|standing>',
+  ),
+  'place': (['--out={tmp}/config.json/G.stablehlo'], 'cannot write {tmp}/config.json/G.stablehlo'),
+  'folder': (['--out={tmp}/folder.safetensors'], 'could not write {tmp}/folder.safetensors'),
+}
+
+
+def make_conditional(workdir):
+  """A run of three classes that nobody trained: its first state."""
+  config = runpy.run_path(command.ROOT / 'configs/cgan_mnist.py')['get_config']()
+  config.data.resolution, config.networks.width, config.networks.num_classes = 8, 120, 3
+  run, saved = experiment.build(config), {'config': experiment.to_json(config)}
+  checkpoints = checkpoint.Checkpoints(workdir)
+  checkpoints.save(1, jax.jit(run.init)(run.key), saved)
+  checkpoints.close()
+  writer.write_json(workdir / 'config.json', saved)
+
+
+@pytest.fixture(scope='module')
+def tmp(tmp_path_factory):
+  """The folder of two runs and of all that was made of them, two processes at a time."""
+  tmp = tmp_path_factory.mktemp('export')
+  shutil.copytree(command.finished()[0], tmp / 'run')
+  make_conditional(tmp / 'conditional')
+  (tmp / 'trap/ganjax').mkdir(parents=True)
+  (tmp / 'trap/ganjax/__init__.py').write_text('raise ImportError("a trap of the tests")\n')
+  (tmp / 'run/folder.safetensors').mkdir()
+
+  def sample(name):
+    run, flags = SAMPLES[name]
+    out = ['--format=npz', '--out', tmp / f'{name}.npz']
+    return command.succeed('sample.py', '--workdir', tmp / run, *flags, *out)
+
+  def write(name):
+    run, flags = EXPORTS[name]
+    command.succeed('ganjax.export', '--workdir', tmp / run, *flags, '--out', tmp / 'out' / name)
+
+  def load(name):
+    file, *arguments = LOADED[name]
+    return load_without_ganjax(tmp, tmp / 'out' / file, tmp / f'{name}-loaded.npz', *arguments)
+
+  with ThreadPoolExecutor(2) as pool:
+    for work, names in ((write, EXPORTS), (sample, SAMPLES), (load, LOADED)):
+      done = dict(zip(names, pool.map(work, names)))
+  assert all(process.returncode == 0 for process in done.values()), done
+  return tmp
+
+
+def load_without_ganjax(tmp, *arguments):
+  return command.run(LOADER, *arguments, env={'PYTHONPATH': tmp / 'trap'})
+
+
+def read_pictures(path):
+  with np.load(path) as file:
+    return file['arr_0'], json.loads(str(file['metadata']))
+
+
+def open_zip(path):
+  """(latents, generator, meta) of a .stablehlo."""
+  with zipfile.ZipFile(path) as file:
+    names = 'latents.stablehlo', 'generator.stablehlo'
+    programs = [export.deserialize(bytearray(file.read(name))) for name in names]
+    return *programs, json.loads(file.read('meta.json'))
+
+
+def assert_same_pictures(a, b):
+  """Equal, but for a level here and there: other programs round float32 differently."""
+  assert a.dtype == b.dtype == np.uint8 and a.shape == b.shape
+  assert len(np.unique(b.reshape(len(b), -1), axis=0)) == len(b)
+  assert abs(a.astype(int) - b).max() <= 1 and (a == b).mean() > 0.999
+
+
+def test_pictures_without_ganjax(tmp):
+  loaded, about = read_pictures(tmp / 'default-loaded.npz')
+  assert_same_pictures(loaded, read_pictures(tmp / 'default.npz')[0])
+  assert about['Description'] == 'generator of synthetic images'
+
+
+def test_classes(tmp):
+  """A seed's own class by default; any other by its label."""
+  wanted, _ = read_pictures(tmp / 'classes.npz')
+  loaded, _ = read_pictures(tmp / 'class-loaded.npz')
+  assert_same_pictures(loaded, wanted[12:])
+  latents, generator, about = open_zip(tmp / 'out/classes.stablehlo')
+  seeds = np.arange(6, dtype=np.int32)
+  own = np.asarray(generator.call(latents.call(seeds)))
+  assert_same_pictures(own, wanted[seeds % 3 * 6 + seeds])
+  assert about['num_classes'] == 3
+
+
+def test_the_loader_is_short_and_refuses_what_is_no_generator(tmp):
+  lines = (command.ROOT / LOADER).read_text().partition('"""\n\n')[2].splitlines()
+  assert len([line for line in lines if line]) <= 25
+  files = {'default.npz': 'is no generator', 'out/classes.stablehlo': 'has 3 classes'}
+  with ThreadPoolExecutor(2) as pool:
+    out = tmp / 'refused.npz'
+    done = list(pool.map(lambda f: load_without_ganjax(tmp, tmp / f, out, '1', '3'), files))
+  for process, (file, line) in zip(done, files.items()):
+    assert process.returncode == 1 and process.stderr.count('\n') == 1, process.stderr
+    assert process.stderr.startswith(f'error: {tmp / file} {line}')
+  assert not out.exists()
+
+
+def test_any_batch_and_any_weights(tmp):
+  """Raw weights of an earlier step by standing statistics; two sizes of batch, by one program each."""
+  wanted, _ = read_pictures(tmp / 'other.npz')
+  latents, generator, about = open_zip(tmp / 'out/other.stablehlo')
+  assert (about['step'], about['weights'], about['batch_norm']) == (90, 'raw', 'standing')
+  for seeds in ([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [7, 7, 2]):
+    pictures = np.asarray(generator.call(latents.call(np.array(seeds, np.int32))))
+    if len(seeds) == 10:
+      assert_same_pictures(pictures, wanted)
+    else:
+      assert abs(pictures.astype(int) - wanted[seeds]).max() <= 1
+  assert abs(wanted.astype(int) - read_pictures(tmp / 'default.npz')[0]).max() > 3
+
+
+def test_programs_for_all_platforms(tmp):
+  """Convolutions are there in two forms, products for CPU and XLA's own for the others, with a choice by platform."""
+  *programs, about = open_zip(tmp / 'out/default.stablehlo')
+  for program in programs:
+    assert list(program.platforms) == about['platforms'] == ['cpu', 'cuda', 'tpu']
+    assert '_platform_index' in program.mlir_module()
+  code = programs[1].mlir_module()
+  assert all(f'stablehlo.{op}' in code for op in ('case', 'convolution', 'dot_general'))
+  assert '.py' not in code
+
+
+def test_metadata(tmp):
+  about = open_zip(tmp / 'out/default.stablehlo')[2]
+  config = json.loads((tmp / 'run/config.json').read_text())['config']
+  assert about == {
+    'format': 'ganjax generator',
+    'version': 1,
+    'Software': f'ganjax {ganjax.__version__}, jax {jax.__version__}',
+    'Description': 'generator of synthetic images',
+    'platforms': ['cpu', 'cuda', 'tpu'],
+    'num_classes': 0,
+    'step': 100,
+    'weights': 'ema',
+    'batch_norm': 'running',
+    'config': config,
+  }
+
+
+def test_safetensors(tmp):
+  """The averaged weights and statistics of G, and nothing of D, by their own package."""
+  safetensors = pytest.importorskip('safetensors')
+  average = checkpoint.read(tmp / 'run')[0]['ema']['G']
+  wanted = jax.tree_util.tree_leaves_with_path({k: {'G': x} for k, x in average.items()})
+  wanted = {jax.tree_util.keystr(path, simple=True, separator='/'): x for path, x in wanted}
+  with safetensors.safe_open(tmp / 'out/default.safetensors', 'numpy') as file:
+    found, about = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+  assert found.keys() == wanted.keys()
+  assert {'params/G/Dense_0/kernel', 'stats/G/batch_stats/BatchNorm_0/var'} < found.keys()
+  for key, x in wanted.items():
+    assert found[key].dtype == x.dtype
+    np.testing.assert_array_equal(found[key], x)
+  assert (about['step'], about['version'], about['weights']) == ('100', '1', 'ema')
+  assert json.loads(about['config']) == json.loads((tmp / 'run/config.json').read_text())['config']
+
+
+def test_refusals(tmp):
+  fill = lambda text: text.format(tmp=tmp / 'run')
+
+  def run(name):
+    return command.run('ganjax.export', '--workdir', tmp / 'run', *map(fill, REFUSED[name][0]))
+
+  with ThreadPoolExecutor(2) as pool:
+    done = dict(zip(REFUSED, pool.map(run, REFUSED)))
+  for name, process in done.items():
+    assert process.returncode == 2 and process.stderr.count('\n') == 1, process.stderr
+    assert fill(REFUSED[name][1]) in process.stderr, name
+
+
+@pytest.mark.parametrize('batch', [1, 3])
+def test_convolutions_of_any_batch(batch):
+  """64 channels, where a form is chosen by the size of the batch."""
+  rng = np.random.default_rng(0)
+  draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+  y, w, x = draw(batch, 4, 4, 64), draw(4, 4, 64, 64), draw(batch, 8, 8, 64)
+  back = lambda y: conv.conv_transpose(y, w, 2, 1)
+  forth = lambda x: conv.conv(x, w, 2, 1)
+  for function, argument in ((back, y), (forth, x)):
+    shape = jax.ShapeDtypeStruct(export.symbolic_shape('b, ...', like=argument.shape), jnp.float32)
+    program = export.export(jax.jit(function), platforms=('cpu', 'tpu'))(shape)
+    np.testing.assert_allclose(program.call(argument), function(argument), atol=1e-3)
