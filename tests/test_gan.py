@@ -1,5 +1,8 @@
 """The additions to the plain game in methods/gan.py: each does what its formula says, through the real update."""
 
+import runpy
+
+import device_run
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,7 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from ganjax import UserError, class_losses, latents, view
+from ganjax import UserError, checkpoint, class_losses, experiment, latents, parallel, view
+from ganjax.feed import Feed
 from ganjax.layers.embed import ClassEmbed
 from ganjax.methods import gan
 from ganjax.update import active, init, make_update, name_nets, spans
@@ -399,3 +403,39 @@ def test_lazy_penalties_are_as_strong_as_those_in_the_loss():
     np.testing.assert_allclose(
       np.sum(usual * lazy) / np.sum(usual**2), 1, atol=0.35, err_msg=str(critics)
     )
+
+
+def test_what_is_kept_between_steps_is_of_the_whole_batch(tmp_path):
+  """LeCam's averages, ADA's signs and p: equal on 1 and 4 devices in float64, with microbatches, and after a resume."""
+  config = runpy.run_path(str(device_run.CONFIG))['get_config']()
+  config.update(steps=6, batch_size=8, microbatches=2)
+  config.networks = dict(name='mlp', width=10, dtype='float64', param_dtype='float64')
+  config.method.update(
+    n_critic=2,
+    packing=2,
+    ada=dict(pipe='blit', interval=2, images=50),
+    lecam=dict(weight=0.3, decay=0.9, start_steps=2),
+  )
+
+  def train(built, devices, stop=None):
+    mesh, span = parallel.make_mesh(jax.devices()[:devices]), built.spans[0]
+    feed = Feed(device_run.Pictures(), span, 2, 0, mesh, 0)
+    with jax.set_mesh(mesh):
+      update = built.update(span)
+      state, _, _ = experiment.start(built, mesh)
+      for number in range(6):
+        if number == stop:
+          kept = checkpoint.Checkpoints(tmp_path)
+          kept.save(number, state, {'config': experiment.to_json(config), 'metrics': {}})
+          kept.close()
+          state, *_ = experiment.restore(built, checkpoint.Checkpoints(tmp_path), mesh)
+        state, _ = update(state, feed.next(), {}, phases=active(span.stage, number))
+    feed.close()
+    return jax.device_get(state.replace(key=()))
+
+  with jax.enable_x64(True):
+    built = experiment.build(config)
+    one, four, resumed = train(built, 1), train(built, 4), train(built, 4, stop=3)
+  assert one.extra['ada']['p'] > 0 and one.extra['lecam']['real'] != 0
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), one, four)
+  jax.tree.map(np.testing.assert_array_equal, four, resumed)
