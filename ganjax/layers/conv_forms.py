@@ -104,7 +104,25 @@ def weights_cpu(g, x, y):
     return weights_taps(g, x, y)
   if by_tile(g, x.shape[0], x.shape[3], y.shape[3]):
     return weights_tiles(g, x, y)
-  return weights_lax(g, x, y)
+  return weights_parts(g, x, y)
+
+
+def weights_parts(g, x, y):
+  """The sum over parts of the batch, of 2048 pixels or more where that is many products.
+
+  XLA's product over many pixels at once is 2 to 3 times slower (3x3 kernels, 128 to 128 channels on 32x32 at batch 32:
+  459 ms whole, 149 ms in 16 parts). Each part compiles on its own.
+  """
+  n, pixels = 1, len(y) * math.prod(g.out)
+  many = pixels * math.prod(g.kernel) * x.shape[3] * y.shape[3] >= 1 << 28
+  while many and n < 16 and len(y) % (2 * n) == 0 and pixels >= 2048 * 2 * n:
+    n *= 2
+  if n == 1:
+    return weights_lax(g, x, y)
+  # Every n-th image: a batch that lies on several devices stays where it is.
+  deal = lambda z, i: z.reshape(-1, n, *z.shape[1:])[:, i]
+  parts = [weights_lax(g, deal(x, i), deal(y, i)).astype(_wide(x)) for i in range(n)]
+  return functools.reduce(operator.add, parts).astype(x.dtype)
 
 
 def by_tap(g):

@@ -350,3 +350,16 @@ def test_shapes_that_do_not_fit():
     conv_transpose(x, w)
   with pytest.raises(UserError, match='leaves nothing'):
     conv_transpose(jnp.zeros((1, 1, 1, 5)), w, 1, 2)
+
+
+@pytest.mark.parametrize('batch', [8, 6])
+def test_weights_in_parts_are_those_of_the_whole(batch):
+  """3x3 over 32x32 pixels, 64 to 80 channels: 4 parts of a batch of 8, 2 of 6."""
+  g = Geometry((32, 32), (3, 3), (1, 1), (1, 1))
+  rng = np.random.default_rng(0)
+  x, y = (rng.normal(size=(batch, 32, 32, n)).astype(np.float32) for n in (64, 80))
+  found = jax.jit(lambda x, y: forms.weights_cpu(g, x, y))
+  parts = str(jax.make_jaxpr(found)(x, y)).count('conv_general_dilated')
+  assert parts == {8: 4, 6: 2}[batch]
+  expected = jax.jit(lambda x, y: forms.weights_lax(g, x, y))(x, y)
+  np.testing.assert_allclose(found(x, y), expected, atol=1e-3)
