@@ -44,12 +44,13 @@ REFUSED = {
 
 
 def make_conditional(workdir):
-  """A run of three classes that nobody trained: its first state."""
+  """A run of three classes that nobody trained: its first state, with weights that make pictures differ."""
   config = runpy.run_path(command.ROOT / 'configs/cgan_mnist.py')['get_config']()
   config.data.resolution, config.networks.width, config.networks.num_classes = 8, 120, 3
   run, saved = experiment.build(config), {'config': experiment.to_json(config)}
   checkpoints = checkpoint.Checkpoints(workdir)
-  checkpoints.save(1, jax.jit(run.init)(run.key), saved)
+  state = jax.jit(run.init)(run.key)
+  checkpoints.save(1, state.replace(params=jax.tree.map(lambda x: 8 * x, state.params)), saved)
   checkpoints.close()
   writer.write_json(workdir / 'config.json', saved)
 
@@ -119,6 +120,7 @@ def test_classes(tmp):
   wanted, _ = read_pictures(tmp / 'classes.npz')
   loaded, _ = read_pictures(tmp / 'class-loaded.npz')
   assert_same_pictures(loaded, wanted[12:])
+  assert abs(loaded.astype(int) - wanted[:6]).max() > 20
   latents, generator, about = open_zip(tmp / 'out/classes.stablehlo')
   seeds = np.arange(6, dtype=np.int32)
   own = np.asarray(generator.call(latents.call(seeds)))
