@@ -16,9 +16,11 @@ LARGE = ('sagan_imagenet128', 'biggan_imagenet128')  # a minute each
 def shrunk(name):
   config, _ = load(name)
   config.update(batch_size=4, steps=10)
-  config.networks.width = 4
+  # Self-attention takes channels in eights: those of 64x64 maps are as many as the width.
+  width = 8 if name == 'biggan_imagenet128' else 4
+  config.networks.width = width
   if 'width_D' in config.networks:
-    config.networks.width_D = 4
+    config.networks.width_D = width
   config.networks.update(SMALLEST.get(config.networks.name, {}))
   config.method.n_critic = 1  # each more is compiled again
   return experiment.build(config)
