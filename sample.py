@@ -9,9 +9,8 @@ import jax
 import numpy as np
 from absl import flags
 
-from ganjax import UserError, checkpoint, experiment, images, latents, parallel, sampler
+from ganjax import UserError, experiment, images, latents, parallel, sampler
 from ganjax import config as configs
-from ganjax.update import averaged
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'The run.')
 OUT = flags.DEFINE_string(
@@ -52,12 +51,8 @@ def main():
   run = experiment.load(workdir)
   parallel.start()
   mesh = parallel.make_mesh(jax.local_devices())
-  state, step, meta = checkpoint.read(workdir, STEP.value)
-  # A config.json that was edited since would misread the checkpoint.
-  configs.compare(run.config, meta['config'])
-  state = experiment.to_state(run, state, mesh, SEED_INDEX.value)
-  weights = 'ema' if WEIGHTS.value == 'ema' and state.ema else 'raw'
-  state = averaged(state) if weights == 'ema' else state
+  which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
+  state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
   stage = run.span_at(step).stage
   work = dict(mesh=mesh, batch_size=BATCH.value, batch_norm=BATCH_NORM.value)
   state = sampler.prepare(stage, state, run.method, **work)

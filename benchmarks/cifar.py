@@ -1,8 +1,8 @@
 """Six GANs on CIFAR-10 at one small budget: python benchmarks/cifar.py --workdir W [--data_dir DIR] [--methods a,b]
 
-Narrow networks and the same time for each (see METHODS), then Frechet distance and KID on EfficientNet-Lite0 of 2,000
-fakes against 10,000 training images, with 2,000 test images as the floor. A job that was stopped or killed goes on
-where it was when started again. By hand: python train.py --config benchmarks/cifar.py:sngan --workdir runs/sngan
+Narrow networks and about the same time for each (see METHODS), then Frechet distance and KID on EfficientNet-Lite0 of
+2,000 fakes against 10,000 training images, with 2,000 test images as the floor. A job that was stopped or killed goes
+on where it was when started again. By hand: python train.py --config benchmarks/cifar.py:sngan --workdir runs/sngan
 """
 
 import argparse
@@ -35,8 +35,8 @@ BIGGAN = {
   'ema.start_steps': 0,
   'ema.rampup': 0.05,
 }
-# Method -> (the file in configs/ that it starts from, what differs, steps). Steps are such that each run takes about
-# 12 minutes of processor time on two cores of an Intel Xeon (Sapphire Rapids), compilation apart.
+# Method -> (the file in configs/ that it starts from, what differs, steps). Steps are such that all take about as much
+# processor time, by the cost of a step of each on two cores of an Intel Xeon (Sapphire Rapids) that had other work.
 METHODS = {
   'dcgan': ('dcgan_cifar', {'networks.width': 64}, 4700),
   'wgan_gp': ('wgan_gp_cifar', RESNET, 1300),

@@ -73,7 +73,7 @@ def contrastive_2c(scores, label, temperature=1.0):
   """
   own, pairs = _similarities(scores, label)
   n = len(label)
-  same = (label[:, None] == label[None]) & ~jnp.eye(n, dtype=bool)
+  same = label[:, None] == label[None]
   pairs = jnp.where(jnp.eye(n, dtype=bool), -jnp.inf, pairs / temperature)
   every = jnp.concatenate([own[:, None] / temperature, pairs], 1)
   wanted = jnp.concatenate([jnp.ones((n, 1), bool), same], 1)

@@ -14,7 +14,6 @@ from ganjax import config as configs
 from ganjax.evaluation import records, reference, sides
 from ganjax.evaluation.measure import ALONE, Extractors, measure
 from ganjax.evaluation.presets import parse_metrics, parse_presets
-from ganjax.update import averaged
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'A run, whose generator makes the fakes.')
 FAKE = flags.DEFINE_string('fake', None, 'Fakes instead: a folder, an .npz, or a data set.')
@@ -122,12 +121,9 @@ def _of_run(workdir, mesh, metrics, batch_size):
   real = _real(run.config.data, metrics)
   num = 50_000 if NUM.value is None else NUM.value
   for asked in _steps(workdir):
-    saved, step, meta = checkpoint.read(workdir, asked)
-    # A config.json that was edited would misread the checkpoint.
-    configs.compare(run.config, meta['config'])
-    state = experiment.to_state(run, saved, mesh, SEED_INDEX.value)
-    weights = 'ema' if WEIGHTS.value == 'ema' and state.ema else 'raw'
-    state, stage = averaged(state) if weights == 'ema' else state, run.span_at(step).stage
+    which = dict(step=asked, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
+    state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
+    stage = run.span_at(step).stage
     how = dict(mesh=mesh, batch_size=batch_size, batch_norm=BATCH_NORM.value)
     state = sampler.prepare(stage, state, run.method, **how)
     info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}

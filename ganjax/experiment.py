@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 import ganjax
 from ganjax import UserError, checkpoint, optim, parallel, schedules, seeds
 from ganjax import config as configs
-from ganjax.update import Method, TrainState, count, init, make_update, name_nets, spans
+from ganjax.update import Method, TrainState, averaged, count, init, make_update, name_nets, spans
 
 
 class Experiment(NamedTuple):
@@ -230,6 +230,27 @@ def to_state(run: Experiment, saved: dict, mesh, seed_index=0) -> TrainState:
   parts['stats'] = {name: parts['stats'].get(name, {}) for name in run.method.nets}
   step = np.asarray(parts.pop('step'))
   return TrainState(step=step, key=(), opt={}, extra={}, **parallel.replicate(parts, mesh))
+
+
+def read_generator(run: Experiment, workdir, mesh, *, step, weights: str, seed_index=0):
+  """A checkpoint as sample.py, evaluation and export take it.
+
+  Args:
+    run: as `load(workdir)` has it.
+    step: of the checkpoint, or None for the newest.
+    weights: 'ema', the averaged ones where the run keeps them, or 'raw'.
+    seed_index: which of `config.seeds`.
+
+  Returns:
+    (state that `stage.sample` takes, its step, the weights that it holds).
+
+  Raises:
+    UserError: no such checkpoint or seed, or config.json was edited since, which would misread it.
+  """
+  saved, step, meta = checkpoint.read(workdir, step)
+  configs.compare(run.config, meta['config'])
+  state = to_state(run, saved, mesh, seed_index)
+  return (averaged(state), step, 'ema') if weights == 'ema' and state.ema else (state, step, 'raw')
 
 
 def seed_info(run: Experiment, seed_index: int) -> dict:

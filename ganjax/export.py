@@ -25,9 +25,9 @@ import numpy as np
 from absl import flags
 from jax import export
 
-from ganjax import UserError, __version__, checkpoint, experiment, parallel, sampler
+from ganjax import UserError, __version__, experiment, parallel, sampler
 from ganjax import config as configs
-from ganjax.update import averaged
+from ganjax.evaluation.extract import quantise
 from ganjax.writer import replace_file
 
 FORMAT, VERSION = 'ganjax generator', 1
@@ -63,12 +63,8 @@ def main():
   run = experiment.load(workdir)
   parallel.start()
   mesh = parallel.make_mesh(jax.local_devices())
-  state, step, meta = checkpoint.read(workdir, STEP.value)
-  # A config.json that was edited since would misread the checkpoint.
-  configs.compare(run.config, meta['config'])
-  state = experiment.to_state(run, state, mesh, SEED_INDEX.value)
-  weights = 'ema' if WEIGHTS.value == 'ema' and state.ema else 'raw'
-  state = averaged(state) if weights == 'ema' else state
+  which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
+  state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
   stage = run.span_at(step).stage
   how = dict(mesh=mesh, batch_size=STANDING_BATCH, batch_norm=BATCH_NORM.value)
   state = jax.device_get(sampler.prepare(stage, state, run.method, **how).replace(ema={}))
@@ -108,18 +104,15 @@ def programs(stage, state, method):
   latents = _export(method.latents, jax.ShapeDtypeStruct((b,), jnp.int32))
   rows = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), latents.out_avals)
   rows = jax.tree.unflatten(latents.out_tree, rows)
-  return latents, _export(lambda rows: to_uint8(stage.sample(state, rows, train=False)[0]), rows)
+  return latents, _export(
+    lambda rows: quantise(stage.sample(state, rows, train=False)[0], 'round'), rows
+  )
 
 
 def _export(function, *args):
   # Else programs name the files of this machine that each operation is from.
   jax.config.update('jax_traceback_in_locations_limit', 0)
   return export.export(jax.jit(function), platforms=PLATFORMS)(*args)
-
-
-def to_uint8(images):
-  """As `images.to_uint8`, in a program, which cannot refuse NaN."""
-  return jnp.clip(images.astype(jnp.float32) * 127.5 + 128, 0, 255).astype(jnp.uint8)
 
 
 def arrays(stage, state, method) -> dict:
