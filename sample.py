@@ -48,8 +48,8 @@ def main():
   if min(FRAMES.value, BATCH.value) < 1:
     raise UserError('--frames and --batch must be at least 1')
   workdir, seeds = Path(WORKDIR.value), sampler.parse_seeds(SEEDS.value)
-  run = experiment.load(workdir)
   parallel.start()
+  run = experiment.load(workdir)
   mesh = parallel.make_mesh(jax.local_devices())
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
@@ -73,7 +73,7 @@ def main():
   file = f'{FORMAT.value}-{step:08}{one}-seeds{SEEDS.value}{classes}{suffix}'
   out = Path(OUT.value) if OUT.value else workdir / 'generated' / file
   labels = rows['label'] if run.method.num_classes else None
-  about = experiment.seed_info(run, SEED_INDEX.value)
+  about = experiment.about(run, SEED_INDEX.value)
   text = lambda seed: images.describe(run.config.name, step, seed, **about)
   write(out, pictures, names, labels, columns, text)
   print(

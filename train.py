@@ -52,14 +52,16 @@ GRID = 64  # pictures in a sample grid
 
 
 def main():
-  run = experiment.build(configs.value(CONFIG))
+  config = configs.value(CONFIG)
   if SUMMARY.value:
-    print(experiment.summary(run))
+    jax.config.update('jax_platforms', 'cpu')  # nothing is computed: other devices are left alone
+    print(experiment.summary(experiment.build(config)))
     return 0
   if WORKDIR.value is None:
     raise UserError('--workdir is missing: the folder of the run, such as --workdir runs/dcgan')
   workdir = Path(WORKDIR.value)
   parallel.start()
+  run = experiment.build(config)
   mesh = parallel.make_mesh()
   for span in run.spans:
     parallel.check_batch(span.batch_size, mesh)
@@ -233,7 +235,7 @@ class Log:
     self.latest['sample_diversity'] = found if several else found[0]
     for k, one in enumerate(pictures if self._out else ()):
       grid = images.grid(one)
-      about = experiment.seed_info(self._run, k)
+      about = experiment.about(self._run, k)
       text = images.describe(self._run.config.name, step, f'0-{GRID - 1}', **about)
       name = f'{step:08}-seed{k}' if several else f'{step:08}'
       images.save_png(self._workdir / f'samples/{name}.png', grid, text)

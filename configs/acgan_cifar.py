@@ -27,7 +27,7 @@ def get_config():
     width_D=128,
     spectral=False,
     pool='mean',
-    dtype='float32',
+    dtype='auto',
     param_dtype='float32',
   )
   config.method = dict(

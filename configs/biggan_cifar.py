@@ -26,7 +26,7 @@ def get_config():
     width_D=96,
     shared_dim=128,
     attention=16,
-    dtype='float32',
+    dtype='auto',
     param_dtype='float32',
   )
   config.method = dict(name='gan', z_dim=80, loss='hinge', n_critic=5, fakes_per_real=1)

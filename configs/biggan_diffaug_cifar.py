@@ -27,7 +27,7 @@ def get_config():
     width_D=96,
     shared_dim=128,
     attention=16,
-    dtype='float32',
+    dtype='auto',
     param_dtype='float32',
   )
   config.method = dict(

@@ -27,7 +27,7 @@ def get_config():
     width_D=96,
     shared_dim=128,
     attention=64,
-    dtype='float32',
+    dtype='auto',
     param_dtype='float32',
   )
   config.method = dict(name='gan', z_dim=120, loss='hinge', n_critic=2, fakes_per_real=1)

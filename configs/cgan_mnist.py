@@ -24,7 +24,7 @@ def get_config():
     name='mlp',
     num_classes=10,
     width=1200,
-    dtype='float32',
+    dtype='auto',
     param_dtype='float32',
   )
   config.method = dict(name='gan', z_dim=100, loss='non_saturating', n_critic=1, fakes_per_real=1)

@@ -28,7 +28,7 @@ def get_config():
     attention=16,
     head='proxy',
     embed_dim=512,
-    dtype='float32',
+    dtype='auto',
     param_dtype='float32',
   )
   config.method = dict(

@@ -22,7 +22,7 @@ def get_config():
   config.data.resolution = 64
   config.data.flip = True
 
-  config.networks = dict(name='dcgan', width=128, dtype='float32', param_dtype='float32')
+  config.networks = dict(name='dcgan', width=128, dtype='auto', param_dtype='float32')
   config.method = dict(name='gan', z_dim=100, loss='non_saturating', n_critic=1, fakes_per_real=1)
   config.optim.G = configs.adam(lr=2e-4, b1=0.5, b2=0.999)
   config.optim.D = configs.adam(lr=2e-4, b1=0.5, b2=0.999)

@@ -22,7 +22,7 @@ def get_config():
   config.networks = dict(
     name='cnn',
     width=64,
-    dtype='float32',
+    dtype='auto',
     param_dtype='float32',
   )
   config.method = dict(

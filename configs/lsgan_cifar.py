@@ -21,7 +21,7 @@ def get_config():
   config.data.resolution = 32
   config.data.flip = True
 
-  config.networks = dict(name='dcgan', width=64, dtype='float32', param_dtype='float32')
+  config.networks = dict(name='dcgan', width=64, dtype='auto', param_dtype='float32')
   config.method = dict(name='gan', z_dim=128, loss='least_squares', n_critic=2, fakes_per_real=1)
   config.optim.G = configs.adam(lr=2e-4, b1=0.5, b2=0.999)
   config.optim.D = configs.adam(lr=2e-4, b1=0.5, b2=0.999)

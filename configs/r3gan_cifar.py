@@ -4,9 +4,9 @@ Paper: Huang, Gokaslan, Kuleshov and Tompkin 2024, arXiv:2501.05441, table 6, ro
 against the 50,000 training images, NVIDIA's Inception (preset `stylegan`). The recipe is that of table 9 and of the
 authors' code (brownvc/R3GAN, preset CIFAR10): 250 million images, over whose first 20 million learning rate, beta 2,
 gamma, augmentation and average move. Theirs has 16 bits in all stages but that of 4x4 pixels, and draws real images
-of its own for G's loss; here all is float32 (networks.dtype), and a step of G sees the real images of D's. To `bgc`
-theirs adds cutout, and draws colour transforms half as often. Its R1 and R2 are of the very views that its loss sees,
-ours of other draws of the same.
+of its own for G's loss; here one networks.dtype is that of all stages, and a step of G sees the real images of D's. To
+`bgc` theirs adds cutout, and draws colour transforms half as often. Its R1 and R2 are of the very views that its loss
+sees, ours of other draws of the same.
 
     python train.py --config configs/r3gan_cifar.py --workdir runs/r3gan
 """
@@ -34,7 +34,7 @@ def get_config():
     expansion=2,
     num_classes=10,
     embed_dim=64,
-    dtype='float32',
+    dtype='auto',
     param_dtype='float32',
   )
   config.method = dict(name='gan', z_dim=64, loss='relativistic', n_critic=1, fakes_per_real=1)

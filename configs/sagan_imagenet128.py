@@ -30,7 +30,7 @@ def get_config():
     spectral_G=True,
     attention=32,
     pool='sum',
-    dtype='float32',
+    dtype='auto',
     param_dtype='float32',
   )
   config.method = dict(name='gan', z_dim=128, loss='hinge', n_critic=1, fakes_per_real=1)

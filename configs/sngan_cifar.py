@@ -24,7 +24,7 @@ def get_config():
     width_D=128,
     spectral=True,
     pool='sum',
-    dtype='float32',
+    dtype='auto',
     param_dtype='float32',
   )
   # G trains on 128 fakes, D on 64 real images and 64 fakes, five times a step.

@@ -22,7 +22,7 @@ def get_config():
     name='cnn',
     width=64,
     spectral=True,
-    dtype='float32',
+    dtype='auto',
     param_dtype='float32',
   )
   config.method = dict(name='gan', z_dim=100, loss='hinge', n_critic=1, fakes_per_real=2)

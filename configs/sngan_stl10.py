@@ -24,7 +24,7 @@ def get_config():
     width_D=64,
     spectral=True,
     pool='sum',
-    dtype='float32',
+    dtype='auto',
     param_dtype='float32',
   )
   # D trains five times a step.

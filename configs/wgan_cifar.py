@@ -20,7 +20,7 @@ def get_config():
   config.data.resolution = 32
   config.data.flip = True
 
-  config.networks = dict(name='cnn', width=64, dtype='float32', param_dtype='float32')
+  config.networks = dict(name='cnn', width=64, dtype='auto', param_dtype='float32')
   config.method = dict(name='gan', z_dim=100, loss='wasserstein', n_critic=1, fakes_per_real=2)
   config.optim.G = configs.adam(lr=2e-4, b1=0.0, b2=0.9, decay='linear')
   config.optim.D = configs.adam(lr=2e-4, b1=0.0, b2=0.9, decay='linear', clip=0.1)

@@ -26,7 +26,7 @@ def get_config():
     width_D=128,
     spectral=False,
     pool='mean',
-    dtype='float32',
+    dtype='auto',
     param_dtype='float32',
   )
   # D has no batch norm: a penalty of each image's gradient needs a D that treats images apart.

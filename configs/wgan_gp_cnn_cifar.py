@@ -21,7 +21,7 @@ def get_config():
   config.data.flip = True
 
   # D without batch norm: a penalty of each image's gradient needs a D that treats images apart.
-  config.networks = dict(name='cnn', width=64, dtype='float32', param_dtype='float32')
+  config.networks = dict(name='cnn', width=64, dtype='auto', param_dtype='float32')
   config.method = dict(name='gan', z_dim=100, loss='wasserstein', n_critic=1, fakes_per_real=2)
   config.method.penalties = dict(gradient_penalty=10.0)
   config.optim.G = configs.adam(lr=2e-4, b1=0.0, b2=0.9, decay='linear')

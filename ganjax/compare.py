@@ -73,6 +73,7 @@ def _values(run) -> dict:
     mode += [fake.get('batch_norm')] if fake.get('batch_norm') != 'running' else []
     mode += [f'seed {fake["seed"]}'] if fake.get('seed') else []
     mode += [f'seed_index {fake["seed_index"]}'] if 'seed_index' in fake else []
+    mode += [fake['activations']] if 'activations' in fake else []
     mode += [record['dtype']] if record.get('dtype', 'float32') != 'float32' else []
     mode += [] if record.get('weights_verified', True) else ['unverified features']
     mode = ', '.join(filter(None, mode)) or '-'

@@ -23,6 +23,7 @@ FREE = (
   'wandb',
   'data.data_dir',
   'data.cache',
+  'networks.dtype',
   'init_from',
   'init_nets',
 )
@@ -128,10 +129,11 @@ def check(config: ConfigDict):
     if config.data.fraction < 1:
       raise UserError('config.data.fraction below 1 takes one data.seed, which draws the subset')
   kinds = ('float32', 'bfloat16', 'float16', 'float64')
-  for field in ('dtype', 'param_dtype'):
-    if config.networks.get(field, 'float32') not in kinds:
+  # Activations in what suits the devices, see parallel.activations; parameters and statistics stay.
+  for field, known in ('dtype', ('auto', *kinds)), ('param_dtype', kinds):
+    if config.networks.get(field, 'float32') not in known:
       raise UserError(
-        f'networks.{field}={config.networks[field]!r} is not one of {", ".join(kinds)}'
+        f'networks.{field}={config.networks[field]!r} is not one of {", ".join(known)}'
       )
   counts = {k: config.eval[k] for k in ('every_steps', 'num', 'num_real', 'batch_size')}
   least = {'every_steps': 0, 'num': 2, 'num_real': 2, 'batch_size': 1}

@@ -127,7 +127,7 @@ def _of_run(workdir, mesh, metrics, batch_size):
     how = dict(mesh=mesh, batch_size=batch_size, batch_norm=BATCH_NORM.value)
     state = sampler.prepare(stage, state, run.method, **how)
     info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
-    info |= experiment.seed_info(run, SEED_INDEX.value)
+    info |= experiment.about(run, SEED_INDEX.value)
     draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)
     yield sides.generator(stage, state, run.method.latents, **draw), real
 

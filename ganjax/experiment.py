@@ -64,16 +64,17 @@ class Experiment(NamedTuple):
 
 
 def build(config: ConfigDict) -> Experiment:
-  """Builds networks, method, schedule and optimizers; computes nothing.
+  """Builds networks, method, schedule and optimizers; computes nothing. After `parallel.start`, or in a mesh.
 
   Raises:
     UserError: something in the configuration does not fit.
   """
   configs.check(config)
   data = config.data
-  nets = configs.component(
-    'networks', config.networks, resolution=data.resolution, channels=data.channels
-  )
+  networks = config.networks.to_dict()
+  if networks.get('dtype') == 'auto':
+    networks['dtype'] = parallel.activations()
+  nets = configs.component('networks', networks, resolution=data.resolution, channels=data.channels)
   method = configs.component('methods', config.method, nets=name_nets(nets))
   if not config.ema.half_life_images:
     method = method._replace(ema=())
@@ -253,9 +254,11 @@ def read_generator(run: Experiment, workdir, mesh, *, step, weights: str, seed_i
   return (averaged(state), step, 'ema') if weights == 'ema' and state.ema else (state, step, 'raw')
 
 
-def seed_info(run: Experiment, seed_index: int) -> dict:
-  """What a record or a picture says of the seed that it is of: nothing where the run has but one."""
-  return {'seed_index': seed_index} if run.config.seeds > 1 else {}
+def about(run: Experiment, seed_index: int) -> dict:
+  """What a record or a picture says of its generator where that is not the only one, or not computed in float32."""
+  dtype = getattr(next(iter(run.method.nets.values())), 'dtype', 'float32')
+  seed = {'seed_index': seed_index} if run.config.seeds > 1 else {}
+  return seed | ({'activations': dtype} if dtype != 'float32' else {})
 
 
 def start(run: Experiment, mesh):

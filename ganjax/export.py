@@ -60,8 +60,8 @@ def main():
   workdir, out = Path(WORKDIR.value), Path(OUT.value)
   if out.suffix not in ('.stablehlo', '.safetensors'):
     raise UserError(f'--out={out}: the name must end in .stablehlo or .safetensors')
-  run = experiment.load(workdir)
   parallel.start()
+  run = experiment.load(workdir)
   mesh = parallel.make_mesh(jax.local_devices())
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
@@ -93,7 +93,7 @@ def describe(run, step: int, weights: str, batch_norm: str, seed_index: int) -> 
     'step': step,
     'weights': weights,
     'batch_norm': batch_norm,
-    **experiment.seed_info(run, seed_index),
+    **experiment.about(run, seed_index),
     'config': experiment.to_json(run.config),
   }
 

@@ -30,8 +30,8 @@ def main():
   config, workdir = configs.value(CONFIG), Path(WORKDIR.value)
   for line in published.set_networks(config, FORMAT.value):
     parallel.say(line)
-  run = experiment.build(config)
   parallel.start()
+  run = experiment.build(config)
   mesh = parallel.make_mesh()
   with lock.hold(workdir), jax.set_mesh(mesh):
     if checkpoint.list_steps(workdir) or (workdir / 'config.json').exists():

@@ -67,14 +67,25 @@ def is_main() -> bool:
   return jax.process_index() == 0
 
 
+def platform() -> str:
+  """'cpu', 'gpu' or 'tpu': of the mesh in use (`jax.set_mesh`), which need not be at hand, else of JAX's default."""
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return device.platform if device else jax.default_backend()
+
+
+def activations() -> str:
+  """The dtype of activations where a configuration leaves it to us: TPUs multiply in bfloat16 in any case."""
+  return 'bfloat16' if platform() == 'tpu' else 'float32'
+
+
 def has_bfloat16() -> bool:
   """True where bfloat16 is faster than float32: CPUs convert back and forth."""
-  return jax.default_backend() != 'cpu'
+  return platform() != 'cpu'
 
 
 def has_grouped_convolutions() -> bool:
   """True where a convolution of many groups is as fast as its parts: not on CPUs."""
-  return jax.default_backend() != 'cpu'
+  return platform() != 'cpu'
 
 
 def evaluation_batch(mesh) -> int:
@@ -84,7 +95,7 @@ def evaluation_batch(mesh) -> int:
 
 def quick_compilation() -> dict:
   """Compiler options for programs that run once: XLA's CPU compiler spends seconds on each random draw."""
-  return {'xla_backend_optimization_level': 1} if jax.default_backend() == 'cpu' else {}
+  return {'xla_backend_optimization_level': 1} if platform() == 'cpu' else {}
 
 
 def say(line: str):
@@ -173,7 +184,7 @@ def collect(x):
 
 def fold(step, carry, xs):
   """`lax.scan`: a loop, for the memory of one turn; unrolled on CPU, whose loops run convolutions slowly."""
-  return jax.lax.scan(step, carry, xs, unroll=jax.default_backend() == 'cpu')
+  return jax.lax.scan(step, carry, xs, unroll=platform() == 'cpu')
 
 
 def whole(tree):

@@ -169,17 +169,22 @@ def apply(net, state, *args, train: bool, method=None, key=None, standing=False,
     standing: with `train`, also sums batch statistics up over calls; see `layers.norm.use_standing`.
 
   Returns:
-    (output, state with the new statistics). A caller that drops the state keeps the old ones.
+    (output, float32 at least, state with the new statistics). A caller that drops the state keeps the old ones.
   """
   keys = None if key is None else dict(zip(('dropout', 'noise'), jax.random.split(key)))
   stats = state.stats[net.name]
   variables = {'params': state.params[net.name], **stats}
   call = dict(train=train, method=method, rngs=keys, **kwargs)
   if not train:
-    return net.apply(variables, *args, **call), state
+    return _widen(net.apply(variables, *args, **call)), state
   mutable = [*stats, *(['standing'] if standing else [])]
   output, new = net.apply(variables, *args, mutable=mutable, **call)
-  return output, state.replace(stats={**state.stats, net.name: {**stats, **new}})
+  return _widen(output), state.replace(stats={**state.stats, net.name: {**stats, **new}})
+
+
+def _widen(tree):
+  """Losses, penalties and pictures are computed in float32 at least, whatever the dtype of activations."""
+  return jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), tree)
 
 
 def averaged(state: TrainState) -> TrainState:
@@ -289,9 +294,10 @@ def make_update(
       seen, key = [], jax.random.fold_in(step_key, number)
       for r, batch in enumerate(batches if phase.repeat else batches[-1:]):
         seen_batch, own_key = {**batch, **carry}, jax.random.fold_in(key, r)
-        state, found, carried = update_phase(
-          phase, optimizers[phase.opt], state, seen_batch, own_key, microbatches
-        )
+        with jax.named_scope(phase.name):  # names what a profile or a compiled program shows
+          state, found, carried = update_phase(
+            phase, optimizers[phase.opt], state, seen_batch, own_key, microbatches
+          )
         seen.append(found)
       carry |= carried
       if metrics.keys() & found.keys():

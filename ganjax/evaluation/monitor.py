@@ -14,7 +14,7 @@ from ganjax.evaluation.presets import (
   parse_metrics,
   parse_presets,
 )
-from ganjax.experiment import seed_info
+from ganjax.experiment import about
 from ganjax.update import averaged
 
 
@@ -140,7 +140,7 @@ class Monitor:
       'workdir': str(self._workdir),
       'step': step,
       'weights': self._weights,
-      **seed_info(run, seed_index),
+      **about(run, seed_index),
     }
     return measure(
       self._fake(stage, state, info),

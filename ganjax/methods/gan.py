@@ -74,9 +74,7 @@ def build(
     return batch['label'] if classes else None
 
   def generate(state, z, label):
-    """Fakes as D is to see them: float32 at least as reals are, or what D sees through would draw otherwise."""
-    fakes, state = apply(G, state, z, label, train=True)
-    return fakes.astype(jnp.promote_types(fakes.dtype, jnp.float32)), state
+    return apply(G, state, z, label, train=True)
 
   def judge(state, images, label, key):
     """(D's logits, or those and class scores), with the state that keeps D's statistics."""

@@ -100,11 +100,7 @@ def test_ppl_walks_between_the_latents_of_seeds():
   np.testing.assert_allclose(values['ppl'], ppl.mean(lengths), rtol=0.02)
   assert values['ppl'] > 0 and record['epsilon'] == 1e-4 and record['space'] == 'z'
 
-  stage = type('S', (), {})
-  stage.sample = staticmethod(
-    lambda s, z, train: (z.reshape(-1, 16, 16, 3).astype(jnp.bfloat16), s)
-  )
-  half = sides.generator(stage, {}, latents, num=2, info={'name': 'g'})
+  half = sides.generator(stage, {}, latents, num=2, info={'name': 'g', 'activations': 'bfloat16'})
   with pytest.raises(UserError, match='ppl needs a float32 generator'):
     _compute('ppl', half, None)
 

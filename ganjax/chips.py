@@ -1,0 +1,75 @@
+"""What is known of TPU chips, and the shapes that slices of them come in.
+
+Figures are the vendor's: docs.cloud.google.com/tpu/docs/v4, /v5e, /v5p and /v6e, "system architecture", read in 2026.
+What v4's page lacks is from the paper on it (Jouppi et al. 2023, arXiv:2304.01433, table 4).
+"""
+
+import os
+from typing import NamedTuple
+
+from jax.experimental import topologies
+
+from ganjax import UserError
+
+GiB = 2**30
+FLAT = '1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16'
+CUBES = '2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8'
+# A message crosses a link in about 1 us: taken so, "as per TPU research team", where ASTRA-sim was held against real
+# TPUs (astra-sim.github.io/astra-sim-docs/validation/hardware/tpu-validation.html).
+HOP_SECONDS = 1e-6
+
+
+class Chip(NamedTuple):
+  flops: float  # a second, in bfloat16
+  memory: int  # bytes of HBM
+  bandwidth: float  # bytes a second from and to HBM
+  links: (
+    float  # bytes a second that leave the chip over all links to others: half of the two-way figure
+  )
+  slices: tuple  # known shapes
+
+  def seconds(self, flops, moved):
+    """What `flops` and `moved` bytes take at best: the roofline (Williams et al. 2009, doi:10.1145/1498765.1498785)."""
+    return max(flops / self.flops, moved / self.bandwidth)
+
+  def bound(self, flops, moved) -> str:
+    """Which side of the roof it is: 'compute' or 'memory'."""
+    return 'compute' if flops / self.flops > moved / self.bandwidth else 'memory'
+
+
+CHIPS = {
+  'v4': Chip(275e12, 32 * GiB, 1200e9, 300e9, tuple(CUBES.split())),
+  'v5e': Chip(197e12, 16 * GiB, 819e9, 200e9, tuple(FLAT.split())),
+  'v5p': Chip(459e12, 95 * GiB, 2765e9, 600e9, tuple(CUBES.split())),
+  'v6e': Chip(918e12, 32 * GiB, 1638e9, 400e9, tuple(FLAT.split())),
+}
+
+
+def find(topology: str) -> tuple:
+  """(its Chip, the devices) of a slice such as 'v5e:2x4', to compile for: no such chip need be there.
+
+  Raises:
+    UserError: an unknown slice, or no libtpu, which holds the compiler.
+  """
+  kind, _, shape = topology.partition(':')
+  if kind not in CHIPS or shape not in CHIPS[kind].slices:
+    known = '; '.join(f'{name}: {" ".join(chip.slices)}' for name, chip in CHIPS.items())
+    raise UserError(f'topology {topology!r} is not known; there are {known}; and gpu:N')
+  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # else it asks the cloud's metadata server
+  more = {'chips_per_host_bounds': (1, 1, 1)} if shape == '1x1' else {}
+  # The two cores of a v4 chip work as one device, as they do on a TPU VM.
+  more |= {'chip_config_name': 'megacore'} if kind == 'v4' else {}
+  try:
+    found = topologies.get_topology_desc(platform='tpu', topology_name=topology, **more)
+  except Exception as error:
+    if 'not installed' in str(error):
+      raise UserError(
+        "the TPU's compiler is missing: pip install 'ganjax[tpu-check]' (it runs on CPU machines)"
+      ) from None
+    raise UserError(f'topology {topology}: {error}') from None
+  return CHIPS[kind], found.devices
+
+
+def hops(topology: str) -> int:
+  """Links that a message around the torus crosses: half around each axis, there being two directions."""
+  return sum(int(n) // 2 for n in topology.partition(':')[2].split('x'))

@@ -1,0 +1,197 @@
+"""A training step compiled for TPUs on a machine without: python -m ganjax.compile_check --config C --topology v5e:2x4
+
+What XLA's TPU compiler (pip install 'ganjax[tpu-check]') says of memory, FLOPs, bytes and exchanges is printed beside
+what the chip can do, see `ganjax.roofline`. Nothing is run: times are the roofline's, which no program beats. Bytes are
+those that all kernels read and write, also where XLA keeps them on the chip: an upper bound on HBM's.
+
+  --topology v5e:2x4   a slice of TPUs; or gpu:8, for which the program is lowered only, since there is no compiler here
+  --all                every configuration in configs/, as a table in --out; goes on where it was stopped
+  --largest_batch      also looks for the largest global batch that fits (some more compilations)
+"""
+
+import importlib
+import math
+from importlib import metadata
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from ganjax import UserError, chips, roofline
+from ganjax import config as configs
+from ganjax.writer import replace_file
+
+MB, GB = 1e6, 1e9
+CONFIG = configs.define()
+TOPOLOGY = flags.DEFINE_string('topology', 'v5e:2x4', 'Slice of TPUs, or gpu:N.')
+ALL = flags.DEFINE_bool('all', False, 'Every file of configs/.')
+OUT = flags.DEFINE_string('out', 'docs/tpu.md', 'Where --all writes its table.')
+LARGEST = flags.DEFINE_bool('largest_batch', False, 'Look for the largest global batch too.')
+
+
+def main():
+  jax.config.update('jax_platforms', 'cpu')  # whatever devices there are, they are left alone
+  kind, _, shape = TOPOLOGY.value.partition(':')
+  if ALL.value:
+    return write_table(TOPOLOGY.value, Path('configs'), Path(OUT.value))
+  config = configs.value(CONFIG)
+  if kind == 'gpu':
+    if not shape.isdigit() or int(shape) < 1:
+      raise UserError(f'--topology={TOPOLOGY.value}: gpu:N takes a number of GPUs')
+    print(lowered(config, int(shape)))
+    return 0
+  chip, devices = chips.find(TOPOLOGY.value)
+  programs = roofline.check(config, devices)
+  print(report(config, TOPOLOGY.value, chip, programs))
+  fits(config, TOPOLOGY.value, chip, programs)
+  if LARGEST.value:
+    print(f'  largest global batch that fits: {roofline.largest_batch(config, chip, devices):,}')
+  return 0
+
+
+def lowered(config, count) -> str:
+  """What can be said of programs that were lowered for CUDA, as text."""
+  lines = [f'{config.name} on {count} GPU(s): LOWERING ONLY, for CUDA; nothing was compiled']
+  for share, phases, flops, text in roofline.lower(config, count):
+    lines.append(
+      f'  phases {", ".join(phases)}: {share:.3g} of the steps, {flops / GB:.2f} GFLOP over all GPUs, '
+      f'{len(text.splitlines()):,} lines of StableHLO'
+    )
+  return '\n'.join(lines)
+
+
+def fits(config, topology, chip, programs):
+  """Raises UserError where a program takes more memory than the chip has."""
+  most = max(p.total for p in programs)
+  if most > chip.memory:
+    raise UserError(
+      f'config {config.name} takes {most / chips.GiB:.2f} GiB a chip of {topology}, which has '
+      f'{chip.memory / chips.GiB:g}: take a larger slice, a smaller batch_size or more microbatches'
+    )
+
+
+def report(config, topology, chip, programs) -> str:
+  """What a compilation came to, as text."""
+  count = math.prod(int(n) for n in topology.partition(':')[2].split('x'))
+  flops, moved = (sum(p.share * getattr(p, k) for p in programs) for k in ('flops', 'moved'))
+  seconds = sum(p.share * chip.seconds(p.flops, p.moved) for p in programs)
+  images = config.batch_size / count
+  lines = [
+    f'{config.name} on {topology}: {count} chips, {images:g} images each, {len(programs)} program(s)'
+  ]
+  for p in programs:
+    gib = lambda n: f'{n / chips.GiB:.3f}'
+    lines += [
+      f'  phases {", ".join(p.phases)}: {p.share:.3g} of the steps, compiled in {p.seconds:.0f} s',
+      f'    memory, GiB a chip  {gib(p.total)} of {chip.memory / chips.GiB:g}: arguments {gib(p.arguments)} '
+      f'({gib(p.aliased)} reused for results), temporary {gib(p.temporary)}',
+      f'    work a chip         {p.flops / GB:.2f} GFLOP, {p.moved / MB:.0f} MB, {p.flops / p.moved:.1f} FLOP/byte',
+      f'    roofline            {1e3 * chip.seconds(p.flops, p.moved):.3f} ms, bound by '
+      f'{chip.bound(p.flops, p.moved)}',
+    ]
+    for (kind, scope), found in group(p.collectives, p.phases).items():
+      size = sum(c.size for c in found)
+      lines.append(f'    {len(found):>3} {kind:<16} {size / MB:>9.3f} MB  {scope}')
+    lines.append(
+      f'    layout copies       {len(p.copies)}, {sum(a.padded for a in p.copies) / MB:.2f} MB'
+    )
+    size, padded = p.images
+    if size:
+      lines.append(
+        f'    {config.data.channels}-channel images    {size / MB:.2f} MB, padded to {padded / MB:.2f} MB '
+        f'({padded / size:.2f} times)'
+      )
+  lines.append(
+    f'  a step: {flops / GB:.2f} GFLOP and {moved / MB:.0f} MB a chip ({moved / MB / images:.2f} MB an image), at best '
+    f'{1e3 * seconds:.3f} ms, {config.batch_size / seconds:,.0f} images/s'
+  )
+  return '\n'.join(lines)
+
+
+def group(collectives, phases) -> dict:
+  """{(kind, what for): collectives}: gradients of a phase, batch statistics, and all others by name."""
+
+  def purpose(one):
+    parts = one.scope.split('/')
+    phase = next((p for p in parts if p in phases), 'step')
+    if 'BatchNorm' in one.scope:
+      return f'{phase}: batch statistics'
+    if 'transpose(' in one.scope:
+      return f'{phase}: gradients'
+    return f'{phase}: {"/".join(parts[1:]) or "unnamed"}'
+
+  out = {}
+  for one in collectives:
+    out.setdefault((one.kind, purpose(one)), []).append(one)
+  return out
+
+
+COLUMNS = (
+  'config | batch | activations | compiled, s | GiB a chip | GFLOP | MB | FLOP/byte | bound by | at best, ms | '
+  'images/s at best | all-reduces | their MB | layout copies, MB | padding of images'
+)
+
+
+def row(config, chip, programs) -> list:
+  """The cells of a configuration in the table; work and exchanges are a step's, of one chip."""
+  mean = lambda value: sum(p.share * value(p) for p in programs)
+  flops, moved = mean(lambda p: p.flops), mean(lambda p: p.moved)
+  seconds = mean(lambda p: chip.seconds(p.flops, p.moved))
+  size, padded = programs[0].images
+  return [
+    config.name,
+    f'{config.batch_size:,}',
+    programs[0].activations,
+    f'{sum(p.seconds for p in programs):.0f}',
+    f'{max(p.total for p in programs) / chips.GiB:.2f}',
+    f'{flops / GB:.1f}',
+    f'{moved / MB:,.0f}',
+    f'{flops / moved:.0f}',
+    chip.bound(flops, moved),
+    f'{1e3 * seconds:.2f}',
+    f'{config.batch_size / seconds:,.0f}',
+    f'{mean(lambda p: len(p.collectives)):.3g}',
+    f'{mean(lambda p: sum(c.size for c in p.collectives)) / MB:.1f}',
+    f'{mean(lambda p: sum(a.padded for a in p.copies)) / MB:.1f}',
+    f'{padded / size:.2f}' if size else '-',
+  ]
+
+
+def write_table(topology, folder, out) -> int:
+  """Compiles every configuration of `folder` for a slice; writes a table as far as it is, and goes on with it.
+
+  Returns:
+    0, or 2 where a configuration does not fit: its row says so.
+  """
+  chip, devices = chips.find(topology)
+  if not (names := sorted(p.stem for p in folder.glob('*.py'))):
+    raise UserError(f'--all: there is no folder {folder}/ here; run it in a checkout')
+  title = f'# Every configuration, compiled for {topology}'
+  about = (
+    f'{title}\n\nBy `python -m ganjax.compile_check --all --topology {topology}`, libtpu {metadata.version("libtpu")}, '
+    f'jax {jax.__version__}, without a TPU: nothing was run. Columns: see `ganjax/compile_check.py`.\n\n'
+  )
+  cells = COLUMNS.split(' | ')
+  line = lambda cells: f'| {" | ".join(cells)} |\n'
+  text = out.read_text() if out.exists() else ''
+  rows = [r for r in text.splitlines(True) if r.startswith('| `')] if title in text else []
+  done, failed = {r.split('`')[1] for r in rows}, False
+  for name in names:
+    if name in done:
+      continue
+    config = importlib.import_module(f'configs.{name}').get_config()
+    try:
+      programs = roofline.check(config, devices)
+      fits(config, topology, chip, programs)
+      found = row(config, chip, programs)
+    except UserError as error:
+      found, failed = [name, str(error), *[''] * (len(cells) - 2)], True
+    rows.append(line([f'`{name}`', *found[1:]]))
+    print(*found, sep=' | ', flush=True)
+    with replace_file(out) as file:
+      file.write((about + line(cells) + line(['---'] * len(cells)) + ''.join(rows)).encode())
+  return 2 if failed else 0
+
+
+if __name__ == '__main__':
+  configs.run(main)

@@ -1,0 +1,194 @@
+"""A training step compiled for devices that are not there, and what its compiler says of it.
+
+The update is the real one: every pattern of its phases, the global batch, the state donated, the work split over the
+slice. XLA's TPU compiler (the package libtpu) runs on any Linux machine; CUDA programs are lowered, not compiled.
+"""
+
+import math
+import re
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AbstractDevice, AbstractMesh, NamedSharding, PartitionSpec
+
+from ganjax import UserError, experiment, hlo, parallel
+from ganjax.update import active
+
+
+class Program(NamedTuple):
+  """One compiled step, of one device of the slice."""
+
+  share: float  # of all steps that run it: lazy phases make several programs
+  phases: tuple
+  activations: str  # their dtype
+  seconds: float  # to compile
+  flops: float
+  moved: float  # bytes read and written by all kernels
+  arguments: int  # bytes of state and batch
+  temporary: int
+  aliased: int  # of the arguments, whose memory results take over
+  total: int  # bytes of HBM
+  collectives: list
+  copies: list
+  images: tuple  # bytes of pictures in convolutions, and what padding makes of them
+
+
+def check(config, devices) -> list:
+  """Compiles every program of a configuration's first stage for a slice.
+
+  Args:
+    config: a ConfigDict.
+    devices: as `chips.devices` has them, or some of them.
+
+  Returns:
+    A Program for each pattern of phases.
+
+  Raises:
+    UserError: a batch that does not divide among the devices, or a program that does not fit into their memory.
+  """
+  mesh = parallel.make_mesh(devices)
+  # Abstract: what is computed on the way, such as keys, needs a device that is there.
+  with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    run = experiment.build(config)
+    span = run.spans[0]
+    parallel.check_batch(span.batch_size, mesh)
+    return [_compile(run, span, mesh, *pattern) for pattern in patterns(span.stage)]
+
+
+def patterns(stage) -> list:
+  """[(share of the steps, active phases)]: lazy regularisation makes more than one."""
+  period = math.lcm(*(phase.every for phase in stage.phases))
+  found = [active(stage, step) for step in range(period)]
+  return [(found.count(one) / period, one) for one in dict.fromkeys(found)]
+
+
+def _trace(run, span, mesh, phases):
+  """The step, traced for shapes that are split over the mesh as training splits them."""
+  place = lambda spec: (
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))
+  )
+  whole, split = place(PartitionSpec()), PartitionSpec('batch')
+  state = jax.tree.map(whole, jax.eval_shape(run.init, run.key))
+  n, size = span.batch_size, span.source.get('resolution', run.config.data.resolution)
+  seeds = () if isinstance(run.config.data.seed, int) else (run.config.seeds,)
+  split = place(PartitionSpec(*[None] * len(seeds), 'batch'))
+  batch = {
+    'image': jax.ShapeDtypeStruct((*seeds, n, size, size, run.config.data.channels), jnp.uint8),
+    'label': jax.ShapeDtypeStruct((*seeds, n), jnp.int32),
+  }
+  batches = (jax.tree.map(split, batch),) * run.method.n_critic
+  frozen = jax.tree.map(whole, run.method.frozen)
+  return run.update(span).trace(state, batches, frozen, phases=phases)
+
+
+def _compile(run, span, mesh, share, phases) -> Program:
+  lowered = _trace(run, span, mesh, phases).lower(lowering_platforms=('tpu',))
+  start = time.monotonic()
+  try:
+    compiled = lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    found = re.search(r'Used ([\d.]+\w) of ([\d.]+\w) hbm', str(error))
+    if not found:
+      raise
+    raise DoesNotFit(
+      f'config {run.config.name} does not fit: a chip has {found[2]} of memory, and its part of batch_size='
+      f'{span.batch_size} over {mesh.size} chips takes {found[1]}; take a larger slice, a smaller batch_size or more '
+      'microbatches',
+      _bytes(found[1]),
+    ) from None
+  seconds = time.monotonic() - start
+  memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+  program = hlo.parse(compiled.as_text())
+  return Program(
+    share,
+    phases,
+    run.method.nets['G'].dtype,
+    seconds,
+    cost['flops'],
+    cost['bytes accessed'],
+    memory.argument_size_in_bytes,
+    memory.temp_size_in_bytes,
+    memory.alias_size_in_bytes,
+    memory.argument_size_in_bytes
+    + memory.temp_size_in_bytes
+    + memory.output_size_in_bytes
+    - memory.alias_size_in_bytes
+    + memory.generated_code_size_in_bytes,
+    hlo.collectives(program),
+    hlo.copies(program),
+    hlo.images(program, run.config.data.channels),
+  )
+
+
+class DoesNotFit(UserError):
+  """A program that the compiler found no memory for; `needed` is in bytes."""
+
+  def __init__(self, line, needed):
+    super().__init__(line)
+    self.needed = needed
+
+
+def _bytes(text) -> int:
+  """'15.75G' -> bytes."""
+  return int(float(text[:-1]) * 2 ** {'K': 10, 'M': 20, 'G': 30, 'T': 40}[text[-1]])
+
+
+def largest_batch(config, chip, devices) -> int:
+  """The largest multiple of the devices that compiles into the chip's memory, to 5 %, by secants."""
+  config = config.copy_and_resolve_references()
+  step = len(devices) * config.microbatches
+
+  def memory(batch_size):
+    config.batch_size = batch_size
+    try:
+      return max(p.total for p in check(config, devices))
+    except DoesNotFit as error:
+      return error.needed
+
+  low, high = config.batch_size, None
+  used = memory(low)
+  if used > chip.memory:
+    raise UserError(f'config {config.name} does not fit at its own batch_size={low}')
+  guess = 16 * low
+  while high is None or high - low > max(step, 0.05 * low):
+    needed = memory(guess)
+    slope = (needed - used) / (guess - low)
+    if needed <= chip.memory:
+      low, used = guess, needed
+    else:
+      high = guess
+    aim = low + 0.98 * (chip.memory - used) / max(slope, 1)
+    if high is not None:
+      aim = min(max(aim, 0.75 * low + 0.25 * high), 0.25 * low + 0.75 * high)
+    guess = max(step, int(aim) // step * step)
+    if guess in (low, high):
+      break
+  return low
+
+
+def lower(config, count: int) -> list:
+  """Lowers every program of the first stage for GPUs, without a compiler: no memory, no fusion, no exchanges.
+
+  Args:
+    config: a ConfigDict.
+    count: GPUs.
+
+  Returns:
+    [(share of the steps, phases, FLOPs over all GPUs, StableHLO)].
+
+  Raises:
+    UserError: a batch that does not divide among the GPUs.
+  """
+  device = AbstractDevice(device_kind='gpu', num_cores=None, platform='gpu')
+  mesh = AbstractMesh((count,), ('batch',), abstract_device=device)
+  out = []
+  with jax.sharding.use_abstract_mesh(mesh):
+    run = experiment.build(config)
+    span = run.spans[0]
+    parallel.check_batch(span.batch_size, mesh)
+    for share, phases in patterns(span.stage):
+      lowered = _trace(run, span, mesh, phases).lower(lowering_platforms=('cuda',))
+      out.append((share, phases, lowered.cost_analysis()['flops'], lowered.as_text()))
+  return out
