@@ -56,6 +56,9 @@ def find(topology: str) -> tuple:
     known = '; '.join(f'{name}: {" ".join(chip.slices)}' for name, chip in CHIPS.items())
     raise UserError(f'topology {topology!r} is not known; there are {known}; and gpu:N')
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # else it asks the cloud's metadata server
+  os.environ.setdefault(
+    'ALLOW_MULTIPLE_LIBTPU_LOAD', '1'
+  )  # no device is taken, so none can be shared
   more = {'chips_per_host_bounds': (1, 1, 1)} if shape == '1x1' else {}
   # The two cores of a v4 chip work as one device, as they do on a TPU VM.
   more |= {'chip_config_name': 'megacore'} if kind == 'v4' else {}

@@ -2,7 +2,7 @@
 
 What XLA's TPU compiler (pip install 'ganjax[tpu-check]') says of memory, FLOPs, bytes and exchanges is printed beside
 what the chip can do, see `ganjax.roofline`. Nothing is run: times are the roofline's, which no program beats. Bytes are
-those that all kernels read and write, also where XLA keeps them on the chip: an upper bound on HBM's.
+those that go to and from HBM, counted in the compiled program: what XLA keeps on the chip between kernels is not in it.
 
   --topology v5e:2x4   a slice of TPUs; or gpu:8, for which the program is lowered only, since there is no compiler here
   --all                every configuration in configs/, as a table in --out; goes on where it was stopped

@@ -28,6 +28,7 @@ class Array(NamedTuple):
   dims: tuple
   order: tuple  # axes, fastest first
   tile: tuple
+  space: int  # 0: HBM; others are on the chip
 
   @property
   def size(self) -> int:
@@ -88,37 +89,156 @@ def arrays(shape: str) -> tuple:
   out = []
   for dtype, dims, order, tiles in SHAPE.findall(shape):
     numbers = lambda text: tuple(int(n) for n in text.split(',') if n)
-    tile = re.search(r'T\(([\d,]*)\)', tiles)
-    out.append(Array(dtype, numbers(dims), numbers(order), numbers(tile[1]) if tile else ()))
+    tile, space = re.search(r'T\(([\d,]*)\)', tiles), re.search(r'S\((\d+)\)', tiles)
+    tile, space = numbers(tile[1]) if tile else (), int(space[1]) if space else 0
+    out.append(Array(dtype, numbers(dims), numbers(order), tile, space))
   return tuple(out)
 
 
+def steps(program: dict, name='ENTRY', times=1):
+  """Yields (instruction, how often it runs, instructions of its computation by name): the program, loops included.
+
+  A loop is taken for one that counts to the number its condition compares with, as those of `lax.scan` do.
+  """
+  there = {one.name: one for one in program[name]}
+  for one in program[name]:
+    yield one, times, there
+    if one.kind == 'while':
+      ends = [i.rest for i in program[_named(one, 'condition')] if i.kind == 'constant']
+      trips = max(int(end.partition(')')[0]) for end in ends)
+      yield from steps(program, _named(one, 'body'), times * trips)
+    elif one.kind == 'call':
+      yield from steps(program, _named(one, 'to_apply'), times)
+
+
+def _named(one, attribute) -> str:
+  """The computation that an instruction names, or ''."""
+  found = re.search(rf'{attribute}=%([\w.\-]+)', one.rest)
+  return found[1] if found else ''
+
+
+def flops(program: dict) -> int:
+  """Those of products and convolutions, two a term, without terms on padding or between dilated pixels."""
+
+  def own(one, there):
+    if one.kind in ('convolution', 'dot'):
+      return _flops(one, [there[n].arrays[0].dims for n in one.operands])
+    inner = _inner(program, one)
+    return sum(own(i, inner) for i in inner.values())
+
+  return sum(times * own(one, there) for one, times, there in steps(program))
+
+
+def _inner(program, one) -> dict:
+  """The instructions of a fusion by name; of others none."""
+  return {i.name: i for i in program.get(_named(one, 'calls'), [])}
+
+
+def _flops(one, operands) -> int:
+  out = math.prod(one.arrays[0].dims)
+  if one.kind == 'dot':
+    axes = re.search(r'lhs_contracting_dims=\{([\d,]*)\}', one.rest)[1]
+    return 2 * out * math.prod(operands[0][int(a)] for a in axes.split(',') if a)
+  x, w, y = (list(axes) for axes in re.search(r'dim_labels=(\w+)_(\w+)->(\w+)', one.rest).groups())
+  total = 2 * out * operands[1][w.index('i')]
+  window = (
+    dict(re.findall(r'(\w+)=([\dx_\-]+)', re.search(r'window=\{([^}]*)\}', one.rest)[1]))
+    if w[2:]
+    else {}
+  )
+  for d in range(len(w) - 2):
+    keys = 'size', 'stride', 'lhs_dilate', 'rhs_dilate'
+    size, stride, spread, gap = (int(window[k].split('x')[d]) if k in window else 1 for k in keys)
+    low = int(window['pad'].split('x')[d].split('_')[0]) if 'pad' in window else 0
+    n, m = operands[0][x.index(str(d))], one.arrays[0].dims[y.index(str(d))]
+    at = [i * stride + k * gap - low for i in range(m) for k in range(size)]
+    total = total * sum(0 <= a < n * spread and a % spread == 0 for a in at) // m
+  return total
+
+
+# What moves nothing, or is counted where it starts.
+FREE = [
+  'parameter',
+  'constant',
+  'tuple',
+  'get-tuple-element',
+  'bitcast',
+  'while',
+  'call',
+  'conditional',
+  'after-all',
+]
+
+
+def traffic(program: dict) -> int:
+  """Bytes that kernels read from HBM and write to it, padding included.
+
+  XLA's own count ("bytes accessed") also has what stays on the chip, and takes an array for read whole where a slice of
+  it is fetched.
+  """
+  total = 0
+  for one, times, there in steps(program):
+    if one.kind in FREE or one.kind.endswith('-done'):
+      continue
+    if one.kind.endswith('-start') and one.kind[:-6] in ('copy', 'slice'):
+      # (to, from, ...) of a copy; (from, to, ...) of a slice, of which only what arrives is moved.
+      to, source = one.arrays[:2] if one.kind == 'copy-start' else one.arrays[1::-1]
+      moved = to.padded * ((to.space == 0) + (source.space == 0))
+    else:
+      read = [
+        min(a.padded, _read(program, one, k) or a.padded)
+        for k, name in enumerate(one.operands)
+        if name in there
+        for a in there[name].arrays
+        if a.space == 0
+      ]
+      # The start of an exchange returns its operands too.
+      new = one.arrays[len(one.operands) :] if one.kind.endswith('-start') else one.arrays
+      moved = sum(read) + sum(a.padded for a in new if a.space == 0)
+    total += times * moved
+  return total
+
+
+def _read(program, one, number) -> int | None:
+  """Bytes of an operand that a kernel reads where it only takes slices of it, as loops do; else None."""
+  inner = _inner(program, one)
+  own = lambda i: i.kind == 'parameter' and i.rest.startswith(f'{number})')
+  name = next((i.name for i in inner.values() if own(i)), None)
+  total = 0
+  for use in (i for i in inner.values() if name in i.operands):
+    found = use.arrays[0].padded if use.kind == 'dynamic-slice' else None
+    if use.kind == 'fusion':
+      found = _read(program, use, use.operands.index(name))
+    if found is None:
+      return None
+    total += found
+  return total or None
+
+
 def collectives(program: dict) -> list:
-  """Every exchange between devices, an asynchronous one once."""
+  """Every exchange between devices, an asynchronous one once, one in a loop as often as it runs."""
   out = []
-  for computation in program.values():
-    for one in computation:
-      kind = one.kind.removesuffix('-start')
-      if kind in COLLECTIVES:
-        # An asynchronous start returns what it was given beside its result.
-        found = one.arrays[: len(one.operands)]
-        out.append(Collective(kind, sum(a.size for a in found), one.scope))
+  for one, times, _ in steps(program):
+    kind = one.kind.removesuffix('-start')
+    if kind in COLLECTIVES:
+      # An asynchronous start returns what it was given beside its result.
+      found = one.arrays[: len(one.operands)]
+      out += [Collective(kind, sum(a.size for a in found), one.scope)] * times
   return out
 
 
 def copies(program: dict) -> list:
   """Arrays [Array] that are copied whole to change their order or tile: kernels that compute nothing."""
   out = []
-  for one in program['ENTRY']:
-    inner = re.search(r'calls=%([\w.\-]+)', one.rest) if one.kind == 'fusion' else None
-    body = program.get(inner[1], []) if inner else program['ENTRY']
-    root = next((i for i in body if i.root), None) if inner else one
+  for one, times, there in steps(program):
+    inner = _inner(program, one)
+    body = inner or there
+    root = next((i for i in inner.values() if i.root), None) if inner else one
     if root is None or root.kind != 'copy':
       continue
-    source = next((i.arrays for i in body if i.name in root.operands), None)
-    a, b = root.arrays[0], source and source[0]
-    if b is None or (a.order, a.tile) != (b.order, b.tile):
-      out.append(a)
+    a, source = root.arrays[0], next((body[n].arrays[0] for n in root.operands if n in body), None)
+    if source is None or (a.order, a.tile) != (source.order, source.tile):
+      out += [a] * times
   return out
 
 

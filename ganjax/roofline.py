@@ -24,8 +24,8 @@ class Program(NamedTuple):
   phases: tuple
   activations: str  # their dtype
   seconds: float  # to compile
-  flops: float
-  moved: float  # bytes read and written by all kernels
+  flops: int  # of products and convolutions, see hlo.flops
+  moved: int  # bytes that kernels read from HBM and write to it, see hlo.traffic
   arguments: int  # bytes of state and batch
   temporary: int
   aliased: int  # of the arguments, whose memory results take over
@@ -89,25 +89,23 @@ def _compile(run, span, mesh, share, phases) -> Program:
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
-    found = re.search(r'Used ([\d.]+\w) of ([\d.]+\w) hbm', str(error))
-    if not found:
+    found = re.findall(
+      r'\b([\d.]+)([KMGT])\b', str(error)
+    )  # what it takes and what there is, in this order
+    if 'RESOURCE_EXHAUSTED' not in str(error) or len(found) < 2:
       raise
-    raise DoesNotFit(
-      f'config {run.config.name} does not fit: a chip has {found[2]} of memory, and its part of batch_size='
-      f'{span.batch_size} over {mesh.size} chips takes {found[1]}; take a larger slice, a smaller batch_size or more '
-      'microbatches',
-      _bytes(found[1]),
-    ) from None
+    needed, there = (float(number) * 2 ** (10 * ' KMGT'.index(unit)) for number, unit in found[:2])
+    raise DoesNotFit(run.config, there, needed) from None
   seconds = time.monotonic() - start
-  memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+  memory = compiled.memory_analysis()
   program = hlo.parse(compiled.as_text())
   return Program(
     share,
     phases,
     run.method.nets['G'].dtype,
     seconds,
-    cost['flops'],
-    cost['bytes accessed'],
+    hlo.flops(program),
+    hlo.traffic(program),
     memory.argument_size_in_bytes,
     memory.temp_size_in_bytes,
     memory.alias_size_in_bytes,
@@ -123,16 +121,14 @@ def _compile(run, span, mesh, share, phases) -> Program:
 
 
 class DoesNotFit(UserError):
-  """A program that the compiler found no memory for; `needed` is in bytes."""
+  """A program that takes more memory than a chip has, both in bytes."""
 
-  def __init__(self, line, needed):
-    super().__init__(line)
+  def __init__(self, config, there, needed):
+    super().__init__(
+      f'config {config.name} does not fit: batch_size={config.batch_size} takes {needed / 2**30:.2f} GiB a chip of '
+      f'{there / 2**30:.2f}; take a larger slice, a smaller batch_size or more microbatches'
+    )
     self.needed = needed
-
-
-def _bytes(text) -> int:
-  """'15.75G' -> bytes."""
-  return int(float(text[:-1]) * 2 ** {'K': 10, 'M': 20, 'G': 30, 'T': 40}[text[-1]])
 
 
 def largest_batch(config, chip, devices) -> int:

@@ -1,0 +1,93 @@
+"""What is read off compiled programs, on a program small enough to count by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from ganjax import hlo
+
+# A loop of 3 turns that reads a slice of w each; a prefetch; a convolution within a fusion; two exchanges.
+TEXT = Path(__file__).with_name('update.hlo').read_text()
+
+
+@pytest.fixture(scope='module')
+def program():
+  return hlo.parse(TEXT)
+
+
+def test_arrays_have_dtype_order_tile_and_place():
+  (a,) = hlo.arrays('bf16[16,32,32,3]{0,3,2,1:T(4,128)(2,1)S(1)}')
+  assert a == hlo.Array('bf16', (16, 32, 32, 3), (0, 3, 2, 1), (4, 128), 1)
+  # 16 images fill an eighth of a row of 128, 3 channels three of 4 rows.
+  assert a.size == 2 * 16 * 32 * 32 * 3 and a.padded == 2 * 128 * 32 * 32 * 4
+  b, c = hlo.arrays('(f32[100]{0:T(1024)}, s32[]{:T(128)S(6)})')
+  assert (b.size, b.padded, b.space) == (400, 4096, 0) and (c.size, c.padded, c.space) == (4, 4, 6)
+
+
+def test_flops_leave_padding_out(program):
+  # Of 64 taps along an axis the first and the last fall on padding.
+  assert hlo.flops(program) == 2 * 16 * 64 * 3 * (4 * 16 - 2) ** 2
+
+
+@pytest.mark.parametrize(
+  'window, shapes, expected',
+  [
+    # Transposed, 4x4 of stride 2: each of 16 pixels meets 4 taps but for 2 a side, once an axis.
+    (
+      'size=4x4 pad=2_2x2_2 lhs_dilate=2x2 rhs_reversal=1x1',
+      ('f32[8,16,16,32]', 'f32[4,4,32,8]', 'f32[8,32,32,8]'),
+      2 * 8 * 8 * 32 * (16 * 4 - 2) ** 2,
+    ),
+    ('size=1x1', ('f32[8,4,4,32]', 'f32[1,1,32,8]', 'f32[8,4,4,8]'), 2 * 8 * 16 * 32 * 8),
+  ],
+)
+def test_flops_of_convolutions(window, shapes, expected):
+  x, w, y = shapes
+  text = f"""ENTRY %main (x: {x}, w: {w}) -> {y} {{
+  %x = {x} parameter(0)
+  %w = {w} parameter(1)
+  ROOT %y = {y} convolution(%x, %w), window={{{window}}}, dim_labels=b01f_01io->b01f
+}}"""
+  assert hlo.flops(hlo.parse(text)) == expected
+
+
+def test_flops_of_products():
+  text = """ENTRY %main (x: f32[8,4], w: f32[4,16]) -> f32[8,16] {
+  %x = f32[8,4] parameter(0)
+  %w = f32[4,16] parameter(1)
+  %y = f32[8,16] dot(%x, %w), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+  ROOT %z = f32[8,16] convolution(%x, %w), dim_labels=bf_io->bf
+}"""
+  assert hlo.flops(hlo.parse(text)) == 2 * 2 * 8 * 4 * 16
+
+
+def test_traffic_is_what_crosses_to_hbm(program):
+  prefetch = (
+    2 * 4 * 4 * 4 * 128
+  )  # 3 channels in 4 rows, 64 features in rows of 128; its copy stays on the chip
+  pictures = 2 * 128 * 32 * 32 * 4  # read; the result stays on the chip
+  slices = 3 * 4 * 8 * 128  # a third of w in each of 3 turns
+  exchange = 2 * 4 * 16 * 128
+  copy = 4 * 16 * 128 + 4 * 128 * 128  # transposed, 16 fill rows of 128
+  assert hlo.traffic(program) == prefetch + pictures + slices + exchange + copy
+
+
+def test_collectives_in_loops_count_as_often_as_they_run(program):
+  found = hlo.collectives(program)
+  assert [(c.kind, c.size) for c in found] == [('all-reduce', 4096)] * 3 + [('all-reduce', 8192)]
+  assert found[0].scope.startswith('jit(update)/D/transpose') and 'BatchNorm' in found[3].scope
+
+
+def test_copies_are_those_that_change_the_layout(program):
+  (found,) = hlo.copies(program)
+  assert found.order == (0, 1) and found.padded == 4 * 128 * 128
+  same = TEXT.replace(
+    'ROOT %copy.9 = f32[16,128]{0,1:T(8,128)}', 'ROOT %copy.9 = f32[16,128]{1,0:T(8,128)}'
+  )
+  assert hlo.copies(hlo.parse(same)) == []
+
+
+def test_images_are_told_from_kernels(program):
+  size = 2 * 16 * 32 * 32 * 3
+  assert hlo.images(program, 3) == (size, 2 * 128 * 32 * 32 * 4)
+  assert hlo.images(program, 1) == (0, 0)

@@ -1,0 +1,143 @@
+"""Training steps compiled for devices that are not there. Those for TPUs need libtpu: pip install '.[tpu-check]'."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from configs import dcgan_emoji, gan_mnist
+from ganjax import UserError, chips, experiment, hlo, parallel, roofline
+
+
+def small(module=dcgan_emoji, batch_size=16, **networks):
+  config = module.get_config()
+  config.batch_size = batch_size
+  config.networks.update(networks)
+  return config
+
+
+def test_the_roof_is_the_lower_of_two():
+  chip = chips.CHIPS['v5e']
+  assert chip.seconds(197e12, 1) == 1 and chip.bound(197e12, 1) == 'compute'
+  assert chip.seconds(1, 2 * 819e9) == 2 and chip.bound(1, 2 * 819e9) == 'memory'
+  # Half way around each of two axes.
+  assert chips.hops('v5e:4x8') == 2 + 4 and chips.hops('v5e:1x1') == 0
+
+
+@pytest.mark.parametrize('topology', ['v5e:3x3', 'v9:2x2', 'v4:2x2', 'tpu', ''])
+def test_unknown_slices_are_refused_with_the_known(topology):
+  with pytest.raises(UserError, match='v5e: 1x1 2x2 2x4'):
+    chips.find(topology)
+
+
+def test_every_pattern_of_lazy_phases_has_its_share():
+  config = small(width=8)
+  config.method.penalties = {'r1': 1.0}
+  config.method.penalties_every = 16
+  stage = experiment.build(config).spans[0].stage
+  assert roofline.patterns(stage) == [(1 / 16, ('D', 'D_penalty', 'G')), (15 / 16, ('D', 'G'))]
+
+
+def test_lowering_for_gpus_counts_the_work_of_all():
+  """An MLP's FLOPs by hand: each phase's forward and backward passes."""
+  config = small(gan_mnist, 256, width=65)
+  config.method.fakes_per_real = 1
+  ((share, phases, flops, text),) = roofline.lower(config, 4)
+  run = experiment.build(config)
+  params = jax.eval_shape(run.init, jax.random.key(0)).params
+  kernels = {net: [x for x in jax.tree.leaves(params[net]) if x.ndim == 2] for net in 'GD'}
+  weights = {net: sum(x.size for x in found) for net, found in kernels.items()}
+  sides = {'G': run.method.latents(jnp.arange(1)).shape[1], 'D': 28 * 28}
+  (first_G,), (first_D,) = (
+    [x.size for x in kernels[net] if x.shape[0] == side] for net, side in sides.items()
+  )
+  # D: G forward; D on reals and fakes forward, and back to weights of all layers, to inputs of all but the first.
+  # G: forward, back to weights and inputs; D on fakes forward and back to inputs alone.
+  terms = weights['G'] + 2 * (3 * weights['D'] - first_D)
+  terms += 3 * weights['G'] - first_G + 2 * weights['D']
+  assert phases == ('D', 'G') and share == 1 and 'stablehlo' in text
+  assert flops == pytest.approx(2 * 256 * terms, rel=0.06)  # and what is done to each number
+
+
+def test_what_does_not_divide_is_refused():
+  with pytest.raises(UserError, match='batch_size=16 does not divide among 3 devices'):
+    roofline.lower(small(), 3)
+
+
+def command(*args):
+  run = [sys.executable, '-m', 'ganjax.compile_check', '--config', 'configs/dcgan_emoji.py', *args]
+  return subprocess.run(run, capture_output=True, text=True, timeout=300)
+
+
+def test_command_line_lowers_for_gpus_and_refuses_in_one_line():
+  done = command('--topology', 'gpu:2', '--config.networks.width=8')
+  assert done.returncode == 0 and 'LOWERING ONLY' in done.stdout, done.stderr
+  done = command('--topology', 'gpu:x')
+  assert done.returncode == 2 and done.stderr.splitlines() == [
+    'error: --topology=gpu:x: gpu:N takes a number of GPUs'
+  ]
+
+
+def test_a_missing_compiler_says_what_to_install():
+  code = (
+    "import sys; sys.modules['libtpu'] = None\n"
+    'from ganjax import chips, UserError\n'
+    "try: chips.find('v5e:2x2')\n"
+    'except UserError as error: print(error)'
+  )
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+  assert "pip install 'ganjax[tpu-check]'" in done.stdout, done.stderr
+
+
+@pytest.fixture(scope='module')
+def v5e():
+  pytest.importorskip('libtpu', reason="needs pip install '.[tpu-check]'")
+  return chips.find('v5e:2x2')
+
+
+def compiled(device, function, *shapes):
+  place = NamedSharding(parallel.make_mesh([device]), PartitionSpec())
+  shapes = [jax.ShapeDtypeStruct(s, jnp.float32, sharding=place) for s in shapes]
+  traced = jax.jit(function).trace(*shapes)
+  return hlo.parse(traced.lower(lowering_platforms=('tpu',)).compile().as_text())
+
+
+@pytest.mark.slow
+def test_counts_agree_with_programs_that_are_known(v5e):
+  device = v5e[1][0]
+  plus = compiled(device, lambda x: x + 1, (8192, 8192))
+  assert hlo.traffic(plus) == 2 * 4 * 8192**2
+  product = compiled(device, lambda x, y: x @ y, (2048, 2048), (2048, 2048))
+  assert hlo.flops(product) == 2 * 2048**3 and hlo.traffic(product) == 3 * 4 * 2048**2
+  turn = lambda x, w: (jnp.tanh(x @ w), None)
+  loop = compiled(device, lambda x, w: jax.lax.scan(turn, x, w)[0], (512, 512), (16, 512, 512))
+  assert hlo.flops(loop) == 16 * 2 * 512**3
+
+
+@pytest.mark.slow
+def test_a_real_step_compiles_and_adds_up(v5e):
+  chip, devices = v5e
+  (half,) = roofline.check(small(width=16, dtype='auto'), devices)
+  (full,) = roofline.check(small(width=16, dtype='float32'), devices)
+  assert half.activations == 'bfloat16' and full.activations == 'float32'
+  run = experiment.build(small(width=16))
+  state = jax.eval_shape(run.init, run.key)
+  # The state is donated: what comes in is written over. Its rows are padded to 128.
+  size = sum(x.size * 4 for x in jax.tree.leaves(state.replace(key=())))
+  assert size < full.arguments < 2 * size and full.aliased > 0.97 * full.arguments
+  # All gradients are exchanged: parameters of both networks, in float32.
+  exchanged = sum(c.size for c in full.collectives)
+  params = sum(4 * x.size for x in jax.tree.leaves(state.params))
+  assert params < exchanged < 1.5 * params
+  assert {c.kind for c in full.collectives} == {'all-reduce'}
+  assert full.flops == pytest.approx(half.flops, rel=0.01)
+  assert full.total < chip.memory
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_says_by_how_much(v5e):
+  with pytest.raises(UserError, match=r'batch_size=262144 takes [\d.]+ GiB a chip of 15.75'):
+    roofline.check(small(width=64, batch_size=1 << 18), v5e[1])
