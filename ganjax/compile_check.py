@@ -9,6 +9,7 @@ those that go to and from HBM, counted in the compiled program: what XLA keeps o
   --largest_batch      also looks for the largest global batch that fits (some more compilations)
 """
 
+import functools
 import importlib
 import math
 from importlib import metadata
@@ -74,7 +75,7 @@ def report(config, topology, chip, programs) -> str:
   """What a compilation came to, as text."""
   count = math.prod(int(n) for n in topology.partition(':')[2].split('x'))
   flops, moved = (sum(p.share * getattr(p, k) for p in programs) for k in ('flops', 'moved'))
-  seconds = sum(p.share * chip.seconds(p.flops, p.moved) for p in programs)
+  seconds = roofline.mean(programs, lambda p: chip.seconds(p.flops, p.moved))
   images = config.batch_size / count
   lines = [
     f'{config.name} on {topology}: {count} chips, {images:g} images each, {len(programs)} program(s)'
@@ -134,7 +135,7 @@ COLUMNS = (
 
 def row(config, chip, programs) -> list:
   """The cells of a configuration in the table; work and exchanges are a step's, of one chip."""
-  mean = lambda value: sum(p.share * value(p) for p in programs)
+  mean = functools.partial(roofline.mean, programs)
   flops, moved = mean(lambda p: p.flops), mean(lambda p: p.moved)
   seconds = mean(lambda p: chip.seconds(p.flops, p.moved))
   size, padded = programs[0].images

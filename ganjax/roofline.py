@@ -57,6 +57,11 @@ def check(config, devices) -> list:
     return [_compile(run, span, mesh, *pattern) for pattern in patterns(span.stage)]
 
 
+def mean(programs, value) -> float:
+  """The mean over steps of a number of each program."""
+  return sum(p.share * value(p) for p in programs)
+
+
 def patterns(stage) -> list:
   """[(share of the steps, active phases)]: lazy regularisation makes more than one."""
   period = math.lcm(*(phase.every for phase in stage.phases))

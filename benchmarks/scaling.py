@@ -1,0 +1,102 @@
+"""Weak scaling on TPUs, predicted: python benchmarks/scaling.py [--configs dcgan_cifar,...] [--chip v5e] [--images 128]
+
+Compiles each configuration's step for 1, 8, 64 and 256 chips with as many images on each, by libtpu, without a TPU (pip
+install '.[tpu-check]'), and adds up, for a chip of each slice,
+
+  compute         the roofline's time of the program (`ganjax.chips`), the best case
+  communication   every exchange of the compiled program, one after the other and beside no computation: twice its bytes
+                  over the links of a chip (reduce-scatter and all-gather), and twice half the way around the torus at
+                  1 us a link, which is what the small ones of batch norm cost
+  efficiency      compute on one chip / (compute + communication)
+
+So the first makes the prediction low and the second high where XLA overlaps; measured numbers will differ from both.
+"""
+
+import argparse
+import functools
+import importlib
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import jax
+
+from ganjax import UserError, chips, parallel, roofline
+
+FLAT = {1: '1x1', 8: '2x4', 64: '8x8', 256: '16x16'}
+CUBE = {4: '2x2x1', 8: '2x2x2', 64: '4x4x4', 256: '4x8x8'}
+
+
+def seconds(chip, topology, count, one) -> float:
+  """What an exchange takes: by its bytes, and by the way it goes."""
+  passes = 2 if one.kind == 'all-reduce' else 1
+  return passes * (
+    one.size * (count - 1) / count / chip.links + chips.hops(topology) * chips.HOP_SECONDS
+  )
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument('--configs', default='dcgan_cifar,sngan_cifar,biggan_cifar')
+  parser.add_argument('--chip', default='v5e', choices=chips.CHIPS)
+  parser.add_argument('--images', type=int, default=128, help='of a batch, on each chip')
+  args = parser.parse_args()
+  jax.config.update('jax_platforms', 'cpu')
+  parallel.start()  # keeps what was compiled: a second run goes on where the first was stopped
+  slices = CUBE if args.chip in ('v4', 'v5p') else FLAT
+  print(f'PREDICTED for {args.chip}, {args.images} images a chip; libtpu, no TPU was used\n')
+  heads = (
+    'config',
+    'chips',
+    'compute, ms',
+    'exchanges',
+    'MB',
+    'communication, ms',
+    'efficiency',
+    'images/s',
+  )
+  print(f'| {" | ".join(heads)} |\n|{" --- |" * len(heads)}')
+  for name in args.configs.split(','):
+    alone = None
+    for count, shape in slices.items():
+      found = predict(name, f'{args.chip}:{shape}', args.images)
+      alone = alone or found['compute']
+      total = found['compute'] + found['communication']
+      cells = [
+        name,
+        count,
+        f'{1e3 * found["compute"]:.2f}',
+        f'{found["exchanges"]:.4g}',
+        f'{found["bytes"] / 1e6:.1f}',
+        f'{1e3 * found["communication"]:.2f}',
+        f'{alone / total:.2f}',
+        f'{args.images * count / total:,.0f}',
+      ]
+      print(f'| {" | ".join(map(str, cells))} |', flush=True)
+
+
+def predict(name, topology, images) -> dict:
+  """Of a step on one chip of the slice: seconds of `compute` and `communication`, `exchanges` and their `bytes`."""
+  chip, devices = chips.find(topology)
+  config = importlib.import_module(f'configs.{name}').get_config()
+  config.batch_size = images * len(devices)
+  programs = roofline.check(config, devices)
+  if len(devices) == 1:
+    programs = [p._replace(collectives=[]) for p in programs]
+  cost = functools.partial(seconds, chip, topology, len(devices))
+  return {
+    'compute': roofline.mean(programs, lambda p: chip.seconds(p.flops, p.moved)),
+    'communication': roofline.mean(programs, lambda p: sum(map(cost, p.collectives))),
+    'exchanges': roofline.mean(programs, lambda p: len(p.collectives)),
+    'bytes': roofline.mean(programs, lambda p: sum(c.size for c in p.collectives)),
+  }
+
+
+if __name__ == '__main__':
+  try:
+    sys.exit(main())
+  except UserError as error:
+    sys.exit(f'error: {error}')

@@ -1,0 +1,99 @@
+"""Activations in bfloat16: what stays in float32, and that training goes the same way."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AbstractDevice, AbstractMesh
+
+from configs import dcgan_emoji
+from ganjax import config as configs
+from ganjax import data, experiment, parallel
+from ganjax.update import active, apply
+
+
+def small(dtype, name='dcgan', **method):
+  config = dcgan_emoji.get_config()
+  config.batch_size, config.data.resolution = 32, 32
+  config.networks = dict(name=name, width=dict(dcgan=8, mlp=40)[name], dtype=dtype)
+  config.method.update(method)
+  return config
+
+
+def train(dtype, steps, **changes):
+  """(state at the start, state at the end, metrics of each step) of a short run on real pictures."""
+  run = experiment.build(small(dtype, **changes))
+  mesh, span = parallel.make_mesh(jax.devices()[:1]), run.spans[0]
+  source = data.build(**run.config.data)
+  with jax.set_mesh(mesh):
+    state, _, _ = experiment.start(run, mesh)
+    first, update, seen = jax.device_get(state), run.update(span), []
+    for step in range(steps):
+      rows = source.read(np.arange(step * 32, step * 32 + 32) % source.num_examples)
+      batch = parallel.place_batch(rows, mesh)
+      state, metrics = update(
+        state, (batch,) * run.method.n_critic, {}, phases=active(span.stage, step)
+      )
+      seen.append(jax.device_get(metrics))
+  return first, jax.device_get(state), seen
+
+
+def test_training_in_bfloat16_tracks_float32():
+  steps = 20
+  start, full, full_metrics = train('float32', steps)
+  same, half, half_metrics = train('bfloat16', steps)
+  np.testing.assert_array_equal(
+    start.params['G']['Dense_0']['kernel'], same.params['G']['Dense_0']['kernel']
+  )
+  for net in 'GD':
+    a, b, c = (
+      np.concatenate([np.ravel(x) for x in jax.tree.leaves(s.params[net])])
+      for s in (start, full, half)
+    )
+    # Adam's first steps have one length in every direction: what bfloat16 turns round is small gradients.
+    assert np.linalg.norm(c - b) < 0.4 * np.linalg.norm(b - a)
+    assert (b - a) @ (c - a) > 0.93 * np.linalg.norm(b - a) * np.linalg.norm(c - a)
+  for name in ('loss_real', 'loss_fake', 'loss_G'):
+    of = lambda metrics, name=name: np.array([m[name] for m in metrics])
+    np.testing.assert_allclose(of(half_metrics), of(full_metrics), atol=0.03, rtol=0.03)
+    assert (of(half_metrics) != of(full_metrics)).any()
+
+
+def test_only_activations_are_narrow():
+  _, state, metrics = train('bfloat16', 2, name='mlp', penalties={'r1': 1.0})
+  wide = jax.tree.map(lambda x: x.dtype, (state.params, state.stats, state.opt, metrics))
+  kinds = {x for x in jax.tree.leaves(wide) if jnp.issubdtype(x, jnp.floating)}
+  assert kinds == {np.dtype('float32')}
+
+  run = experiment.build(small('bfloat16', name='mlp'))
+  G, D = (run.method.nets[n] for n in 'GD')
+  z = run.method.latents(jnp.arange(4))
+  images, _ = apply(G, state, z, train=False)
+  logits, _ = apply(D, state, images, train=False)
+  assert images.dtype == logits.dtype == jnp.float32
+  text = str(jax.make_jaxpr(lambda z: apply(G, state, z, train=False)[0])(z))
+  assert 'bf16' in text and str(jnp.bfloat16(images[0, 0, 0, 0]).astype(jnp.float32)) == str(
+    images[0, 0, 0, 0]
+  )  # pictures hold what bfloat16 holds
+
+
+@pytest.mark.parametrize(
+  'platform, expected', [('tpu', 'bfloat16'), ('gpu', 'float32'), ('cpu', 'float32')]
+)
+def test_auto_is_what_suits_the_devices(platform, expected):
+  device = AbstractDevice(device_kind=platform, num_cores=None, platform=platform)
+  with jax.sharding.use_abstract_mesh(AbstractMesh((2,), ('batch',), abstract_device=device)):
+    assert parallel.platform() == platform
+    assert parallel.has_grouped_convolutions() is (platform != 'cpu')
+    nets = experiment.build(small('auto')).method.nets
+    assert experiment.build(small('float64')).method.nets['G'].dtype == 'float64'
+  assert nets['G'].dtype == nets['D'].dtype == expected
+  assert parallel.platform() == 'cpu'
+
+
+def test_runs_of_earlier_versions_resume():
+  """They were saved with networks.dtype float32, where files now say auto."""
+  saved = configs.flatten(small('float32').to_dict())
+  assert saved['networks.dtype'] == 'float32'
+  (line,) = configs.compare(small('auto'), small('float32').to_dict())
+  assert line == "changed on resume: networks.dtype 'float32' -> 'auto'"
