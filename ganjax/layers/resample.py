@@ -18,7 +18,8 @@ def mean_pool(x):
   Raises:
     UserError: an odd side.
   """
-  return _squares(x).mean((2, 4))
+  # In the dtype of x: else what comes before writes its whole map in float32 to be summed.
+  return _squares(x).mean((2, 4), dtype=x.dtype)
 
 
 def max_pool(x):
