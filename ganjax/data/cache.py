@@ -79,7 +79,7 @@ def lock_file(path, doing):
   The lock goes with its process, however that ends. Raises OSError where the file cannot be made or locked.
   """
   pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-  file = open(path, 'a')
+  file = open(path, 'a')  # noqa: SIM115 (closing it is what unlocks)
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
