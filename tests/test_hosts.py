@@ -195,7 +195,7 @@ def test_each_process_says_what_is_wrong_with_all(tmp_path):
     )
 
 
-# Slow: a TPU slice, as far as it goes without TPUs.
+# A TPU slice, as far as it goes without TPUs.
 
 SLICE = """
 import os
@@ -238,7 +238,6 @@ class Metadata(http.server.BaseHTTPRequestHandler):
     pass
 
 
-@pytest.mark.slow
 def test_hosts_of_a_tpu_slice_find_each_other(tmp_path):
   """By JAX's own detection on Cloud TPU VMs; what it finds are CPUs."""
   script = tmp_path / 'slice.py'
