@@ -72,7 +72,8 @@ def start(preemptible=False):
     ) from None
   if jax.process_count() == 1:
     _dismiss()
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # JAX has taken it
+    # JAX has taken it.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
   else:
     _meet()
 

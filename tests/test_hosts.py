@@ -139,7 +139,7 @@ def test_preempted_then_killed_then_resumed(four, tmp_path):
   processes = start(4, run, fields={'steps': 1000})
   command.read_to(processes[0], 'step    5/')
   processes[2].send_signal(signal.SIGTERM)
-  time.sleep(3)  # process 0 is held back by its pipe: the notice gets to all by some 40 steps later
+  time.sleep(5)  # process 0 is held back by its pipe: the notice gets to all by some 40 steps later
   done = finish(processes)
   assert [one.returncode for one in done] == [143] * 4, [one.stderr for one in done]
   stopped = re.search(
