@@ -59,14 +59,22 @@ def main():
     return 0
   if WORKDIR.value is None:
     raise UserError('--workdir is missing: the folder of the run, such as --workdir runs/dcgan')
+  if '://' in WORKDIR.value:
+    raise UserError(
+      f'--workdir={WORKDIR.value}: a bucket cannot append to a file or lock it, as a run must: use a disk that all '
+      'hosts share (Filestore, NFS) and copy it: gcloud storage rsync --recursive WORKDIR gs://...'
+    )
   workdir = Path(WORKDIR.value)
-  parallel.start()
+  parallel.start(preemptible=True)
   run = experiment.build(config)
   mesh = parallel.make_mesh()
   for span in run.spans:
     parallel.check_batch(span.batch_size, mesh)
   held = lock.hold(workdir) if parallel.is_main() else contextlib.nullcontext()
   with held, jax.set_mesh(mesh):
+    parallel.any_process(False)  # process 0 has made the folder by now
+    if parallel.any_process(not (workdir / '.lock').exists()):
+      raise UserError(f'workdir {workdir} must be on a disk that all processes share')
     return train(run, workdir, mesh)
 
 
@@ -110,7 +118,7 @@ def train(run, workdir, mesh) -> int:
 
   def evaluate():
     """Measures a saved state; a signal stops it, and the resumed run measures it first."""
-    values = monitor.evaluate(step, state, log.latest, stop=lambda: interrupt.at(0))
+    values = monitor.evaluate(step, state, log.latest, stop=interrupt.at)
     if values is not None:
       log.write(step, values)
       checkpoints.best = monitor.best_step
@@ -120,14 +128,14 @@ def train(run, workdir, mesh) -> int:
   elif monitor.due(step):
     evaluate()
   for span, source in zip(run.spans, sources):
-    if step >= span.stop or interrupt.at(step):
+    if step >= span.stop or interrupt.at():
       continue
     if span.stage.reset_opt and step == span.start:
       fresh = seeds.each(lambda one: init_opt(method, run.optimizers, one.params), state)
       state = state.replace(opt=parallel.replicate(fresh, mesh))
     update = run.update(span)
     feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step)
-    while step < span.stop and not interrupt.at(step):
+    while step < span.stop and not interrupt.at():
       state, metrics = update(state, feed.next(), frozen, phases=active(span.stage, step))
       step += 1
       last = step == config.steps
@@ -155,22 +163,26 @@ def train(run, workdir, mesh) -> int:
 
 
 class Interrupt:
-  """Notes SIGTERM and SIGINT for the loop to act on between two steps; a second signal kills at once."""
+  """Notes SIGTERM and SIGINT for the loop to act on between two steps; in one process a second signal kills at once."""
 
   def __init__(self):
-    self._number, self._agreed = 0, False
-    for number in (signal.SIGTERM, signal.SIGINT):
-      signal.signal(number, self._note)
+    self._number, self._agreed, self._calls = 0, False, 0
+    if parallel.is_joined():  # SIGTERM is JAX's, which tells the other processes
+      signal.signal(signal.SIGINT, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
+    else:
+      for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, self._note)
 
   def _note(self, number, frame):
     self._number = number
     signal.signal(number, signal.SIG_DFL)
 
-  def at(self, step) -> bool:
-    """True when a signal came, to this process or another: processes ask each other every tenth step."""
-    if not self._agreed and (jax.process_count() == 1 or step % 10 == 0):
-      self._agreed = parallel.any_process(self._number > 0)
-    return self._agreed
+  def at(self) -> bool:
+    """True when a signal came, to this process or another; all processes must ask equally often."""
+    if parallel.is_joined() and not self._agreed:
+      self._calls += 1
+      self._agreed = parallel.is_stop(self._calls)
+    return self._agreed or self._number > 0
 
   @property
   def name(self) -> str:

@@ -25,7 +25,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from ganjax import UserError
+from ganjax import UserError, parallel
 
 # In the name of every directory that orbax has not renamed yet, and of those being deleted here.
 _TEMPORARY = '.orbax-checkpoint-tmp'
@@ -233,6 +233,8 @@ class Checkpoints:
     try:
       yield
     except Exception as error:
+      if parallel.is_lost(error):
+        raise
       self._saving = None
       self._remove_temporary()
       raise UserError(

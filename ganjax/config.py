@@ -10,6 +10,7 @@ import inspect
 import json
 import pkgutil
 import sys
+import traceback
 
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
@@ -318,10 +319,16 @@ def run(main, takes_arguments=False):
     status = main(rest) if takes_arguments else main()
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
-    status = 2
+    parallel.fail(2)
   except KeyboardInterrupt:
-    status = 130
-  parallel.leave(status)
+    parallel.fail(130)
+  except Exception as error:
+    if not parallel.is_joined():
+      raise
+    if not parallel.is_lost(error):
+      traceback.print_exc()
+    parallel.fail(1)
+  sys.exit(status)
 
 
 def load_json(path):

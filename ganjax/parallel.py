@@ -5,8 +5,13 @@ first axis, and `jax.jit` over global arrays runs code that is written as if for
 is therefore over the global batch, and random draws do not depend on the number of devices.
 """
 
+import atexit
 import os
+import signal
+import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -17,32 +22,95 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ganjax import UserError
 
+_HEARTBEAT_SECONDS = 45  # a process that says nothing for so long is lost
+_watcher = None
 
-def start():
+
+def start(preemptible=False):
   """Joins the other processes where there are any; call before the first use of a device.
 
   Compiled programs are kept in $JAX_COMPILATION_CACHE_DIR, or ~/.cache/ganjax/xla.
 
-  Reads JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID. On a Cloud TPU VM, where those are
-  not needed, `jax.distributed` finds the other hosts itself.
+  Where JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID are set, they count. Else JAX finds
+  the others itself: the hosts of a TPU slice (Cloud TPU VMs, GKE), the tasks of SLURM's srun or of Open MPI's mpirun.
+
+  Args:
+    preemptible: whether SIGTERM is for JAX to tell to all of several processes (`is_stop`).
+
+  Raises:
+    UserError: variables that are missing or no integers, or tasks of a cluster that JAX does not know.
   """
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update('jax_compilation_cache_dir', str(Path.home() / '.cache/ganjax/xla'))
-  address = os.environ.get('JAX_COORDINATOR_ADDRESS')
-  if address:
+  arguments, tasks = {}, _count_tasks()
+  if address := os.environ.get('JAX_COORDINATOR_ADDRESS'):
     try:
-      count, process = (int(os.environ[k]) for k in ('JAX_NUM_PROCESSES', 'JAX_PROCESS_ID'))
+      tasks, process = (int(os.environ[k]) for k in ('JAX_NUM_PROCESSES', 'JAX_PROCESS_ID'))
     except (KeyError, ValueError) as error:
       raise UserError(
         'JAX_COORDINATOR_ADDRESS is set, so JAX_NUM_PROCESSES and JAX_PROCESS_ID must be '
         f'integers in the environment too ({error})'
       ) from None
-    # The CPU back end needs a collectives library to speak to other processes; others ignore it.
-    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-    jax.distributed.initialize(address, count, process)
+    arguments = dict(coordinator_address=address, num_processes=tasks, process_id=process)
+    arguments['cluster_detection_method'] = 'deactivate'
+  # On a TPU VM JAX has put TPUs first, unless JAX_PLATFORMS says otherwise.
+  if tasks == 1 and not address and 'tpu' not in (jax.config.jax_platforms or ''):
+    return
+  # The CPU back end needs a collectives library to speak to other processes; others ignore it.
+  jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+  jax.config.update('jax_enable_preemption_service', preemptible)
+  _watch()
+  try:
+    jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
+  except (ValueError, OSError) as error:
+    _dismiss()
+    if tasks == 1:
+      return  # a TPU that is in no cluster, or has no metadata server to ask
+    raise UserError(
+      f'cannot find the other {tasks - 1} processes ({error}): set JAX_COORDINATOR_ADDRESS=host:port '
+      f'of process 0, JAX_NUM_PROCESSES={tasks}, and JAX_PROCESS_ID from 0 to {tasks - 1}'
+    ) from None
+  if jax.process_count() == 1:
+    _dismiss()
+    # JAX has taken it.
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
+  else:
     _meet()
-  elif os.environ.get('JAX_PLATFORMS') != 'cpu' and os.path.exists('/dev/vfio/0'):
-    jax.distributed.initialize()  # a Cloud TPU VM: one host or a slice of many
+
+
+def _count_tasks() -> int:
+  """How many processes srun or mpirun started with this one; 1 where neither did."""
+  names = ['OMPI_COMM_WORLD_SIZE']
+  if 'SLURM_STEP_NODELIST' in os.environ:  # srun's; a batch script of many tasks is one process
+    names.append('SLURM_NTASKS')
+  return max(int(os.environ.get(name) or 1) for name in names)
+
+
+def _watch():
+  """Has a shell say a line if this process ends without `_dismiss`: nothing here could.
+
+  Where another process is lost, JAX aborts this one in C++.
+  """
+  global _watcher
+  line = (
+    f'error: process {os.getpid()} on {socket.gethostname()} has ended: it was killed, or another '
+    'process was lost or never came; all stop, and the same command on all of them resumes'
+  )
+  script = 'trap "" HUP INT TERM; read -r _ || echo "$0" >&2'
+  _watcher = subprocess.Popen(
+    ['sh', '-c', script, line],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.DEVNULL,
+    start_new_session=True,  # out of reach of what a terminal sends to all
+  )
+  atexit.register(_dismiss)
+
+
+def _dismiss():
+  global _watcher
+  if _watcher:
+    _watcher.communicate(b'\n')
+    _watcher = None
 
 
 def _meet():
@@ -104,13 +172,30 @@ def say(line: str):
     print(line, flush=True)
 
 
-def leave(status: int):
-  """Ends the process. After an error in one of several, JAX's own shutdown would wait minutes for the others."""
+def is_joined() -> bool:
+  """True where there are several processes."""
+  return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
+def is_lost(error) -> bool:
+  """True for the error of a sum over processes of which one is gone, on CPUs; TPUs wait until JAX aborts."""
+  return 'Gloo' in str(error)
+
+
+def fail(status: int):
+  """Ends the process at once: after an error in one of several, JAX's own shutdown would wait minutes for the others.
+
+  With status 2 an error was said; with others the process's watcher says that it has ended.
+  """
   sys.stdout.flush()
   sys.stderr.flush()
-  if status and jax.distributed.is_initialized():
-    os._exit(status)
-  sys.exit(status)
+  if not is_joined():
+    sys.exit(status)
+  if status == 2:
+    _dismiss()
+  if is_main():
+    time.sleep(3)  # the others, which may be about to say the same, are aborted as this one ends
+  os._exit(status)
 
 
 def replicated(mesh) -> NamedSharding:
@@ -198,3 +283,11 @@ def any_process(flag: bool) -> bool:
   if jax.process_count() == 1:
     return flag
   return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+
+
+def is_stop(call: int) -> bool:
+  """True in every process at the same call, one or two after a process of several was sent SIGTERM.
+
+  By JAX's preemption service, which takes that signal in `start`; calls count from 1, alike in all; 0.5 us.
+  """
+  return multihost_utils.reached_preemption_sync_point(call)

@@ -13,6 +13,8 @@ from ganjax import UserError, checkpoint, experiment, sampler
 
 # No network, wherever the tests run: TFDS is sent to a port where nobody listens.
 OFFLINE = dict.fromkeys(('http_proxy', 'https_proxy', 'HTTPS_PROXY'), 'http://127.0.0.1:9')
+ADDRESS = {'JAX_COORDINATOR_ADDRESS': 'localhost:1'}
+FIVE_OF_FOUR = {**ADDRESS, 'JAX_NUM_PROCESSES': '4', 'JAX_PROCESS_ID': '4'}
 FOUR_DEVICES = {'XLA_FLAGS': '--xla_force_host_platform_device_count=4'}
 # A run that would end soon if what is wrong with it were accepted. {new} is a workdir of the case's own.
 TRAIN = 'train.py --workdir {new} --config'
@@ -53,6 +55,10 @@ TABLE = {
   'unknown method': (f'{EMOJI} --config.method.name=gna', r'gna.*did you mean gan\?'),
   'not taken by the networks': (f'{TRAIN} {{tmp}}/fields.py', r"'dcgan' does not take depth"),
   'batch that does not divide': (f'{EMOJI} --config.batch_size=6', r'batch_size=6 .* 4 devices', FOUR_DEVICES),
+  # Processes.
+  'no process number': (EMOJI, r'JAX_NUM_PROCESSES and JAX_PROCESS_ID must be integers', ADDRESS),
+  'a process too many': (EMOJI, r'other 3 processes .*process_id=4', FIVE_OF_FOUR),
+  'tasks that JAX cannot find': (EMOJI, r'other 3 processes .*JAX_NUM_PROCESSES=4', {'OMPI_COMM_WORLD_SIZE': '4'}),
   # Data.
   'unknown data set': (f'{CIFAR} --config.data.dataset=cifar11', r'cifar11.*cifar10', OFFLINE),
   'data set not to be had': (CIFAR, r'cifar10 is not prepared in .*/tfds.*tfds build cifar10.*dcgan_emoji.py', OFFLINE),
@@ -65,6 +71,7 @@ TABLE = {
   'workdir is a file': (f'{EMOJI} --workdir {{tmp}}/file', r'/file'),
   'workdir below a file': (f'{EMOJI} --workdir {{tmp}}/file/run', r'/file/run'),
   'workdir not to be written': (f'{EMOJI} --workdir /proc/run', r'/proc/run'),
+  'workdir in a bucket': (f'{EMOJI} --workdir gs://bucket/run', r'gs://bucket/run.*gcloud storage rsync'),
   'run of another config': (f'{RESUME} {{tmp}}/run --config.seed=1', r'another config: seed \(was 0, now 1\)'),
   'checkpoint of another config': (f'{RESUME} {{tmp}}/edited --config.networks.width=6', r'configuration: params/'),
   'config.json spoilt': (f'{RESUME} {{tmp}}/spoilt', r'spoilt/config.json'),

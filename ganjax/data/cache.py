@@ -51,11 +51,8 @@ def open_arrays(examples, names):
   arrays = _open(entry, examples.count, specs)
   if arrays is None:
     with _writing(root):
-      root.mkdir(parents=True, exist_ok=True)
-      lock = open(f'{entry}.lock', 'a')  # noqa: SIM115 (closing it is what unlocks)
+      lock = lock_file(f'{entry}.lock', f'decoding {examples.title}')
     with lock:
-      with _writing(root):
-        _lock(lock, examples.title)
       arrays = _open(entry, examples.count, specs)
       if arrays is None:
         _build(entry, examples, specs, key)
@@ -76,12 +73,19 @@ def _open(entry, count, specs):
   return {name: np.asarray(array) for name, array in arrays.items()}
 
 
-def _lock(file, title):
+def lock_file(path, doing):
+  """Waits for the lock on a file, made if missing, and says what another process is `doing`; closing it unlocks.
+
+  The lock goes with its process, however that ends. Raises OSError where the file cannot be made or locked.
+  """
+  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+  file = open(path, 'a')  # noqa: SIM115 (closing it is what unlocks)
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
-    print(f'waiting for another process that is decoding {title}', file=sys.stderr, flush=True)
+    print(f'waiting for another process that is {doing}', file=sys.stderr, flush=True)
     fcntl.flock(file, fcntl.LOCK_EX)
+  return file
 
 
 @contextlib.contextmanager

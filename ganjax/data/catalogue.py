@@ -21,7 +21,7 @@ from tensorflow_datasets.core.download import downloader
 
 from ganjax import UserError
 from ganjax.data import pixels
-from ganjax.data.cache import Examples
+from ganjax.data.cache import Examples, lock_file
 
 _EXTRA = "pip install 'ganjax[tfds]'"
 
@@ -38,7 +38,7 @@ def examples(*, dataset, resolution, channels, data_dir, split, cache):
   with _quiet():
     builder = _builder(dataset, data_dir)
     if not builder.is_prepared():
-      _prepare(builder, dataset, data_dir)
+      builder = _prepare(dataset, data_dir)
     files = _files(builder, dataset, split)
   image, label = _features(builder.info.features, dataset)
   names = [image] if label is None else [image, label]
@@ -125,14 +125,20 @@ def _builder(dataset, data_dir):
     raise UserError(f'unknown data set {dataset!r}: {hint}') from e
 
 
-def _prepare(builder, dataset, data_dir):
-  tty = sys.stderr.isatty()
-  print(f'{dataset} is not prepared in {data_dir}: preparing it with TFDS', file=sys.stderr)
-  (tfds.enable_progress_bar if tty else tfds.disable_progress_bar)()
+def _prepare(dataset, data_dir):
+  """Returns the builder of a data set that one process downloads and prepares; others wait for it."""
   # TFDS's ten retries keep a machine without a network waiting for three minutes and a half.
   retries, downloader.MAX_RETRIES = downloader.MAX_RETRIES, 3
+  lock = os.path.join(data_dir, f'.{re.sub("[^A-Za-z0-9.]+", "-", dataset)}.lock')
   try:
-    builder.download_and_prepare(file_format='array_record')
+    with lock_file(lock, f'preparing {dataset}'):
+      builder = _builder(dataset, data_dir)
+      if not builder.is_prepared():
+        print(f'{dataset} is not prepared in {data_dir}: preparing it with TFDS', file=sys.stderr)
+        tty = sys.stderr.isatty()
+        (tfds.enable_progress_bar if tty else tfds.disable_progress_bar)()
+        builder.download_and_prepare(file_format='array_record')
+      return builder
   except Exception as e:  # anything: network, disk, checksums, missing packages, manual downloads
     if isinstance(e, ModuleNotFoundError):
       cause = f'it needs the package {e.name}'

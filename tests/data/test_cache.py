@@ -11,15 +11,17 @@ import pytest
 from ganjax import UserError
 from ganjax.data.cache import Examples, open_arrays
 
-# A data set whose decoding leaves a trace: argv is log file, count, seconds a chunk.
+# A data set whose decoding leaves a trace: argv is log file, count, seconds a chunk. It stands still at <log>.hold.
 SCRIPT = """
-import resource, sys, time
+import os, resource, sys, time
 import numpy as np
 from ganjax import UserError
 from ganjax.data.cache import Examples, open_arrays
 log, count, pause, limit = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 def decode(rows):
   time.sleep(pause)
+  while os.path.exists(log + '.hold'):
+    time.sleep(0.01)
   with open(log, 'a') as file:
     file.write(''.join(f'{row}\\n' for row in rows))
   return {'image': np.repeat(np.array(rows, np.uint8), 48).reshape(-1, 4, 4, 3)}
@@ -33,9 +35,9 @@ except UserError as e:
 """
 
 
-def start(log, count, pause=0.0, limit=0):
+def start(log, count, pause=0.0, limit=0, stderr=subprocess.DEVNULL):
   command = [sys.executable, '-c', SCRIPT, str(log), str(count), str(pause), str(limit)]
-  return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+  return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 def toy(log, count=1000, shape=(4, 4, 3), version=1):
@@ -74,15 +76,19 @@ def test_a_truncated_entry_is_built_again(cache_dir, cut):
 
 
 def test_a_killed_builder_leaves_nothing_that_counts(tmp_path, cache_dir):
-  process = start(tmp_path / 'log', 4000, pause=0.2)
-  deadline = time.monotonic() + 30
-  while not list(cache_dir.glob('*.building')) and time.monotonic() < deadline:
+  """Of four processes one builds and is killed; of those that wait, one builds anew and the rest use that."""
+  (tmp_path / 'log.hold').touch()
+  builder = start(tmp_path / 'log', 4000)
+  deadline = time.monotonic() + 60
+  while not list(cache_dir.glob('*.building/image.npy')) and time.monotonic() < deadline:
     time.sleep(0.02)
-  process.send_signal(signal.SIGKILL)
-  process.wait()
-  assert list(cache_dir.glob('*.building/image.npy'))
-  again = start(tmp_path / 'log2', 4000)
-  assert again.communicate()[0].strip() == str(48 * int((np.arange(4000) % 256).sum()))
+  others = [start(tmp_path / 'log2', 4000, stderr=subprocess.PIPE) for _ in range(3)]
+  for other in others:
+    assert other.stderr.readline() == 'waiting for another process that is decoding toy\n'
+  builder.send_signal(signal.SIGKILL)
+  builder.communicate()
+  for other in others:
+    assert other.communicate()[0].strip() == str(48 * int((np.arange(4000) % 256).sum()))
   assert not list(cache_dir.glob('*.building'))
   assert len((tmp_path / 'log2').read_text().split()) == 4000
 

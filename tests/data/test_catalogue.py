@@ -190,6 +190,51 @@ def test_not_prepared_and_no_network(tmp_path, capfd):
   assert err.strip().count('\n') == 0
 
 
+ONCE = """
+import io
+import sys
+import time
+
+import PIL.Image
+import tensorflow_datasets as tfds
+
+from ganjax import data
+
+
+class SlowPictures(tfds.core.GeneratorBasedBuilder):
+  VERSION = tfds.core.Version('1.0.0')
+
+  def _info(self):
+    features = tfds.features.FeaturesDict({'image': tfds.features.Image(shape=(16, 16, 3))})
+    return tfds.core.DatasetInfo(builder=self, features=features)
+
+  def _split_generators(self, dl_manager):
+    return {'train': self._generate_examples()}
+
+  def _generate_examples(self):
+    with open(sys.argv[1] + '/generated', 'a') as log:
+      log.write('once ')
+    time.sleep(2)
+    file = io.BytesIO()
+    PIL.Image.new('RGB', (16, 16)).save(file, 'PNG')
+    for i in range(3):
+      yield i, {'image': io.BytesIO(file.getvalue())}
+
+
+source = data.build(dataset='slow_pictures', resolution=16, data_dir=sys.argv[1])
+print(source.num_examples)
+"""
+
+
+def test_one_of_several_processes_prepares(tmp_path):
+  command = [sys.executable, '-c', ONCE, str(tmp_path)]
+  pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  processes = [subprocess.Popen(command, **pipes) for _ in range(3)]
+  outputs = [process.communicate() for process in processes]
+  assert [out.split()[-1:] for out, _ in outputs] == [['3']] * 3, outputs
+  assert (tmp_path / 'generated').read_text() == 'once '
+
+
 @pytest.fixture
 def tfrecord_dir(tmp_path):
   """A data set that says it is prepared as TFRecord; what its file holds is never reached."""

@@ -1,0 +1,257 @@
+"""train.py in four processes that speak to each other, as hosts do: equal to one, preempted, killed, frozen, resumed.
+
+MLPs in float64 on pictures of 8 pixels, so that most of a run is its start.
+"""
+
+import http.server
+import re
+import shutil
+import signal
+import socket
+import threading
+import time
+
+import command
+import jax
+import numpy as np
+import pytest
+
+from ganjax import checkpoint, writer
+
+STEPS = 60
+LOST = r'error: process (\d+) on \S+ has ended: it was killed, or another process was lost or never came; .* resumes\n'
+
+
+def free_port() -> int:
+  with socket.socket() as found:
+    found.bind(('localhost', 0))
+    return found.getsockname()[1]
+
+
+def by_hand(i, count, port):
+  address = {'JAX_COORDINATOR_ADDRESS': f'localhost:{port}'}
+  return {**address, 'JAX_NUM_PROCESSES': f'{count}', 'JAX_PROCESS_ID': f'{i}'}
+
+
+def by_slurm(i, count, port):
+  """What srun sets, as far as JAX reads it."""
+  job = {'SLURM_JOB_ID': '7', 'SLURM_STEP_NODELIST': 'localhost', 'SLURM_NTASKS': f'{count}'}
+  return {**job, 'SLURM_PROCID': f'{i}', 'SLURM_LOCALID': '0', 'JAX_COORDINATOR_PORT': f'{port}'}
+
+
+def by_mpirun(i, count, port):
+  """What Open MPI's mpirun sets, as far as JAX reads it."""
+  job = {'OMPI_MCA_orte_hnp_uri': '4096.0;tcp://127.0.0.1:1', 'OMPI_COMM_WORLD_SIZE': f'{count}'}
+  rank = {'OMPI_COMM_WORLD_RANK': f'{i}', 'OMPI_COMM_WORLD_LOCAL_RANK': '0'}
+  return {**job, **rank, 'JAX_COORDINATOR_PORT': f'{port}'}
+
+
+def start(count, workdir, cluster=by_hand, fields=()) -> list:
+  """Starts the processes of one run; `{i}` in `workdir` becomes a process's number."""
+  pictures = command.pictures()
+  fields = {
+    **dict.fromkeys(('networks.dtype', 'networks.param_dtype'), 'float64'),
+    'networks.width': 10,
+    'batch_size': 8,
+    'data.dataset': 'folder',
+    'data.data_dir': pictures,
+    'data.resolution': 8,
+    'data.channels': 3,
+    'steps': STEPS,
+    'log_every_steps': 1,
+    'checkpoint_every_steps': 10,
+    **dict(fields),
+  }
+  arguments = ['--config', command.ROOT / 'configs/gan_mnist.py']
+  arguments += [f'--config.{name}={value}' for name, value in fields.items()]
+  own = {'JAX_ENABLE_X64': '1', 'GANJAX_CACHE_DIR': str(command.files() / 'hosts_cache')}
+  port, processes = free_port(), []
+  for i in range(count):
+    env = {**own, **(cluster(i, count, port) if count > 1 else {})}
+    workdir_of = str(workdir).format(i=i)
+    processes.append(command.start('train.py', *arguments, '--workdir', workdir_of, env=env))
+  return processes
+
+
+def finish(processes) -> list:
+  return [command.finish(process) for process in processes]
+
+
+def succeed(count, workdir, **options) -> list:
+  done = finish(start(count, workdir, **options))
+  assert [one.returncode for one in done] == [0] * count, [one.stderr for one in done]
+  return done
+
+
+def losses(workdir) -> list:
+  lines = [line for _, line in writer.parse_lines((workdir / 'metrics.jsonl').read_bytes())]
+  assert [line['step'] for line in lines] == list(range(1, STEPS + 1))
+  return [[line[name] for name in ('loss_real', 'loss_fake', 'loss_G')] for line in lines]
+
+
+def assert_same_run(workdir, reference, tolerance):
+  """The end states and the losses on the way agree to `tolerance`, bit for bit where that is 0."""
+  (a, step, _), (b, end, _) = checkpoint.read(workdir), checkpoint.read(reference)
+  assert step == end == STEPS
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b)):
+    where = jax.tree_util.keystr(path)
+    np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance, err_msg=where)
+  np.testing.assert_allclose(losses(workdir), losses(reference), rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture(scope='module')
+def four():
+  """(workdir, what its processes printed) of an undisturbed run of four processes on a cold cache."""
+  workdir = command.files() / 'hosts_four'
+  return workdir, succeed(4, workdir)
+
+
+def test_four_processes_equal_one(four, tmp_path):
+  workdir, done = four
+  assert f'finished {STEPS} steps' in done[0].stdout
+  assert not any('step' in one.stdout for one in done[1:]), 'one process alone is to print'
+  succeed(1, tmp_path)
+  assert_same_run(tmp_path, workdir, 1e-9)
+  state, _, _ = checkpoint.read(workdir)
+  assert state['params']['G'] and all(
+    x.dtype == np.float64 for x in jax.tree.leaves(state['params'])
+  )
+
+
+def test_one_process_fills_a_cold_cache(four):
+  _, done = four
+  assert sum('decoding folder' in one.stderr and ' of 40' in one.stderr for one in done) == 1
+  for one in done:
+    assert re.fullmatch(
+      r'((waiting for another process that is )?decoding folder .*\n)?', one.stderr
+    )
+
+
+# Slow: losing processes.
+
+
+@pytest.mark.slow
+def test_preempted_then_killed_then_resumed(four, tmp_path):
+  """The longer `steps` leave time for the signals; nothing but the end of the run depends on them."""
+  reference, _ = four
+  run = tmp_path / 'run'
+  processes = start(4, run, fields={'steps': 1000})
+  command.read_to(processes[0], 'step    5/')
+  processes[2].send_signal(signal.SIGTERM)
+  time.sleep(5)  # process 0 is held back by its pipe: the notice gets to all by some 40 steps later
+  done = finish(processes)
+  assert [one.returncode for one in done] == [143] * 4, [one.stderr for one in done]
+  stopped = re.search(
+    r'stopped by SIGTERM at step (\d+), saved; the same command resumes\n$', done[0].stdout
+  )
+  assert stopped, done[0].stdout
+  assert checkpoint.list_steps(run)[-1] == int(stopped[1]) < 55
+  assert not any('error' in one.stderr for one in done), [one.stderr for one in done]
+
+  processes = start(4, run, by_slurm, {'steps': 1000})
+  assert f'at step {stopped[1]} of' in command.read_to(processes[0], 'resuming')
+  command.read_to(processes[0], f'step {int(stopped[1]) + 2:>4}/')
+  processes[1].kill()
+  since = time.monotonic()
+  done = finish(processes)
+  assert time.monotonic() - since < 60
+  for i, one in enumerate(done):
+    assert one.returncode != 0 and 'Traceback' not in one.stderr, one.stderr
+    last = one.stderr.splitlines(keepends=True)[-1]
+    assert re.fullmatch(LOST, last)[1] == str(processes[i].pid)
+    assert one.stderr.count('error: ') == 1, one.stderr
+  assert int(stopped[1]) <= checkpoint.list_steps(run)[-1] <= STEPS
+
+  for count, cluster, tolerance in ((4, by_slurm, 0), (2, by_mpirun, 1e-9), (1, by_hand, 1e-9)):
+    again = shutil.copytree(run, tmp_path / f'again{count}')
+    done = succeed(count, again, cluster=cluster)
+    assert 'changed on resume: steps 1000 -> 60' in done[0].stdout
+    assert 'resuming at step' in done[0].stdout
+    assert_same_run(again, reference, tolerance)
+
+
+@pytest.mark.slow
+def test_a_frozen_process_is_lost_within_a_minute(tmp_path):
+  """It closes no connection, as a host without power does not: the others wait until its heartbeat is missed."""
+  frozen, waiting = start(2, tmp_path, fields={'steps': 1000})[::-1]
+  command.read_to(waiting, 'step   12/')
+  frozen.send_signal(signal.SIGSTOP)
+  since = time.monotonic()
+  done = command.finish(waiting)
+  assert time.monotonic() - since < 60
+  assert done.returncode == -signal.SIGABRT
+  assert re.fullmatch(LOST, done.stderr.splitlines(keepends=True)[-1])
+  frozen.send_signal(signal.SIGCONT)
+  assert command.finish(frozen).returncode != 0
+
+
+@pytest.mark.slow
+def test_each_process_says_what_is_wrong_with_all(tmp_path):
+  for one in finish(start(2, tmp_path / 'workdir{i}')):
+    assert one.returncode == 2
+    assert re.fullmatch(
+      r'error: workdir \S+workdir[01] must be on a disk that all processes share\n', one.stderr
+    )
+
+
+# A TPU slice, as far as it goes without TPUs.
+
+SLICE = """
+import os
+
+os.environ.pop('JAX_PLATFORMS')
+import jax
+
+os.environ.pop('TPU_SKIP_MDS_QUERY')  # JAX has looked for chips
+initialize = jax.distributed.initialize
+
+
+def initialize_on_cpu(**arguments):
+  initialize(**arguments)
+  jax.config.update('jax_platforms', 'cpu')
+
+
+jax.distributed.initialize = initialize_on_cpu
+from ganjax import parallel
+
+parallel.start()
+print(jax.process_index(), jax.process_count())
+"""
+
+
+class Metadata(http.server.BaseHTTPRequestHandler):
+  """What a Compute Engine metadata server says to the two hosts of a slice: to each at its own address."""
+
+  def do_GET(self):  # noqa: N802
+    found = {
+      'agent-worker-number': f'{int(self.server.server_address[0][-1]) - 2}',
+      'worker-network-endpoints': 'unknown:unknown:127.0.0.1,unknown:unknown:127.0.0.1',
+      'tpu-env': "ACCELERATOR_TYPE: 'v5litepod-16'\n",
+    }
+    name = self.path.removeprefix('/computeMetadata/v1/instance/attributes/')
+    self.send_response(200 if name in found else 404)
+    self.end_headers()
+    self.wfile.write(found.get(name, '').encode())
+
+  def log_message(self, *_):
+    pass
+
+
+def test_hosts_of_a_tpu_slice_find_each_other(tmp_path):
+  """By JAX's own detection on Cloud TPU VMs; what it finds are CPUs."""
+  script = tmp_path / 'slice.py'
+  script.write_text(SLICE)
+  coordinator, processes = free_port(), []
+  for i in range(2):
+    server = http.server.HTTPServer((f'127.0.0.{i + 2}', 0), Metadata)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    env = {
+      'JAX_FORCE_TPU_INIT': '1',
+      'GCE_METADATA_IP': f'127.0.0.{i + 2}:{server.server_address[1]}',
+      'JAX_COORDINATOR_PORT': f'{coordinator}',
+      'PYTHONPATH': str(command.ROOT),
+    }
+    processes.append(command.start(script, env=env))
+  done = finish(processes)
+  assert [one.stdout.splitlines()[-1:] for one in done] == [['0 2'], ['1 2']], done
