@@ -5,6 +5,7 @@ The same command resumes a run that stopped. `--summary` prints what a config de
 
 import collections
 import contextlib
+import functools
 import os
 import signal
 import time
@@ -32,6 +33,8 @@ from ganjax import (
   checkpoint,
   curves,
   data,
+  diagnose,
+  dispatch,
   experiment,
   images,
   lock,
@@ -92,6 +95,7 @@ def train(run, workdir, mesh) -> int:
   checkpoints.best = monitor.best_step
   log = Log(run, workdir, sources, mesh, step, latest, monitor)
   interrupt = Interrupt()
+  profile = diagnose.Profile(config.profile_steps, workdir)
   latents = jax.device_get(method.latents(np.arange(GRID)))
   finite = jax.jit(lambda state: seeds.each(all_finite, state))
   saved = step if step in checkpoints.steps() else None
@@ -133,14 +137,18 @@ def train(run, workdir, mesh) -> int:
     if span.stage.reset_opt and step == span.start:
       fresh = seeds.each(lambda one: init_opt(method, run.optimizers, one.params), state)
       state = state.replace(opt=parallel.replicate(fresh, mesh))
-    update = run.update(span)
-    feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step)
+    update = diagnose.find_nans(run.update(span)) if config.debug_nans else run.update(span)
+    steps_at = functools.partial(dispatch.steps_at, config, span)
+    feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step, steps_at=steps_at)
     while step < span.stop and not interrupt.at():
-      state, metrics = update(state, feed.next(), frozen, phases=active(span.stage, step))
-      step += 1
+      profile.at(step, state)
+      steps, phases = steps_at(step), active(span.stage, step)
+      state, metrics = update(state, feed.next(), frozen, phases=phases, steps=steps)
+      step += steps
       last = step == config.steps
-      log.add(step, metrics, sample() if last or step % config.sample_every_steps == 0 else None)
-      log.read(keep=2)  # two steps stay in flight: reading never stalls the device
+      pictures = sample() if last or step % config.sample_every_steps == 0 else None
+      log.add(step, metrics, pictures, steps)
+      log.read(keep=2)  # two dispatches stay in flight: reading never stalls the device
       checkpoints.check()
       if last or step % config.checkpoint_every_steps == 0 or monitor.due(step):
         save()
@@ -148,6 +156,7 @@ def train(run, workdir, mesh) -> int:
         evaluate()
     feed.close()
 
+  profile.close(state)
   save()
   checkpoints.close()
   log.close()
@@ -216,30 +225,37 @@ class Log:
       f'{"resuming" if step else "starting"} at step {step} of {run.config.steps} in {workdir}'
     )
 
-  def add(self, step, metrics, pictures=None):
-    """Takes device arrays: the metrics of a step, and each seed's pictures where it made a grid."""
-    self._pending.append((step, metrics, pictures))
+  def add(self, step, metrics, pictures=None, steps=1):
+    """Takes device arrays: metrics of the dispatch of `steps` that ended at `step`, each seed's pictures of a grid."""
+    self._pending.append((step, metrics, pictures, steps))
 
   def read(self, keep):
-    """Reads all but the newest `keep` steps. Raises UserError at the first NaN or infinity."""
+    """Reads all but the newest `keep` dispatches. Raises UserError at the first NaN or infinity."""
     while len(self._pending) > keep:
-      step, metrics, pictures = self._pending.popleft()
-      self.latest |= {name: np.asarray(value).tolist() for name, value in metrics.items()}
-      bad = {n: ~np.isfinite(self.latest[n]) for n in metrics}
-      bad = {n: flags for n, flags in bad.items() if flags.any()}
-      if bad:
-        where = f'at step {step}{seeds.name(sum(bad.values()))}'
-        raise UserError(
-          f'{", ".join(bad)} became NaN or infinite {where}; the last checkpoint is before that'
-        )
-      if step == self._first_step:
+      step, metrics, pictures, steps = self._pending.popleft()
+      metrics = jax.device_get(metrics)
+      for i in range(steps):
+        self._check(step - steps + 1 + i, seeds.take(metrics, i) if steps > 1 else metrics)
+      first = step - steps < self._first_step <= step
+      if first:
         parallel.say(f'first step done {time.monotonic() - STARTED:.1f} s after the start')
       if pictures is not None:
         self._pictures(step, [images.to_uint8(np.asarray(one)) for one in pictures])
       if step and (pictures is not None or step % self._run.config.log_every_steps == 0):
         self._line(step)
-      if step == self._first_step:
+      if first:
         self._clock = (step, time.monotonic())  # compilation is over
+
+  def _check(self, step, metrics):
+    """Takes in the metrics of a step."""
+    self.latest |= {name: value.tolist() for name, value in metrics.items()}
+    bad = {n: ~np.isfinite(value) for n, value in metrics.items()}
+    bad = {n: flags for n, flags in bad.items() if flags.any()}
+    if bad:
+      where = f'at step {step}{seeds.name(sum(bad.values()))}'
+      raise UserError(
+        f'{", ".join(bad)} became NaN or infinite {where}; the last checkpoint is before that'
+      )
 
   def _pictures(self, step, pictures):
     several = len(pictures) > 1
@@ -260,7 +276,7 @@ class Log:
     count = self._run.config.seeds * self._run.images_per_step(self._run.span_at(step - 1))
     speed = count / max(seconds, 1e-9)
     if self._out:
-      self._out.write(step, {**self.latest, 'images_per_second': speed})
+      self._out.write(step, {**self.latest, 'images_per_second': speed, **diagnose.costs()})
       steps = self._run.config.steps
       line = writer.progress(step, steps, speed, (steps - step) * seconds, self.latest)
       print('  '.join([line, *map(str.upper, self._monitor.flags)]), flush=True)

@@ -1,6 +1,6 @@
 """Generative adversarial networks in JAX."""
 
-__version__ = '0.3.0'
+__version__ = '0.4.0'
 
 
 class UserError(Exception):

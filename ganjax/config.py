@@ -15,7 +15,7 @@ import traceback
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
 
-from ganjax import UserError, parallel, schedules
+from ganjax import UserError, diagnose, parallel, schedules
 
 # What a resumed run may change; everything else would make it another run.
 FREE = (
@@ -27,6 +27,9 @@ FREE = (
   'networks.dtype',
   'init_from',
   'init_nets',
+  'steps_per_dispatch',
+  'profile_steps',
+  'debug_nans',
 )
 
 
@@ -40,6 +43,9 @@ def base(name: str) -> ConfigDict:
       steps=100_000,  # updates of G
       batch_size=64,  # real images of one D update, over all devices
       microbatches=1,  # parts that a gradient is accumulated over; batch norm is then over a part
+      steps_per_dispatch=config_dict.placeholder(
+        int
+      ),  # in one program; by default what suits the devices
       log_every_steps=100,
       sample_every_steps=1000,
       checkpoint_every_steps=1000,
@@ -82,6 +88,8 @@ def base(name: str) -> ConfigDict:
       init_from=config_dict.placeholder(str),  # a workdir whose networks the run starts from
       init_nets=('G', 'D'),  # which of them
       wandb=config_dict.placeholder(str),  # a Weights & Biases project
+      profile_steps=config_dict.placeholder(str),  # such as '100:110', traced into workdir/profile
+      debug_nans=False,  # looks for NaN after every step, slowly, and says where the first arose
     )
   )
 
@@ -110,6 +118,13 @@ def check(config: ConfigDict):
   for field in positive.split():
     if config[field] < 1:
       raise UserError(f'config.{field}={config[field]} must be at least 1')
+  if config.steps_per_dispatch is not None and config.steps_per_dispatch < 1:
+    raise UserError(f'config.steps_per_dispatch={config.steps_per_dispatch} must be at least 1')
+  window = diagnose.window(config.profile_steps)
+  if window and window.start >= config.steps:
+    raise UserError(
+      f'config.profile_steps={config.profile_steps} begins after the last of steps={config.steps}'
+    )
   if not config.data.dataset:
     raise UserError(
       "config.data.dataset is not set: a TFDS name such as cifar10, 'folder' or 'emoji'"

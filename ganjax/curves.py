@@ -30,6 +30,8 @@ def draw(workdir):
     title = json.loads(config.read_text()).get('name') if config.exists() else None
   panels = {}
   for name in series:
+    if name.startswith(('compile_', 'peak_')):
+      continue  # costs, not curves
     if name.removesuffix('_std') not in series.keys() - {name}:
       panels.setdefault(name.split('_')[0], []).append(name)
   first = [p for p in ('loss', 'D', 'grad') if p in panels]

@@ -1,5 +1,6 @@
 """Brings batches to the devices ahead of the step that needs them."""
 
+import math
 import queue
 import threading
 
@@ -11,13 +12,15 @@ from ganjax.data import indices
 
 
 class Feed:
-  """Reads and places the batches of steps start, start + 1, ... in a background thread.
+  """Reads and places the batches of steps start, start + 1, ... in a background thread, while the devices work.
 
   Which examples a step gets is a function of (seed, step) alone: not of the number of processes, nor of restarts. With
-  several seeds a batch is [seeds, B, ...], the batches of the feeds of each.
+  several seeds a batch is [seeds, B, ...], the batches of the feeds of each. Those of several steps are stacked.
   """
 
-  def __init__(self, source, span, n_critic: int, seed, mesh, start: int, depth: int = 2):
+  def __init__(
+    self, source, span, n_critic: int, seed, mesh, start: int, depth=2, steps_at=lambda step: 1
+  ):
     """A feed of one stage.
 
     Args:
@@ -27,33 +30,46 @@ class Feed:
       seed: of the examples' order, or several.
       mesh: devices to place batches on.
       start: first step.
-      depth: steps held ready.
+      depth: dispatches held ready; the thread holds one more.
+      steps_at: step -> how many steps the dispatch that begins with it takes.
     """
     self._ready = queue.Queue(depth)
     self._closed = threading.Event()
     self._thread = threading.Thread(
-      target=self._work, args=(source, span, n_critic, seed, mesh, start), daemon=True
+      target=self._work, args=(source, span, n_critic, seed, mesh, start, steps_at), daemon=True
     )
     self._thread.start()
 
-  def _work(self, source, span, n_critic, seed, mesh, start):
+  def _work(self, source, span, n_critic, seed, mesh, start, steps_at):
     rows = parallel.local_rows(span.batch_size, mesh)
 
-    def read(seed, first):
-      return source.read(indices(seed, first, span.batch_size, source.num_examples)[rows])
+    def read(seed, step, steps):
+      """This process's rows of a dispatch, [steps, n_critic, b, ...]: they follow each other in the order."""
+      shape = (steps, n_critic, span.batch_size)
+      first = n_critic * span.nimg(step)
+      order = indices(seed, first, math.prod(shape), source.num_examples).reshape(shape)[..., rows]
+      found = source.read(order.ravel())
+      return jax.tree.map(lambda x: x.reshape(*order.shape, *x.shape[1:]), found)
 
-    def batch(step, repeat):
-      first = n_critic * span.nimg(step) + repeat * span.batch_size
+    def batches(step, steps):
       if isinstance(seed, int):
-        return parallel.place_batch(read(seed, first), mesh)
-      stacked = jax.tree.map(lambda *x: np.stack(x), *(read(s, first) for s in seed))
-      return parallel.place_batch(stacked, mesh, axis=1)
+        found, axis = read(seed, step, steps), 0
+      else:
+        each = [read(s, step, steps) for s in seed]
+        found, axis = jax.tree.map(lambda *x: np.stack(x, 2), *each), 1
+
+      def batch(r):
+        own = jax.tree.map(lambda x: x[:, r] if steps > 1 else x[0, r], found)
+        return parallel.place_batch(own, mesh, axis + (steps > 1))
+
+      return tuple(map(batch, range(n_critic)))
 
     try:
-      for step in range(start, span.stop):
-        self._put(tuple(batch(step, r) for r in range(n_critic)))
-        if self._closed.is_set():
-          return
+      step = start
+      while step < span.stop and not self._closed.is_set():
+        steps = steps_at(step)
+        self._put(batches(step, steps))
+        step += steps
     except (
       BaseException
     ) as error:  # whatever it was, the loop must see it rather than wait for ever
@@ -68,7 +84,7 @@ class Feed:
       return
 
   def next(self) -> tuple:
-    """The next step's n_critic batches. Raises what the reading thread raised."""
+    """The next dispatch's n_critic batches. Raises what the reading thread raised."""
     item = self._ready.get()
     if isinstance(item, BaseException):
       raise item

@@ -7,6 +7,7 @@ is therefore over the global batch, and random draws do not depend on the number
 
 import atexit
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -154,6 +155,27 @@ def has_bfloat16() -> bool:
 def has_grouped_convolutions() -> bool:
   """True where a convolution of many groups is as fast as its parts: not on CPUs."""
   return platform() != 'cpu'
+
+
+def steps_per_dispatch() -> int:
+  """Training steps that one program does, where a config leaves it open: 1 on CPU, else 10.
+
+  A dispatch costs the host some tenths of a millisecond, which a short step on an accelerator does not hide. 10 divides
+  the usual cadences of logs and checkpoints, so that a run needs no second program of single steps. XLA's CPU compiler
+  makes convolutions in loops 28 to 46 times slower. Not measured on GPU or TPU: `benchmarks/accelerator.py` does it.
+  """
+  return 1 if platform() == 'cpu' else 10
+
+
+def peak_memory() -> dict:
+  """The most memory used so far: {'peak_memory_bytes'} of this process's fullest device, on CPU
+  {'peak_host_memory_bytes'} of the process."""
+  stats = [device.memory_stats() or {} for device in jax.local_devices()]
+  found = [s['peak_bytes_in_use'] for s in stats if 'peak_bytes_in_use' in s]
+  if found:
+    return {'peak_memory_bytes': max(found)}
+  unit = 1 if sys.platform == 'darwin' else 1024
+  return {'peak_host_memory_bytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
 
 
 def evaluation_batch(mesh) -> int:

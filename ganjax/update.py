@@ -265,10 +265,11 @@ def make_update(
     unrolled: how several seeds are trained, see `seeds.each`; None: as `seeds.unrolls` says.
 
   Returns:
-    update(state, batches, frozen, phases) -> (state, metrics). `state` is donated: do not use it again. `batches` is a
-    tuple of `method.n_critic` batches; phases that do not repeat see the last. `frozen` is `method.frozen`, placed.
-    `phases` is `active(...)`, static: each pattern of lazy phases is compiled once and holds no dead code. `metrics`
-    are scalars, [N] of several seeds; those of a repeated phase are averaged.
+    update(state, batches, frozen, phases, steps=1) -> (state, metrics). `state` is donated: do not use it again.
+    `batches` is a tuple of `method.n_critic` batches; phases that do not repeat see the last. `frozen` is
+    `method.frozen`, placed. `phases` is `active(...)`, static: each pattern of lazy phases is compiled once and holds
+    no dead code. `metrics` are scalars, [N] of several seeds; those of a repeated phase are averaged. `steps`, static,
+    makes so many steps of the same phases in one program: arrays of `batches` and `metrics` then begin with that axis.
   """
 
   def train(state, batches, frozen, phases):
@@ -317,12 +318,16 @@ def make_update(
     )
     return state, metrics
 
-  def update(state, batches, frozen, phases):
+  def update(state, batches, frozen, phases, steps=1):
     one = lambda state, batches: train(state, batches, frozen, phases)
     how = seeds.unrolls(state) if unrolled is None else unrolled
-    return parallel.whole(seeds.each(one, state, batches, own=own_batches, unrolled=how))
 
-  return jax.jit(update, static_argnames='phases', donate_argnames='state')
+    def step(state, batches):
+      return parallel.whole(seeds.each(one, state, batches, own=own_batches, unrolled=how))
+
+    return step(state, batches) if steps == 1 else jax.lax.scan(step, state, batches, steps)
+
+  return jax.jit(update, static_argnames=('phases', 'steps'), donate_argnames='state')
 
 
 def all_finite(state: TrainState):

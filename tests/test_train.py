@@ -39,7 +39,8 @@ def metrics(workdir) -> list:
 
 
 def untimed(workdir) -> list:
-  return [{k: v for k, v in line.items() if k != 'images_per_second'} for line in metrics(workdir)]
+  timed = ('images_per_second', 'compile_seconds', 'peak_host_memory_bytes')
+  return [{k: v for k, v in line.items() if k not in timed} for line in metrics(workdir)]
 
 
 def flat(tree) -> dict:
@@ -97,6 +98,7 @@ def test_leaves_metrics_of_every_step():
     assert line.keys() >= {*FIELDS, *DIAGNOSTICS}
     assert all(np.isfinite(value) for value in line.values())
     assert 0 < line['D_real'] < 1 and 0 < line['D_fake'] < 1 and 0 <= line['D_saturated'] <= 1
+    assert line['compile_seconds'] > 0 and line['peak_host_memory_bytes'] > 1e8
     assert line['images_per_second'] > 0 and line['grad_norm_G'] > 0 and line['grad_norm_D'] > 0
   # Untrained, D cannot tell: both of its losses are near log 2.
   assert abs(lines[0]['loss_real'] - np.log(2)) < 0.3

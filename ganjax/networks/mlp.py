@@ -10,6 +10,8 @@ their own for z or the picture and for the label, joined before the second. G's 
 the label; D's 240 and 50 maxout units of 5 pieces, and 240 of 4 pieces after them.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -27,7 +29,8 @@ def between(limit):
 
 def maxout(x, pieces):
   """The largest of each `pieces` neighbours. [B, units * pieces] -> [B, units]."""
-  return jnp.max(x.reshape(len(x), -1, pieces), axis=-1)
+  # Not jnp.max: its gradient is 0 / 0 where XLA computes x once more, rounded otherwise, to see which is the largest.
+  return functools.reduce(jnp.maximum, jnp.moveaxis(x.reshape(len(x), -1, pieces), -1, 0))
 
 
 class Generator(nn.Module):
