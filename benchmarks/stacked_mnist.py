@@ -46,7 +46,7 @@ DCGAN = {
 }
 CNN = {**ONE_EACH, 'networks.width': 16}
 R3GAN = {
-  'networks.width': 64,
+  'networks.width': (64, 64, 32, 16),  # at 4, 8, 16 and 32 pixels: expanded twice, as DCGAN's D
   'networks.blocks': 1,
   'networks.cardinality': 8,
   'networks.num_classes': 0,

@@ -141,3 +141,30 @@ def test_a_real_step_compiles_and_adds_up(v5e):
 def test_what_does_not_fit_says_by_how_much(v5e):
   with pytest.raises(UserError, match=r'batch_size=262144 takes [\d.]+ GiB a chip of 15.75'):
     roofline.check(small(width=64, batch_size=1 << 18), v5e[1])
+
+
+@pytest.mark.parametrize('bend', [1.0, 1.3])
+@pytest.mark.parametrize('compiler_refuses', [False, True])
+def test_the_search_for_the_largest_batch_ends_near_it(monkeypatch, bend, compiler_refuses):
+  """With memory that grows as a power of the batch in place of compilations, which are counted."""
+  chip, config, asked = chips.CHIPS['v5e'], small(batch_size=64), []
+
+  def memory(batch_size):
+    return 2e9 + 3e5 * batch_size**bend
+
+  def check(config, devices):
+    asked.append(config.batch_size)
+    assert config.batch_size % len(devices) == 0
+    needed = memory(config.batch_size)
+    if compiler_refuses and needed > chip.memory:
+      raise roofline.DoesNotFit(config, chip.memory, needed)
+    return [roofline.Program(*[1.0] * 9, needed, [], [], (0, 0))]
+
+  monkeypatch.setattr(roofline, 'check', check)
+  found = roofline.largest_batch(config, chip, [None] * 8)
+  best = ((chip.memory - 2e9) / 3e5) ** (1 / bend)
+  assert 0.93 * best < found <= best and found in asked and len(asked) < 10
+  assert config.batch_size == 64  # the caller's own is left alone
+  config.batch_size = 1 << 18
+  with pytest.raises(UserError, match='does not fit'):
+    roofline.largest_batch(config, chip, [None] * 8)
