@@ -84,7 +84,7 @@ def main():
 def train(run, workdir, mesh) -> int:
   """Trains to the end, or until a signal; returns the exit status."""
   config, method = run.config, run.method
-  experiment.check_resume(config, workdir)
+  experiment.check_resume(run, workdir)
   checkpoints = checkpoint.Checkpoints(workdir, config.keep_checkpoints)
   sources = [data.build(**{**config.data, **span.source}) for span in run.spans]
   for source in sources:
@@ -138,7 +138,7 @@ def train(run, workdir, mesh) -> int:
       fresh = seeds.each(lambda one: init_opt(method, run.optimizers, one.params), state)
       state = state.replace(opt=parallel.replicate(fresh, mesh))
     update = diagnose.find_nans(run.update(span)) if config.debug_nans else run.update(span)
-    steps_at = functools.partial(dispatch.steps_at, config, span)
+    steps_at = functools.partial(dispatch.steps_at, run, span)
     feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step, steps_at=steps_at)
     while step < span.stop and not interrupt.at():
       profile.at(step, state)

@@ -73,6 +73,14 @@ def find(topology: str) -> tuple:
   return CHIPS[kind], found.devices
 
 
-def hops(topology: str) -> int:
-  """Links that a message around the torus crosses: half around each axis, there being two directions."""
-  return sum(int(n) // 2 for n in topology.partition(':')[2].split('x'))
+def network(topology: str) -> tuple:
+  """(Links that a message crosses to reach all, share of a chip's links that there are) in a slice.
+
+  An axis is a ring where it is whole: 16 chips of v5e and v6e, multiples of 4 of v4 and v5p; else a line, with one link
+  to each side. (docs.cloud.google.com/tpu/docs/v4, "3D mesh and 3D torus"; that of v5e and v6e is taken for granted.)
+  """
+  kind, _, shape = topology.partition(':')
+  sides = [int(n) for n in shape.split('x')]
+  ring = lambda n: n % 4 == 0 if kind in ('v4', 'v5p') else n == 16
+  hops = sum(n // 2 if ring(n) else n - 1 for n in sides)
+  return hops, sum(2 if ring(n) else n > 1 for n in sides) / (2 * len(sides))

@@ -3,6 +3,7 @@
 What XLA's TPU compiler (pip install 'ganjax[tpu-check]') says of memory, FLOPs, bytes and exchanges is printed beside
 what the chip can do, see `ganjax.roofline`. Nothing is run: times are the roofline's, which no program beats. Bytes are
 those that go to and from HBM, counted in the compiled program: what XLA keeps on the chip between kernels is not in it.
+Layout copies and padding are counted wherever the arrays lie.
 
   --topology v5e:2x4   a slice of TPUs; or gpu:8, for which the program is lowered only, since there is no compiler here
   --all                every configuration in configs/, as a table in --out; goes on where it was stopped
@@ -34,10 +35,14 @@ def main():
   jax.config.update('jax_platforms', 'cpu')  # whatever devices there are, they are left alone
   kind, _, shape = TOPOLOGY.value.partition(':')
   if ALL.value:
+    if kind == 'gpu':
+      raise UserError(
+        '--all compiles, and there is no compiler for GPUs here: take a slice of TPUs'
+      )
     return write_table(TOPOLOGY.value, Path('configs'), Path(OUT.value))
   config = configs.value(CONFIG)
   if kind == 'gpu':
-    if not shape.isdigit() or int(shape) < 1:
+    if not shape.isdecimal() or int(shape) < 1:
       raise UserError(f'--topology={TOPOLOGY.value}: gpu:N takes a number of GPUs')
     print(lowered(config, int(shape)))
     return 0
@@ -94,7 +99,8 @@ def report(config, topology, chip, programs) -> str:
       size = sum(c.size for c in found)
       lines.append(f'    {len(found):>3} {kind:<16} {size / MB:>9.3f} MB  {scope}')
     lines.append(
-      f'    layout copies       {len(p.copies)}, {sum(a.padded for a in p.copies) / MB:.2f} MB'
+      f'    layout copies       {len(p.copies)}, {sum(a.padded for a in p.copies) / MB:.2f} MB, '
+      f'{sum(a.padded for a in p.copies if a.space == 0) / MB:.2f} of it to HBM'
     )
     size, padded = p.images
     if size:
@@ -104,7 +110,7 @@ def report(config, topology, chip, programs) -> str:
       )
   lines.append(
     f'  a step: {flops / GB:.2f} GFLOP and {moved / MB:.0f} MB a chip ({moved / MB / images:.2f} MB an image), at best '
-    f'{1e3 * seconds:.3f} ms, {config.batch_size / seconds:,.0f} images/s'
+    f'{1e3 * seconds:.3f} ms, {1 / seconds:,.0f} steps/s'
   )
   return '\n'.join(lines)
 
@@ -129,7 +135,7 @@ def group(collectives, phases) -> dict:
 
 COLUMNS = (
   'config | batch | activations | compiled, s | GiB a chip | GFLOP | MB | FLOP/byte | bound by | at best, ms | '
-  'images/s at best | all-reduces | their MB | layout copies, MB | padding of images'
+  'exchanges | their MB | layout copies, MB | padding of images'
 )
 
 
@@ -150,7 +156,6 @@ def row(config, chip, programs) -> list:
     f'{flops / moved:.0f}',
     chip.bound(flops, moved),
     f'{1e3 * seconds:.2f}',
-    f'{config.batch_size / seconds:,.0f}',
     f'{mean(lambda p: len(p.collectives)):.3g}',
     f'{mean(lambda p: sum(c.size for c in p.collectives)) / MB:.1f}',
     f'{mean(lambda p: sum(a.padded for a in p.copies)) / MB:.1f}',
@@ -167,16 +172,17 @@ def write_table(topology, folder, out) -> int:
   chip, devices = chips.find(topology)
   if not (names := sorted(p.stem for p in folder.glob('*.py'))):
     raise UserError(f'--all: there is no folder {folder}/ here; run it in a checkout')
-  title = f'# Every configuration, compiled for {topology}'
   about = (
-    f'{title}\n\nBy `python -m ganjax.compile_check --all --topology {topology}`, libtpu {metadata.version("libtpu")}, '
+    f'# Every configuration, compiled for {topology}\n\n'
+    f'By `python -m ganjax.compile_check --all --topology {topology}`, libtpu {metadata.version("libtpu")}, '
     f'jax {jax.__version__}, without a TPU: nothing was run. Columns: see `ganjax/compile_check.py`.\n\n'
   )
   cells = COLUMNS.split(' | ')
   line = lambda cells: f'| {" | ".join(cells)} |\n'
   text = out.read_text() if out.exists() else ''
-  rows = [r for r in text.splitlines(True) if r.startswith('| `')] if title in text else []
-  done, failed = {r.split('`')[1] for r in rows}, False
+  # Rows of other versions are made anew.
+  rows = [r for r in text.splitlines(True) if r.startswith('| `')] if about in text else []
+  done = {r.split('`')[1] for r in rows}
   for name in names:
     if name in done:
       continue
@@ -186,12 +192,12 @@ def write_table(topology, folder, out) -> int:
       fits(config, topology, chip, programs)
       found = row(config, chip, programs)
     except UserError as error:
-      found, failed = [name, str(error), *[''] * (len(cells) - 2)], True
+      found = [name, str(error).replace('|', '/'), *[''] * (len(cells) - 2)]
     rows.append(line([f'`{name}`', *found[1:]]))
     print(*found, sep=' | ', flush=True)
     with replace_file(out) as file:
       file.write((about + line(cells) + line(['---'] * len(cells)) + ''.join(rows)).encode())
-  return 2 if failed else 0
+  return 2 if any(r.endswith('|  |\n') for r in rows) else 0
 
 
 if __name__ == '__main__':

@@ -86,8 +86,9 @@ def find_nans(update):
       except FloatingPointError:
         where = 'in the compiled step alone, not operation by operation'
       try:
-        # Once more by us, since what JAX raises forgets where gradients come from.
-        update.__wrapped__(state, *args, **static)
+        # Once more by us: JAX's own second run forgets where gradients come from, and keeps loops whole.
+        with jax.disable_jit():
+          update.__wrapped__(state, *args, **static)
       except FloatingPointError as error:
         where = _where(error)
     raise UserError(f'NaN at step {int(state.step.max()) + 1}, {where}')

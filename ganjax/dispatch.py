@@ -1,4 +1,4 @@
-"""How many steps a dispatch holds: a function of the configuration and the step, so that a resumed run finds the same.
+"""How many steps a dispatch holds: a function of configuration, devices and step, so that a resumed run finds the same.
 
 A dispatch is one call of the jitted update: one step, or `config.steps_per_dispatch` of them in a `lax.scan`.
 """
@@ -7,14 +7,17 @@ from ganjax import diagnose, parallel
 from ganjax.update import active
 
 
-def steps_at(config, span, step: int) -> int:
-  """Steps of the dispatch that begins at `step` of the stage that `span` places.
+def steps_at(run, span, step: int) -> int:
+  """Steps of the dispatch that begins at `step` of the stage of the Experiment `run` that `span` places.
 
   Either one, or K where `step` is a multiple of K, all K run the same phases, and nothing but the last is followed by
   something that looks at the state or the clock: a log line, a grid, a checkpoint, an evaluation, an end of the stage
   or of the traced steps. After a signal a run stops between two dispatches, where an undisturbed one passes too.
   """
-  steps = config.steps_per_dispatch or parallel.steps_per_dispatch()
+  config = run.config
+  size = span.source.get('resolution', config.data.resolution)
+  pixels = run.images_per_step(span) * size**2 * config.data.channels
+  steps = config.steps_per_dispatch or parallel.steps_per_dispatch(step_bytes=pixels)
   if config.debug_nans or step % steps or step + steps > span.stop:
     return 1
   same = all(active(span.stage, s) == active(span.stage, step) for s in range(step, step + steps))

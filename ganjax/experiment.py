@@ -30,6 +30,11 @@ class Experiment(NamedTuple):
     return next((s for s in self.spans if step < s.stop), self.spans[-1])
 
   @property
+  def activations(self) -> str:
+    """Their dtype, which a configuration may leave to the devices."""
+    return getattr(next(iter(self.method.nets.values())), 'dtype', 'float32')
+
+  @property
   def key(self):
     """The key that training starts from; of several seeds theirs, [seeds]."""
     keys = [jax.random.key(self.config.seed + k) for k in range(self.config.seeds)]
@@ -156,6 +161,7 @@ def record(run: Experiment, sources, mesh) -> dict:
   return {
     'name': run.config.name,
     'config': to_json(run.config),
+    'activations': run.activations,
     'versions': {'ganjax': ganjax.__version__, 'python': platform.python_version(), **versions},
     'commit': _commit(),
     'devices': {'count': mesh.size, 'kind': device.device_kind, 'platform': device.platform},
@@ -179,7 +185,7 @@ def _commit():
     return None
 
 
-def check_resume(config: ConfigDict, workdir: Path):
+def check_resume(run: Experiment, workdir: Path):
   """Raises UserError where `workdir` holds a run of another configuration; says what a resume changes."""
   if not (workdir / 'config.json').exists():
     if checkpoint.list_steps(workdir):
@@ -187,8 +193,11 @@ def check_resume(config: ConfigDict, workdir: Path):
         f'{workdir} holds checkpoints but no config.json: it is not a run of ganjax, or it is damaged'
       )
     return
-  for line in configs.compare(config, saved_config(workdir).to_dict()):
+  for line in configs.compare(run.config, saved_config(workdir).to_dict()):
     parallel.say(line)
+  before = configs.load_json(workdir / 'config.json').get('activations', 'float32')
+  if before != run.activations:
+    parallel.say(f'activations were {before}, and are {run.activations} from here on')
 
 
 def check_classes(run: Experiment, source):
@@ -256,9 +265,8 @@ def read_generator(run: Experiment, workdir, mesh, *, step, weights: str, seed_i
 
 def about(run: Experiment, seed_index: int) -> dict:
   """What a record or a picture says of its generator where that is not the only one, or not computed in float32."""
-  dtype = getattr(next(iter(run.method.nets.values())), 'dtype', 'float32')
   seed = {'seed_index': seed_index} if run.config.seeds > 1 else {}
-  return seed | ({'activations': dtype} if dtype != 'float32' else {})
+  return seed | ({'activations': run.activations} if run.activations != 'float32' else {})
 
 
 def start(run: Experiment, mesh):

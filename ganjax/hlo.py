@@ -185,16 +185,18 @@ def traffic(program: dict) -> int:
       to, source = one.arrays[:2] if one.kind == 'copy-start' else one.arrays[1::-1]
       moved = to.padded * ((to.space == 0) + (source.space == 0))
     else:
+      buffer, part = _in_place(program, one, there)
       read = [
         min(a.padded, _read(program, one, k) or a.padded)
         for k, name in enumerate(one.operands)
-        if name in there
+        if name in there and k != buffer
         for a in there[name].arrays
         if a.space == 0
       ]
       # The start of an exchange returns its operands too.
       new = one.arrays[len(one.operands) :] if one.kind.endswith('-start') else one.arrays
-      moved = sum(read) + sum(a.padded for a in new if a.space == 0)
+      written = [a.padded if buffer is None else part for a in new if a.space == 0]
+      moved = sum(read) + sum(written)
     total += times * moved
   return total
 
@@ -213,6 +215,21 @@ def _read(program, one, number) -> int | None:
       return None
     total += found
   return total or None
+
+
+def _in_place(program, one, there) -> tuple:
+  """(Number of the operand that a kernel writes a part of in place, the part's bytes), as loops stack; or (None, 0)."""
+  inner = _inner(program, one)
+  body = inner or there
+  last = lambda i: last(body[i.operands[0]]) if i.kind == 'bitcast' else i
+  root = last(next((i for i in inner.values() if i.root), one))
+  if root.kind != 'dynamic-update-slice':
+    return None, 0
+  part = body[root.operands[1]].arrays[0].padded
+  source = last(body[root.operands[0]])
+  if not inner:
+    return 0, part
+  return (int(source.rest.partition(')')[0]), part) if source.kind == 'parameter' else (None, 0)
 
 
 def collectives(program: dict) -> list:

@@ -63,10 +63,11 @@ def start(preemptible=False):
   _watch()
   try:
     jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
-  except (ValueError, OSError) as error:
+  except (ValueError, OSError, RuntimeError) as error:
     _dismiss()
-    if tasks == 1:
+    if tasks == 1 and jax.process_count() == 1:
       return  # a TPU that is in no cluster, or has no metadata server to ask
+    tasks = max(tasks, jax.process_count() if tasks == 1 else 1)
     raise UserError(
       f'cannot find the other {tasks - 1} processes ({error}): set JAX_COORDINATOR_ADDRESS=host:port '
       f'of process 0, JAX_NUM_PROCESSES={tasks}, and JAX_PROCESS_ID from 0 to {tasks - 1}'
@@ -157,14 +158,20 @@ def has_grouped_convolutions() -> bool:
   return platform() != 'cpu'
 
 
-def steps_per_dispatch() -> int:
-  """Training steps that one program does, where a config leaves it open: 1 on CPU, else 10.
+def steps_per_dispatch(step_bytes: int) -> int:
+  """Training steps that one program does, where a config leaves it open: 1 on CPU, else up to 10.
 
-  A dispatch costs the host some tenths of a millisecond, which a short step on an accelerator does not hide. 10 divides
-  the usual cadences of logs and checkpoints, so that a run needs no second program of single steps. XLA's CPU compiler
-  makes convolutions in loops 28 to 46 times slower. Not measured on GPU or TPU: `benchmarks/accelerator.py` does it.
+  A dispatch costs the host some tenths of a millisecond, which a short step on an accelerator does not hide. 10, 5, 2
+  divide the usual cadences of logs and checkpoints, so that a run needs no second program of single steps; fewer where
+  the batches of a dispatch, of which some wait on the device, would pass 64 MiB: such steps are long. XLA's CPU
+  compiler makes convolutions in loops 28 to 46 times slower. Not measured on GPU or TPU: `benchmarks/accelerator.py`.
+
+  Args:
+    step_bytes: of the batches of a step, all devices' together.
   """
-  return 1 if platform() == 'cpu' else 10
+  if platform() == 'cpu':
+    return 1
+  return next((n for n in (10, 5, 2) if n * step_bytes <= 64 * 2**20), 1)
 
 
 def peak_memory() -> dict:

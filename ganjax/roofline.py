@@ -1,7 +1,8 @@
 """A training step compiled for devices that are not there, and what its compiler says of it.
 
 The update is the real one: every pattern of its phases, the global batch, the state donated, the work split over the
-slice. XLA's TPU compiler (the package libtpu) runs on any Linux machine; CUDA programs are lowered, not compiled.
+slice. It is that of one step of the first stage: a dispatch of several loops over it, and has their batches in memory.
+XLA's TPU compiler (the package libtpu) runs on any Linux machine; CUDA programs are lowered, not compiled.
 """
 
 import math
@@ -74,7 +75,7 @@ def _trace(run, span, mesh, phases):
   place = lambda spec: (
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))
   )
-  whole, split = place(PartitionSpec()), PartitionSpec('batch')
+  whole = place(PartitionSpec())
   state = jax.tree.map(whole, jax.eval_shape(run.init, run.key))
   n, size = span.batch_size, span.source.get('resolution', run.config.data.resolution)
   seeds = () if isinstance(run.config.data.seed, int) else (run.config.seeds,)
@@ -107,7 +108,7 @@ def _compile(run, span, mesh, share, phases) -> Program:
   return Program(
     share,
     phases,
-    run.method.nets['G'].dtype,
+    run.activations,
     seconds,
     hlo.flops(program),
     hlo.traffic(program),
@@ -137,35 +138,41 @@ class DoesNotFit(UserError):
 
 
 def largest_batch(config, chip, devices) -> int:
-  """The largest multiple of the devices that compiles into the chip's memory, to 5 %, by secants."""
+  """The largest multiple of the devices that compiles into the chip's memory, to 5 %, by secants.
+
+  Raises:
+    UserError: not even the configuration's own batch fits.
+  """
   config = config.copy_and_resolve_references()
   step = len(devices) * config.microbatches
 
   def memory(batch_size):
+    """(whether it fits, bytes)."""
     config.batch_size = batch_size
     try:
-      return max(p.total for p in check(config, devices))
+      found = max(p.total for p in check(config, devices))
     except DoesNotFit as error:
-      return error.needed
+      return False, error.needed
+    return found <= chip.memory, found
 
   low, high = config.batch_size, None
-  used = memory(low)
-  if used > chip.memory:
+  fits, used = memory(low)
+  if not fits:
     raise UserError(f'config {config.name} does not fit at its own batch_size={low}')
   guess = 16 * low
-  while high is None or high - low > max(step, 0.05 * low):
-    needed = memory(guess)
-    slope = (needed - used) / (guess - low)
-    if needed <= chip.memory:
+  while guess not in (low, high):
+    fits, needed = memory(guess)
+    slope = max(1, (needed - used) / (guess - low))
+    if fits:
       low, used = guess, needed
     else:
       high = guess
-    aim = low + 0.98 * (chip.memory - used) / max(slope, 1)
+    if high is not None and high - low <= max(step, 0.05 * low):
+      break
+    aim = low + 0.98 * (chip.memory - used) / slope
     if high is not None:
       aim = min(max(aim, 0.75 * low + 0.25 * high), 0.25 * low + 0.75 * high)
-    guess = max(step, int(aim) // step * step)
-    if guess in (low, high):
-      break
+    guess = max(low + step, int(aim) // step * step)
   return low
 
 

@@ -1,5 +1,6 @@
 """Several steps in one dispatch make the same training, whatever cuts it; and what shows what a run does."""
 
+import importlib
 import json
 import os
 import re
@@ -81,7 +82,7 @@ def starts(config, begin=0):
   """The dispatches of a run that begins at `begin`, as {first step: steps}."""
   run, found, step = experiment.build(config), {}, begin
   while step < config.steps:
-    found[step] = dispatch.steps_at(config, run.span_at(step), step)
+    found[step] = dispatch.steps_at(run, run.span_at(step), step)
     step += found[step]
   assert step == config.steps
   return found
@@ -111,13 +112,29 @@ def test_steps_go_together_where_nothing_comes_between():
 
 def test_stages_end_between_dispatches():
   phases = (Phase('D', None, ('D',), 'D'), Phase('G', None, ('G',), 'G'))
-  config = configure(log_every_steps=100, sample_every_steps=100, checkpoint_every_steps=100)
+  run = experiment.build(
+    configure(log_every_steps=100, sample_every_steps=100, checkpoint_every_steps=100)
+  )
   first, second = (
     Span(Stage(phases, None), start, stop, 8, 0) for start, stop in ((0, 9), (9, 23))
   )
-  at = lambda span: [dispatch.steps_at(config, span, s) for s in range(span.start, span.stop)]
+  at = lambda span: [dispatch.steps_at(run, span, s) for s in range(span.start, span.stop)]
   assert at(first) == [4, 1, 1, 1, 4, 1, 1, 1, 1]
   assert at(second) == [1, 1, 1, 4, 1, 1, 1, 4, 1, 1, 1, 1, 1, 1]
+
+
+def test_long_steps_go_alone_on_accelerators(monkeypatch):
+  """Ten small steps together; fewer where their pictures would fill the device while they wait."""
+  monkeypatch.setattr(parallel, 'platform', lambda: 'tpu')
+  mib = 2**20
+  found = {n: parallel.steps_per_dispatch(n * mib) for n in (1, 6, 7, 12, 13, 32, 33, 192)}
+  assert found == {1: 10, 6: 10, 7: 5, 12: 5, 13: 2, 32: 2, 33: 1, 192: 1}
+  for name, first in ('dcgan_cifar', 10), ('biggan_imagenet128', 1):
+    config = importlib.import_module(f'configs.{name}').get_config()
+    run = experiment.build(config)
+    assert dispatch.steps_at(run, run.spans[0], 0) == first
+  monkeypatch.setattr(parallel, 'platform', lambda: 'cpu')
+  assert parallel.steps_per_dispatch(1) == 1
 
 
 def test_resumed_runs_dispatch_what_undisturbed_ones_do():
@@ -337,7 +354,7 @@ def test_bad_steps_per_dispatch():
 
 def test_debug_nans_names_the_step_and_the_line(train):
   with pytest.raises(UserError) as found:
-    train('run', configure(debug_nans=True, **SMALL, **OVERFLOWS))
+    train('run', configure(debug_nans=True, microbatches=2, **SMALL, **OVERFLOWS))
   source = (command.ROOT / 'ganjax/networks/mlp.py').read_text().splitlines()
   said = re.fullmatch(
     r'NaN at step 2, first from dot_general in the gradient of ganjax/networks/mlp.py:(\d+), '

@@ -38,6 +38,12 @@ def test_flops_leave_padding_out(program):
       ('f32[8,16,16,32]', 'f32[4,4,32,8]', 'f32[8,32,32,8]'),
       2 * 8 * 8 * 32 * (16 * 4 - 2) ** 2,
     ),
+    # The gradient of the weights of a convolution of stride 2: taps two apart. 15 of 16 rows meet the outer taps.
+    (
+      'size=16x16 pad=1_1x1_1 rhs_dilate=2x2',
+      ('f32[8,32,32,3]', 'f32[16,16,3,8]', 'f32[8,4,4,8]'),
+      2 * 8 * 3 * 8 * (4 * 16 - 2) ** 2,
+    ),
     ('size=1x1', ('f32[8,4,4,32]', 'f32[1,1,32,8]', 'f32[8,4,4,8]'), 2 * 8 * 16 * 32 * 8),
   ],
 )
@@ -59,6 +65,38 @@ def test_flops_of_products():
   ROOT %z = f32[8,16] convolution(%x, %w), dim_labels=bf_io->bf
 }"""
   assert hlo.flops(hlo.parse(text)) == 2 * 2 * 8 * 4 * 16
+
+
+def test_work_of_functions_that_are_called_counts(program):
+  called = TEXT.replace(
+    '%while.1 = (s32[]{:T(128)}, f32[3,8,128]{2,1,0:T(8,128)}) while(%init), condition=%condition, body=%body',
+    '%call.1 = (s32[]{:T(128)}, f32[3,8,128]{2,1,0:T(8,128)}) call(%init), to_apply=%body',
+  )
+  assert called != TEXT
+  assert len(hlo.collectives(program)) - len(hlo.collectives(hlo.parse(called))) == 3 - 1
+
+
+def test_stacks_are_written_in_place():
+  """A turn of a loop reads a row and writes a row of its stack, whatever the stack's size."""
+  text = """%writing (b: f32[64,8,128], x: f32[8,128], i: s32[]) -> f32[64,8,128] {
+  %b = f32[64,8,128]{2,1,0:T(8,128)} parameter(0)
+  %x = f32[8,128]{1,0:T(8,128)} parameter(1)
+  %i = s32[] parameter(2)
+  %row = f32[1,8,128]{2,1,0:T(8,128)} bitcast(%x)
+  ROOT %dus = f32[64,8,128]{2,1,0:T(8,128)} dynamic-update-slice(%b, %row, %i)
+}
+
+ENTRY %main (b0: f32[64,8,128], x0: f32[8,128], i0: s32[]) -> f32[64,8,128] {
+  %b0 = f32[64,8,128]{2,1,0:T(8,128)} parameter(0)
+  %x0 = f32[8,128]{1,0:T(8,128)} parameter(1)
+  %i0 = s32[]{:S(6)} parameter(2)
+  ROOT %out = f32[64,8,128]{2,1,0:T(8,128)} fusion(%b0, %x0, %i0), kind=kLoop, calls=%writing
+}"""
+  assert hlo.traffic(hlo.parse(text)) == 2 * 4 * 8 * 128
+  bare = text.replace(
+    'fusion(%b0, %x0, %i0), kind=kLoop, calls=%writing', 'dynamic-update-slice(%b0, %x0, %i0)'
+  )
+  assert hlo.traffic(hlo.parse(bare)) == 2 * 4 * 8 * 128
 
 
 def test_traffic_is_what_crosses_to_hbm(program):

@@ -1,0 +1,127 @@
+"""The command's report and table, on programs made up here: compilation itself is tests/test_roofline.py's."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ganjax import hlo
+
+COUNT = len([*Path('configs').glob('*.py')])
+# Stands in for the compiler: a program whose memory grows with the batch, of two patterns.
+STAND_IN = """
+import sys
+from ganjax import UserError, chips, hlo, roofline
+
+def check(config, devices):
+  if config.name == 'gan_mnist':
+    raise UserError('does not divide | at all')
+  print('compiling', config.name)
+  reduce = lambda size, scope: hlo.Collective('all-reduce', size, 'jit(update)/' + scope)
+  found = [
+    reduce(1_000_000, 'D/transpose(jvp(D))/Conv_0/dot'), reduce(500, 'D/jvp(G)/BatchNorm_0/sum'),
+    reduce(2_000_000, 'G/transpose(jvp(G))/Conv_0/dot'), hlo.Collective('all-gather', 8, 'jit(update)/G/odd'),
+  ]
+  array = lambda space: hlo.Array('f32', (1000, 1000), (1, 0), (), space)
+  program = roofline.Program(
+    share=0.25, phases=('D', 'D_penalty', 'G'), activations='bfloat16', seconds=9.0, flops=400e9, moved=10**9,
+    arguments=2**30, temporary=2**30, aliased=2**30, total=config.batch_size * 2**27, collectives=found,
+    copies=[array(0), array(1)], images=(3e6, 4e6),
+  )
+  return [program, program._replace(share=0.75, phases=('D', 'G'), flops=200e9, collectives=found[:2])]
+
+roofline.check = check
+chips.find = lambda topology: (chips.CHIPS['v5e'], [None] * 8)
+from ganjax import compile_check, config
+sys.argv = ['compile_check', *sys.argv[1:]]
+compile_check.metadata.version = lambda name: '1.2.3'
+config.run(compile_check.main)
+"""
+
+
+def command(*args):
+  run = [sys.executable, '-c', STAND_IN, *map(str, args)]
+  return subprocess.run(run, capture_output=True, text=True, timeout=120)
+
+
+def test_report():
+  done = command('--config', 'configs/dcgan_cifar.py', '--config.batch_size=64')
+  assert done.returncode == 0, done.stderr
+  lines = [' '.join(line.split()) for line in done.stdout.splitlines()]
+  for expected in (
+    'dcgan_cifar on v5e:2x4: 8 chips, 8 images each, 2 program(s)',
+    'phases D, D_penalty, G: 0.25 of the steps, compiled in 9 s',
+    'memory, GiB a chip 8.000 of 16: arguments 1.000 (1.000 reused for results), temporary 1.000',
+    'work a chip 400.00 GFLOP, 1000 MB, 400.0 FLOP/byte',
+    'roofline 2.030 ms, bound by compute',  # 400e9 / 197e12 s
+    'roofline 1.221 ms, bound by memory',  # 1e9 / 819e9 s
+    '1 all-reduce 1.000 MB D: gradients',
+    '1 all-reduce 0.001 MB D: batch statistics',
+    '1 all-reduce 2.000 MB G: gradients',
+    '1 all-gather 0.000 MB G: G/odd',
+    'layout copies 2, 8.00 MB, 4.00 of it to HBM',
+    '3-channel images 3.00 MB, padded to 4.00 MB (1.33 times)',
+    # A quarter of the steps 2.030 ms, the others 1.221.
+    'a step: 250.00 GFLOP and 1000 MB a chip (125.00 MB an image), at best 1.423 ms, 703 steps/s',
+  ):
+    assert expected in lines, done.stdout
+
+
+def test_what_does_not_fit_fails_with_the_number():
+  done = command('--config', 'configs/dcgan_cifar.py', '--config.batch_size=256')
+  assert done.returncode == 2
+  assert 'takes 32.00 GiB a chip of v5e:2x4, which has 16: take a larger slice' in done.stderr
+
+
+def test_table_goes_on_and_keeps_its_status(tmp_path):
+  out = tmp_path / 'tpu.md'
+  done = command('--all', '--out', out)
+  text = out.read_text()
+  rows = [line for line in text.splitlines() if line.startswith('| `')]
+  heads = next(line for line in text.splitlines() if line.startswith('| config'))
+  assert len(rows) == COUNT and {row.count('|') for row in rows} == {heads.count('|')}
+  row = next(row for row in rows if '`acgan_cifar`' in row)  # batch 64
+  assert row == (
+    '| `acgan_cifar` | 64 | bfloat16 | 18 | 8.00 | 250.0 | 1,000 | 250 | compute | 1.42 | 2.5 | 1.5 | 8.0 | 1.33 |'
+  )
+  assert any('gan_mnist' in row and 'does not divide / at all' in row for row in rows)
+  assert done.returncode == 2 and done.stdout.count('compiling') == COUNT - 1
+
+  # A row that is missing is made, the others stay, and what did not fit still counts.
+  out.write_text(text.replace(row + '\n', ''))
+  done = command('--all', '--out', out)
+  assert done.returncode == 2 and done.stdout.count('compiling') == 1
+  assert sorted(out.read_text()) == sorted(text)
+  # Rows of another compiler are not kept.
+  out.write_text(text.replace('libtpu 1.2.3', 'libtpu 1.2.2'))
+  assert command('--all', '--out', out).stdout.count('compiling') == COUNT - 1
+
+
+@pytest.mark.parametrize(
+  'args, line',
+  [
+    (('--all', '--topology', 'gpu:8'), 'there is no compiler for GPUs here'),
+    (('--config', 'configs/dcgan_cifar.py', '--topology', 'gpu:²'), 'gpu:N takes a number of GPUs'),
+    (('--topology', 'v5e:2x4'), '--config is missing'),
+  ],
+)
+def test_bad_command_lines_are_one_line(args, line):
+  done = command(*args)
+  assert done.returncode == 2 and line in done.stderr and done.stderr.count('\n') == 1
+
+
+def test_exchanges_take_longer_far_apart():
+  """Predicted seconds: twice the bytes over the links there are, and twice the way."""
+  sys.path.insert(0, 'benchmarks')
+  import scaling
+
+  from ganjax import chips
+
+  chip = chips.CHIPS['v5e']
+  big, small = (hlo.Collective('all-reduce', n, '') for n in (200_000_000, 0))
+  near = scaling.seconds(chip, 'v5e:2x4', 8, big)
+  assert near == pytest.approx(2 * (0.2e9 * 7 / 8 / 100e9 + 4e-6))
+  assert scaling.seconds(chip, 'v5e:16x16', 256, small) == pytest.approx(2 * 16e-6)
+  gather = scaling.seconds(chip, 'v5e:2x4', 8, big._replace(kind='all-gather'))
+  assert gather == pytest.approx(near / 2)
