@@ -128,6 +128,18 @@ def test_one_process_fills_a_cold_cache(four):
     )
 
 
+@pytest.mark.slow
+def test_processes_with_several_steps_in_a_dispatch_equal_one_without(tmp_path):
+  """As TPU pods run by default."""
+  fields = {'steps': 20, 'log_every_steps': 5}
+  succeed(2, tmp_path / 'two', fields={**fields, 'steps_per_dispatch': 5})
+  succeed(1, tmp_path / 'one', fields=fields)
+  (a, step, _), (b, end, _) = checkpoint.read(tmp_path / 'two'), checkpoint.read(tmp_path / 'one')
+  assert step == end == 20
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-9)
+
+
 # Slow: losing processes.
 
 
