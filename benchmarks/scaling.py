@@ -55,7 +55,7 @@ def main():
     'MB',
     'communication, ms',
     'efficiency',
-    'images/s',
+    'steps/s',
   )
   print(f'| {" | ".join(heads)} |\n|{" --- |" * len(heads)}')
   for name in args.configs.split(','):
