@@ -157,6 +157,8 @@ def test_update_equals_one_written_with_pmap_and_pmean(double):
 # Several processes.
 
 
+# Slow: by default tests/test_hosts.py has four processes equal one, of an MLP.
+@pytest.mark.slow
 def test_float64_runs_agree_on_one_and_two_processes(double, tmp_path):
   command = [ROOT / 'tests/device_run.py', f'{tmp_path}/{{process}}.npz']
   commands.launch(2, 2, command, tmp_path, JAX_ENABLE_X64='1')

@@ -352,6 +352,7 @@ def test_bad_steps_per_dispatch():
     experiment.build(configure(steps_per_dispatch=0))
 
 
+@pytest.mark.slow
 def test_debug_nans_names_the_step_and_the_line(train):
   with pytest.raises(UserError) as found:
     train('run', configure(debug_nans=True, microbatches=2, **SMALL, **OVERFLOWS))
