@@ -196,7 +196,9 @@ def write_table(topology, folder, out) -> int:
     rows.append(line([f'`{name}`', *found[1:]]))
     print(*found, sep=' | ', flush=True)
     with replace_file(out) as file:
-      file.write((about + line(cells) + line(['---'] * len(cells)) + ''.join(rows)).encode())
+      file.write(
+        (about + line(cells) + line(['---'] * len(cells)) + ''.join(sorted(rows))).encode()
+      )
   return 2 if any(r.endswith('|  |\n') for r in rows) else 0
 
 
