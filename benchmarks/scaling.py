@@ -82,7 +82,7 @@ def predict(name, topology, images) -> dict:
   chip, devices = chips.find(topology)
   config = importlib.import_module(f'configs.{name}').get_config()
   config.batch_size = images * len(devices)
-  programs = roofline.check(config, devices)
+  programs = roofline.check(config, chip, devices)
   if len(devices) == 1:
     programs = [p._replace(collectives=[]) for p in programs]
   cost = functools.partial(seconds, chip, topology, len(devices))

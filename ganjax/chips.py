@@ -23,9 +23,7 @@ class Chip(NamedTuple):
   flops: float  # a second, in bfloat16
   memory: int  # bytes of HBM
   bandwidth: float  # bytes a second from and to HBM
-  links: (
-    float  # bytes a second that leave the chip over all links to others: half of the two-way figure
-  )
+  links: float  # bytes a second that leave the chip for others, over all links: half of the two-way figure
   slices: tuple  # known shapes
 
   def seconds(self, flops, moved):
@@ -56,9 +54,8 @@ def find(topology: str) -> tuple:
     known = '; '.join(f'{name}: {" ".join(chip.slices)}' for name, chip in CHIPS.items())
     raise UserError(f'topology {topology!r} is not known; there are {known}; and gpu:N')
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # else it asks the cloud's metadata server
-  os.environ.setdefault(
-    'ALLOW_MULTIPLE_LIBTPU_LOAD', '1'
-  )  # no device is taken, so none can be shared
+  # No device is taken, so that several processes may compile.
+  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   more = {'chips_per_host_bounds': (1, 1, 1)} if shape == '1x1' else {}
   # The two cores of a v4 chip work as one device, as they do on a TPU VM.
   more |= {'chip_config_name': 'megacore'} if kind == 'v4' else {}

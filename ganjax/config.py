@@ -43,9 +43,8 @@ def base(name: str) -> ConfigDict:
       steps=100_000,  # updates of G
       batch_size=64,  # real images of one D update, over all devices
       microbatches=1,  # parts that a gradient is accumulated over; batch norm is then over a part
-      steps_per_dispatch=config_dict.placeholder(
-        int
-      ),  # in one program; by default what suits the devices
+      # Steps in one program; by default what suits the devices.
+      steps_per_dispatch=config_dict.placeholder(int),
       log_every_steps=100,
       sample_every_steps=1000,
       checkpoint_every_steps=1000,

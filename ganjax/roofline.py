@@ -36,12 +36,12 @@ class Program(NamedTuple):
   images: tuple  # bytes of pictures in convolutions, and what padding makes of them
 
 
-def check(config, devices) -> list:
+def check(config, chip, devices) -> list:
   """Compiles every program of a configuration's first stage for a slice.
 
   Args:
     config: a ConfigDict.
-    devices: as `chips.devices` has them, or some of them.
+    chip, devices: as `chips.find` has them.
 
   Returns:
     A Program for each pattern of phases.
@@ -55,7 +55,11 @@ def check(config, devices) -> list:
     run = experiment.build(config)
     span = run.spans[0]
     parallel.check_batch(span.batch_size, mesh)
-    return [_compile(run, span, mesh, *pattern) for pattern in patterns(span.stage)]
+    programs = [_compile(run, span, mesh, *pattern) for pattern in patterns(span.stage)]
+  needed = max(p.total for p in programs)
+  if needed > chip.memory:
+    raise DoesNotFit(config, chip.memory, needed)
+  return programs
 
 
 def mean(programs, value) -> float:
@@ -141,7 +145,7 @@ def largest_batch(config, chip, devices) -> int:
   """The largest multiple of the devices that compiles into the chip's memory, to 5 %, by secants.
 
   Raises:
-    UserError: not even the configuration's own batch fits.
+    DoesNotFit: not even the configuration's own batch does.
   """
   config = config.copy_and_resolve_references()
   step = len(devices) * config.microbatches
@@ -150,15 +154,12 @@ def largest_batch(config, chip, devices) -> int:
     """(whether it fits, bytes)."""
     config.batch_size = batch_size
     try:
-      found = max(p.total for p in check(config, devices))
+      return True, max(p.total for p in check(config, chip, devices))
     except DoesNotFit as error:
       return False, error.needed
-    return found <= chip.memory, found
 
   low, high = config.batch_size, None
-  fits, used = memory(low)
-  if not fits:
-    raise UserError(f'config {config.name} does not fit at its own batch_size={low}')
+  used = max(p.total for p in check(config, chip, devices))
   guess = 16 * low
   while guess not in (low, high):
     fits, needed = memory(guess)

@@ -14,10 +14,13 @@ STAND_IN = """
 import sys
 from ganjax import UserError, chips, hlo, roofline
 
-def check(config, devices):
+def check(config, chip, devices):
   if config.name == 'gan_mnist':
     raise UserError('does not divide | at all')
   print('compiling', config.name)
+  total = config.batch_size * 2**27
+  if total > chip.memory:
+    raise roofline.DoesNotFit(config, chip.memory, total)
   reduce = lambda size, scope: hlo.Collective('all-reduce', size, 'jit(update)/' + scope)
   found = [
     reduce(1_000_000, 'D/transpose(jvp(D))/Conv_0/dot'), reduce(500, 'D/jvp(G)/BatchNorm_0/sum'),
@@ -26,7 +29,7 @@ def check(config, devices):
   array = lambda space: hlo.Array('f32', (1000, 1000), (1, 0), (), space)
   program = roofline.Program(
     share=0.25, phases=('D', 'D_penalty', 'G'), activations='bfloat16', seconds=9.0, flops=400e9, moved=10**9,
-    arguments=2**30, temporary=2**30, aliased=2**30, total=config.batch_size * 2**27, collectives=found,
+    arguments=2**30, temporary=2**30, aliased=2**30, total=total, collectives=found,
     copies=[array(0), array(1)], images=(3e6, 4e6),
   )
   return [program, program._replace(share=0.75, phases=('D', 'G'), flops=200e9, collectives=found[:2])]
@@ -71,7 +74,7 @@ def test_report():
 def test_what_does_not_fit_fails_with_the_number():
   done = command('--config', 'configs/dcgan_cifar.py', '--config.batch_size=256')
   assert done.returncode == 2
-  assert 'takes 32.00 GiB a chip of v5e:2x4, which has 16: take a larger slice' in done.stderr
+  assert 'batch_size=256 takes 32.00 GiB a chip of 16.00; take a larger slice' in done.stderr
 
 
 def test_table_goes_on_and_keeps_its_status(tmp_path):

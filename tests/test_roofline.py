@@ -125,8 +125,8 @@ def test_counts_agree_with_programs_that_are_known(v5e):
 @pytest.mark.slow
 def test_a_real_step_compiles_and_adds_up(v5e):
   chip, devices = v5e
-  (half,) = roofline.check(small(width=16, dtype='auto'), devices)
-  (full,) = roofline.check(small(width=16, dtype='float32'), devices)
+  (half,) = roofline.check(small(width=16, dtype='auto'), chip, devices)
+  (full,) = roofline.check(small(width=16, dtype='float32'), chip, devices)
   assert half.activations == 'bfloat16' and full.activations == 'float32'
   run = experiment.build(small(width=16))
   state = jax.eval_shape(run.init, run.key)
@@ -145,7 +145,7 @@ def test_a_real_step_compiles_and_adds_up(v5e):
 @pytest.mark.slow
 def test_what_does_not_fit_says_by_how_much(v5e):
   with pytest.raises(UserError, match=r'batch_size=262144 takes [\d.]+ GiB a chip of 15.75'):
-    roofline.check(small(width=64, batch_size=1 << 18), v5e[1])
+    roofline.check(small(width=64, batch_size=1 << 18), *v5e)
 
 
 @pytest.mark.parametrize('bend', [1.0, 1.3])
@@ -158,19 +158,18 @@ def test_the_search_for_the_largest_batch_ends_near_it(monkeypatch, bend, compil
   def memory(batch_size):
     return 2e9 + 3e5 * batch_size**bend
 
-  def check(config, devices):
-    asked.append(config.batch_size)
-    assert config.batch_size % len(devices) == 0
-    needed = memory(config.batch_size)
+  def compile_one(run, span, mesh, share, phases):
+    asked.append(span.batch_size)
+    needed = memory(span.batch_size)
     if compiler_refuses and needed > limit:
-      raise roofline.DoesNotFit(config, limit, needed)
-    return [roofline.Program(*[1.0] * 9, needed, [], [], (0, 0))]
+      raise roofline.DoesNotFit(run.config, limit, needed)
+    return roofline.Program(*[1.0] * 9, needed, [], [], (0, 0))
 
-  monkeypatch.setattr(roofline, 'check', check)
-  found = roofline.largest_batch(config, chip, [None] * 8)
+  monkeypatch.setattr(roofline, '_compile', compile_one)
+  found = roofline.largest_batch(config, chip, jax.devices())
   best = ((limit - 2e9) / 3e5) ** (1 / bend)
   assert 0.93 * best < found <= best and found in asked and len(asked) < 10
   assert config.batch_size == 64  # the caller's own is left alone
   config.batch_size = 1 << 18
   with pytest.raises(UserError, match='does not fit'):
-    roofline.largest_batch(config, chip, [None] * 8)
+    roofline.largest_batch(config, chip, jax.devices())
