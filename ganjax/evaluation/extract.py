@@ -173,4 +173,4 @@ def _outputs(specs):
       found[key] = {name: outputs[name].astype(jnp.float32) for name in names}
     return parallel.whole(found)
 
-  return jax.jit(run)
+  return jax.jit(run, compiler_options=parallel.forward_compilation())

@@ -49,7 +49,8 @@ def _psnr_and_ssim(kind, fake, real, crop, work):
 
 def _lpips(kind, fake, real, extractors, work):
   variables, info = extractors.lpips('alex')
-  distance = jax.jit(functools.partial(lpips.distance, net='alex'))
+  distance = functools.partial(lpips.distance, net='alex')
+  distance = jax.jit(distance, compiler_options=parallel.forward_compilation())
   unit = lambda x: x.astype(np.float32) / 127.5 - 1
   values = [distance(variables, unit(a), unit(b)) for a, b in _batches(fake, real, work)]
   return {kind: float(np.concatenate(values).mean())}, info

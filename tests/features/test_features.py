@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractDevice, AbstractMesh
 
-from ganjax import UserError, features
+from ganjax import UserError, features, parallel
 from ganjax.features.layers import Conv
 
 TINY = """
@@ -97,18 +98,25 @@ def test_scale_resize_and_dtype_can_be_chosen(path):
   assert 1e-5 < np.abs(half - want).max() < 0.02 * np.abs(want).max()
 
 
-def test_the_cpu_forms_are_the_convolutions_of_xla():
-  for conv, channels in (
-    (Conv(4, (3, 3)), 3),
-    (Conv(4, (3, 5), 2, ((0, 1), (2, 2))), 3),
-    (Conv(4, (3, 5)), 6),
-    (Conv(6, (5, 3), 2, ((1, 2), (0, 1)), depthwise=True), 6),
-  ):
-    rng = np.random.default_rng(2)
-    x = rng.normal(size=(2, 11, 9, channels)).astype(np.float32)
-    shapes = jax.eval_shape(conv.init, jax.random.key(0), x)['params']
-    w = rng.normal(size=shapes['kernel'].shape).astype(np.float32)
-    np.testing.assert_allclose(conv._cpu(x, w), conv._native(x, w), atol=1e-4)
+def test_depthwise_by_tap_is_the_convolution_of_xla():
+  conv = Conv(6, (5, 3), 2, ((1, 2), (0, 1)), depthwise=True)
+  rng = np.random.default_rng(2)
+  x = rng.normal(size=(2, 11, 9, 6)).astype(np.float32)
+  shapes = jax.eval_shape(conv.init, jax.random.key(0), x)['params']
+  w = rng.normal(size=shapes['kernel'].shape).astype(np.float32)
+  np.testing.assert_allclose(conv._by_tap(x, w), conv._native(x, w), atol=1e-4)
+
+
+def test_options_for_compilation_keep_convolutions_from_ynnpack_and_are_left_where_unknown():
+  options = parallel.forward_compilation()
+  network = jax.jit(Conv(32, (3, 3), pads=((1, 1), (1, 1))).apply, compiler_options=options)
+  x = jnp.ones((2, 16, 16, 32))
+  variables = {'params': {'kernel': jnp.ones((3, 3, 32, 32)), 'bias': jnp.ones(32)}}
+  assert options and '__ynn_fusion' not in network.lower(variables, x).compile().as_text()
+  assert parallel._are_known(**options) and not parallel._are_known(xla_cpu_no_such_option=True)
+  device = AbstractDevice(device_kind='gpu', num_cores=None, platform='gpu')
+  with jax.sharding.use_abstract_mesh(AbstractMesh((2,), ('batch',), abstract_device=device)):
+    assert parallel.forward_compilation() == {}
 
 
 def test_what_cannot_be_is_refused(path):
