@@ -62,9 +62,39 @@ def test_standing_statistics_are_those_of_all_batches_together():
 
 
 def test_large_means_do_not_cancel():
-  x = X[0] + 1e4
-  y = BatchNorm().apply(variables(), x, train=True, mutable=['batch_stats'])[0]
-  np.testing.assert_allclose(y.std((0, 1, 2)), 1, rtol=1e-2)
+  # Statistics are taken around the running mean: at the start 0, later near.
+  for mean, running in (200, 0), (1e4, 0.999e4):
+    v = variables()
+    v = {**v, 'batch_stats': {'mean': jnp.full(3, running), 'var': jnp.ones(3)}}
+    x = X[0].astype(np.float64) + mean
+    y, new = BatchNorm().apply(v, x.astype(np.float32), train=True, mutable=['batch_stats'])
+    np.testing.assert_allclose(y.std((0, 1, 2)), 1, rtol=1e-2)
+    np.testing.assert_allclose(
+      new['batch_stats']['mean'], 0.9 * running + 0.1 * x.mean((0, 1, 2)), rtol=1e-6
+    )
+
+
+def test_a_constant_channel_is_its_bias_whatever_the_running_mean():
+  for value in 0.0, 3.3, 4321.1:
+    x = np.full((4, 2, 2, 3), value, np.float32)
+    loss = lambda x: jnp.sum(
+      BatchNorm().apply(variables(), x, train=True, mutable=['batch_stats'])[0] ** 2
+    )
+    y = BatchNorm().apply(variables(), x, train=True, mutable=['batch_stats'])[0]
+    np.testing.assert_allclose(y, 0, atol=0.2)
+    assert np.isfinite(jax.grad(loss)(x)).all()
+
+
+def test_gradients_are_those_of_the_normalised_batch():
+  with jax.enable_x64(True):
+    kinds = dict(dtype='float64', param_dtype='float64')
+    x, target = X[0].astype(np.float64), X[1].astype(np.float64)
+    v = variables(**kinds)
+    v = {**v, 'batch_stats': {'mean': jnp.array([1.0, 2, 3]), 'var': jnp.ones(3)}}
+    found = lambda x: BatchNorm(**kinds).apply(v, x, train=True, mutable=['batch_stats'])[0]
+    plain = lambda x: (x - x.mean((0, 1, 2))) / jnp.sqrt(x.var((0, 1, 2)) + 1e-5)
+    grads = [jax.grad(lambda x: jnp.sum(f(x) * target))(x) for f in (found, plain)]
+    np.testing.assert_allclose(*grads, rtol=1e-9, atol=1e-12)
 
 
 def test_bfloat16_activations_have_float32_statistics():
