@@ -1,8 +1,8 @@
 """Six GANs on CIFAR-10 at one small budget: python benchmarks/cifar.py --workdir W [--data_dir DIR] [--methods a,b]
 
 Narrow networks and about the same time for each (see METHODS), then Frechet distance and KID on EfficientNet-Lite0 of
-2,000 fakes against 10,000 training images, with 2,000 test images as the floor. A job that was stopped or killed goes
-on where it was when started again. By hand: python train.py --config benchmarks/cifar.py:sngan --workdir runs/sngan
+2,000 fakes against 10,000 training images, with 2,000 test images as the floor. W/samples.png has the last pictures of
+each. A job that was stopped or killed goes on where it was when started again. By hand: python train.py --config benchmarks/cifar.py:sngan --workdir runs/sngan
 """
 
 import argparse
@@ -12,9 +12,12 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent))  # train.py reads this file as a config
 
 import jobs
+from matplotlib.figure import Figure
+from PIL import Image
 
 from ganjax import UserError
 from ganjax.evaluation import records
+from ganjax.writer import replace_file
 
 BUDGET = {
   'batch_size': 32,
@@ -63,6 +66,21 @@ def measured(path, step=None) -> bool:
   return found >= {*METRICS.split(',')}
 
 
+def picture(path, runs):
+  """Puts the last grid of samples of each run into one picture, three in a row."""
+  rows = -(-len(runs) // 3)
+  figure = Figure((8.4, 3 * rows), layout='constrained')
+  axes = figure.subplots(rows, 3, squeeze=False).ravel()
+  for axis in axes:
+    axis.set_axis_off()
+  for axis, run in zip(axes, runs):
+    last = max((run / 'samples').glob('*.png'))
+    axis.imshow(Image.open(last))
+    axis.set_title(f'{run.name}, step {int(last.stem):,}', fontsize=9)
+  with replace_file(path) as file:
+    figure.savefig(file, format='png', dpi=100)
+
+
 def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -87,6 +105,7 @@ def main():
     sides = ('--fake', 'cifar10:test', '--real', 'cifar10:train', '--resolution', 32)
     jobs.run('-m', 'ganjax.evaluate', *sides, *COUNTS, '--out', floor, *where)
   jobs.run('-m', 'ganjax.compare', *done, floor, '--out', workdir / 'compare.png')
+  picture(workdir / 'samples.png', done)
 
 
 if __name__ == '__main__':
