@@ -7,9 +7,10 @@ install '.[tpu-check]'), and adds up, for a chip of each slice,
   communication   every exchange of the compiled program, one after the other and beside no computation: twice its bytes
                   over the links that a chip has in the slice (reduce-scatter and all-gather), and twice the way around
                   it at 1 us a link, which is what the small ones of batch norm cost
-  efficiency      compute on one chip / (compute + communication)
+  efficiency      compute on the smallest slice / (compute + communication)
 
 So the first makes the prediction low and the second high where XLA overlaps; measured numbers will differ from both.
+Compute is printed as on the smallest slice, exchanges and their MB as of a step and chip of 8.
 """
 
 import argparse
@@ -47,34 +48,19 @@ def main():
   jax.config.update('jax_platforms', 'cpu')
   slices = CUBE if args.chip in ('v4', 'v5p') else FLAT
   print(f'PREDICTED for {args.chip}, {args.images} images a chip; libtpu, no TPU was used\n')
-  heads = (
-    'config',
-    'chips',
-    'compute, ms',
-    'exchanges',
-    'MB',
-    'communication, ms',
-    'efficiency',
-    'steps/s',
-  )
+  first, *several = slices
+  heads = ['config', 'compute, ms', 'exchanges', 'MB']
+  heads += [f'{what} {count}' for what in ('ms at', 'efficiency at') for count in several]
   print(f'| {" | ".join(heads)} |\n|{" --- |" * len(heads)}')
   for name in args.configs.split(','):
-    alone = None
-    for count, shape in slices.items():
-      found = predict(name, f'{args.chip}:{shape}', args.images)
-      alone = alone or found['compute']
-      total = found['compute'] + found['communication']
-      cells = [
-        name,
-        count,
-        f'{1e3 * found["compute"]:.2f}',
-        f'{found["exchanges"]:.4g}',
-        f'{found["bytes"] / 1e6:.1f}',
-        f'{1e3 * found["communication"]:.2f}',
-        f'{alone / total:.2f}',
-        f'{1 / total:,.0f}',
-      ]
-      print(f'| {" | ".join(map(str, cells))} |', flush=True)
+    found = {n: predict(name, f'{args.chip}:{shape}', args.images) for n, shape in slices.items()}
+    alone = found[first]['compute']
+    total = {n: found[n]['compute'] + found[n]['communication'] for n in several}
+    cells = [name, f'{1e3 * alone:.2f}']
+    cells += [f'{found[several[0]]["exchanges"]:.4g}', f'{found[several[0]]["bytes"] / 1e6:.1f}']
+    cells += [f'{1e3 * found[n]["communication"]:.2f}' for n in several]
+    cells += [f'{alone / total[n]:.2f}' for n in several]
+    print(f'| {" | ".join(cells)} |', flush=True)
 
 
 def predict(name, topology, images) -> dict:
