@@ -2,7 +2,8 @@
 
 Narrow networks and about the same time for each (see METHODS), then Frechet distance and KID on EfficientNet-Lite0 of
 2,000 fakes against 10,000 training images, with 2,000 test images as the floor. W/samples.png has the last pictures of
-each. A job that was stopped or killed goes on where it was when started again. By hand: python train.py --config benchmarks/cifar.py:sngan --workdir runs/sngan
+each. A job that was stopped or killed goes on where it was when started again. One of them by hand: python train.py
+--config benchmarks/cifar.py:sngan --workdir runs/sngan
 """
 
 import argparse

@@ -178,7 +178,9 @@ def table(results, mixture, methods) -> str:
       f'{row["steps"] or "":>8}{row["seeds"]:>7}{row["seconds"]:>9.0f}'
     )
   lines.append('  of the papers, from memory (method, paper):')
-  lines += [f'  {name:<18}{modes:>8}{good:>18}{kl:>18}' for name, modes, good, kl in PAPERS[mixture]]
+  lines += [
+    f'  {name:<18}{modes:>8}{good:>18}{kl:>18}' for name, modes, good, kl in PAPERS[mixture]
+  ]
   return '\n'.join(lines)
 
 

@@ -16,7 +16,8 @@ def steps_at(run, span, step: int) -> int:
   """
   config = run.config
   size = span.source.get('resolution', config.data.resolution)
-  batches = 1 if isinstance(config.data.seed, int) else config.seeds  # of a step, where seeds have their own
+  shared = isinstance(config.data.seed, int)  # by several seeds
+  batches = 1 if shared else config.seeds
   pixels = batches * run.images_per_step(span) * size**2 * config.data.channels
   steps = config.steps_per_dispatch or parallel.steps_per_dispatch(step_bytes=pixels)
   if config.debug_nans or step % steps or step + steps > span.stop:

@@ -90,8 +90,8 @@ def _normalize(module, x, scale, bias, train):
   running_var = module.variable('batch_stats', 'var', jnp.ones, features, wide)
 
   if train:
-    # In one pass, so that devices exchange once and not twice. E[x^2] - E[x]^2 cancels in float32 where a channel's mean
-    # is large; around the running mean, which follows it, it does not.
+    # In one pass, so that devices exchange once and not twice. E[x^2] - E[x]^2 cancels in float32 where a channel's
+    # mean is large; around the running mean, which follows it, it does not.
     shift = lax.stop_gradient(running_mean.value)
     shifted, axes = x.astype(wide) - shift, tuple(range(x.ndim - 1))
     mean = jnp.mean(shifted, axes)

@@ -93,7 +93,7 @@ def test_gradients_are_those_of_the_normalised_batch():
     v = {**v, 'batch_stats': {'mean': jnp.array([1.0, 2, 3]), 'var': jnp.ones(3)}}
     found = lambda x: BatchNorm(**kinds).apply(v, x, train=True, mutable=['batch_stats'])[0]
     plain = lambda x: (x - x.mean((0, 1, 2))) / jnp.sqrt(x.var((0, 1, 2)) + 1e-5)
-    grads = [jax.grad(lambda x: jnp.sum(f(x) * target))(x) for f in (found, plain)]
+    grads = [jax.grad(lambda x, f=f: jnp.sum(f(x) * target))(x) for f in (found, plain)]
     np.testing.assert_allclose(*grads, rtol=1e-9, atol=1e-12)
 
 
