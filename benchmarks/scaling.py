@@ -53,7 +53,11 @@ def main():
   heads += [f'{what} {count}' for what in ('ms at', 'efficiency at') for count in several]
   print(f'| {" | ".join(heads)} |\n|{" --- |" * len(heads)}')
   for name in args.configs.split(','):
-    found = {n: predict(name, f'{args.chip}:{shape}', args.images) for n, shape in slices.items()}
+    try:
+      found = {n: predict(name, f'{args.chip}:{shape}', args.images) for n, shape in slices.items()}
+    except UserError as error:  # it does not fit: with fewer --images it may
+      print(f'| {name} | {error} |{" |" * (len(heads) - 2)}', flush=True)
+      continue
     alone = found[first]['compute']
     total = {n: found[n]['compute'] + found[n]['communication'] for n in several}
     cells = [name, f'{1e3 * alone:.2f}']

@@ -156,6 +156,8 @@ def row(config, chip, programs) -> list:
 def write_table(topology, folder, out) -> int:
   """Compiles every configuration of `folder` for a slice; writes a table as far as it is, and goes on with it.
 
+  A batch that does not divide among the chips is cut to the next that does.
+
   Returns:
     0, or 2 where a configuration does not fit: its row says so.
   """
@@ -165,7 +167,8 @@ def write_table(topology, folder, out) -> int:
   about = (
     f'# Every configuration, compiled for {topology}\n\n'
     f'By `python -m ganjax.compile_check --all --topology {topology}`, libtpu {metadata.version("libtpu")}, '
-    f'jax {jax.__version__}, without a TPU: nothing was run. Columns: see `ganjax/compile_check.py`.\n\n'
+    f'jax {jax.__version__}, without a TPU: nothing was run. Columns: see `ganjax/compile_check.py`. '
+    'A batch that does not divide among the chips is cut to the next that does.\n\n'
   )
   cells = COLUMNS.split(' | ')
   line = lambda cells: f'| {" | ".join(cells)} |\n'
@@ -177,6 +180,7 @@ def write_table(topology, folder, out) -> int:
     if name in done:
       continue
     config = importlib.import_module(f'configs.{name}').get_config()
+    config.batch_size -= config.batch_size % len(devices)
     try:
       found = row(config, chip, roofline.check(config, chip, devices))
     except UserError as error:

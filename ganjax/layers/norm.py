@@ -23,7 +23,7 @@ class BatchNorm(nn.Module):
 
   The variance that normalises is the biased one (divided by n); the running variance is the unbiased one (n - 1), and
   momentum 0.1 is the new value's share: PyTorch's conventions, which the published GAN recipes were found with.
-  Statistics are float32 at least, whatever `dtype`.
+  Statistics are float32 at least, whatever `dtype`, and taken around the running mean, finite in all modes therefore.
   """
 
   momentum: float = 0.1
@@ -90,12 +90,14 @@ def _normalize(module, x, scale, bias, train):
   running_var = module.variable('batch_stats', 'var', jnp.ones, features, wide)
 
   if train:
-    # In one pass, so that devices exchange once and not twice. E[x^2] - E[x]^2 cancels in float32 where a channel's
-    # mean is large; around the running mean, which follows it, it does not.
+    # In one pass, so that devices exchange once and not twice. E[x^2] - E[x]^2 cancels where a channel's mean is large:
+    # so it is taken around the running mean, which follows it. What is lost is of the order of eps times the squared
+    # distance between the two; where no more than that is left, it counts as the variance.
     shift = lax.stop_gradient(running_mean.value)
     shifted, axes = x.astype(wide) - shift, tuple(range(x.ndim - 1))
     mean = jnp.mean(shifted, axes)
-    var = jnp.maximum(jnp.mean(jnp.square(shifted), axes) - jnp.square(mean), 0)
+    lost = jnp.finfo(wide).eps * jnp.square(mean)
+    var = jnp.maximum(jnp.mean(jnp.square(shifted), axes) - jnp.square(mean), lost)
     mean += shift
     if not module.is_initializing():
       if module.is_mutable_collection('batch_stats'):
