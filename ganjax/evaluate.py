@@ -42,7 +42,10 @@ WEIGHTS = flags.DEFINE_enum(
   'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
 )
 BATCH_NORM = flags.DEFINE_enum(
-  'batch_norm', 'running', sampler.BATCH_NORM_MODES, 'Statistics that normalise in the generator.'
+  'batch_norm',
+  'running',
+  sampler.BATCH_NORM_MODES,
+  'Statistics that normalise in the generator; with averaged weights, running ones are averages too.',
 )
 BATCH = flags.DEFINE_integer(
   'batch', None, 'Pictures at a time; by default what suits the devices.'

@@ -59,6 +59,7 @@ def test_every_value_is_printed_and_recorded(workdir, evaluated):
     assert record['fake']['weights'] == 'ema' and record['fake']['batch_norm'] == 'running'
     assert record['network'] == NET and record['weights_verified'] is True
     assert record['real']['dataset'] == 'folder' and record['real']['files_sha256']
+    assert record['real']['split'] == 'train'
     for name, value in record['values'].items():
       assert name.endswith(NET), 'what is not on the Inception says so'
       assert f'{value:.6g}' in printed
@@ -93,6 +94,13 @@ def test_files_on_four_devices_give_what_the_run_gives(workdir, evaluated, tmp_p
     record['values'][f'fd_{NET}'], expected['values'][f'fd_{NET}'], rtol=1e-4
   )
   assert record['device']['count'] == 4 and record['step'] is None
+
+  # A data set by name and split, at the size of the files.
+  names = '--fake', npz, '--real', 'emoji:train', '--num_real=30', '--preset=monitor'
+  done = command.succeed('ganjax.evaluate', *names, '--metrics', f'fd_{NET}')
+  record = json.loads(done.stdout.splitlines()[0])
+  assert (record['num_fake'], record['num_real']) == (24, 30)
+  assert (record['real']['dataset'], record['real']['split']) == ('emoji', 'train')
 
 
 @pytest.mark.slow
@@ -191,15 +199,17 @@ def test_training_evaluates_keeps_the_best_and_goes_on_where_it_was_stopped(tmp_
   path = cut / records.NAME
   lines = [json.loads(line) for line in path.read_text().splitlines()]
   lines[0]['values'][f'fd_{NET}'] = 1.0
+  lines[0]['sample_diversity'] = 1e6
   path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
   done = command.succeed('train.py', *command.tiny({**EVAL, 'steps': 61}), '--workdir', cut)
   assert [line for line in done.stdout.splitlines() if line.startswith('step 61/61')][0].endswith(
-    '  DIVERGING'
+    '  DIVERGING  COLLAPSING'
   )
   assert f'WARNING diverging: fd_{NET}' in done.stdout
+  assert 'WARNING collapsing: sample_diversity' in done.stdout
   assert sorted({r['step'] for r in records.read(cut)}) == [20, 40, 60, 61]
   last = json.loads((cut / 'metrics.jsonl').read_text().splitlines()[-1])
-  assert last['step'] == 61 and last['flag_diverging'] == 1 and last['flag_collapsing'] == 0
+  assert last['step'] == 61 and last['flag_diverging'] == last['flag_collapsing'] == 1
   assert 20 in checkpoint.list_steps(cut) or 'best 1 at 20' in done.stdout
 
 

@@ -208,7 +208,8 @@ def warnings(history) -> list:
     history: [(step, {value name: number})], in order.
 
   A distance that has risen to twice its best is `diverging`; recall, coverage or the diversity of samples fallen below
-  half of their best is `collapsing`. Distances below their noise at usual sample counts are left alone: KID under 0.01.
+  half of their best is `collapsing`; a run that covered nothing from the start has nothing to fall from. Distances
+  below their noise at usual sample counts are left alone: KID under 0.01.
   """
   if not history:
     return []

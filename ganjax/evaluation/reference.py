@@ -174,10 +174,16 @@ def read_statistics(path: Path, plan: Plan) -> Statistics:
   try:
     with np.load(path, allow_pickle=False) as file:
       arrays = {name: file[name] for name in file.files}
+    ours = 'identity' in arrays
+    there = dict(json.loads(str(arrays['identity']))) if ours else {}
+    names = {'mean', 'cov'} if ours else {'mu', 'sigma'} & arrays.keys()
+    arrays |= {name: np.asarray(arrays[name], np.float64) for name in names}
+    found = ours and Statistics(
+      *(arrays[k] if arrays[k].ndim else int(arrays[k]) for k in Statistics._fields)
+    )
   except Exception as error:  # noqa: BLE001 (whatever a damaged archive raises)
     raise UserError(f'{path} is not readable as statistics: {error}') from None
-  if 'identity' in arrays:
-    there = json.loads(str(arrays['identity']))
+  if ours:
     here = {k: v for k, v in plan.extractor.info.items() if k != 'weights_file'} | {
       'output': 'features'
     }
@@ -187,13 +193,11 @@ def read_statistics(path: Path, plan: Plan) -> Statistics:
         raise UserError(
           f'{path} holds statistics of another preset or network: {name} is {there.get(name)!r} there, {value!r} here'
         )
-    return Statistics(
-      *(arrays[k] if arrays[k].ndim else int(arrays[k]) for k in Statistics._fields)
-    )
+    return found
   if not {'mu', 'sigma'} <= arrays.keys():
     raise UserError(f'{path}: statistics are mu and sigma; it holds {", ".join(arrays)}')
-  mean, cov = (np.asarray(arrays[k], np.float64) for k in ('mu', 'sigma'))
-  size = mean.shape[-1]
+  mean, cov = arrays['mu'], arrays['sigma']
+  size = mean.size
   if mean.shape != (size,) or cov.shape != (size, size):
     raise UserError(
       f'{path}: mu {list(mean.shape)} and sigma {list(cov.shape)} are no mean and covariance'

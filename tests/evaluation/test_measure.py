@@ -152,6 +152,11 @@ def test_presets_differ_where_they_should_and_share_a_pass():
   np.testing.assert_allclose(fids['stylegan'], biased, rtol=1e-5)
   alone = _values(_measure(b, a, 'fid', 'stylegan'))['fid']
   assert alone == fids['stylegan']
+  # All presets look at a picture together: each is read once.
+  read, images = [], _pictures(60, 0)
+  counted = sides._stored(60, {'name': 'f'}, lambda i: (read.extend(i), images[i])[1], None, None)
+  _measure(counted, None, 'is', 'ttur,stylegan,pytorch_fid', batch=20)
+  assert sorted(read) == list(range(60))
 
 
 def test_a_record_says_how_many_splits_there_were():
@@ -272,6 +277,19 @@ def test_statistics_as_the_real_side(cache, tmp_path):
   np.savez(tmp_path / 'small.npz', mu=np.zeros(3), sigma=np.eye(3))
   with pytest.raises(UserError, match='statistics of 3 features cannot be compared with 12'):
     _measure(fake, tmp_path / 'small.npz', 'fid')
+  with np.load(path) as file:
+    ours = dict(file)
+  for broken in (
+    {**ours, 'identity': np.array('{')},
+    {**ours, 'identity': np.array('[1]')},
+    {**ours, 'mean': np.array(['a'] * 12)},
+    {name: array for name, array in ours.items() if name != 'factor'},
+    {'mu': np.array(['a', 'b']), 'sigma': np.eye(2)},
+    {'mu': np.float64(1), 'sigma': np.float64(1)},
+  ):
+    np.savez(tmp_path / 'broken.npz', **broken)
+    with pytest.raises(UserError, match='broken.npz'):
+      _measure(fake, tmp_path / 'broken.npz', 'fid')
 
 
 def test_intra_class_distance_is_the_mean_over_classes():

@@ -15,6 +15,8 @@ import pytest
 import seeded
 
 from ganjax import UserError
+from ganjax.evaluation.measure import Extractors
+from ganjax.evaluation.presets import PRESETS
 from ganjax.features import inception
 from ganjax.features.resize import resize
 
@@ -41,6 +43,17 @@ def test_float32_equals_torch_fidelity():
   for name, key in golden.items():
     np.testing.assert_allclose(found[name], GOLDEN[key][:2], atol=1e-4, err_msg=name)
     assert found[name].dtype == np.float32 and np.ptp(GOLDEN[key]) > 1
+
+
+def test_the_presets_of_evaluation_see_what_their_codes_see(tmp_path):
+  """By name, from a weight file: resize, scale and network together, as `ganjax.evaluate` has them."""
+  np.savez(tmp_path / 'weights.npz', **TENSORS)
+  extractors = Extractors({'inception': tmp_path / 'weights.npz'})
+  for preset, key in ('ttur', 'tf_2048'), ('pytorch_fid', 'pf_2048'):
+    extractor = extractors.get('inception', PRESETS[preset])
+    found = jax.jit(extractor.apply)(extractor.variables, IMAGES[2:])['features']
+    np.testing.assert_allclose(found, GOLDEN[key][2:], atol=1e-4, err_msg=preset)
+    assert extractor.info['weights_verified'] is False
 
 
 def test_float64_equals_pytorch_fid():
