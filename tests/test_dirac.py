@@ -1,8 +1,8 @@
 """Dirac-GAN (Mescheder, Geiger, Nowozin 2018, arXiv:1801.04406): the smallest game, through the real update.
 
 The data are a point at 0, G is a point at theta, D(x) = psi x; the equilibrium is theta = psi = 0. D's update of size
-`a` comes before G's of size `b`: alternating descent. With slope s = f'(0) of the loss at logit 0 (1/2 for minimax and
-non-saturating, 1 for Wasserstein and hinge) and the weight gamma of R1 or R2, near the equilibrium
+`a` comes before G's of size `b`: alternating descent. With slope s = f'(0) of the loss at logit 0 (1/2 for minimax,
+non-saturating and relativistic, 1 for Wasserstein and hinge) and the weight gamma of R1 or R2, near the equilibrium
 
   psi' = (1 - a gamma) psi - a s theta,  theta' = theta + b s psi'
 
