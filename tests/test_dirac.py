@@ -2,7 +2,8 @@
 
 The data are a point at 0, G is a point at theta, D(x) = psi x; the equilibrium is theta = psi = 0. D's update of size
 `a` comes before G's of size `b`: alternating descent. With slope s = f'(0) of the loss at logit 0 (1/2 for minimax,
-non-saturating and relativistic, 1 for Wasserstein and hinge) and the weight gamma of R1, R2 or of both together, near the equilibrium
+non-saturating and relativistic, 1 for Wasserstein and hinge) and the weight gamma of R1 and R2 (their sum), near the
+equilibrium
 
   psi' = (1 - a gamma) psi - a s theta,  theta' = theta + b s psi'
 
@@ -150,7 +151,7 @@ def test_these_orbit(loss):
 
 
 def test_clipped_weights_do_not_converge():
-  """Weight clipping (section 3 of the paper): from outside the game falls on the widest orbit in the clip, and stays."""
+  """WGAN (section 3 of the paper): from outside the game falls on the widest orbit in the clip, and stays there."""
   step = game('wasserstein', clip=0.1)
   for start in ((0.3, 0.4), (-2.0, 0.0)):
     walk = path(step, start=start)
