@@ -22,6 +22,8 @@ EMOJI = (
   f'{TRAIN} configs/dcgan_emoji.py --config.networks.width=4 --config.batch_size=8 --config.steps=1'
 )
 FOLDER = f'{EMOJI} --config.data.dataset=folder --config.data.data_dir='
+PACS = f'{TRAIN} benchmarks/stacked_mnist.py:pacgan --config.data.dataset=emoji'
+AT_40 = '--config.data.dataset=emoji --config.data.resolution=40'
 CIFAR = f'{TRAIN} configs/dcgan_cifar.py --config.data.data_dir={{tmp}}/tfds'
 SAMPLE = 'sample.py --workdir'
 RESUME = 'train.py {tiny} --workdir'  # the command of `command.finished`
@@ -55,6 +57,10 @@ TABLE = {
   'unknown method': (f'{EMOJI} --config.method.name=gna', r'gna.*did you mean gan\?'),
   'not taken by the networks': (f'{TRAIN} {{tmp}}/fields.py', r"'dcgan' does not take depth"),
   'batch that does not divide': (f'{EMOJI} --config.batch_size=6', r'batch_size=6 .* 4 devices', FOUR_DEVICES),
+  'batch below a pack': (f'{PACS} --config.batch_size=1', r'packing=2 must divide the batch, which is of 1'),
+  'resolution not of resnet': (f'{TRAIN} configs/sngan_cifar.py {AT_40}', r'resnet is of \[32, .* data.resolution=40'),
+  'resolution not of biggan': (f'{TRAIN} configs/biggan_cifar.py {AT_40}', r'biggan is of \[32, .* data.resolution=40'),
+  'resolution not of r3gan': (f'{TRAIN} configs/r3gan_cifar.py {AT_40}', r'r3gan .* data.resolution=40 must be 8, 16'),
   # Processes.
   'no process number': (EMOJI, r'JAX_NUM_PROCESSES and JAX_PROCESS_ID must be integers', ADDRESS),
   'a process too many': (EMOJI, r'other 3 processes .*process_id=4', FIVE_OF_FOUR),

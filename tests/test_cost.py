@@ -1,4 +1,4 @@
-"""What penalties cost: operations that XLA counts in D's compiled update, with penalties and without."""
+"""What penalties cost: operations that XLA counts in compiled updates, of D mostly, with penalties and without."""
 
 import functools
 
@@ -28,6 +28,11 @@ class Discriminator(nn.Module):
 
 
 NETS = name_nets({'G': Generator(), 'D': Discriminator()})
+# Arguments of the method that are no penalty's name.
+TERMS = {
+  'zcr': {'zcr': {'sigma': 0.1, 'D': 1.0, 'G': 1.0}},
+  'lecam': {'lecam': {'weight': 1.0}},
+}
 
 
 def count(function, *args):
@@ -35,10 +40,10 @@ def count(function, *args):
 
 
 @functools.cache
-def costs(penalty=None, phase=0, loss='non_saturating'):
+def costs(term=None, phase=0, loss='non_saturating'):
   """Operations of (an update, D's or with phase=1 G's; one pass of D over the batch)."""
-  penalties = {penalty: 1.0} if penalty else {}
-  method = gan.build(NETS, z_dim=2, penalties=penalties, loss=loss)
+  terms = TERMS.get(term) or {'penalties': {term: 1.0} if term else {}}
+  method = gan.build(NETS, z_dim=2, loss=loss, **terms)
   batch = {'image': jnp.zeros((4, 8, 8, 8)), 'label': jnp.zeros(4, jnp.int32)}
   optimizer, key = optax.with_extra_args_support(optax.sgd(0.1)), jax.random.key(0)
   state = jax.eval_shape(lambda key: init(method, dict.fromkeys('GD', optimizer), key, batch), key)
@@ -59,6 +64,32 @@ def test_a_gradient_penalty_costs_its_passes_alone(penalty, passes):
   (plain, forward), (total, _) = costs(), costs(penalty)
   assert 5 * forward < plain < 6.3 * forward
   assert (passes - 0.5) * forward < total - plain < (passes + 0.25) * forward
+
+
+@pytest.mark.parametrize('penalty, batches', [('cr', 1), ('bcr', 2)])
+def test_a_consistency_penalty_costs_two_passes_back_and_one_forward(penalty, batches):
+  """Forward is the changed images' alone, where D keeps no state that its passes for the loss have moved.
+
+  Back it is both, of weights and of maps: XLA does not add up what goes back from one image's logits by two ways. To
+  hand the loss's logits over would save that, but then D would judge an image and its copy with spectral norms of
+  different states and by different draws of an augmentation, and the penalty would be of those too.
+  """
+  (plain, forward), (total, _) = costs(), costs(penalty)
+  assert 4.5 * batches * forward < total - plain < 5 * batches * forward
+
+
+def test_latent_consistency_costs_a_pass_of_moved_fakes():
+  """In D's update, forward and back twice; in G's there is nothing but a second draw of G, which is small here."""
+  (plain, forward), (total, _) = costs(), costs('zcr')
+  assert 2.75 * forward < total - plain < 3.1 * forward
+  (plain, _), (total, _) = costs(phase=1), costs('zcr', phase=1)
+  assert 0 < total - plain < 0.1 * forward
+
+
+def test_lecam_costs_nothing():
+  (plain, forward), (total, _) = costs(), costs('lecam')
+  assert 0 < total - plain < 0.01 * forward
+  assert costs(phase=1) == costs('lecam', phase=1)
 
 
 def test_only_a_relativistic_generator_pays_for_logits_of_reals():

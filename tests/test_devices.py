@@ -267,3 +267,16 @@ def draw_pictures(dtype, state, mode):
   assert found[1, 4].shape == (10, 32, 32, 3) and found[1, 4].dtype == np.uint8
   assert sampler.diversity(found[1, 4]) > 0.05
   return found
+
+
+def test_compiled_programs_are_kept(tmp_path, monkeypatch):
+  """In the user's own cache, or where JAX_COMPILATION_CACHE_DIR, which JAX reads itself, says."""
+  before = jax.config.jax_compilation_cache_dir
+  monkeypatch.setenv('HOME', str(tmp_path))
+  try:
+    for given, kept in ((None, tmp_path / '.cache/ganjax/xla'), ('/elsewhere', '/elsewhere')):
+      jax.config.update('jax_compilation_cache_dir', given)
+      parallel.start()
+      assert jax.config.jax_compilation_cache_dir == str(kept)
+  finally:
+    jax.config.update('jax_compilation_cache_dir', before)

@@ -1,8 +1,9 @@
 """Dirac-GAN (Mescheder, Geiger, Nowozin 2018, arXiv:1801.04406): the smallest game, through the real update.
 
 The data are a point at 0, G is a point at theta, D(x) = psi x; the equilibrium is theta = psi = 0. D's update of size
-`a` comes before G's of size `b`: alternating descent. With slope s = f'(0) of the loss at logit 0 (1/2 for minimax and
-non-saturating, 1 for Wasserstein and hinge) and the weight gamma of R1 or R2, near the equilibrium
+`a` comes before G's of size `b`: alternating descent. With slope s = f'(0) of the loss at logit 0 (1/2 for minimax,
+non-saturating and relativistic, 1 for Wasserstein and hinge) and the weight gamma of R1 and R2 (their sum), near the
+equilibrium
 
   psi' = (1 - a gamma) psi - a s theta,  theta' = theta + b s psi'
 
@@ -18,11 +19,19 @@ import numpy as np
 import optax
 import pytest
 
+from ganjax import optim
 from ganjax.methods import gan
 from ganjax.update import active, init, make_update, name_nets, spans
 
-SLOPE = {'minimax': 0.5, 'non_saturating': 0.5, 'wasserstein': 1.0, 'hinge': 1.0}
-ZERO_CENTRED = ('r1', 'r2')
+SLOPE = {
+  'minimax': 0.5,
+  'non_saturating': 0.5,
+  'relativistic': 0.5,
+  'wasserstein': 1.0,
+  'hinge': 1.0,
+}
+# The weights add up: R3GAN's proof is of both (arXiv:2501.05441, section 2).
+ZERO_CENTRED = {'r1': {'r1': 1}, 'r2': {'r2': 1}, 'both': {'r1': 0.5, 'r2': 0.5}}
 ONE_CENTRED = ('gradient_penalty', 'dragan')
 
 
@@ -47,7 +56,7 @@ def x64():
     yield
 
 
-def game(loss, penalties=None, a=0.1, b=0.1, n_critic=1):
+def game(loss, penalties=None, a=0.1, b=0.1, n_critic=1, clip=None):
   """A function: [theta, psi] -> those after one step of training."""
   made = gan.build(
     name_nets({'G': Point(), 'D': Line()}),
@@ -58,6 +67,8 @@ def game(loss, penalties=None, a=0.1, b=0.1, n_critic=1):
   )
   sgd = lambda rate: optax.with_extra_args_support(optax.sgd(rate))
   optimizers = {'D': sgd(a), 'G': sgd(b)}
+  if clip:
+    optimizers['D'] = optax.chain(sgd(a), optim.clip_parameters(clip))
   batch = {'image': jnp.zeros((2, 1, 1, 1))}
   template = init(made, optimizers, jax.random.key(0), batch)
   update = make_update(made, spans(made, 8, 2)[0], optimizers)
@@ -116,14 +127,15 @@ def test_without_a_penalty_the_eigenvalues_lie_on_the_unit_circle(loss):
 @pytest.mark.parametrize('loss', SLOPE)
 def test_zero_centred_penalties_converge_at_the_rate_of_the_eigenvalues(loss, penalty, gamma):
   s = SLOPE[loss]
-  step = game(loss, {penalty: gamma})
+  weights = {name: share * gamma for name, share in ZERO_CENTRED[penalty].items()}
+  step = game(loss, weights)
   found = eigenvalues(step)
   np.testing.assert_allclose(in_order(found), in_order(closed_form(s, gamma)), atol=1e-12)
   radius = np.abs(found).max()
   assert radius < 1
   # The vector field's own: -gamma / 2 +- sqrt(gamma^2 / 4 - s^2), which a step of h follows as 1 + h lambda + O(h^2).
   field = -gamma / 2 + np.array([1, -1]) * np.sqrt(complex(gamma**2 / 4 - s**2))
-  small = eigenvalues(game(loss, {penalty: gamma}, a=1e-5, b=1e-5))
+  small = eigenvalues(game(loss, weights, a=1e-5, b=1e-5))
   np.testing.assert_allclose(in_order((small - 1) / 1e-5), in_order(field), atol=1e-3)
   far = distances(step)
   assert far[-1] < 1e-5 * far[0]
@@ -131,16 +143,42 @@ def test_zero_centred_penalties_converge_at_the_rate_of_the_eigenvalues(loss, pe
   np.testing.assert_allclose((near[-1] / near[200]) ** (1 / 199), radius, atol=3e-3)
 
 
-def test_minimax_and_wasserstein_orbit():
-  """Neither comes near nor leaves: the continuous game keeps theta^2 + psi^2."""
-  for loss in 'minimax', 'wasserstein':
-    far = distances(game(loss))
-    assert far.min() / far[0] > 0.8 and far.max() / far[0] < 1.25, (loss, far.min(), far.max())
+@pytest.mark.parametrize('loss', ['minimax', 'wasserstein', 'hinge'])
+def test_these_orbit(loss):
+  """None comes near or leaves: the continuous game keeps theta^2 + psi^2. Hinge is Wasserstein while psi theta > -1."""
+  far = distances(game(loss))
+  assert far.min() / far[0] > 0.8 and far.max() / far[0] < 1.25, (far.min(), far.max())
 
 
-def test_the_non_saturating_game_converges_slower_than_any_rate():
+def test_clipped_weights_do_not_converge():
+  """WGAN (section 3 of the paper): from outside the game falls on the widest orbit in the clip, and stays there."""
+  step = game('wasserstein', clip=0.1)
+  for start in ((0.3, 0.4), (-2.0, 0.0)):
+    walk = path(step, start=start)
+    assert np.abs(walk[1:, 1]).max() <= 0.1 + 1e-12
+    late = np.linalg.norm(walk[-1000:], axis=1) / 0.1
+    assert late.min() > 0.8 and late.max() < 1.25, (late.min(), late.max())
+  # An orbit that fits does not feel it.
+  inside = (0.03, 0.04)
+  np.testing.assert_array_equal(path(step, start=inside), path(game('wasserstein'), start=inside))
+
+
+@pytest.mark.parametrize('start', [(0.3, 0.4), (0.3, -0.4)])
+def test_least_squares_stops_off_the_equilibrium(start):
+  """Its targets 1 and 0 do not fit D(x) = psi x, which says 0 to every real image.
+
+  So no gradient comes from there: D falls, by psi theta^2, whatever side the fakes are on. Where it has died G stands.
+  """
+  walk = path(game('least_squares'), start=start)
+  assert abs(walk[-1, 1]) < 1e-9
+  np.testing.assert_allclose(walk[-1, 0], walk[-1000, 0], atol=1e-9)
+  assert np.sign(start[1]) * walk[-1, 0] > 0.3
+
+
+@pytest.mark.parametrize('loss', ['non_saturating', 'relativistic'])
+def test_the_non_saturating_game_converges_slower_than_any_rate(loss):
   """In continuous time r r' = theta psi (f'(theta psi) - f'(-theta psi)) <= 0, of fourth order in r."""
-  far = distances(game('non_saturating'), start=(1.5, 1.5), steps=20_000)
+  far = distances(game(loss), start=(1.5, 1.5), steps=20_000)
   envelope = far.reshape(20, 1000).max(1)
   assert (np.diff(envelope) < 0).all()
   # r ~ 1 / sqrt(t): 1 / r^2 grows by equal amounts, where a linear rate would make it grow by equal factors.

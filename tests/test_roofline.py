@@ -122,6 +122,11 @@ def test_counts_agree_with_programs_that_are_known(v5e):
   assert hlo.flops(loop) == 16 * 2 * 512**3
 
 
+def count(program, phase, what):
+  """Exchanges of a phase whose name holds `what`; those that XLA has joined are named after one of them."""
+  return sum(f'/{phase}/' in c.scope and what in c.scope for c in program.collectives)
+
+
 @pytest.mark.slow
 def test_a_real_step_compiles_and_adds_up(v5e):
   chip, devices = v5e
@@ -140,6 +145,25 @@ def test_a_real_step_compiles_and_adds_up(v5e):
   assert {c.kind for c in full.collectives} == {'all-reduce'}
   assert full.flops == pytest.approx(half.flops, rel=0.01)
   assert full.total < chip.memory
+  # No more exchanges than wait for each other. Batch norm's are one a layer on the way forward, of all passes that do
+  # not wait (reals with fakes; G's for its own phase with those for D's), and one on the way back.
+  layers = {net: sum('BatchNorm' in name for name in state.params[net]) for net in 'GD'}
+  assert layers == {'G': 4, 'D': 3}
+  assert count(full, 'D', 'BatchNorm') <= layers['G'] + 2 * layers['D']
+  assert count(full, 'G', 'BatchNorm') <= layers['D'] + layers['G']
+  # The gradients are one in G's phase. D's come as they are needed: the statistics that its next pass, for G's phase,
+  # takes of a layer go with the gradients of the layers above.
+  assert count(full, 'G', 'transpose') - count(full, 'G', 'BatchNorm') == 1
+  assert len(full.collectives) <= 1 + layers['D'] + 1 + 2 * layers['G'] + 3 * layers['D']
+
+
+@pytest.mark.slow
+def test_without_batch_norm_the_gradients_of_a_phase_are_one_exchange(v5e):
+  chip, devices = v5e
+  (program,) = roofline.check(small(gan_mnist, 256, width=65), chip, devices)
+  assert count(program, 'D', 'transpose') == count(program, 'G', 'transpose') == 1
+  others = [c.size for c in program.collectives if 'transpose' not in c.scope]
+  assert len(others) <= 1 and sum(others) < 100  # metrics
 
 
 @pytest.mark.slow

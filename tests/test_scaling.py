@@ -1,0 +1,74 @@
+"""benchmarks/scaling.py: its arithmetic and its table, with numbers in place of compilations."""
+
+import math
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from ganjax import UserError, chips, hlo
+
+FILE = Path(__file__).resolve().parents[1] / 'benchmarks/scaling.py'
+JOB = runpy.run_path(str(FILE), run_name='scaling')
+
+
+@pytest.fixture
+def table(monkeypatch, capsys):
+  """Arguments of the script -> (the cells of its table by line, what it predicted).
+
+  Compute takes 4 ms on up to 4 chips and 5 on more, communication 1 us a chip. `large` does not fit on 64.
+  """
+
+  def run(*arguments):
+    asked = []
+
+    def predict(name, topology, images):
+      asked.append((name, topology, images))
+      count = math.prod(map(int, topology.partition(':')[2].split('x')))
+      if (name, count) == ('large', 64):
+        raise UserError('config large does not fit')
+      times = {'compute': 4e-3 if count <= 4 else 5e-3, 'communication': count * 1e-6}
+      return {**times, 'exchanges': count + 0.5, 'bytes': count * 1e6}
+
+    monkeypatch.setitem(JOB['main'].__globals__, 'predict', predict)
+    monkeypatch.setattr(sys, 'argv', ['scaling.py', *arguments])
+    JOB['main']()
+    about, empty, *lines = capsys.readouterr().out.splitlines()
+    assert about.startswith('PREDICTED for') and not empty
+    return [[cell.strip() for cell in line[1:-1].split('|')] for line in lines], asked
+
+  return run
+
+
+TIMES = ['ms at 8', 'ms at 64', 'ms at 256', 'efficiency at 8', 'efficiency at 64']
+HEADS = ['config', 'compute, ms', 'exchanges', 'MB', *TIMES, 'efficiency at 256']
+# Compute on the smallest slice; exchanges and MB on 8; communication; 4 ms / (5 ms + communication).
+NUMBERS = ['4.00', '8.5', '8.0', '0.01', '0.06', '0.26', '0.80', '0.79', '0.76']
+
+
+def test_a_config_that_does_not_fit_has_a_line_and_the_next_their_numbers(table):
+  lines, asked = table('--configs', 'small,large,next', '--images', '16')
+  assert lines[0] == HEADS and lines[1] == ['---'] * len(HEADS)
+  assert lines[2] == ['small', *NUMBERS] and lines[4] == ['next', *NUMBERS]
+  assert lines[3] == ['large', 'config large does not fit', *[''] * (len(HEADS) - 2)]
+  slices = ['v5e:1x1', 'v5e:2x4', 'v5e:8x8', 'v5e:16x16']
+  assert asked[:4] == [('small', one, 16) for one in slices] and len(asked) == 4 + 3 + 4
+
+
+@pytest.mark.parametrize('chip', ['v4', 'v5p'])
+def test_the_smallest_cube_has_four_chips(table, chip):
+  lines, asked = table('--configs', 'small', '--chip', chip)
+  assert lines == [HEADS, ['---'] * len(HEADS), ['small', *NUMBERS]]
+  slices = ['2x2x1', '2x2x2', '4x4x4', '4x8x8']
+  assert asked == [('small', f'{chip}:{one}', 128) for one in slices]
+  assert {*slices} <= {*chips.CHIPS[chip].slices}
+
+
+def test_an_exchange_takes_its_bytes_and_its_way():
+  # 2x4: half of 200 GB/s, 4 links to the farthest; there and back.
+  seconds, chip = JOB['seconds'], chips.CHIPS['v5e']
+  once = 8e6 * 7 / 8 / 100e9 + 4e-6
+  one = lambda kind: hlo.Collective(kind, 8e6, '')
+  assert seconds(chip, 'v5e:2x4', 8, one('all-reduce')) == pytest.approx(2 * once)
+  assert seconds(chip, 'v5e:2x4', 8, one('all-gather')) == pytest.approx(once)
