@@ -2,8 +2,8 @@
 
 Paper: Mirza and Osindero 2014, arXiv:1411.1784, section 4.1. Its figure, a Parzen window log-likelihood of 132 +- 1.8
 nats (table 1), is no longer trusted as a measure (arXiv:1511.01844) and is not computed here; no FID is published.
-Networks of the paper's units, in which z and the label, and the image and the label, first have layers of their own;
-the optimizer is that of gan_mnist, where the paper has momentum, dropout and a falling rate.
+Networks of the paper's units, in which z and the label, and the image and the label, first have layers of their own,
+and of its dropout in D; the optimizer is that of gan_mnist, where the paper has momentum and a falling rate.
 
     python train.py --config configs/cgan_mnist.py --workdir runs/cgan
 """
@@ -23,6 +23,7 @@ def get_config():
   config.networks = dict(
     name='mlp',
     num_classes=10,
+    dropout=True,
     width=1200,
     dtype='auto',
     param_dtype='float32',

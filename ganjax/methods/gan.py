@@ -78,7 +78,8 @@ def build(
 
   def judge(state, images, label, key):
     """(D's logits, or those and class scores), with the state that keeps D's statistics."""
-    return apply(D, state, view.see(state, images, key), label, train=True)
+    seen = view.see(state, images, key)
+    return apply(D, state, seen, label, train=True, key=_draw(key, 'dropout'))
 
   def logits_of(out):
     return out[0] if class_loss else out

@@ -65,6 +65,7 @@ class Discriminator(nn.Module):
 
   width: int
   num_classes: int
+  dropout: bool
   dtype: str
   param_dtype: str
 
@@ -73,18 +74,26 @@ class Discriminator(nn.Module):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     init = between(0.005)
     dense = lambda features: nn.Dense(features, kernel_init=init, **kinds)
+    drop = lambda x, rate: nn.Dropout(rate * self.dropout, deterministic=not train)(x)
     units = self.width // PIECES
-    x = maxout(dense(units * PIECES)(x.reshape(len(x), -1)), PIECES)
+    x = maxout(dense(units * PIECES)(drop(x.reshape(len(x), -1), 0.2)), PIECES)
     pieces = PIECES
     if self.num_classes:
       table = ClassEmbed(self.num_classes, self.width // 24 * PIECES, init, **kinds)
       x, pieces = jnp.concatenate([x, maxout(table(label), PIECES)], 1), 4
-    x = maxout(dense(units * pieces)(x), pieces)
-    return dense(1)(x)[:, 0]
+    x = maxout(dense(units * pieces)(drop(x, 0.5)), pieces)
+    return dense(1)(drop(x, 0.5))[:, 0]
 
 
 def build(
-  *, resolution, channels, width=1200, num_classes=0, dtype='float32', param_dtype='float32'
+  *,
+  resolution,
+  channels,
+  width=1200,
+  num_classes=0,
+  dropout=False,
+  dtype='float32',
+  param_dtype='float32',
 ):
   """The pair {'G', 'D'}.
 
@@ -92,6 +101,9 @@ def build(
     resolution, channels: of the images, any.
     width: linear units of every hidden layer, a multiple of 5: G's rectified ones, the pieces of D's maxout units.
     num_classes: of the labels for conditional networks, or 0. Parts of layers are a sixth and a 24th of the width.
+    dropout: whether D, as it trains, drops a fifth of the pixels and half of the units (arXiv:1207.0580), as in both
+      papers. A conditional D that does not tells fakes by their grain alone: after 10,000 steps of cgan_mnist without,
+      G still drew any digit for any label.
     dtype, param_dtype: of activations and of parameters.
 
   Raises:
@@ -106,5 +118,5 @@ def build(
   kinds = dict(num_classes=num_classes, dtype=dtype, param_dtype=param_dtype)
   return {
     'G': Generator(resolution, channels, width, **kinds),
-    'D': Discriminator(width, **kinds),
+    'D': Discriminator(width, dropout=dropout, **kinds),
   }
