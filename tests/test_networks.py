@@ -59,6 +59,21 @@ def test_the_conditional_mlp_has_the_papers_sizes():
   assert nets['G'].num_classes == nets['D'].num_classes == 10
 
 
+def test_dropout_is_of_training_alone():
+  nets, label = (
+    mlp.build(resolution=4, channels=1, width=60, num_classes=3, dropout=True),
+    np.array([2, 0]),
+  )
+  x = np.random.default_rng(0).normal(size=(2, 4, 4, 1)).astype(np.float32)
+  v = nets['D'].init(jax.random.key(0), x, label, train=False)
+  run = lambda seed, net=nets['D'], train=True: net.apply(
+    v, x, label, train=train, rngs={'dropout': jax.random.key(seed)}
+  )
+  assert np.abs(run(0) - run(1)).min() > 0
+  plain = mlp.build(resolution=4, channels=1, width=60, num_classes=3)['D']
+  np.testing.assert_array_equal(run(0, train=False), plain.apply(v, x, label, train=True))
+
+
 def test_the_conditional_mlp_by_hand():
   """Label and picture or z meet in the second layer; weights of a class are its label."""
   nets, label = mlp.build(resolution=2, channels=1, width=60, num_classes=3), np.array([2, 0, 1])
