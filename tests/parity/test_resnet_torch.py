@@ -19,6 +19,7 @@ CASES = {
   'SNGAN 32': dict(resolution=32, width=6, width_D=5),
   'projection 32': dict(resolution=32, width=6, width_D=5, num_classes=4),
   'SNGAN 48': dict(resolution=48, width=2, width_D=2),
+  'SNGAN 64': dict(resolution=64, width=1, width_D=1),
 }
 
 

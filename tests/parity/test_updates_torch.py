@@ -2,7 +2,7 @@
 
 Two steps of the real update, most of two updates of D each, beside torch.optim.Adam on the twins of the networks:
 losses, parameters, both of Adam's moments (gradients, that is), and the statistics of batch norm and spectral norm.
-torch-mimicry 0.1.16 is not what they are held against: it needs torch._six, which torch has no more, and TensorFlow.
+(torch-mimicry 0.1.16 does not import with a current torch: it needs torch._six, which is gone since 2.0.)
 """
 
 import contextlib
@@ -57,12 +57,13 @@ CASES = {
     BIGGAN | {'head': 'classifier'},
     {
       'z_dim': 8,
+      'n_critic': 1,
       'lecam': {'weight': 0.3, 'decay': 0.9, 'start_steps': 1},
       'class_loss': {'name': 'auxiliary_classifier', 'D': 1.0, 'D_fake': 0.5, 'G': 0.1},
     },
   ),
-  'ContraGAN': (contragan_cifar, BIGGAN | {'embed_dim': 6}, {'z_dim': 8}),
-  'ReACGAN': (reacgan_cifar, BIGGAN | {'embed_dim': 6}, {'z_dim': 8}),
+  'ContraGAN': (contragan_cifar, BIGGAN | {'embed_dim': 6}, {'z_dim': 8, 'n_critic': 1}),
+  'ReACGAN': (reacgan_cifar, BIGGAN | {'embed_dim': 6}, {'z_dim': 8, 'n_critic': 1}),
   'R3GAN': (
     r3gan_cifar,
     R3GAN,
@@ -150,28 +151,6 @@ class Unlabelled(torch.nn.Module):
     return {'batch_stats': {name: read(m) for name, m in norms.items()}}
 
 
-class Tree(torch.nn.Module):
-  """G or D of R3GAN: its parameters are a tree in our layout, from N(0, 0.3^2)."""
-
-  def __init__(self, net, kind, *inputs):
-    super().__init__()
-    init = lambda: net.init(jax.random.key(0), *inputs, train=False)['params']
-    draw = lambda w: 0.3 * torch.randn(w.shape).numpy()
-    self.twin, self.kind = r3gans.Twin(net, jax.tree.map(draw, jax.eval_shape(init))), kind
-    leaves, self.tree = jax.tree.flatten(self.twin.params)
-    self.leaves = torch.nn.ParameterList(leaves)
-
-  def forward(self, x, label):
-    self.twin.params = jax.tree.unflatten(self.tree, list(self.leaves))
-    return getattr(self.twin, self.kind)(x, label)
-
-  def read_params(self, read):
-    return jax.tree.unflatten(self.tree, [read(leaf) for leaf in self.leaves])
-
-  def read_stats(self):
-    return {}
-
-
 READ = 'read_params', 'read_stats'
 
 
@@ -186,7 +165,7 @@ def make_twins(config):
   if config.networks.name == 'r3gan':
     nets, label = r3gan.build(resolution=size, channels=3, **R3GAN), np.zeros(1, int)
     inputs = {'G': np.zeros((1, z_dim)), 'D': np.zeros((1, size, size, 3))}
-    return own({n: Tree(nets[n], n, inputs[n], label) for n in 'GD'})
+    return own({n: r3gans.Module(nets[n], n, inputs[n], label) for n in 'GD'})
   if config.networks.name == 'biggan':
     up, down, downs = biggan.SHAPES[32]
     head = config.networks.get('head', 'projection')
