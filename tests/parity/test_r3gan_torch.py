@@ -96,6 +96,28 @@ class Twin:
     )
 
 
+class Module(torch.nn.Module):
+  """A twin as a module, with weights from N(0, 0.3^2): for whole updates, which are in test_updates_torch.py."""
+
+  def __init__(self, net, kind, *inputs):
+    super().__init__()
+    init = lambda: net.init(jax.random.key(0), *inputs, train=False)['params']
+    draw = lambda w: 0.3 * torch.randn(w.shape).numpy()
+    self.twin, self.kind = Twin(net, jax.tree.map(draw, jax.eval_shape(init))), kind
+    leaves, self.tree = jax.tree.flatten(self.twin.params)
+    self.leaves = torch.nn.ParameterList(leaves)
+
+  def forward(self, x, label):
+    self.twin.params = jax.tree.unflatten(self.tree, list(self.leaves))
+    return getattr(self.twin, self.kind)(x, label)
+
+  def read_params(self, read):
+    return jax.tree.unflatten(self.tree, [read(leaf) for leaf in self.leaves])
+
+  def read_stats(self):
+    return {}
+
+
 def noisy(params):
   """Blocks are the identity at the start, and biases zero."""
   return jax.tree.map(lambda w: w + 0.3 * RNG.normal(size=w.shape), params)

@@ -6,6 +6,7 @@ The twins are written as the papers' tables read: convolve, then resample; ours 
 import jax
 import numpy as np
 import pytest
+from test_biggan_torch import Attention
 
 from ganjax.networks import resnet
 
@@ -19,6 +20,10 @@ CASES = {
   'SNGAN 32': dict(resolution=32, width=6, width_D=5),
   'projection 32': dict(resolution=32, width=6, width_D=5, num_classes=4),
   'SNGAN 48': dict(resolution=48, width=2, width_D=2),
+  'SNGAN 64': dict(resolution=64, width=1, width_D=1),
+  'SAGAN 64': dict(
+    resolution=64, width=4, width_D=4, num_classes=4, wide=True, spectral_G=True, attention=16
+  ),
 }
 
 
@@ -38,12 +43,12 @@ class Norm(torch.nn.Module):
 
 
 class Up(torch.nn.Module):
-  def __init__(self, a, b, classes):
+  def __init__(self, a, b, classes, wrap):
     super().__init__()
     self.b1, self.b2 = Norm(a, classes), Norm(b, classes)
-    self.c1 = torch.nn.Conv2d(a, b, 3, padding=1)
-    self.c2 = torch.nn.Conv2d(b, b, 3, padding=1)
-    self.c_sc = torch.nn.Conv2d(a, b, 1)
+    self.c1 = wrap(torch.nn.Conv2d(a, b, 3, padding=1))
+    self.c2 = wrap(torch.nn.Conv2d(b, b, 3, padding=1))
+    self.c_sc = wrap(torch.nn.Conv2d(a, b, 1))
 
   def forward(self, x, label):
     double = lambda x: F.interpolate(x, scale_factor=2, mode='nearest')
@@ -52,27 +57,31 @@ class Up(torch.nn.Module):
 
 
 class G(torch.nn.Module):
-  def __init__(self, side, channels, classes):
+  def __init__(self, side, channels, classes, wrap=lambda layer: layer, attention=0):
     super().__init__()
     self.shape = channels[0], side, side
-    self.l1 = torch.nn.Linear(7, channels[0] * side * side)
+    self.l1 = wrap(torch.nn.Linear(7, channels[0] * side * side))
     pairs = zip(channels, channels[1:])
-    self.blocks = torch.nn.ModuleList([Up(a, b, classes) for a, b in pairs])
+    self.blocks = torch.nn.ModuleList([Up(a, b, classes, wrap) for a, b in pairs])
     self.norm = Norm(channels[-1], 0)
-    self.last = torch.nn.Conv2d(channels[-1], 3, 3, padding=1)
+    self.last = wrap(torch.nn.Conv2d(channels[-1], 3, 3, padding=1))
+    self.side = attention
+    if attention:
+      self.attention = Attention(channels[int(np.log2(attention // side))])
 
   def forward(self, z, label):
     x = self.l1(z).reshape(-1, *self.shape)
     for block in self.blocks:
       x = block(x, label)
+      x = self.attention(x) if x.shape[2] == self.side else x
     return torch.tanh(self.last(F.relu(self.norm(x, None))))
 
 
 class Down(torch.nn.Module):
-  def __init__(self, a, b, first, down, wrap):
+  def __init__(self, a, b, first, down, wrap, wide):
     super().__init__()
     self.first, self.down = first, down
-    middle = b if first else a
+    middle = b if first or wide else a
     self.c1 = wrap(torch.nn.Conv2d(a, middle, 3, padding=1))
     self.c2 = wrap(torch.nn.Conv2d(middle, b, 3, padding=1))
     if down or a != b:
@@ -86,18 +95,22 @@ class Down(torch.nn.Module):
 
 
 class D(torch.nn.Module):
-  def __init__(self, channels, downs, wrap, pool, classes):
+  def __init__(self, channels, downs, wrap, pool, classes, wide=False, after=None):
     super().__init__()
-    self.pool = pool
+    self.pool, self.after = pool, after  # the number of the block that attention follows
     pairs = enumerate(zip([3, *channels], channels))
-    self.blocks = torch.nn.ModuleList([Down(a, b, i == 0, i < downs, wrap) for i, (a, b) in pairs])
+    blocks = [Down(a, b, i == 0, i < downs, wrap, wide) for i, (a, b) in pairs]
+    self.blocks = torch.nn.ModuleList(blocks)
+    if after is not None:
+      self.attention = Attention(channels[after])
     self.l5 = wrap(torch.nn.Linear(channels[-1], 1))
     if classes:
       self.l_y = wrap(torch.nn.Embedding(classes, channels[-1]))
 
   def forward(self, x, label):
-    for block in self.blocks:
+    for i, block in enumerate(self.blocks):
       x = block(x)
+      x = self.attention(x) if i == self.after else x
     x = F.relu(x)
     x = x.sum((2, 3)) if self.pool == 'sum' else x.mean((2, 3))
     y = self.l5(x)[:, 0]
@@ -111,10 +124,25 @@ def layer(module, read):
     return {'embedding': weight}
   if isinstance(module, torch.nn.BatchNorm2d):
     return {'scale': weight, 'bias': read(module.bias)}
-  return {
-    'kernel': weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T,
-    'bias': read(module.bias),
+  kernel = weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T
+  return {'kernel': kernel} | ({} if module.bias is None else {'bias': read(module.bias)})
+
+
+def attention(net, prefix, read):
+  """{'SelfAttention_0': those of its convolutions}, or {}."""
+  if not hasattr(net, 'attention'):
+    return {}
+  names = 'query', 'key', 'value', 'out'
+  found = {
+    f'{prefix}_{i}' if prefix else n: read(getattr(net.attention, n)) for i, n in enumerate(names)
   }
+  return {'SelfAttention_0': found}
+
+
+def with_gamma(net, found, read):
+  if 'SelfAttention_0' in found:
+    found['SelfAttention_0']['gamma'] = read(net.attention.gamma)
+  return found
 
 
 def norm(module, read):
@@ -135,7 +163,8 @@ def params_G(net, read):
       **{f'{kind}_{j}': norm(b, read) for j, b in enumerate((block.b1, block.b2))},
       **{f'Conv_{j}': layer(conv, read) for j, conv in enumerate(convs)},
     }
-  return {**found, 'BatchNorm_0': norm(net.norm, read), 'Conv_0': layer(net.last, read)}
+  found |= {'BatchNorm_0': norm(net.norm, read), 'Conv_0': layer(net.last, read)}
+  return with_gamma(net, found | attention(net, '', lambda module: layer(module, read)), read)
 
 
 def of_D(net, prefix, read):
@@ -147,15 +176,18 @@ def of_D(net, prefix, read):
   found[f'{prefix or "Dense"}_0'] = read(net.l5)
   if hasattr(net, 'l_y'):
     found[f'{prefix}_1' if prefix else 'ClassEmbed_0'] = read(net.l_y)
-  return found
+  return found | attention(net, prefix, read)
 
 
 def params_D(net, read):
-  return of_D(net, '', lambda module: layer(module, read))
+  return with_gamma(net, of_D(net, '', lambda module: layer(module, read)), read)
+
+
+vector = lambda module: {'u': module.weight_u.numpy().copy()}
 
 
 def stats_D(net):
-  return {'spectral_norm': of_D(net, 'SpectralNorm', lambda m: {'u': m.weight_u.numpy().copy()})}
+  return {'spectral_norm': of_D(net, 'SpectralNorm', vector)}
 
 
 def stats_G(net):
@@ -166,7 +198,15 @@ def stats_G(net):
   for i, block in enumerate(net.blocks):
     kind = 'ConditionalBatchNorm' if hasattr(block.b1, 'scale') else 'BatchNorm'
     found[f'UpBlock_{i}'] = {f'{kind}_{j}': read(b) for j, b in enumerate((block.b1, block.b2))}
-  return {'batch_stats': found}
+  if not hasattr(net.l1, 'weight_u'):
+    return {'batch_stats': found}
+  first = net.l1.weight_u.numpy().reshape(net.shape[0], -1).T.reshape(-1)
+  spectral = {'SpectralNorm_0': {'u': first}, 'SpectralNorm_1': vector(net.last)}
+  for i, block in enumerate(net.blocks):
+    convs = enumerate((block.c1, block.c2, block.c_sc))
+    spectral[f'UpBlock_{i}'] = {f'SpectralNorm_{j}': vector(conv) for j, conv in convs}
+  spectral |= attention(net, 'SpectralNorm', vector)
+  return {'batch_stats': found, 'spectral_norm': spectral}
 
 
 def close(a, b):
@@ -188,12 +228,14 @@ def test_two_training_calls(name):
   torch.manual_seed(0)
   with jax.enable_x64(True):
     ours = resnet.build(channels=3, dtype='float64', param_dtype='float64', **case)
-    wrap = SN if spectral else lambda layer: layer
+    plain = lambda layer: layer
+    wrap, wrap_G = SN if spectral else plain, SN if case.get('spectral_G') else plain
+    shown = case.get('attention', 0)
+    after = int(np.log2(case['resolution'] // shown)) - 1 if shown else None
+    factors, pool = [case['width_D'] * f for f in down], case.get('pool', 'sum')
     theirs = {
-      'G': G(side, [case['width'] * f for f in up], classes).double(),
-      'D': D(
-        [case['width_D'] * f for f in down], downs, wrap, case.get('pool', 'sum'), classes
-      ).double(),
+      'G': G(side, [case['width'] * f for f in up], classes, wrap_G, shown).double(),
+      'D': D(factors, downs, wrap, pool, classes, case.get('wide', False), after).double(),
     }
     label = RNG.integers(0, 4, 3)
     inputs = {
