@@ -200,7 +200,7 @@ def forward_compilation() -> dict:
   """Compiler options for networks that are not trained.
 
   On CPU XLA (jax 0.10) leaves convolutions to YNNPACK, which keeps those of 64 features or fewer on one core. By Eigen,
-  XLA's other way, all take all cores (the FID Inception on two: 46 ms an image for 58). A list of what YNNPACK may have
+  XLA's other way, all take all cores (the FID Inception on two: 48 ms an image for 58). A list of what YNNPACK may have
   is the only switch, and an option can name one kind: products.
   """
   options = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'}

@@ -88,6 +88,7 @@ def test_table_goes_on_and_keeps_its_status(tmp_path):
   assert row == (
     '| `acgan_cifar` | 64 | bfloat16 | 18 | 8.00 | 250.0 | 1,000 | 250 | compute | 1.42 | 2.5 | 1.5 | 8.0 | 1.33 |'
   )
+  assert any(row.startswith('| `cgan_mnist` | 96 |') for row in rows), 'batch 100, cut for 8 chips'
   assert any('gan_mnist' in row and 'does not divide / at all' in row for row in rows)
   assert done.returncode == 2 and done.stdout.count('compiling') == COUNT - 1
 

@@ -23,7 +23,8 @@ class BatchNorm(nn.Module):
 
   The variance that normalises is the biased one (divided by n); the running variance is the unbiased one (n - 1), and
   momentum 0.1 is the new value's share: PyTorch's conventions, which the published GAN recipes were found with.
-  Statistics are float32 at least, whatever `dtype`, and taken around the running mean, finite in all modes therefore.
+  Statistics are float32 at least, whatever `dtype`. Those of a batch are taken around the running mean, so that has to
+  be finite in every mode.
   """
 
   momentum: float = 0.1

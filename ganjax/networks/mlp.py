@@ -102,8 +102,8 @@ def build(
     width: linear units of every hidden layer, a multiple of 5: G's rectified ones, the pieces of D's maxout units.
     num_classes: of the labels for conditional networks, or 0. Parts of layers are a sixth and a 24th of the width.
     dropout: whether D, as it trains, drops a fifth of the pixels and half of the units (arXiv:1207.0580), as in both
-      papers. A conditional D that does not tells fakes by their grain alone: after 10,000 steps of cgan_mnist without,
-      G still drew any digit for any label.
+      papers. Without it a conditional D tells fakes by their grain alone: after 10,000 steps of cgan_mnist G still drew
+      any digit for any label.
     dtype, param_dtype: of activations and of parameters.
 
   Raises:
