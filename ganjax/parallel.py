@@ -159,6 +159,11 @@ def has_grouped_convolutions() -> bool:
   return platform() != 'cpu'
 
 
+def has_scatter() -> bool:
+  """True where writing to places that are computed is fast: XLA makes a loop of it on TPUs, a place a turn."""
+  return platform() != 'tpu'
+
+
 def steps_per_dispatch(step_bytes: int) -> int:
   """Training steps that one program does, where a config leaves it open: 1 on CPU, else up to 10.
 

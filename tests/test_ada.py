@@ -344,6 +344,42 @@ def test_derivatives_against_finite_differences():
       np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-5, rtol=1e-6)
 
 
+def test_reading_by_products_is_reading_by_index():
+  """The form for TPUs, with its gradient and the gradient of that, on corners all over the canvas."""
+  rng = np.random.default_rng(0)
+  canvas, change = rng.normal(size=(2, 2, 13, 9, 3))
+  corners = rng.integers(0, [12, 8], (2, 40, 2))
+  rest = rng.uniform(size=(2, 40, 2))
+
+  def both(read):
+    loss = lambda canvas: jnp.sum(jnp.sin(read(canvas, corners, rest)))
+    slope = jax.grad(loss)
+    return (
+      read(canvas, corners, rest),
+      slope(canvas),
+      jax.grad(lambda c: jnp.sum(slope(c) * change))(canvas),
+    )
+
+  with jax.enable_x64(True):
+    found, expected = jax.jit(lambda: (both(ada._read_by_product), both(ada._read_by_index)))()
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), found, expected)
+
+
+def test_nothing_is_scattered_on_tpus():
+  """XLA makes a loop over all places of a scatter there: no gradient of the pipeline may hold one."""
+
+  def lowered(platform):
+    mesh = jax.sharding.AbstractMesh(
+      (1,), ('batch',), abstract_device=jax.sharding.AbstractDevice('x', None, platform)
+    )
+    loss = lambda images: jnp.sum(ada.augment(images, jax.random.key(0), 0.5, 'bgcfnc') ** 2)
+    with jax.sharding.use_abstract_mesh(mesh):
+      traced = jax.jit(jax.grad(loss)).trace(jnp.zeros((2, 8, 8, 3)))
+      return traced.lower(lowering_platforms=(platform.replace('gpu', 'cuda'),)).as_text()
+
+  assert 'stablehlo.scatter' not in lowered('tpu') and 'stablehlo.scatter' in lowered('gpu')
+
+
 def test_devices_do_not_matter():
   with jax.enable_x64(True):
     images = RNG.uniform(-1, 1, (8, 6, 6, 3))

@@ -13,7 +13,8 @@ either); `jax.jvp` raises.
 
 Everywhere they are `lax.conv_general_dilated`, but on CPU, where XLA's transposed convolutions and
 those of small images are up to 50 times slower than the matrix products they stand for, these are
-written as products. `_choose` decides when a program is lowered, by the platform it is lowered for.
+written as products; on TPU narrow groups are joined. `_choose` decides when a program is lowered, by
+the platform it is lowered for.
 """
 
 import functools
@@ -100,17 +101,17 @@ def _pair(value: Pair) -> tuple[int, int]:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _strided(g, x, w):
-  return _choose(forms.strided_cpu, forms.strided_lax, g, x, w)
+  return _choose('strided', g, x, w)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _transposed(g, y, w):
-  return _choose(forms.transposed_cpu, forms.transposed_lax, g, y, w)
+  return _choose('transposed', g, y, w)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _weights(g, x, y):
-  return _choose(forms.weights_cpu, forms.weights_lax, g, x, y)
+  return _choose('weights', g, x, y)
 
 
 def _forward(f):
@@ -128,10 +129,11 @@ _weights.defvjp(
 )
 
 
-def _choose(cpu, native, g, *args):
-  """The one place that chooses: `cpu` where the program is lowered for CPU, `native` elsewhere."""
-  pick = lambda form: functools.partial(form, g)
-  return lax.platform_dependent(*args, cpu=pick(cpu), default=pick(native))
+def _choose(name, g, *args):
+  """The one place that chooses a map's form, by the platform that the program is lowered for."""
+  kinds = ('cpu', 'tpu') if g.groups > 1 else ('cpu',)  # each is traced, whichever it will be
+  form = lambda kind: functools.partial(getattr(forms, f'{name}_{kind}'), g)
+  return lax.platform_dependent(*args, **{k: form(k) for k in kinds}, default=form('lax'))
 
 
 class Conv(nn.Module):

@@ -1,8 +1,8 @@
 """How the three maps of `layers/conv.py` are computed: natively, and on CPU.
 
 A form takes the geometry and two of x [B, H, W, C], y [B, h, v, F], w [kh, kw, C, F], and returns the third:
-`strided` y, `transposed` x, `weights` w. All forms of a map are one function, up to round-off. Those called `lax` and
-`cpu` know groups, the others take one.
+`strided` y, `transposed` x, `weights` w. All forms of a map are one function, up to round-off. Those called `lax`,
+`tpu` and `cpu` know groups, the others take one.
 """
 
 import functools
@@ -65,6 +65,37 @@ def _channels_in_rows(groups, w):
   kh, kw, c, f = w.shape
   w = w.reshape(kh, kw, c, groups, f // groups).swapaxes(2, 3)
   return w.reshape(kh, kw, groups * c, f // groups)
+
+
+# TPU forms: native, but for groups narrower than the 128 channels that its products take. XLA lays these out with the
+# batch as the fastest axis, padded to 128, and back. So neighbouring groups form a block of 128, whose kernel holds
+# zeros between them: in R3GAN's block (96 groups of 16 channels, 32x32, 64 images) half the time by XLA's own estimate,
+# 0.4 times the bytes and a third of the memory, though it multiplies 8 times as much.
+
+
+def strided_tpu(g, x, w):
+  m, wide = _widened(g, x.shape[3])
+  return strided_lax(wide, x, _with_zeros(m, w, wide.groups))
+
+
+def transposed_tpu(g, y, w):
+  m, wide = _widened(g, w.shape[2] * g.groups)
+  return transposed_lax(wide, y, _with_zeros(m, w, wide.groups))
+
+
+def weights_tpu(g, x, y):
+  m, wide = _widened(g, x.shape[3])
+  return _without_zeros(m, weights_lax(wide, x, y), wide.groups)
+
+
+def _widened(g, channels):
+  """How many groups make a block of at most 128 channels, and the geometry of blocks."""
+  m = next(
+    m
+    for m in range(g.groups, 0, -1)
+    if g.groups % m == 0 and (m == 1 or m * channels <= 128 * g.groups)
+  )
+  return m, g._replace(groups=g.groups // m)
 
 
 # CPU forms. What they avoid, by jax 0.10 on 2 cores at batch 64: XLA leaves its fast path where the
@@ -329,10 +360,7 @@ def weights_blocks(g, x, y):
   n, one = _blocks(g, x.shape[3])
   parts = zip(jnp.split(x, n, 3), jnp.split(y, n, 3))
   w = jnp.concatenate([weights_cpu(one, *part) for part in parts], 3)
-  kh, kw, rows, f = w.shape
-  m = g.groups // n
-  w = w.reshape(kh, kw, m, rows // m, n, m, f // g.groups)
-  return jnp.einsum('abicnif->abcnif', w).reshape(kh, kw, rows // m, f)
+  return _without_zeros(g.groups // n, w, n)
 
 
 def _blocks(g, channels):
@@ -347,3 +375,10 @@ def _with_zeros(m, w, n):
   kh, kw, c, f = w.shape
   w = w.reshape(kh, kw, 1, c, n, m, -1) * jnp.eye(m, dtype=w.dtype)[:, None, None, :, None]
   return w.reshape(kh, kw, m * c, f)
+
+
+def _without_zeros(m, w, n):
+  """Undoes `_with_zeros`, whatever is in place of the zeros: [kh, kw, m c, F] -> [kh, kw, c, F]."""
+  kh, kw, rows, f = w.shape
+  w = w.reshape(kh, kw, m, rows // m, n, m, f // (n * m))
+  return jnp.einsum('abicnif->abcnif', w).reshape(kh, kw, rows // m, f)

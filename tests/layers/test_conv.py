@@ -1,5 +1,6 @@
 import functools
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -278,7 +279,7 @@ GROUPS = [
 
 @pytest.mark.parametrize('geometry, channels, features, groups, blocks', GROUPS, ids=str)
 def test_groups_are_convolutions_apart(x64, geometry, channels, features, groups, blocks):
-  """All three maps: natively, in blocks, and as one convolution without groups for each group."""
+  """All three maps: natively, in blocks as on CPU and TPU, and as one convolution without groups for each group."""
   g, x, w, y = example(*geometry, channels=channels, features=features)
   whole, w = g._replace(groups=groups), w[:, :, : channels // groups]
   assert forms._blocks(whole, channels)[0] == blocks
@@ -290,7 +291,7 @@ def test_groups_are_convolutions_apart(x64, geometry, channels, features, groups
       [getattr(forms, f'{name}_taps')(g, *part) for part in zip(*map(split, pair))], axis
     )
     each = lambda name, *pair: (
-      [getattr(forms, f'{name}_{kind}')(whole, *pair) for kind in ('lax', 'cpu')]
+      [getattr(forms, f'{name}_{kind}')(whole, *pair) for kind in ('lax', 'cpu', 'tpu')]
       + [apart(name, 3, *pair)]
     )
     return each('strided', x, w), each('transposed', y, w), each('weights', x, y)
@@ -304,6 +305,29 @@ def test_blocks_on_cpu_hold_32_channels_and_are_about_8():
   g = example(*GEOMETRIES[4])[0]
   blocks = lambda channels, groups: forms._blocks(g._replace(groups=groups), channels)[0]
   assert [blocks(*pair) for pair in ((16, 4), (256, 16), (1536, 96), (70, 7))] == [1, 8, 8, 7]
+
+
+def test_blocks_on_tpu_hold_128_channels():
+  """As few as divide the groups and are no wider; wide groups stay apart."""
+  widened = lambda channels, groups: forms._widened(
+    example(*GEOMETRIES[4])[0]._replace(groups=groups), channels
+  )
+  found = [widened(*pair) for pair in ((1536, 96), (48, 3), (96, 7), (512, 4), (256, 16))]
+  assert [(m, wide.groups) for m, wide in found] == [(8, 12), (3, 1), (7, 1), (1, 4), (8, 2)]
+
+
+def test_groups_are_joined_on_tpu():
+  """Lowered for TPU R3GAN's 96 groups of 16 channels are 12 of 128, in all three maps; for GPU they stay."""
+  x, w = jnp.zeros((2, 4, 4, 1536)), jnp.zeros((3, 3, 16, 1536))
+  step = jax.jit(jax.grad(lambda x, w: jnp.sum(conv(x, w, 1, 1, groups=96) ** 2), (0, 1)))
+  groups = lambda platform: sorted(
+    max(map(int, pair))
+    for pair in re.findall(
+      r'batch_group_count = (\d+) : i64, feature_group_count = (\d+)',
+      str(jax.export.export(step, platforms=[platform])(x, w).mlir_module()),
+    )
+  )
+  assert groups('tpu') == [12] * 3 and groups('cuda') == [96] * 3
 
 
 def test_gradients_in_groups_of_both_orders(x64):
