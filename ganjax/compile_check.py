@@ -1,4 +1,4 @@
-"""A training step compiled for TPUs on a machine without: python -m ganjax.compile_check --config C --topology v5e:2x4
+"""Training compiled for TPUs on a machine without: python -m ganjax.compile_check --config C --topology v5e:2x4
 
 What XLA's TPU compiler (pip install 'ganjax[tpu-check]') says of memory, FLOPs, bytes and exchanges is printed beside
 what the chip can do, see `ganjax.roofline`. Nothing is run: times are the roofline's, which no program beats. Bytes are
@@ -76,21 +76,23 @@ def report(config, topology, chip, programs) -> str:
     f'{config.name} on {topology}: {count} chips, {images:g} images each, {len(programs)} program(s)'
   ]
   for p in programs:
-    gib = lambda n: f'{n / chips.GiB:.3f}'
+    gib, k = lambda n: f'{n / chips.GiB:.3f}', p.steps
     lines += [
-      f'  phases {", ".join(p.phases)}: {p.share:.3g} of the steps, compiled in {p.seconds:.0f} s',
+      f'  phases {", ".join(p.phases)}: {p.share:.3g} of the steps, dispatch of {p.steps} step(s), compiled in '
+      f'{p.seconds:.0f} s',
       f'    memory, GiB a chip  {gib(p.total)} of {chip.memory / chips.GiB:g}: arguments {gib(p.arguments)} '
       f'({gib(p.aliased)} reused for results), temporary {gib(p.temporary)}',
-      f'    work a chip         {p.flops / GB:.2f} GFLOP, {p.moved / MB:.0f} MB, {p.flops / p.moved:.1f} FLOP/byte',
-      f'    roofline            {1e3 * chip.seconds(p.flops, p.moved):.3f} ms, bound by '
+      f'    work of a step      {p.flops / k / GB:.2f} GFLOP, {p.moved / k / MB:.0f} MB a chip, '
+      f'{p.flops / p.moved:.1f} FLOP/byte',
+      f'    roofline            {1e3 * chip.seconds(p.flops, p.moved) / k:.3f} ms, bound by '
       f'{chip.bound(p.flops, p.moved)}',
     ]
     for (kind, scope), found in group(p.collectives, p.phases).items():
       size = sum(c.size for c in found)
-      lines.append(f'    {len(found):>3} {kind:<16} {size / MB:>9.3f} MB  {scope}')
+      lines.append(f'    {len(found) / k:>3g} {kind:<16} {size / k / MB:>9.3f} MB  {scope}')
     lines.append(
-      f'    layout copies       {len(p.copies)}, {sum(a.padded for a in p.copies) / MB:.2f} MB, '
-      f'{sum(a.padded for a in p.copies if a.space == 0) / MB:.2f} of it to HBM'
+      f'    layout copies       {len(p.copies) / k:g}, {sum(a.padded for a in p.copies) / k / MB:.2f} MB, '
+      f'{sum(a.padded for a in p.copies if a.space == 0) / k / MB:.2f} of it to HBM'
     )
     size, padded = p.images
     if size:
@@ -124,7 +126,7 @@ def group(collectives, phases) -> dict:
 
 
 COLUMNS = (
-  'config | batch | activations | compiled, s | GiB a chip | GFLOP | MB | FLOP/byte | bound by | at best, ms | '
+  'config | batch | steps | activations | compiled, s | GiB a chip | GFLOP | MB | FLOP/byte | bound by | at best, ms | '
   'exchanges | their MB | layout copies, MB | padding of images'
 )
 
@@ -134,10 +136,12 @@ def row(config, chip, programs) -> list:
   mean = functools.partial(roofline.mean, programs)
   flops, moved = mean(lambda p: p.flops), mean(lambda p: p.moved)
   seconds = mean(lambda p: chip.seconds(p.flops, p.moved))
+  steps = sorted({p.steps for p in programs}, reverse=True)
   size, padded = programs[0].images
   return [
     config.name,
     f'{config.batch_size:,}',
+    ', '.join(map(str, steps)),
     programs[0].activations,
     f'{sum(p.seconds for p in programs):.0f}',
     f'{max(p.total for p in programs) / chips.GiB:.2f}',

@@ -1,8 +1,8 @@
-"""A training step compiled for devices that are not there, and what its compiler says of it.
+"""Training compiled for devices that are not there, and what its compiler says of it.
 
-The update is the real one: every pattern of its phases, the global batch, the state donated, the work split over the
-slice. It is that of one step of the first stage: a dispatch of several loops over it, and has their batches in memory.
-XLA's TPU compiler (the package libtpu) runs on any Linux machine; CUDA programs are lowered, not compiled.
+The update is the real one: every program that training dispatches in its first stage (several steps in a loop, with
+their batches; every pattern of phases), the global batch, the state donated, the work split over the slice. XLA's TPU
+compiler (the package libtpu) runs on any Linux machine; CUDA programs are lowered, of one step, not compiled.
 """
 
 import math
@@ -14,14 +14,15 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractDevice, AbstractMesh, NamedSharding, PartitionSpec
 
-from ganjax import UserError, experiment, hlo, parallel
+from ganjax import UserError, dispatch, experiment, hlo, parallel
 from ganjax.update import active
 
 
 class Program(NamedTuple):
-  """One compiled step, of one device of the slice."""
+  """What is compiled for a dispatch, of one device of the slice; all numbers are of all its steps together."""
 
-  share: float  # of all steps that run it: lazy phases make several programs
+  share: float  # of training's steps that run in it: lazy phases make several programs
+  steps: int  # in one dispatch
   phases: tuple
   activations: str  # their dtype
   seconds: float  # to compile
@@ -44,7 +45,7 @@ def check(config, chip, devices) -> list:
     chip, devices: as `chips.find` has them.
 
   Returns:
-    A Program for each pattern of phases.
+    A Program for each pattern of phases and number of steps.
 
   Raises:
     UserError: a batch that does not divide among the devices, or a program that does not fit into their memory.
@@ -55,7 +56,8 @@ def check(config, chip, devices) -> list:
     run = experiment.build(config)
     span = run.spans[0]
     parallel.check_batch(span.batch_size, mesh)
-    programs = [_compile(run, span, mesh, *pattern) for pattern in patterns(span.stage)]
+    shares = dispatch.programs(run, span)
+    programs = [_compile(run, span, mesh, share, *one) for one, share in shares.items()]
   needed = max(p.total for p in programs)
   if needed > chip.memory:
     raise DoesNotFit(config, chip.memory, needed)
@@ -63,8 +65,8 @@ def check(config, chip, devices) -> list:
 
 
 def mean(programs, value) -> float:
-  """The mean over steps of a number of each program."""
-  return sum(p.share * value(p) for p in programs)
+  """What a number of each program comes to a step, over all of training."""
+  return sum(p.share * value(p) / p.steps for p in programs)
 
 
 def patterns(stage) -> list:
@@ -74,27 +76,29 @@ def patterns(stage) -> list:
   return [(found.count(one) / period, one) for one in dict.fromkeys(found)]
 
 
-def _trace(run, span, mesh, phases):
-  """The step, traced for shapes that are split over the mesh as training splits them."""
+def _trace(run, span, mesh, phases, steps=1):
+  """A dispatch, traced for shapes that are split over the mesh as training splits them."""
   place = lambda spec: (
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))
   )
   whole = place(PartitionSpec())
   state = jax.tree.map(whole, jax.eval_shape(run.init, run.key))
   n, size = span.batch_size, span.source.get('resolution', run.config.data.resolution)
-  seeds = () if isinstance(run.config.data.seed, int) else (run.config.seeds,)
-  split = place(PartitionSpec(*[None] * len(seeds), 'batch'))
+  # As `feed.Feed` has them.
+  axes = () if steps == 1 else (steps,)
+  axes += () if isinstance(run.config.data.seed, int) else (run.config.seeds,)
+  split = place(PartitionSpec(*[None] * len(axes), 'batch'))
   batch = {
-    'image': jax.ShapeDtypeStruct((*seeds, n, size, size, run.config.data.channels), jnp.uint8),
-    'label': jax.ShapeDtypeStruct((*seeds, n), jnp.int32),
+    'image': jax.ShapeDtypeStruct((*axes, n, size, size, run.config.data.channels), jnp.uint8),
+    'label': jax.ShapeDtypeStruct((*axes, n), jnp.int32),
   }
   batches = (jax.tree.map(split, batch),) * run.method.n_critic
   frozen = jax.tree.map(whole, run.method.frozen)
-  return run.update(span).trace(state, batches, frozen, phases=phases)
+  return run.update(span).trace(state, batches, frozen, phases=phases, steps=steps)
 
 
-def _compile(run, span, mesh, share, phases) -> Program:
-  lowered = _trace(run, span, mesh, phases).lower(lowering_platforms=('tpu',))
+def _compile(run, span, mesh, share, steps, phases) -> Program:
+  lowered = _trace(run, span, mesh, phases, steps).lower(lowering_platforms=('tpu',))
   start = time.monotonic()
   try:
     compiled = lowered.compile()
@@ -111,6 +115,7 @@ def _compile(run, span, mesh, share, phases) -> Program:
   program = hlo.parse(compiled.as_text())
   return Program(
     share,
+    steps,
     phases,
     run.activations,
     seconds,

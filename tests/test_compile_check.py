@@ -28,11 +28,12 @@ def check(config, chip, devices):
   ]
   array = lambda space: hlo.Array('f32', (1000, 1000), (1, 0), (), space)
   program = roofline.Program(
-    share=0.25, phases=('D', 'D_penalty', 'G'), activations='bfloat16', seconds=9.0, flops=400e9, moved=10**9,
+    share=0.25, steps=1, phases=('D', 'D_penalty', 'G'), activations='bfloat16', seconds=9.0, flops=400e9, moved=10**9,
     arguments=2**30, temporary=2**30, aliased=2**30, total=total, collectives=found,
     copies=[array(0), array(1)], images=(3e6, 4e6),
   )
-  return [program, program._replace(share=0.75, phases=('D', 'G'), flops=200e9, collectives=found[:2])]
+  several = dict(steps=10, flops=2000e9, moved=10**10, collectives=10 * found[:2], copies=10 * program.copies)
+  return [program, program._replace(share=0.75, phases=('D', 'G'), **several)]
 
 roofline.check = check
 chips.find = lambda topology: (chips.CHIPS['v5e'], [None] * 8)
@@ -54,9 +55,10 @@ def test_report():
   lines = [' '.join(line.split()) for line in done.stdout.splitlines()]
   for expected in (
     'dcgan_cifar on v5e:2x4: 8 chips, 8 images each, 2 program(s)',
-    'phases D, D_penalty, G: 0.25 of the steps, compiled in 9 s',
+    'phases D, D_penalty, G: 0.25 of the steps, dispatch of 1 step(s), compiled in 9 s',
+    'phases D, G: 0.75 of the steps, dispatch of 10 step(s), compiled in 9 s',
     'memory, GiB a chip 8.000 of 16: arguments 1.000 (1.000 reused for results), temporary 1.000',
-    'work a chip 400.00 GFLOP, 1000 MB, 400.0 FLOP/byte',
+    'work of a step 400.00 GFLOP, 1000 MB a chip, 400.0 FLOP/byte',
     'roofline 2.030 ms, bound by compute',  # 400e9 / 197e12 s
     'roofline 1.221 ms, bound by memory',  # 1e9 / 819e9 s
     '1 all-reduce 1.000 MB D: gradients',
@@ -85,9 +87,20 @@ def test_table_goes_on_and_keeps_its_status(tmp_path):
   heads = next(line for line in text.splitlines() if line.startswith('| config'))
   assert len(rows) == COUNT and {row.count('|') for row in rows} == {heads.count('|')}
   row = next(row for row in rows if '`acgan_cifar`' in row)  # batch 64
-  assert row == (
-    '| `acgan_cifar` | 64 | bfloat16 | 18 | 8.00 | 250.0 | 1,000 | 250 | compute | 1.42 | 2.5 | 1.5 | 8.0 | 1.33 |'
-  )
+  cells = [
+    '`acgan_cifar`',
+    '64',
+    '10, 1',
+    'bfloat16',
+    '18',
+    '8.00',
+    '250.0',
+    '1,000',
+    '250',
+    'compute',
+    '1.42',
+  ]
+  assert row == f'| {" | ".join([*cells, "2.5", "1.5", "8.0", "1.33"])} |'
   assert any(row.startswith('| `cgan_mnist` | 96 |') for row in rows), 'batch 100, cut for 8 chips'
   assert any('gan_mnist' in row and 'does not divide / at all' in row for row in rows)
   assert done.returncode == 2 and done.stdout.count('compiling') == COUNT - 1

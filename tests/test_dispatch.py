@@ -146,6 +146,22 @@ def test_long_steps_go_alone_on_accelerators(monkeypatch):
   assert parallel.steps_per_dispatch(1) == 1
 
 
+def test_programs_of_a_stage_have_their_share_of_its_steps():
+  shares = lambda config: dispatch.programs(run := experiment.build(config), run.spans[0])
+  far = {f'{what}_every_steps': 80 for what in ('log', 'sample', 'checkpoint')}
+  plain, lazy = ('D', 'G'), ('D', 'D_penalty', 'G')
+  config = configure(**PLAIN, **far, steps=1000, steps_per_dispatch=10)
+  assert shares(config) == {(10, plain): 1}
+  # Of 80 steps, whole tens begin at 20, 50 and 70: the others hold a multiple of 16.
+  config = configure(**far, steps=1000, steps_per_dispatch=10)
+  config.method.penalties_every = 16
+  assert shares(config) == {(1, lazy): 5 / 80, (1, plain): 45 / 80, (10, plain): 30 / 80}
+  # A log line at every 6th of 12 steps: 0 to 3 and 8 to 11 go together.
+  config = configure(**{**PLAIN, **far, 'log_every_steps': 6}, steps=240)
+  assert shares(config) == {(4, plain): 2 / 3, (1, plain): 1 / 3}
+  assert shares(configure(**PLAIN, steps=3)) == {(1, plain): 1}  # shorter than its period
+
+
 def test_resumed_runs_dispatch_what_undisturbed_ones_do():
   whole = starts(configure())
   for step in whole:

@@ -1,5 +1,6 @@
 """Training steps compiled for devices that are not there. Those for TPUs need libtpu: pip install '.[tpu-check]'."""
 
+import os
 import subprocess
 import sys
 
@@ -12,9 +13,10 @@ from configs import dcgan_emoji, gan_mnist
 from ganjax import UserError, chips, experiment, hlo, parallel, roofline
 
 
-def small(module=dcgan_emoji, batch_size=16, **networks):
+def small(module=dcgan_emoji, batch_size=16, steps=1, **networks):
+  """A config of single steps, or of as many in a dispatch, or as many as training chooses (None)."""
   config = module.get_config()
-  config.batch_size = batch_size
+  config.update(batch_size=batch_size, steps_per_dispatch=steps)
   config.networks.update(networks)
   return config
 
@@ -44,6 +46,15 @@ def test_every_pattern_of_lazy_phases_has_its_share():
   config.method.penalties_every = 16
   stage = experiment.build(config).spans[0].stage
   assert roofline.patterns(stage) == [(1 / 16, ('D', 'D_penalty', 'G')), (15 / 16, ('D', 'G'))]
+
+
+def test_numbers_of_a_step_are_means_over_dispatches():
+  one = roofline.Program(*[0.0] * 11, [], [], (0, 0))
+  programs = [
+    one._replace(share=0.75, steps=10, flops=40),
+    one._replace(share=0.25, flops=8, steps=1),
+  ]
+  assert roofline.mean(programs, lambda p: p.flops) == 0.75 * 4 + 0.25 * 8
 
 
 def test_lowering_for_gpus_counts_the_work_of_all():
@@ -93,7 +104,9 @@ def test_a_missing_compiler_says_what_to_install():
     "try: chips.find('v5e:2x2')\n"
     'except UserError as error: print(error)'
   )
-  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+  # Where there is a libtpu, importing jax has told so by this variable.
+  env = {k: v for k, v in os.environ.items() if k != 'TPU_LIBRARY_PATH'}
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env)
   assert "pip install 'ganjax[tpu-check]'" in done.stdout, done.stderr
 
 
@@ -167,6 +180,26 @@ def test_without_batch_norm_the_gradients_of_a_phase_are_one_exchange(v5e):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('module, width', [(gan_mnist, 65), (dcgan_emoji, 16)])
+def test_ten_steps_in_a_dispatch_do_the_work_of_ten(v5e, module, width):
+  """What TPUs run: a loop over batches that are there, with nothing of the state copied at its edges or turns."""
+  chip, devices = v5e
+  (one,) = roofline.check(small(module, width=width), chip, devices)
+  (ten,) = programs = roofline.check(small(module, width=width, steps=None), chip, devices)
+  assert (one.steps, ten.steps, ten.share) == (1, 10, 1)
+  assert ten.flops == 10 * one.flops == 10 * roofline.mean(programs, lambda p: p.flops)
+  assert ten.moved == pytest.approx(10 * one.moved, rel=0.1)
+  # Gradients cross once; in bfloat16 XLA had sent G's a second time, see `update.make_update`.
+  size = lambda p: sum(c.size for c in p.collectives)
+  assert size(ten) == pytest.approx(10 * size(one), rel=1e-3)
+  assert len(ten.collectives) <= 10 * (len(one.collectives) + 1)
+  # The state is written over, and beside it there are ten batches of a chip: 4 images each, padded to rows of 128.
+  assert ten.aliased == one.aliased > 0.97 * one.arguments
+  assert ten.arguments - one.arguments < 9 * 32 * 32 * 4 * 128 + 9 * 4096
+  assert ten.temporary < one.temporary + 0.1 * one.aliased
+
+
+@pytest.mark.slow
 def test_what_does_not_fit_says_by_how_much(v5e):
   with pytest.raises(UserError, match=r'batch_size=262144 takes [\d.]+ GiB a chip of 15.75'):
     roofline.check(small(width=64, batch_size=1 << 18), *v5e)
@@ -182,12 +215,12 @@ def test_the_search_for_the_largest_batch_ends_near_it(monkeypatch, bend, compil
   def memory(batch_size):
     return 2e9 + 3e5 * batch_size**bend
 
-  def compile_one(run, span, mesh, share, phases):
+  def compile_one(run, span, mesh, share, steps, phases):
     asked.append(span.batch_size)
     needed = memory(span.batch_size)
     if compiler_refuses and needed > limit:
       raise roofline.DoesNotFit(run.config, limit, needed)
-    return roofline.Program(*[1.0] * 9, needed, [], [], (0, 0))
+    return roofline.Program(*[1.0] * 10, needed, [], [], (0, 0))
 
   monkeypatch.setattr(roofline, '_compile', compile_one)
   found = roofline.largest_batch(config, chip, jax.devices())
