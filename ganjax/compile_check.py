@@ -34,6 +34,9 @@ LARGEST = flags.DEFINE_bool('largest_batch', False, 'Look for the largest global
 def main():
   jax.config.update('jax_platforms', 'cpu')  # whatever devices there are, they are left alone
   kind, _, shape = TOPOLOGY.value.partition(':')
+  if LARGEST.value and (ALL.value or kind == 'gpu'):
+    with_what = '--all' if ALL.value else 'gpu:N, for which nothing is compiled'
+    raise UserError(f'--largest_batch is for one config on a slice of TPUs, not for {with_what}')
   if ALL.value:
     if kind == 'gpu':
       raise UserError(
@@ -51,6 +54,8 @@ def main():
   print(report(config, TOPOLOGY.value, chip, programs))
   if LARGEST.value:
     print(f'  largest global batch that fits: {roofline.largest_batch(config, chip, devices):,}')
+  else:
+    print('  the largest global batch that fits: looked for with --largest_batch')
   return 0
 
 
@@ -126,17 +131,20 @@ def group(collectives, phases) -> dict:
 
 
 COLUMNS = (
-  'config | batch | steps | activations | compiled, s | GiB a chip | GFLOP | MB | FLOP/byte | bound by | at best, ms | '
+  'config | batch | steps | activations | compiled, s | GiB a chip | arguments (reused) + temporary | '
+  'GFLOP | MB | FLOP/byte | bound by | at best, ms | '
   'exchanges | their MB | layout copies, MB | padding of images'
 )
 
 
 def row(config, chip, programs) -> list:
-  """The cells of a configuration in the table; work and exchanges are a step's, of one chip."""
+  """The cells of a configuration in the table; memory is a dispatch's, work and exchanges are a step's, of one chip."""
   mean = functools.partial(roofline.mean, programs)
   flops, moved = mean(lambda p: p.flops), mean(lambda p: p.moved)
   seconds = mean(lambda p: chip.seconds(p.flops, p.moved))
   steps = sorted({p.steps for p in programs}, reverse=True)
+  most = max(programs, key=lambda p: p.total)
+  gib = lambda n: f'{n / chips.GiB:.2f}'
   size, padded = programs[0].images
   return [
     config.name,
@@ -144,7 +152,8 @@ def row(config, chip, programs) -> list:
     ', '.join(map(str, steps)),
     programs[0].activations,
     f'{sum(p.seconds for p in programs):.0f}',
-    f'{max(p.total for p in programs) / chips.GiB:.2f}',
+    gib(most.total),
+    f'{gib(most.arguments)} ({gib(most.aliased)}) + {gib(most.temporary)}',
     f'{flops / GB:.1f}',
     f'{moved / MB:,.0f}',
     f'{flops / moved:.0f}',
@@ -155,6 +164,16 @@ def row(config, chip, programs) -> list:
     f'{mean(lambda p: sum(a.padded for a in p.copies)) / MB:.1f}',
     f'{padded / size:.2f}' if size else '-',
   ]
+
+
+def _version() -> str:
+  """The compiler's; where TPU_LIBRARY_PATH names a file, no package need be there to say it."""
+  for package in ('libtpu', 'libtpu-nightly'):
+    try:
+      return metadata.version(package)
+    except metadata.PackageNotFoundError:
+      continue
+  return 'of unknown version'
 
 
 def write_table(topology, folder, out) -> int:
@@ -170,9 +189,10 @@ def write_table(topology, folder, out) -> int:
     raise UserError(f'--all: there is no folder {folder}/ here; run it in a checkout')
   about = (
     f'# Every configuration, compiled for {topology}\n\n'
-    f'By `python -m ganjax.compile_check --all --topology {topology}`, libtpu {metadata.version("libtpu")}, '
+    f'By `python -m ganjax.compile_check --all --topology {topology}`, libtpu {_version()}, '
     f'jax {jax.__version__}, without a TPU: nothing was run. Columns: see `ganjax/compile_check.py`. '
-    'A batch that does not divide among the chips is cut to the next that does.\n\n'
+    'Memory is that of a dispatch of so many steps, all else of one step and chip; lazy phases make several programs. '
+    'A batch that does not divide among the chips is cut to the next that does ("96 of 100").\n\n'
   )
   cells = COLUMNS.split(' | ')
   line = lambda cells: f'| {" | ".join(cells)} |\n'
@@ -184,9 +204,11 @@ def write_table(topology, folder, out) -> int:
     if name in done:
       continue
     config = importlib.import_module(f'configs.{name}').get_config()
-    config.batch_size -= config.batch_size % len(devices)
+    asked = config.batch_size
+    config.batch_size -= asked % len(devices)
     try:
       found = row(config, chip, roofline.check(config, chip, devices))
+      found[1] += f' of {asked:,}' if config.batch_size != asked else ''
     except UserError as error:
       found = [name, str(error).replace('|', '/'), *[''] * (len(cells) - 2)]
     rows.append(line([f'`{name}`', *found[1:]]))

@@ -3,6 +3,9 @@
 The update is the real one: every program that training dispatches in its first stage (several steps in a loop, with
 their batches; every pattern of phases), the global batch, the state donated, the work split over the slice. XLA's TPU
 compiler (the package libtpu) runs on any Linux machine; CUDA programs are lowered, of one step, not compiled.
+
+Ten steps in a loop are ten times one: the state is written over at each turn and not copied at the edges. XLA chooses
+anew what stays on the chip within the loop, which moves up to 4 % more bytes (dcgan_cifar: 469 MB a step for 451).
 """
 
 import math

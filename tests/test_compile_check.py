@@ -39,7 +39,13 @@ roofline.check = check
 chips.find = lambda topology: (chips.CHIPS['v5e'], [None] * 8)
 from ganjax import compile_check, config
 sys.argv = ['compile_check', *sys.argv[1:]]
-compile_check.metadata.version = lambda name: '1.2.3'
+
+def version(name):
+  if name == 'libtpu-nightly':
+    return '1.2.3'
+  raise compile_check.metadata.PackageNotFoundError(name)
+
+compile_check.metadata.version = version
 config.run(compile_check.main)
 """
 
@@ -68,6 +74,7 @@ def test_report():
     'layout copies 2, 8.00 MB, 4.00 of it to HBM',
     '3-channel images 3.00 MB, padded to 4.00 MB (1.33 times)',
     # A quarter of the steps 2.030 ms, the others 1.221.
+    'the largest global batch that fits: looked for with --largest_batch',
     'a step: 250.00 GFLOP and 1000 MB a chip (125.00 MB an image), at best 1.423 ms, 703 steps/s',
   ):
     assert expected in lines, done.stdout
@@ -87,21 +94,11 @@ def test_table_goes_on_and_keeps_its_status(tmp_path):
   heads = next(line for line in text.splitlines() if line.startswith('| config'))
   assert len(rows) == COUNT and {row.count('|') for row in rows} == {heads.count('|')}
   row = next(row for row in rows if '`acgan_cifar`' in row)  # batch 64
-  cells = [
-    '`acgan_cifar`',
-    '64',
-    '10, 1',
-    'bfloat16',
-    '18',
-    '8.00',
-    '250.0',
-    '1,000',
-    '250',
-    'compute',
-    '1.42',
-  ]
-  assert row == f'| {" | ".join([*cells, "2.5", "1.5", "8.0", "1.33"])} |'
-  assert any(row.startswith('| `cgan_mnist` | 96 |') for row in rows), 'batch 100, cut for 8 chips'
+  first = '| `acgan_cifar` | 64 | 10, 1 | bfloat16 | 18 | 8.00 | 1.00 (1.00) + 1.00 | 250.0 | 1,000 | 250 '
+  assert row == first + '| compute | 1.42 | 2.5 | 1.5 | 8.0 | 1.33 |'
+  assert any(row.startswith('| `cgan_mnist` | 96 of 100 |') for row in rows), (
+    'batch 100, cut for 8 chips'
+  )
   assert any('gan_mnist' in row and 'does not divide / at all' in row for row in rows)
   assert done.returncode == 2 and done.stdout.count('compiling') == COUNT - 1
 
@@ -121,6 +118,14 @@ def test_table_goes_on_and_keeps_its_status(tmp_path):
     (('--all', '--topology', 'gpu:8'), 'there is no compiler for GPUs here'),
     (('--config', 'configs/dcgan_cifar.py', '--topology', 'gpu:²'), 'gpu:N takes a number of GPUs'),
     (('--topology', 'v5e:2x4'), '--config is missing'),
+    (
+      ('--all', '--largest_batch'),
+      '--largest_batch is for one config on a slice of TPUs, not for --all',
+    ),
+    (
+      ('--config', 'configs/dcgan_cifar.py', '--topology', 'gpu:8', '--largest_batch'),
+      'not for gpu:N, for which nothing is compiled',
+    ),
   ],
 )
 def test_bad_command_lines_are_one_line(args, line):
