@@ -25,6 +25,9 @@ class Chip(NamedTuple):
   bandwidth: float  # bytes a second from and to HBM
   links: float  # bytes a second that leave the chip for others, over all links: half of the two-way figure
   slices: tuple  # known shapes
+  clock: float | None = (
+    None  # of the core, cycles a second; None where several cores share the work, or it is not known
+  )
 
   def seconds(self, flops, moved):
     """What `flops` and `moved` bytes take at best: the roofline (Williams et al. 2009, doi:10.1145/1498765.1498785)."""
@@ -37,7 +40,8 @@ class Chip(NamedTuple):
 
 CHIPS = {
   'v4': Chip(275e12, 32 * GiB, 1200e9, 300e9, tuple(CUBES.split())),
-  'v5e': Chip(197e12, 16 * GiB, 819e9, 200e9, tuple(FLAT.split())),
+  # The clock at which four units of 128 x 128, a product and a sum each, come to its FLOPs.
+  'v5e': Chip(197e12, 16 * GiB, 819e9, 200e9, tuple(FLAT.split()), 197e12 / (4 * 128**2 * 2)),
   'v5p': Chip(459e12, 95 * GiB, 2765e9, 600e9, tuple(CUBES.split())),
   'v6e': Chip(918e12, 32 * GiB, 1638e9, 400e9, tuple(FLAT.split())),
 }

@@ -201,6 +201,15 @@ def traffic(program: dict) -> int:
   return total
 
 
+def cycles(program: dict) -> int:
+  """What XLA's TPU compiler takes its kernels to need, one after the other; exchanges are not in it.
+
+  It writes so for nearly all of them, and chooses by it how they are tiled.
+  """
+  found = ((re.search(r'"estimated_cycles":"(\d+)"', i.rest), n) for i, n, _ in steps(program))
+  return sum(n * int(match[1]) for match, n in found if match)
+
+
 def _read(program, one, number) -> int | None:
   """Bytes of an operand that a kernel reads where it only takes slices of it, as loops do; else None."""
   inner = _inner(program, one)

@@ -212,6 +212,16 @@ def forward_compilation() -> dict:
   return options if platform() == 'cpu' and _are_known(**options) else {}
 
 
+def update_compilation() -> dict:
+  """Compiler options for training.
+
+  On TPU a pass of XLA has, in a loop of steps, float32(sum over devices) + moment, as Adam's is with b1 of 0 or 0.5,
+  summed over the devices in float32, beside the bfloat16 sum that the second moment takes: gradients would cross twice.
+  """
+  options = {'xla_disable_hlo_passes': 'reorder-convert-reduce-add'}
+  return options if platform() == 'tpu' and _are_known(**options) else {}
+
+
 @functools.cache
 def _are_known(**options) -> bool:
   """Whether this version of XLA takes the compiler options."""

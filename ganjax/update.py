@@ -327,14 +327,11 @@ def make_update(
 
     return step(state, batches) if steps == 1 else jax.lax.scan(step, state, batches, steps)
 
-  # In a loop this pass of XLA has float32(sum over devices) + moment, as Adam's is with b1 of 0 or 0.5, summed over the
-  # devices in float32, beside the bfloat16 sum that the second moment takes: gradients would cross twice.
-  options = {'xla_disable_hlo_passes': 'reorder-convert-reduce-add'}
   return jax.jit(
     update,
     static_argnames=('phases', 'steps'),
     donate_argnames='state',
-    compiler_options=options if parallel.platform() == 'tpu' else None,
+    compiler_options=parallel.update_compilation(),
   )
 
 

@@ -140,6 +140,10 @@ class Conv(nn.Module):
   """`conv` with `kernel` [kh, kw, C / groups, features] and `bias` [features].
 
   torch's Conv2d has the same output; its weight transposed by (2, 3, 1, 0) is the kernel.
+
+  With `resample` 'up' it is that of `upsample(x)`, with 'down' its output goes through `mean_pool`
+  (`layers/resample.py`; stride and groups of 1): both as one convolution of stride 2 whose kernel, one larger each way,
+  holds sums of neighbouring weights. Of 3x3 that is 16 products for 4 pixels of the larger map, where it were 36.
   """
 
   features: int
@@ -148,15 +152,43 @@ class Conv(nn.Module):
   padding: Pair = 0
   groups: int = 1
   use_bias: bool = True
+  resample: str | None = None
   dtype: Any = None  # None: that of input and parameters together
   param_dtype: Any = jnp.float32
   kernel_init: Callable = nn.initializers.lecun_normal()
 
   @nn.compact
   def __call__(self, x):
-    """[B, H, W, C] -> [B, h, v, features]."""
-    function = functools.partial(conv, groups=self.groups)
-    return _apply(self, x, (x.shape[-1] // self.groups, self.features), function)
+    """[B, H, W, C] -> [B, h, v, features].
+
+    Raises:
+      UserError: shapes that do not fit, odd sides to be halved among them.
+    """
+    channels = x.shape[-1] // self.groups, self.features
+    if self.resample:
+      form = {'up': _conv_of_doubled, 'down': _halved_conv}[self.resample]
+      return _apply(self, x, channels, form, _add_neighbours)
+    return _apply(self, x, channels, functools.partial(conv, groups=self.groups))
+
+
+def _add_neighbours(w):
+  """w [kh, kw, C, F] -> [kh + 1, kw + 1, C, F], sums of 2 x 2: what 2 x 2 equal pixels, or their sum, make of it."""
+  return sum(jnp.pad(w, [(i, 1 - i), (j, 1 - j), (0, 0), (0, 0)]) for i in (0, 1) for j in (0, 1))
+
+
+def _conv_of_doubled(x, w, stride, padding):
+  """conv(upsample(x), v, 1, padding), where w is `_add_neighbours(v)`."""
+  padding = tuple(k - 2 - p for k, p in zip(w.shape, _pair(padding)))
+  return conv_transpose(x, w[::-1, ::-1].swapaxes(2, 3), 2, padding)
+
+
+def _halved_conv(x, w, stride, padding):
+  """mean_pool(conv(x, v, 1, padding)), where w is `_add_neighbours(v)`."""
+  if any((n + 2 * p - k) % 2 for n, p, k in zip(x.shape[1:3], _pair(padding), w.shape)):
+    raise UserError(
+      f'a map of {x.shape[1]}x{x.shape[2]} pixels cannot be halved: sides must be even'
+    )
+  return conv(x, w / 4, 2, padding)
 
 
 class ConvTranspose(nn.Module):
@@ -181,10 +213,10 @@ class ConvTranspose(nn.Module):
     return _apply(self, x, (self.features, x.shape[-1]), conv_transpose)
 
 
-def _apply(module, x, channels, function):
-  """Declares a module's parameters and applies `function` to x."""
+def _apply(module, x, channels, function, alter=lambda w: w):
+  """Declares a module's parameters and applies `function` to x and the altered kernel."""
   shape = (*_pair(module.kernel), *channels)
-  w = module.param('kernel', module.kernel_init, shape, module.param_dtype)
+  w = alter(module.param('kernel', module.kernel_init, shape, module.param_dtype))
   zeros = nn.initializers.zeros
   b = (
     module.param('bias', zeros, (module.features,), module.param_dtype) if module.use_bias else None

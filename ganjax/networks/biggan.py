@@ -60,7 +60,7 @@ class UpBlock(nn.Module):
       layer = ConditionalBatchNorm(self.num_classes, **wrap, **kinds)
       return nn.relu(layer(x, condition, train=train))
 
-    y = conv(self.features, **kinds)(upsample(norm(x)))
+    y = conv(self.features, resample='up', **kinds)(norm(x))
     y = norm(y)
     y = conv(self.features, **kinds)(y)
     # 1x1 convolutions and resampling commute; here and in D the smaller map is convolved.
@@ -79,11 +79,10 @@ class DownBlock(nn.Module):
   @nn.compact
   def __call__(self, x):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    pool = mean_pool if self.down else lambda x: x
     y = conv(self.features, **kinds)(x if self.first else nn.relu(x))
-    y = pool(conv(self.features, **kinds)(nn.relu(y)))
+    y = conv(self.features, resample='down' if self.down else None, **kinds)(nn.relu(y))
     if self.down or x.shape[-1] != self.features:
-      x = conv(self.features, 1, **kinds)(pool(x))
+      x = conv(self.features, 1, **kinds)(mean_pool(x) if self.down else x)
     return x + y
 
 

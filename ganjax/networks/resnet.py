@@ -48,16 +48,16 @@ class UpBlock(nn.Module):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     wrap = SpectralNorm if self.spectral else lambda layer: layer
     double = functools.partial(upsample_bilinear, outside='edge') if self.bilinear else upsample
-    conv = lambda: wrap(Conv(self.features, 3, padding=1, kernel_init=INNER, **kinds))
+    conv = lambda **how: wrap(Conv(self.features, 3, padding=1, kernel_init=INNER, **how, **kinds))
 
     def norm(x):
       if self.num_classes:
         return nn.relu(ConditionalBatchNorm(self.num_classes, **kinds)(x, label, train=train))
       return nn.relu(BatchNorm(**kinds)(x, train=train))
 
-    y = double(norm(x))
-    y = norm(conv()(y))
-    y = conv()(y)
+    y = norm(x)
+    y = conv()(double(y)) if self.bilinear else conv(resample='up')(y)
+    y = conv()(norm(y))
     # 1x1 convolutions and resampling commute; here and in D the smaller map is convolved.
     return y + double(wrap(Conv(self.features, 1, kernel_init=OUTER, **kinds))(x))
 
@@ -78,14 +78,18 @@ class DownBlock(nn.Module):
   def __call__(self, x):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     wrap = SpectralNorm if self.spectral else lambda layer: layer
-    conv = lambda features: wrap(Conv(features, 3, padding=1, kernel_init=INNER, **kinds))
-    pool = mean_pool if self.down else lambda x: x
+
+    def conv(features, resample=None):
+      how = dict(padding=1, resample=resample, kernel_init=INNER)
+      return wrap(Conv(features, 3, **how, **kinds))
+
     x = nn.relu(x) if self.relu_skip and not self.first else x
     hidden = self.features if self.first or self.wide else x.shape[-1]
     y = conv(hidden)(x if self.first else nn.relu(x))
-    y = pool(conv(self.features)(nn.relu(y)))
+    y = conv(self.features, 'down' if self.down else None)(nn.relu(y))
     if self.down or x.shape[-1] != self.features:
-      x = wrap(Conv(self.features, 1, kernel_init=OUTER, **kinds))(pool(x))
+      x = mean_pool(x) if self.down else x
+      x = wrap(Conv(self.features, 1, kernel_init=OUTER, **kinds))(x)
     return x + y
 
 

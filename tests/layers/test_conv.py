@@ -13,6 +13,7 @@ from ganjax import UserError
 from ganjax.layers import conv as module
 from ganjax.layers import conv_forms as forms
 from ganjax.layers.conv import Conv, ConvTranspose, Geometry, conv, conv_transpose
+from ganjax.layers.resample import mean_pool, upsample
 
 # size of x, kernel, stride, padding
 GEOMETRIES = [
@@ -362,6 +363,51 @@ def test_module_in_groups():
   for x, w in ((6, (3, 3, 2, 8)), (7, (3, 3, 2, 9))):
     with pytest.raises(UserError, match='groups=3'):
       conv(jnp.zeros((1, 4, 4, x)), jnp.zeros(w), groups=3)
+
+
+@pytest.mark.parametrize('kernel, padding', [(3, 1), ((5, 3), (2, 0)), (4, 1)])
+def test_resampling_convolutions_are_convolutions_and_resampling(x64, kernel, padding):
+  """'up' and 'down' with the parameters of a plain layer: values, and gradients of both orders."""
+  plain = Conv(5, kernel, padding=padding, param_dtype='float64')
+  up, down = (plain.clone(resample=name) for name in ('up', 'down'))
+  x = draw((2, 7 if kernel == 4 else 8, 7 if kernel == 4 else 6, 3))[0]
+  variables = plain.init(jax.random.key(0), x)
+  variables['params']['bias'] = jnp.arange(5.0)
+  for fused, steps in (
+    (up, lambda v, x: plain.apply(v, upsample(x))),
+    (down, lambda v, x: mean_pool(plain.apply(v, x))),
+  ):
+    assert jax.tree.map(jnp.shape, fused.init(jax.random.key(0), x)) == jax.tree.map(
+      jnp.shape, variables
+    )
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def both(apply, v, x):
+      slope = lambda v, x: jax.grad(lambda x: jnp.sum(jnp.sin(apply(v, x))))(x)
+      return apply(v, x), jax.grad(lambda v, x: jnp.sum(slope(v, x) ** 3), (0, 1))(v, x)
+
+    found, expected = both(fused.apply, variables, x), both(steps, variables, x)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), found, expected
+    )
+
+
+def test_resampling_convolutions_round_the_sums_of_weights_once():
+  """In bfloat16 kernels are added up in their own float32."""
+  layer = Conv(4, 3, padding=1, resample='up', dtype='bfloat16')
+  x = jax.random.normal(jax.random.key(1), (2, 4, 4, 8), 'bfloat16')
+  variables = layer.init(jax.random.key(0), x)
+  exact = layer.clone(dtype='float32').apply(variables, x.astype('float32'))
+  w = module._add_neighbours(variables['params']['kernel'])
+  expected = conv_transpose(x, w[::-1, ::-1].swapaxes(2, 3).astype('bfloat16'), 2, 1)
+  np.testing.assert_array_equal(layer.apply(variables, x), expected)
+  assert np.abs(layer.apply(variables, x).astype('float32') - exact).max() < 2**-6
+
+
+def test_odd_sides_are_not_halved():
+  layer = Conv(4, 3, padding=1, resample='down')
+  with pytest.raises(UserError, match='7x8 pixels cannot be halved'):
+    layer.init(jax.random.key(0), jnp.zeros((1, 7, 8, 3)))
 
 
 def test_shapes_that_do_not_fit():
