@@ -49,7 +49,7 @@ def test_every_pattern_of_lazy_phases_has_its_share():
 
 
 def test_numbers_of_a_step_are_means_over_dispatches():
-  one = roofline.Program(*[0.0] * 11, [], [], (0, 0))
+  one = roofline.Program(*[0.0] * 11, [], [], [], (0, 0))
   programs = [
     one._replace(share=0.75, steps=10, flops=40),
     one._replace(share=0.25, flops=8, steps=1),
@@ -135,6 +135,25 @@ def test_counts_agree_with_programs_that_are_known(v5e):
   assert hlo.flops(loop) == 16 * 2 * 512**3
 
 
+@pytest.mark.slow
+def test_transfers_to_the_host_are_seen(v5e):
+  def talking(x):
+    jax.debug.print('{}', x.sum())
+    return x + 1
+
+  device = v5e[1][0]
+  (sent, received) = hlo.host_transfers(compiled(device, talking, (8, 128)))
+  assert sent == 'send jit(talking)/debug_print' and received == 'recv jit(talking)/debug_print'
+  mesh = parallel.make_mesh([device])
+  host = NamedSharding(mesh, PartitionSpec(), memory_kind='pinned_host')
+  there_and_back = lambda x: (
+    jax.device_put(jax.device_put(x @ x, host), parallel.replicated(mesh)) @ x
+  )
+  found = hlo.host_transfers(compiled(device, there_and_back, (256, 256)))
+  assert [one.split()[0] for one in found] == ['copy-start'] * 2
+  assert hlo.host_transfers(compiled(device, lambda x: x + 1, (8, 128))) == []
+
+
 def count(program, phase, what):
   """Exchanges of a phase whose name holds `what`; those that XLA has joined are named after one of them."""
   return sum(f'/{phase}/' in c.scope and what in c.scope for c in program.collectives)
@@ -193,6 +212,7 @@ def test_ten_steps_in_a_dispatch_do_the_work_of_ten(v5e, module, width):
   size = lambda p: sum(c.size for c in p.collectives)
   assert size(ten) == pytest.approx(10 * size(one), rel=1e-3)
   assert len(ten.collectives) <= 10 * (len(one.collectives) + 1)
+  assert one.transfers == ten.transfers == []
   # The state is written over, and beside it there are ten batches of a chip: 4 images each, padded to rows of 128.
   assert ten.aliased == one.aliased > 0.97 * one.arguments
   assert ten.arguments - one.arguments < 9 * 32 * 32 * 4 * 128 + 9 * 4096
@@ -220,7 +240,7 @@ def test_the_search_for_the_largest_batch_ends_near_it(monkeypatch, bend, compil
     needed = memory(span.batch_size)
     if compiler_refuses and needed > limit:
       raise roofline.DoesNotFit(run.config, limit, needed)
-    return roofline.Program(*[1.0] * 10, needed, [], [], (0, 0))
+    return roofline.Program(*[1.0] * 10, needed, [], [], [], (0, 0))
 
   monkeypatch.setattr(roofline, '_compile', compile_one)
   found = roofline.largest_batch(config, chip, jax.devices())
