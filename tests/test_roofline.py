@@ -1,5 +1,6 @@
 """Training steps compiled for devices that are not there. Those for TPUs need libtpu: pip install '.[tpu-check]'."""
 
+import math
 import os
 import subprocess
 import sys
@@ -25,6 +26,21 @@ def test_the_roof_is_the_lower_of_two():
   chip = chips.CHIPS['v5e']
   assert chip.seconds(197e12, 1) == 1 and chip.bound(197e12, 1) == 'compute'
   assert chip.seconds(1, 2 * 819e9) == 2 and chip.bound(1, 2 * 819e9) == 'memory'
+
+
+def test_chips_have_their_published_figures():
+  """bfloat16 TFLOP/s, GiB and GB/s of HBM, Gbit/s of the links both ways: cloud.google.com/tpu/docs, each chip's page.
+
+  Of v4 the links are those of arXiv:2304.01433, table 4: 6 of 50 GB/s.
+  """
+  published = {
+    'v4': (275, 32, 1200, 2 * 8 * 6 * 50),
+    'v5e': (197, 16, 819, 3200),  # 1,600 each way
+    'v5p': (459, 95, 2765, 9600),
+    'v6e': (918, 32, 1638, 6400),
+  }
+  figures = lambda c: (c.flops / 1e12, c.memory / 2**30, c.bandwidth / 1e9, 2 * 8 * c.links / 1e9)
+  assert {name: figures(chip) for name, chip in chips.CHIPS.items()} == published
 
 
 def test_slices_are_lines_or_rings():
@@ -114,6 +130,23 @@ def test_a_missing_compiler_says_what_to_install():
 def v5e():
   pytest.importorskip('libtpu', reason="needs pip install '.[tpu-check]'")
   return chips.find('v5e:2x2')
+
+
+KINDS = {'v4': 'TPU v4', 'v5e': 'TPU v5 lite', 'v5p': 'TPU v5', 'v6e': 'TPU v6 lite'}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('topology', [f'{n}:{s}' for n, c in chips.CHIPS.items() for s in c.slices])
+def test_every_known_slice_has_its_devices(topology):
+  pytest.importorskip('libtpu', reason="needs pip install '.[tpu-check]'")
+  name, _, shape = topology.partition(':')
+  chip, devices = chips.find(topology)
+  assert chip is chips.CHIPS[name] and {d.device_kind for d in devices} == {KINDS[name]}
+  assert len(devices) == math.prod(int(n) for n in shape.split('x'))
+  # Rows of a batch go to processes in one piece each, see `parallel.local_rows`: hosts of four chips.
+  hosts = max(1, len(devices) // 4)
+  each = len(devices) // hosts
+  assert [d.process_index for d in devices] == [k for k in range(hosts) for _ in range(each)]
 
 
 def compiled(device, function, *shapes):
