@@ -99,6 +99,8 @@ def report(config, topology, chip, programs) -> str:
       f'    layout copies       {len(p.copies) / k:g}, {sum(a.padded for a in p.copies) / k / MB:.2f} MB, '
       f'{sum(a.padded for a in p.copies if a.space == 0) / k / MB:.2f} of it to HBM'
     )
+    sent = f'{len(p.transfers) / k:g}: {", ".join(sorted(set(p.transfers)))}'
+    lines.append(f'    host transfers      {sent if p.transfers else "none"}')
     size, padded = p.images
     if size:
       lines.append(

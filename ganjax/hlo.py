@@ -1,4 +1,4 @@
-"""What a program that XLA compiled says of itself: collectives, copies that change a layout, padding.
+"""What a program that XLA compiled says of itself: collectives, transfers, copies that change a layout, padding.
 
 Reads the text of optimised HLO (`compiled.as_text()`), in which a shape such as bf16[64,32,32,3]{0,3,2,1:T(4,128)(2,1)}
 names the order of its axes in memory, the fastest first, and the tile that the two fastest are padded to.
@@ -21,6 +21,13 @@ COLLECTIVES = [
   'collective-permute',
   'collective-broadcast',
 ]
+HOST = 5  # the memory space of the host
+# The attributes by which an instruction names the computations that it runs, but for loops.
+RUNS = {
+  'call': ['to_apply'],
+  'async-start': ['calls'],
+  'conditional': ['branch_computations', 'true_computation', 'false_computation'],
+}
 
 
 class Array(NamedTuple):
@@ -28,7 +35,7 @@ class Array(NamedTuple):
   dims: tuple
   order: tuple  # axes, fastest first
   tile: tuple
-  space: int  # 0: HBM; others are on the chip
+  space: int  # 0: HBM; HOST; others are on the chip
 
   @property
   def size(self) -> int:
@@ -98,23 +105,27 @@ def arrays(shape: str) -> tuple:
 def steps(program: dict, name='ENTRY', times=1):
   """Yields (instruction, how often it runs, instructions of its computation by name): the program, loops included.
 
-  A loop is taken for one that counts to the number its condition compares with, as those of `lax.scan` do.
+  A loop is taken for one that counts to the number its condition compares with, as those of `lax.scan` do. All branches
+  of a choice are taken, since none is known to be left out.
   """
   there = {one.name: one for one in program[name]}
   for one in program[name]:
     yield one, times, there
     if one.kind == 'while':
-      ends = [i.rest for i in program[_named(one, 'condition')] if i.kind == 'constant']
+      (condition,), (body,) = _named(one, 'condition'), _named(one, 'body')
+      ends = [i.rest for i in program[condition] if i.kind == 'constant']
       trips = max(int(end.partition(')')[0]) for end in ends)
-      yield from steps(program, _named(one, 'body'), times * trips)
-    elif one.kind == 'call':
-      yield from steps(program, _named(one, 'to_apply'), times)
+      yield from steps(program, body, times * trips)
+    elif one.kind in RUNS:
+      for attribute in RUNS[one.kind]:
+        for named in _named(one, attribute):
+          yield from steps(program, named, times)
 
 
-def _named(one, attribute) -> str:
-  """The computation that an instruction names, or ''."""
-  found = re.search(rf'{attribute}=%([\w.\-]+)', one.rest)
-  return found[1] if found else ''
+def _named(one, attribute) -> list:
+  """The computations that an attribute of an instruction names."""
+  found = re.search(rf'\b{attribute}=(%[\w.\-]+|\{{[^}}]*\}})', one.rest)
+  return re.findall(r'%([\w.\-]+)', found[1]) if found else []
 
 
 def flops(program: dict) -> int:
@@ -131,7 +142,8 @@ def flops(program: dict) -> int:
 
 def _inner(program, one) -> dict:
   """The instructions of a fusion by name; of others none."""
-  return {i.name: i for i in program.get(_named(one, 'calls'), [])}
+  named = _named(one, 'calls') if one.kind == 'fusion' else []
+  return {i.name: i for name in named for i in program[name]}
 
 
 def _flops(one, operands) -> int:
@@ -164,8 +176,7 @@ FREE = [
   'get-tuple-element',
   'bitcast',
   'while',
-  'call',
-  'conditional',
+  *RUNS,
   'after-all',
 ]
 
@@ -250,6 +261,25 @@ def collectives(program: dict) -> list:
       # An asynchronous start returns what it was given beside its result.
       found = one.arrays[: len(one.operands)]
       out += [Collective(kind, sum(a.size for a in found), one.scope)] * times
+  return out
+
+
+def host_transfers(program: dict) -> list:
+  """'kind scope' of every instruction that sends to the host's memory or fetches from it, as often as it runs.
+
+  Infeeds, outfeeds, sends and receives (callbacks are those), calls of the host, and what reads or writes its memory.
+  """
+  out = []
+  for one, times, there in steps(program):
+    if one.kind in FREE or one.kind.endswith('-done'):
+      continue
+    seen = [*one.arrays, *(a for name in one.operands if name in there for a in there[name].arrays)]
+    if (
+      one.kind in ('infeed', 'outfeed', 'send', 'recv')
+      or any(a.space == HOST for a in seen)
+      or re.search(r'custom_call_target="[^"]*(?:callback|host)', one.rest, re.IGNORECASE)
+    ):
+      out += [f'{one.kind} {one.scope}'] * times
   return out
 
 

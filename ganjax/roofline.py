@@ -37,6 +37,7 @@ class Program(NamedTuple):
   total: int  # bytes of HBM
   collectives: list
   copies: list
+  transfers: list  # to and from the host
   images: tuple  # bytes of pictures in convolutions, and what padding makes of them
 
 
@@ -134,6 +135,7 @@ def _compile(run, span, mesh, share, steps, phases) -> Program:
     + memory.generated_code_size_in_bytes,
     hlo.collectives(program),
     hlo.copies(program),
+    hlo.host_transfers(program),
     hlo.images(program, run.config.data.channels),
   )
 

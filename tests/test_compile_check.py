@@ -30,10 +30,10 @@ def check(config, chip, devices):
   program = roofline.Program(
     share=0.25, steps=1, phases=('D', 'D_penalty', 'G'), activations='bfloat16', seconds=9.0, flops=400e9, moved=10**9,
     arguments=2**30, temporary=2**30, aliased=2**30, total=total, collectives=found,
-    copies=[array(0), array(1)], images=(3e6, 4e6),
+    copies=[array(0), array(1)], transfers=['send jit(update)/D/print'], images=(3e6, 4e6),
   )
   several = dict(steps=10, flops=2000e9, moved=10**10, collectives=10 * found[:2], copies=10 * program.copies)
-  return [program, program._replace(share=0.75, phases=('D', 'G'), **several)]
+  return [program, program._replace(share=0.75, phases=('D', 'G'), transfers=[], **several)]
 
 roofline.check = check
 chips.find = lambda topology: (chips.CHIPS['v5e'], [None] * 8)
@@ -71,6 +71,8 @@ def test_report():
     '1 all-reduce 0.001 MB D: batch statistics',
     '1 all-reduce 2.000 MB G: gradients',
     '1 all-gather 0.000 MB G: G/odd',
+    'host transfers 1: send jit(update)/D/print',
+    'host transfers none',
     'layout copies 2, 8.00 MB, 4.00 of it to HBM',
     '3-channel images 3.00 MB, padded to 4.00 MB (1.33 times)',
     # A quarter of the steps 2.030 ms, the others 1.221.

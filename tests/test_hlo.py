@@ -116,6 +116,73 @@ def test_collectives_in_loops_count_as_often_as_they_run(program):
   assert found[0].scope.startswith('jit(update)/D/transpose') and 'BatchNorm' in found[3].scope
 
 
+BRANCHES = """%sum (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %c = f32[] add(%a, %b)
+}
+
+%first (x.1: f32[8,128]) -> f32[8,128] {
+  %x.1 = f32[8,128]{1,0:T(8,128)} parameter(0)
+  ROOT %r.1 = f32[8,128]{1,0:T(8,128)} all-reduce(%x.1), to_apply=%sum, metadata={op_name="first"}
+}
+
+%second (x.2: f32[8,128]) -> f32[8,128] {
+  %x.2 = f32[8,128]{1,0:T(8,128)} parameter(0)
+  ROOT %r.2 = f32[8,128]{1,0:T(8,128)} all-gather(%x.2), dimensions={0}, metadata={op_name="second"}
+}
+
+ENTRY %main (p: pred[], x: f32[8,128]) -> f32[8,128] {
+  %p = pred[] parameter(0)
+  %x = f32[8,128]{1,0:T(8,128)} parameter(1)
+  ROOT %y = f32[8,128]{1,0:T(8,128)} CHOICE
+}"""
+
+
+@pytest.mark.parametrize(
+  'choice, kinds',
+  [
+    (
+      'conditional(%p, %x, %x), branch_computations={%first, %second}',
+      ['all-reduce', 'all-gather'],
+    ),
+    (
+      'conditional(%p, %x, %x), true_computation=%second, false_computation=%first',
+      ['all-gather', 'all-reduce'],
+    ),
+    ('async-start(%x), calls=%second', ['all-gather']),
+    ('call(%x), to_apply=%first', ['all-reduce']),
+  ],
+)
+def test_exchanges_in_branches_and_asynchronous_wrappers_count(choice, kinds):
+  program = hlo.parse(BRANCHES.replace('CHOICE', choice))
+  assert [c.kind for c in hlo.collectives(program)] == kinds
+  assert {c.size for c in hlo.collectives(program)} == {4096}
+  assert hlo.traffic(program) == len(kinds) * 2 * 4096  # once, within
+
+
+@pytest.mark.parametrize(
+  'instruction, number',
+  [
+    ('ROOT %y = f32[8,128]{1,0:T(8,128)} copy(%x)', 0),
+    ('ROOT %y = f32[8,128]{1,0:T(8,128)S(5)} copy(%x)', 1),
+    ('ROOT %y = f32[8,128]{1,0:T(8,128)} fusion(%h), kind=kLoop, calls=%first', 1),
+    ('ROOT %y = (f32[8,128]{1,0:T(8,128)}, u32[], token[]) send(%x, %t), is_host_transfer=true', 1),
+    ('ROOT %y = (f32[8,128]{1,0:T(8,128)}, token[]) infeed(%t)', 1),
+    (
+      'ROOT %y = f32[8,128]{1,0:T(8,128)} custom-call(%x), custom_call_target="xla_python_callback"',
+      1,
+    ),
+    ('ROOT %y = f32[8,128]{1,0:T(8,128)} custom-call(%x), custom_call_target="AllocateBuffer"', 0),
+  ],
+)
+def test_transfers_to_the_host(instruction, number):
+  head, _, _ = BRANCHES.partition('  ROOT %y')
+  more = '  %h = f32[8,128]{1,0:T(8,128)S(5)} parameter(2)\n  %t = token[] after-all()\n'
+  program = hlo.parse(f'{head}{more}  {instruction}\n}}')
+  assert len(hlo.host_transfers(program)) == number
+
+
 def test_copies_are_those_that_change_the_layout(program):
   (found,) = hlo.copies(program)
   assert found.order == (0, 1) and found.padded == 4 * 128 * 128

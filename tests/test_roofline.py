@@ -1,5 +1,6 @@
 """Training steps compiled for devices that are not there. Those for TPUs need libtpu: pip install '.[tpu-check]'."""
 
+import math
 import os
 import subprocess
 import sys
@@ -27,6 +28,21 @@ def test_the_roof_is_the_lower_of_two():
   assert chip.seconds(1, 2 * 819e9) == 2 and chip.bound(1, 2 * 819e9) == 'memory'
 
 
+def test_chips_have_their_published_figures():
+  """bfloat16 TFLOP/s, GiB and GB/s of HBM, Gbit/s of the links both ways: cloud.google.com/tpu/docs, each chip's page.
+
+  Of v4 the links are those of arXiv:2304.01433, table 4: 6 of 50 GB/s.
+  """
+  published = {
+    'v4': (275, 32, 1200, 2 * 8 * 6 * 50),
+    'v5e': (197, 16, 819, 3200),  # 1,600 each way
+    'v5p': (459, 95, 2765, 9600),
+    'v6e': (918, 32, 1638, 6400),
+  }
+  figures = lambda c: (c.flops / 1e12, c.memory / 2**30, c.bandwidth / 1e9, 2 * 8 * c.links / 1e9)
+  assert {name: figures(chip) for name, chip in chips.CHIPS.items()} == published
+
+
 def test_slices_are_lines_or_rings():
   # (the longest way, links there are): along lines to the other end, around rings half way.
   assert chips.network('v5e:2x4') == (1 + 3, 2 / 4) and chips.network('v5e:16x16') == (16, 1)
@@ -49,7 +65,7 @@ def test_every_pattern_of_lazy_phases_has_its_share():
 
 
 def test_numbers_of_a_step_are_means_over_dispatches():
-  one = roofline.Program(*[0.0] * 11, [], [], (0, 0))
+  one = roofline.Program(*[0.0] * 11, [], [], [], (0, 0))
   programs = [
     one._replace(share=0.75, steps=10, flops=40),
     one._replace(share=0.25, flops=8, steps=1),
@@ -116,6 +132,23 @@ def v5e():
   return chips.find('v5e:2x2')
 
 
+KINDS = {'v4': 'TPU v4', 'v5e': 'TPU v5 lite', 'v5p': 'TPU v5', 'v6e': 'TPU v6 lite'}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('topology', [f'{n}:{s}' for n, c in chips.CHIPS.items() for s in c.slices])
+def test_every_known_slice_has_its_devices(topology):
+  pytest.importorskip('libtpu', reason="needs pip install '.[tpu-check]'")
+  name, _, shape = topology.partition(':')
+  chip, devices = chips.find(topology)
+  assert chip is chips.CHIPS[name] and {d.device_kind for d in devices} == {KINDS[name]}
+  assert len(devices) == math.prod(int(n) for n in shape.split('x'))
+  # Rows of a batch go to processes in one piece each, see `parallel.local_rows`: hosts of four chips.
+  hosts = max(1, len(devices) // 4)
+  each = len(devices) // hosts
+  assert [d.process_index for d in devices] == [k for k in range(hosts) for _ in range(each)]
+
+
 def compiled(device, function, *shapes):
   place = NamedSharding(parallel.make_mesh([device]), PartitionSpec())
   shapes = [jax.ShapeDtypeStruct(s, jnp.float32, sharding=place) for s in shapes]
@@ -133,6 +166,25 @@ def test_counts_agree_with_programs_that_are_known(v5e):
   turn = lambda x, w: (jnp.tanh(x @ w), None)
   loop = compiled(device, lambda x, w: jax.lax.scan(turn, x, w)[0], (512, 512), (16, 512, 512))
   assert hlo.flops(loop) == 16 * 2 * 512**3
+
+
+@pytest.mark.slow
+def test_transfers_to_the_host_are_seen(v5e):
+  def talking(x):
+    jax.debug.print('{}', x.sum())
+    return x + 1
+
+  device = v5e[1][0]
+  (sent, received) = hlo.host_transfers(compiled(device, talking, (8, 128)))
+  assert sent == 'send jit(talking)/debug_print' and received == 'recv jit(talking)/debug_print'
+  mesh = parallel.make_mesh([device])
+  host = NamedSharding(mesh, PartitionSpec(), memory_kind='pinned_host')
+  there_and_back = lambda x: (
+    jax.device_put(jax.device_put(x @ x, host), parallel.replicated(mesh)) @ x
+  )
+  found = hlo.host_transfers(compiled(device, there_and_back, (256, 256)))
+  assert [one.split()[0] for one in found] == ['copy-start'] * 2
+  assert hlo.host_transfers(compiled(device, lambda x: x + 1, (8, 128))) == []
 
 
 def count(program, phase, what):
@@ -193,6 +245,7 @@ def test_ten_steps_in_a_dispatch_do_the_work_of_ten(v5e, module, width):
   size = lambda p: sum(c.size for c in p.collectives)
   assert size(ten) == pytest.approx(10 * size(one), rel=1e-3)
   assert len(ten.collectives) <= 10 * (len(one.collectives) + 1)
+  assert one.transfers == ten.transfers == []
   # The state is written over, and beside it there are ten batches of a chip: 4 images each, padded to rows of 128.
   assert ten.aliased == one.aliased > 0.97 * one.arguments
   assert ten.arguments - one.arguments < 9 * 32 * 32 * 4 * 128 + 9 * 4096
@@ -220,7 +273,7 @@ def test_the_search_for_the_largest_batch_ends_near_it(monkeypatch, bend, compil
     needed = memory(span.batch_size)
     if compiler_refuses and needed > limit:
       raise roofline.DoesNotFit(run.config, limit, needed)
-    return roofline.Program(*[1.0] * 10, needed, [], [], (0, 0))
+    return roofline.Program(*[1.0] * 10, needed, [], [], [], (0, 0))
 
   monkeypatch.setattr(roofline, '_compile', compile_one)
   found = roofline.largest_batch(config, chip, jax.devices())
