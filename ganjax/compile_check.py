@@ -1,7 +1,8 @@
 """Training compiled for TPUs on a machine without: python -m ganjax.compile_check --config C --topology v5e:2x4
 
 What XLA's TPU compiler (pip install 'ganjax[tpu-check]') says of memory, FLOPs, bytes and exchanges is printed beside
-what the chip can do, see `ganjax.roofline`. Nothing is run: times are the roofline's, which no program beats. Bytes are
+what the chip can do, see `ganjax.roofline`. Nothing is run. Times "at best" are the roofline's, which no program beats;
+"estimated" ones add up what XLA, which tiles by it, takes each kernel to need, on chips whose clock is known. Bytes are
 those that go to and from HBM, counted in the compiled program: what XLA keeps on the chip between kernels is not in it.
 Layout copies and padding are counted wherever the arrays lie.
 
@@ -92,6 +93,11 @@ def report(config, topology, chip, programs) -> str:
       f'    roofline            {1e3 * chip.seconds(p.flops, p.moved) / k:.3f} ms, bound by '
       f'{chip.bound(p.flops, p.moved)}',
     ]
+    if chip.clock:
+      lines.append(
+        f'    estimated by XLA    {1e3 * p.cycles / chip.clock / k:.3f} ms: its kernels one after the other, '
+        'without exchanges'
+      )
     for (kind, scope), found in group(p.collectives, p.phases).items():
       size = sum(c.size for c in found)
       lines.append(f'    {len(found) / k:>3g} {kind:<16} {size / k / MB:>9.3f} MB  {scope}')
@@ -134,7 +140,7 @@ def group(collectives, phases) -> dict:
 
 COLUMNS = (
   'config | batch | steps | activations | compiled, s | GiB a chip | arguments (reused) + temporary | '
-  'GFLOP | MB | FLOP/byte | bound by | at best, ms | '
+  'GFLOP | MB | FLOP/byte | bound by | at best, ms | estimated, ms | '
   'exchanges | their MB | layout copies, MB | padding of images'
 )
 
@@ -161,6 +167,7 @@ def row(config, chip, programs) -> list:
     f'{flops / moved:.0f}',
     chip.bound(flops, moved),
     f'{1e3 * seconds:.2f}',
+    f'{1e3 * mean(lambda p: p.cycles) / chip.clock:.2f}' if chip.clock else '-',
     f'{mean(lambda p: len(p.collectives)):.3g}',
     f'{mean(lambda p: sum(c.size for c in p.collectives)) / MB:.1f}',
     f'{mean(lambda p: sum(a.padded for a in p.copies)) / MB:.1f}',

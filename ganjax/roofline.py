@@ -31,6 +31,7 @@ class Program(NamedTuple):
   seconds: float  # to compile
   flops: int  # of products and convolutions, see hlo.flops
   moved: int  # bytes that kernels read from HBM and write to it, see hlo.traffic
+  cycles: int  # that XLA takes kernels to need, see hlo.cycles
   arguments: int  # bytes of state and batch
   temporary: int
   aliased: int  # of the arguments, whose memory results take over
@@ -125,6 +126,7 @@ def _compile(run, span, mesh, share, steps, phases) -> Program:
     seconds,
     hlo.flops(program),
     hlo.traffic(program),
+    hlo.cycles(program),
     memory.argument_size_in_bytes,
     memory.temp_size_in_bytes,
     memory.alias_size_in_bytes,

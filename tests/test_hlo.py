@@ -110,6 +110,17 @@ def test_traffic_is_what_crosses_to_hbm(program):
   assert hlo.traffic(program) == prefetch + pictures + slices + exchange + copy
 
 
+def test_cycles_are_those_that_kernels_name_in_loops_as_often_as_they_run():
+  kernel = 'fusion(%x), kind=kLoop, backend_config={"window_config":{"estimated_cycles":"CYCLES"}}'
+  lines = TEXT.splitlines()
+  body = next(i for i, line in enumerate(lines) if line.startswith('%body'))
+  entry = next(i for i, line in enumerate(lines) if line.startswith('ENTRY'))
+  lines.insert(entry + 1, '  %a = f32[8]{0} ' + kernel.replace('CYCLES', '1000'))
+  lines.insert(body + 1, '  %b = f32[8]{0} ' + kernel.replace('CYCLES', '7'))
+  assert hlo.cycles(hlo.parse('\n'.join(lines))) == 1000 + 3 * 7
+  assert hlo.cycles(hlo.parse(TEXT)) == 0
+
+
 def test_collectives_in_loops_count_as_often_as_they_run(program):
   found = hlo.collectives(program)
   assert [(c.kind, c.size) for c in found] == [('all-reduce', 4096)] * 3 + [('all-reduce', 8192)]

@@ -65,7 +65,7 @@ def test_every_pattern_of_lazy_phases_has_its_share():
 
 
 def test_numbers_of_a_step_are_means_over_dispatches():
-  one = roofline.Program(*[0.0] * 11, [], [], [], (0, 0))
+  one = roofline.Program(*[0.0] * 12, [], [], [], (0, 0))
   programs = [
     one._replace(share=0.75, steps=10, flops=40),
     one._replace(share=0.25, flops=8, steps=1),
@@ -273,7 +273,7 @@ def test_the_search_for_the_largest_batch_ends_near_it(monkeypatch, bend, compil
     needed = memory(span.batch_size)
     if compiler_refuses and needed > limit:
       raise roofline.DoesNotFit(run.config, limit, needed)
-    return roofline.Program(*[1.0] * 10, needed, [], [], [], (0, 0))
+    return roofline.Program(*[1.0] * 11, needed, [], [], [], (0, 0))
 
   monkeypatch.setattr(roofline, '_compile', compile_one)
   found = roofline.largest_batch(config, chip, jax.devices())
