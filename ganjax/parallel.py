@@ -164,6 +164,14 @@ def has_scatter() -> bool:
   return platform() != 'tpu'
 
 
+def has_fast_resampling() -> bool:
+  """True where repeating pixels, or adding neighbours up, costs little: by XLA's estimate not on TPUs.
+
+  128 maps of 256 channels, 16 to 32 pixels: 2.3 to 4.3 ms on v5e, a convolution of stride 2 in their place 0.3 to 0.8.
+  """
+  return platform() != 'tpu'
+
+
 def steps_per_dispatch(step_bytes: int) -> int:
   """Training steps that one program does, where a config leaves it open: 1 on CPU, else up to 10.
 

@@ -26,8 +26,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ganjax import UserError
+from ganjax import UserError, parallel
 from ganjax.layers import conv_forms as forms
+from ganjax.layers.resample import mean_pool, upsample
 
 Pair = int | tuple[int, int]
 
@@ -143,7 +144,8 @@ class Conv(nn.Module):
 
   With `resample` 'up' it is that of `upsample(x)`, with 'down' its output goes through `mean_pool`
   (`layers/resample.py`; stride and groups of 1): both as one convolution of stride 2 whose kernel, one larger each way,
-  holds sums of neighbouring weights. Of 3x3 that is 16 products for 4 pixels of the larger map, where it were 36.
+  holds sums of neighbouring weights. Of 3x3 that is 16 products for 4 pixels of the larger map, where it were 36. Of
+  1x1 it is 4 for 1, which pays where repeating pixels and adding them up is slow.
   """
 
   features: int
@@ -165,6 +167,11 @@ class Conv(nn.Module):
       UserError: shapes that do not fit, odd sides to be halved among them.
     """
     channels = x.shape[-1] // self.groups, self.features
+    if self.resample and _pair(self.kernel) == (1, 1) and parallel.has_fast_resampling():
+      # They commute, so that the smaller map is convolved.
+      if self.resample == 'up':
+        return upsample(_apply(self, x, channels, conv))
+      return _apply(self, mean_pool(x), channels, conv)
     if self.resample:
       form = {'up': _conv_of_doubled, 'down': _halved_conv}[self.resample]
       return _apply(self, x, channels, form, _add_neighbours)

@@ -15,7 +15,6 @@ from ganjax.layers.conv import Conv
 from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.heads import apply_head, check_head
 from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm
-from ganjax.layers.resample import mean_pool, upsample
 from ganjax.layers.spectral import SpectralNorm
 
 INIT = nn.initializers.orthogonal()
@@ -63,8 +62,7 @@ class UpBlock(nn.Module):
     y = conv(self.features, resample='up', **kinds)(norm(x))
     y = norm(y)
     y = conv(self.features, **kinds)(y)
-    # 1x1 convolutions and resampling commute; here and in D the smaller map is convolved.
-    return y + upsample(conv(self.features, 1, **kinds)(x))
+    return y + conv(self.features, 1, resample='up', **kinds)(x)
 
 
 class DownBlock(nn.Module):
@@ -80,9 +78,10 @@ class DownBlock(nn.Module):
   def __call__(self, x):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     y = conv(self.features, **kinds)(x if self.first else nn.relu(x))
-    y = conv(self.features, resample='down' if self.down else None, **kinds)(nn.relu(y))
-    if self.down or x.shape[-1] != self.features:
-      x = conv(self.features, 1, **kinds)(mean_pool(x) if self.down else x)
+    down = 'down' if self.down else None
+    y = conv(self.features, resample=down, **kinds)(nn.relu(y))
+    if down or x.shape[-1] != self.features:
+      x = conv(self.features, 1, resample=down, **kinds)(x)
     return x + y
 
 

@@ -17,7 +17,7 @@ from ganjax.layers.attention import SelfAttention, check_attention
 from ganjax.layers.conv import Conv
 from ganjax.layers.heads import apply_head, check_head
 from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm
-from ganjax.layers.resample import mean_pool, upsample, upsample_bilinear
+from ganjax.layers.resample import upsample_bilinear
 from ganjax.layers.spectral import SpectralNorm
 
 # Glorot's uniform weights, sqrt(2) larger within blocks, as in the code of both papers' recipes.
@@ -47,8 +47,12 @@ class UpBlock(nn.Module):
   def __call__(self, x, label, *, train: bool):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     wrap = SpectralNorm if self.spectral else lambda layer: layer
-    double = functools.partial(upsample_bilinear, outside='edge') if self.bilinear else upsample
-    conv = lambda **how: wrap(Conv(self.features, 3, padding=1, kernel_init=INNER, **how, **kinds))
+    double = functools.partial(upsample_bilinear, outside='edge')
+    up = None if self.bilinear else 'up'
+
+    def conv(resample=None):
+      how = dict(padding=1, resample=resample, kernel_init=INNER)
+      return wrap(Conv(self.features, 3, **how, **kinds))
 
     def norm(x):
       if self.num_classes:
@@ -56,10 +60,10 @@ class UpBlock(nn.Module):
       return nn.relu(BatchNorm(**kinds)(x, train=train))
 
     y = norm(x)
-    y = conv()(double(y)) if self.bilinear else conv(resample='up')(y)
+    y = conv(up)(double(y) if self.bilinear else y)
     y = conv()(norm(y))
-    # 1x1 convolutions and resampling commute; here and in D the smaller map is convolved.
-    return y + double(wrap(Conv(self.features, 1, kernel_init=OUTER, **kinds))(x))
+    x = wrap(Conv(self.features, 1, resample=up, kernel_init=OUTER, **kinds))(x)
+    return y + (double(x) if self.bilinear else x)
 
 
 class DownBlock(nn.Module):
@@ -83,13 +87,13 @@ class DownBlock(nn.Module):
       how = dict(padding=1, resample=resample, kernel_init=INNER)
       return wrap(Conv(features, 3, **how, **kinds))
 
+    down = 'down' if self.down else None
     x = nn.relu(x) if self.relu_skip and not self.first else x
     hidden = self.features if self.first or self.wide else x.shape[-1]
     y = conv(hidden)(x if self.first else nn.relu(x))
-    y = conv(self.features, 'down' if self.down else None)(nn.relu(y))
-    if self.down or x.shape[-1] != self.features:
-      x = mean_pool(x) if self.down else x
-      x = wrap(Conv(self.features, 1, kernel_init=OUTER, **kinds))(x)
+    y = conv(self.features, down)(nn.relu(y))
+    if down or x.shape[-1] != self.features:
+      x = wrap(Conv(self.features, 1, resample=down, kernel_init=OUTER, **kinds))(x)
     return x + y
 
 

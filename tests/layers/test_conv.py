@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
-from ganjax import UserError
+from ganjax import UserError, parallel
 from ganjax.layers import conv as module
 from ganjax.layers import conv_forms as forms
 from ganjax.layers.conv import Conv, ConvTranspose, Geometry, conv, conv_transpose
@@ -365,9 +365,15 @@ def test_module_in_groups():
       conv(jnp.zeros((1, 4, 4, x)), jnp.zeros(w), groups=3)
 
 
-@pytest.mark.parametrize('kernel, padding', [(3, 1), ((5, 3), (2, 0)), (4, 1)])
-def test_resampling_convolutions_are_convolutions_and_resampling(x64, kernel, padding):
+@pytest.mark.parametrize(
+  'kernel, padding, platform',
+  [(3, 1, 'cpu'), ((5, 3), (2, 0), 'cpu'), (4, 1, 'cpu'), (1, 0, 'cpu'), (1, 0, 'tpu')],
+)
+def test_resampling_convolutions_are_convolutions_and_resampling(
+  x64, monkeypatch, kernel, padding, platform
+):
   """'up' and 'down' with the parameters of a plain layer: values, and gradients of both orders."""
+  monkeypatch.setattr(parallel, 'platform', lambda: platform)
   plain = Conv(5, kernel, padding=padding, param_dtype='float64')
   up, down = (plain.clone(resample=name) for name in ('up', 'down'))
   x = draw((2, 7 if kernel == 4 else 8, 7 if kernel == 4 else 6, 3))[0]
@@ -404,8 +410,23 @@ def test_resampling_convolutions_round_the_sums_of_weights_once():
   assert np.abs(layer.apply(variables, x).astype('float32') - exact).max() < 2**-6
 
 
-def test_odd_sides_are_not_halved():
-  layer = Conv(4, 3, padding=1, resample='down')
+def test_skips_are_resampled_in_a_convolution_on_tpus_alone(monkeypatch):
+  """And are convolved on the smaller map elsewhere."""
+  text = lambda how: str(
+    jax.make_jaxpr(lambda x: Conv(4, 1, resample=how).init(jax.random.key(0), x))(
+      jnp.zeros((1, 8, 8, 3))
+    )
+  )
+  assert {how: 'lhs_dilation=(2, 2)' in text(how) for how in ('up', 'down')} == dict.fromkeys(
+    ('up', 'down'), False
+  )
+  monkeypatch.setattr(parallel, 'platform', lambda: 'tpu')
+  assert 'lhs_dilation=(2, 2)' in text('up') and 'window_strides=(2, 2)' in text('down')
+
+
+@pytest.mark.parametrize('kernel', [1, 3])
+def test_odd_sides_are_not_halved(kernel):
+  layer = Conv(4, kernel, padding=kernel // 2, resample='down')
   with pytest.raises(UserError, match='7x8 pixels cannot be halved'):
     layer.init(jax.random.key(0), jnp.zeros((1, 7, 8, 3)))
 
