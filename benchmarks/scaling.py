@@ -47,7 +47,11 @@ def main():
   args = parser.parse_args()
   jax.config.update('jax_platforms', 'cpu')
   slices = CUBE if args.chip in ('v4', 'v5p') else FLAT
-  print(f'PREDICTED for {args.chip}, {args.images} images a chip; libtpu, no TPU was used\n')
+  print(f'PREDICTED for {args.chip}, {args.images} images a chip; libtpu, no TPU was used')
+  print(
+    f'{chips.CHIPS[args.chip].links / 1e9:.0f} GB/s leave a chip over all links ({chips.SOURCES}); '
+    f'{1e6 * chips.HOP_SECONDS:g} us a link ({chips.HOP_SOURCE})\n'
+  )
   first, *several = slices
   heads = ['config', 'compute, ms', 'exchanges', 'MB']
   heads += [f'{what} {count}' for what in ('ms at', 'efficiency at') for count in several]

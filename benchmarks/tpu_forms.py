@@ -1,10 +1,10 @@
 """Forms of a GAN's convolutions, as a TPU's compiler sees them: python benchmarks/tpu_forms.py [--images 128]
 
 Each map of `layers/conv.py`, in every form of `layers/conv_forms.py` that there is for the shape, is compiled on its
-own in bfloat16 (pip install '.[tpu-check]'; no TPU is needed, nothing is run): FLOPs, bytes from and to HBM with their
-padding, and the roofline's time. The layers are those where a GAN's networks are unlike a classifier's: strided,
-transposed, and next to pictures of 3 channels, here also padded to 8. Winograd's sums are no products: FLOPs leave them
-out, the vector unit has them to do.
+own in bfloat16 (pip install '.[tpu-check]'; no TPU is needed, nothing is run): FLOPs, bytes from and to HBM, padding
+(how many times their numbers the arrays that its kernels read and write take in memory), and the roofline's time. The
+layers are those where a GAN's networks are unlike a classifier's: strided, transposed, and next to pictures of 3
+channels, here also padded to 8. Winograd's sums are no products: FLOPs leave them out, the vector unit has them to do.
 """
 
 import argparse
@@ -53,6 +53,14 @@ def candidates(kind, g, channels, features, images) -> dict:
   return found
 
 
+def padding(program) -> float:
+  """Bytes in memory of the arrays that kernels read and write, over those of their numbers."""
+  kernel = lambda one: one.kind not in hlo.FREE and not one.kind.endswith('-start')
+  kept = [i for i in program['ENTRY'] if i.kind == 'parameter' or kernel(i)]
+  found = [a for one in kept for a in one.arrays]
+  return sum(a.padded for a in found) / sum(a.size for a in found)
+
+
 def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -67,7 +75,7 @@ def main():
   place = NamedSharding(parallel.make_mesh(devices), PartitionSpec())
   array = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=place)
   print(f'Compiled for {args.chip}, {args.images} images, bfloat16; nothing was run\n')
-  print('| layer | map | form | GFLOP | MB | us at best |\n|' + ' --- |' * 6)
+  print('| layer | map | form | GFLOP | MB | padding | us at best |\n|' + ' --- |' * 7)
   for layer, (g, channels, features) in LAYERS.items():
     x, y = array(args.images, *g.size, channels), array(args.images, *g.out, features)
     w = array(*g.kernel, channels, features)
@@ -77,7 +85,14 @@ def main():
         compiled = traced.lower(lowering_platforms=('tpu',)).compile()
         program = hlo.parse(compiled.as_text())
         flops, moved = hlo.flops(program), hlo.traffic(program)
-        cells = layer, kind, name, f'{flops / 1e9:.2f}', f'{moved / 1e6:.1f}'
+        cells = (
+          layer,
+          kind,
+          name,
+          f'{flops / 1e9:.2f}',
+          f'{moved / 1e6:.1f}',
+          f'{padding(program):.2f}',
+        )
         print(f'| {" | ".join(cells)} | {1e6 * chip.seconds(flops, moved):.0f} |', flush=True)
 
 

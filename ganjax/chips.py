@@ -5,6 +5,7 @@ What v4's page lacks is from the paper on it (Jouppi et al. 2023, arXiv:2304.014
 """
 
 import os
+import sys
 from typing import NamedTuple
 
 from jax.experimental import topologies
@@ -14,9 +15,11 @@ from ganjax import UserError
 GiB = 2**30
 FLAT = '1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16'
 CUBES = '2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8'
+SOURCES = 'docs.cloud.google.com/tpu/docs; v4: arXiv:2304.01433, table 4'  # of the links
 # A message crosses a link in about 1 us: taken so, "as per TPU research team", where ASTRA-sim was held against real
-# TPUs (astra-sim.github.io/astra-sim-docs/validation/hardware/tpu-validation.html).
+# TPUs.
 HOP_SECONDS = 1e-6
+HOP_SOURCE = 'astra-sim.github.io/astra-sim-docs/validation/hardware/tpu-validation.html'
 
 
 class Chip(NamedTuple):
@@ -67,10 +70,13 @@ def find(topology: str) -> tuple:
     found = topologies.get_topology_desc(platform='tpu', topology_name=topology, **more)
   except Exception as error:
     if 'not installed' in str(error):
+      where = (
+        'it runs on CPU machines' if sys.platform == 'linux' else 'on Linux: it is for no other'
+      )
       raise UserError(
-        "the TPU's compiler is missing: pip install 'ganjax[tpu-check]' (it runs on CPU machines)"
+        f"the TPU's compiler is missing: pip install 'ganjax[tpu-check]' ({where})"
       ) from None
-    raise UserError(f'topology {topology}: {error}') from None
+    raise UserError(f'topology {topology}: {str(error).strip().partition(chr(10))[0]}') from None
   return CHIPS[kind], found.devices
 
 

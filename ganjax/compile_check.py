@@ -63,10 +63,10 @@ def main():
 def lowered(config, count) -> str:
   """What can be said of programs that were lowered for CUDA, as text."""
   lines = [f'{config.name} on {count} GPU(s): LOWERING ONLY, for CUDA; nothing was compiled']
-  for share, phases, flops, text in roofline.lower(config, count):
+  for share, phases, flops, moved, text in roofline.lower(config, count):
     lines.append(
-      f'  phases {", ".join(phases)}: {share:.3g} of the steps, {flops / GB:.2f} GFLOP over all GPUs, '
-      f'{len(text.splitlines()):,} lines of StableHLO'
+      f'  phases {", ".join(phases)}: {share:.3g} of the steps, {flops / GB:.2f} GFLOP and '
+      f'{moved / MB:,.0f} MB unfused over all GPUs, {len(text.splitlines()):,} lines of StableHLO'
     )
   return '\n'.join(lines)
 

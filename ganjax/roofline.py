@@ -197,7 +197,7 @@ def lower(config, count: int) -> list:
     count: GPUs.
 
   Returns:
-    [(share of the steps, phases, FLOPs over all GPUs, StableHLO)].
+    [(share of the steps, phases, FLOPs over all GPUs, bytes that its operations read and write one by one, StableHLO)].
 
   Raises:
     UserError: a batch that does not divide among the GPUs.
@@ -211,5 +211,6 @@ def lower(config, count: int) -> list:
     parallel.check_batch(span.batch_size, mesh)
     for share, phases in patterns(span.stage):
       lowered = _trace(run, span, mesh, phases).lower(lowering_platforms=('cuda',))
-      out.append((share, phases, lowered.cost_analysis()['flops'], lowered.as_text()))
+      cost = lowered.cost_analysis()
+      out.append((share, phases, cost['flops'], cost['bytes accessed'], lowered.as_text()))
   return out

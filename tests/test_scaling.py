@@ -5,9 +5,11 @@ import runpy
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
-from ganjax import UserError, chips, hlo
+from configs import gan_mnist
+from ganjax import UserError, chips, experiment, hlo, update
 
 FILE = Path(__file__).resolve().parents[1] / 'benchmarks/scaling.py'
 JOB = runpy.run_path(str(FILE), run_name='scaling')
@@ -34,8 +36,12 @@ def table(monkeypatch, capsys):
     monkeypatch.setitem(JOB['main'].__globals__, 'predict', predict)
     monkeypatch.setattr(sys, 'argv', ['scaling.py', *arguments])
     JOB['main']()
-    about, empty, *lines = capsys.readouterr().out.splitlines()
+    about, source, empty, *lines = capsys.readouterr().out.splitlines()
     assert about.startswith('PREDICTED for') and not empty
+    assert (
+      'GB/s leave a chip over all links (docs.cloud.google.com' in source
+      and '1 us a link (astra' in source
+    )
     return [[cell.strip() for cell in line[1:-1].split('|')] for line in lines], asked
 
   return run
@@ -72,3 +78,23 @@ def test_an_exchange_takes_its_bytes_and_its_way():
   one = lambda kind: hlo.Collective(kind, 8e6, '')
   assert seconds(chip, 'v5e:2x4', 8, one('all-reduce')) == pytest.approx(2 * once)
   assert seconds(chip, 'v5e:2x4', 8, one('all-gather')) == pytest.approx(once)
+
+
+@pytest.mark.slow
+def test_predictions_are_of_programs_that_compile():
+  """The MLP on one chip and on four: its parameters, which all chips exchange, in bfloat16, D's for reals and fakes."""
+  pytest.importorskip('libtpu', reason="needs pip install '.[tpu-check]'")
+  alone, four = (JOB['predict']('gan_mnist', f'v5e:{shape}', 24) for shape in ('1x1', '2x2'))
+  assert alone['communication'] == alone['exchanges'] == alone['bytes'] == 0
+  run = experiment.build(gan_mnist.get_config())
+  params = jax.eval_shape(run.init, jax.random.key(0)).params
+  expected = 2 * (update.count(params['G']) + 2 * update.count(params['D']))
+  assert four['bytes'] == pytest.approx(expected, rel=0.01) and 2 <= four['exchanges'] <= 3
+  # Of a step, whose 24 images are few beside its parameters and Adam's moments: all are read and written in float32.
+  least = 2 * 3 * 4 * update.count(params) / chips.CHIPS['v5e'].bandwidth
+  for found in (alone, four):
+    assert least < found['compute'] < 2 * least
+  two_by_two = 2 * (
+    expected * 3 / 4 / 100e9 + four['exchanges'] * 2e-6
+  )  # 100 GB/s to two sides, two links
+  assert four['communication'] == pytest.approx(two_by_two, rel=0.02)

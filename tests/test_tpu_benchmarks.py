@@ -1,0 +1,86 @@
+"""benchmarks/tpu_forms.py and accelerator.py: that they run, and that forms which are compared compute the same."""
+
+import runpy
+import subprocess
+import sys
+
+import command
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganjax import chips, hlo, parallel
+from ganjax.layers.conv import Geometry
+
+FORMS = runpy.run_path(str(command.ROOT / 'benchmarks/tpu_forms.py'), run_name='tpu_forms')
+KINDS = ('strided', 'transposed', 'weights')
+
+
+def ends(kind, g, channels, features, images, make):
+  """Two operands of a map."""
+  x, y = make(images, *g.size, channels), make(images, *g.out, features)
+  w = make(*g.kernel, channels, features)
+  return dict(strided=(x, w), transposed=(y, w), weights=(x, y))[kind]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('layer', FORMS['LAYERS'])
+@pytest.mark.parametrize('kind', KINDS)
+def test_all_forms_of_a_layer_compute_the_same(layer, kind):
+  g, channels, features = FORMS['LAYERS'][layer]
+  features, channels = min(features, 32), channels if channels == 3 else min(channels, 32)
+  found = FORMS['candidates'](kind, g, channels, features, 8)
+  assert len(found) == 2 + (channels == 3) + ('Winograd' in found)
+  rng = np.random.default_rng(0)
+  make = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)
+  arrays = ends(kind, g, channels, features, 8, make)
+  native = found['native'](*arrays)
+  for name, run in found.items():
+    error = jnp.abs(run(*arrays) - native).max() / jnp.abs(native).max()
+    assert error < 1e-4, name
+
+
+def test_padding_is_that_of_what_kernels_read_and_write():
+  text = """ENTRY %main (x: f32[8,64]) -> f32[8,128] {
+  %x = f32[8,64]{1,0:T(8,128)} parameter(0)
+  %s = (f32[8,64]{1,0:T(8,128)S(1)}, f32[8,64]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%x)
+  %d = f32[8,64]{1,0:T(8,128)S(1)} copy-done(%s)
+  ROOT %y = f32[8,128]{1,0:T(8,128)} fusion(%d), kind=kLoop, calls=%some
+}"""
+  assert FORMS['padding'](hlo.parse(text)) == 3 * 128 / (2 * 64 + 128)
+
+
+@pytest.mark.slow
+def test_a_form_compiles_for_a_tpu():
+  pytest.importorskip('libtpu', reason="needs pip install '.[tpu-check]'")
+  _, devices = chips.find('v5e:1x1')
+  place = parallel.replicated(parallel.make_mesh(devices))
+  g = Geometry((8, 8), (4, 4), (2, 2), (1, 1))
+  make = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=place)
+  run = FORMS['candidates']('strided', g, 3, 8, 8)['native']
+  lowered = (
+    jax.jit(run).trace(*ends('strided', g, 3, 8, 8, make)).lower(lowering_platforms=('tpu',))
+  )
+  program = hlo.parse(lowered.compile().as_text())
+  taps = (4 * 4 - 2) ** 2  # two fall on padding along an axis
+  assert hlo.flops(program) == 2 * 8 * 3 * 8 * taps and FORMS['padding'](program) > 2
+
+
+@pytest.mark.slow
+def test_a_first_look_at_an_accelerator(tmp_path):
+  """By the script, tiny, on a CPU: a run with its grid, and the four variants of a config."""
+  arguments = '--tiny --configs dcgan_cifar --rounds 1 --steps 2 --steps_per_dispatch 2'
+  script = [sys.executable, 'benchmarks/accelerator.py', '--workdir', tmp_path]
+  done = subprocess.run(
+    [*script, *arguments.split()], cwd=command.ROOT, capture_output=True, text=True, timeout=600
+  )
+  assert done.returncode == 0, done.stderr
+  lines = [line.strip() for line in done.stdout.splitlines()]
+  assert (tmp_path / 'dcgan_emoji/samples/00000020.png').exists()
+  assert any(line.startswith('dcgan_emoji: ') and 'GiB at most' in line for line in lines)
+  variants = [
+    f'{d}, {k} a dispatch' for d in ('float32', 'bfloat16') for k in ('1 step', '2 steps')
+  ]
+  times = [line for line in lines if 'ms a step' in line]
+  assert [t.startswith(v) for t, v in zip(times, variants, strict=True)] == [True] * 4
