@@ -75,9 +75,7 @@ def main():
     parallel.check_batch(span.batch_size, mesh)
   held = lock.hold(workdir) if parallel.is_main() else contextlib.nullcontext()
   with held, jax.set_mesh(mesh):
-    parallel.any_process(False)  # process 0 has made the folder by now
-    if parallel.any_process(not (workdir / '.lock').exists()):
-      raise UserError(f'workdir {workdir} must be on a disk that all processes share')
+    lock.check_shared(workdir)
     return train(run, workdir, mesh)
 
 

@@ -212,7 +212,7 @@ class Checkpoints:
       UserError: no such step, none that is whole, or one whose arrays are not the template's.
     """
     self.wait()
-    if step is None and not _agree_on_steps(self.workdir):
+    if step is None and not parallel.gather(self.steps())[0]:
       return None
     step, arrays, index, broken = _find(self.workdir, step)
     _check_fits(index['arrays'], template, self.root / str(step))
@@ -262,7 +262,7 @@ def _find(workdir, step=None):
 
   All processes take the same decision. Raises UserError where there is none, or not `step`.
   """
-  root, steps = Path(workdir, 'checkpoints').absolute(), _agree_on_steps(workdir)
+  root, steps = Path(workdir, 'checkpoints').absolute(), parallel.gather(list_steps(workdir))[0]
   if not steps or (step is not None and step not in steps):
     wanted = 'checkpoint' if step is None else f'checkpoint {step}'
     raise UserError(f'no {wanted} in {root}: there are {_join(steps)}')
@@ -354,19 +354,6 @@ def _checksum(array):
 
 def _checksum_index(index):
   return zlib.crc32(json.dumps(index, sort_keys=True).encode())
-
-
-def _agree_on_steps(workdir):
-  """Returns process 0's list of steps, on every process."""
-  steps = list_steps(workdir)
-  if jax.process_count() == 1:
-    return steps
-  count = int(multihost_utils.broadcast_one_to_all(np.int32(len(steps))))
-  return (
-    multihost_utils.broadcast_one_to_all(np.resize(np.int32(steps), count)).tolist()
-    if count
-    else []
-  )
 
 
 def _move_broken(path):

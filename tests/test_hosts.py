@@ -198,13 +198,21 @@ def test_a_frozen_process_is_lost_within_a_minute(tmp_path):
   assert command.finish(frozen).returncode != 0
 
 
-@pytest.mark.slow
-def test_each_process_says_what_is_wrong_with_all(tmp_path):
+# What differs between hosts.
+
+
+def test_workdirs_that_were_copied_are_no_shared_one(tmp_path):
+  """Each host has a `.lock` of the run that was copied, and a checkpoint, which looks broken where others lack it."""
+  for i in range(2):
+    (tmp_path / f'workdir{i}/checkpoints/10').mkdir(parents=True)
+    (tmp_path / f'workdir{i}/.lock').write_text('1 on host0\n')
+  before = sorted(tmp_path.rglob('*'))
   for one in finish(start(2, tmp_path / 'workdir{i}')):
     assert one.returncode == 2
     assert re.fullmatch(
       r'error: workdir \S+workdir[01] must be on a disk that all processes share\n', one.stderr
     )
+  assert sorted(tmp_path.rglob('*')) == before
 
 
 # A TPU slice, as far as it goes without TPUs.
