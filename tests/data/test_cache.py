@@ -1,5 +1,6 @@
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,6 +74,36 @@ def test_a_truncated_entry_is_built_again(cache_dir, cut):
   arrays = open_arrays(toy(log), ['image', 'label'])
   assert sum(log) == 2000
   assert arrays['image'][999, 0, 0, 0] == 999 % 256
+
+
+def test_a_refused_entry_is_renamed_before_it_is_removed(cache_dir, monkeypatch):
+  """Killed in the middle of that, it leaves nothing under the entry's name."""
+  log, removed = [], []
+  open_arrays(toy(log), ['image', 'label'])
+  (file,) = cache_dir.glob('*/image.npy')
+  os.truncate(file, 20)
+  remove = shutil.rmtree
+  watch = lambda path, **how: (removed.append((path.name, sorted(os.listdir(path)))), remove(path))
+  monkeypatch.setattr(shutil, 'rmtree', lambda path, **how: path.exists() and watch(path, **how))
+  open_arrays(toy(log), ['image', 'label'])
+  assert sum(log) == 2000
+  old = ['image.npy', 'key.json', 'label.npy']
+  assert removed == [(f'{file.parent.name}.building', old)]
+
+
+def test_an_entry_that_does_not_read_just_now_is_left_alone(cache_dir):
+  """Others may have it mapped."""
+  log = []
+  first = open_arrays(toy(log), ['image', 'label'])
+  (file,) = cache_dir.glob('*/label.npy')
+  kept = file.rename(file.with_name('kept'))
+  file.symlink_to(file)  # 'Too many levels of symbolic links', for what a network or a limit says
+  with pytest.raises(UserError, match=r'cannot read .*/toy-\w+ .*symbolic links'):
+    open_arrays(toy(log), ['image', 'label'])
+  kept.rename(file)
+  second = open_arrays(toy(log), ['image', 'label'])
+  np.testing.assert_array_equal(first['image'], second['image'])
+  assert sum(log) == 1000
 
 
 def test_a_killed_builder_leaves_nothing_that_counts(tmp_path, cache_dir):
