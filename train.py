@@ -86,7 +86,7 @@ def train(run, workdir, mesh) -> int:
   checkpoints = checkpoint.Checkpoints(workdir, config.keep_checkpoints)
   sources = [data.build(**{**config.data, **span.source}) for span in run.spans]
   for source in sources:
-    experiment.check_classes(run, source)
+    experiment.check_data(run, source)
   state, step, latest = experiment.restore(run, checkpoints, mesh) or experiment.start(run, mesh)
   frozen = {name: parallel.replicate(net, mesh) for name, net in method.frozen.items()}
   monitor = Monitor(run, workdir, mesh, step)

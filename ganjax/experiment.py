@@ -200,8 +200,9 @@ def check_resume(run: Experiment, workdir: Path):
     parallel.say(f'activations were {before}, and are {run.activations} from here on')
 
 
-def check_classes(run: Experiment, source):
-  """Raises UserError where a conditional method does not find its classes in the data."""
+def check_data(run: Experiment, source):
+  """Raises UserError where processes have other data, or a conditional method does not find its classes in them."""
+  parallel.check_same('data', source.identity)
   wanted, found = run.method.num_classes, source.num_classes
   if not wanted:
     return

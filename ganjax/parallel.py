@@ -347,6 +347,18 @@ def gather(value) -> list:
   return [json.loads(one.tobytes()) for one in multihost_utils.process_allgather(padded)]
 
 
+def check_same(what: str, values: dict):
+  """Raises UserError in every process where the values of one, which JSON takes, are not those of process 0."""
+  first, *others = gather(values)
+  for process, found in enumerate(others, 1):
+    for name in first:
+      if found[name] != first[name]:
+        raise UserError(
+          f'process {process} has other {what} than process 0: {name} is {str(found[name])[:99]}, '
+          f'not {str(first[name])[:99]}; give all hosts the same'
+        )
+
+
 def is_stop(call: int) -> bool:
   """True in every process at the same call, one or two after a process of several was sent SIGTERM.
 

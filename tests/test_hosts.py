@@ -47,7 +47,7 @@ def by_mpirun(i, count, port):
 
 
 def start(count, workdir, cluster=by_hand, fields=()) -> list:
-  """Starts the processes of one run; `{i}` in `workdir` becomes a process's number."""
+  """Starts the processes of one run; `{i}` in `workdir` and in fields becomes a process's number."""
   pictures = command.pictures()
   fields = {
     **dict.fromkeys(('networks.dtype', 'networks.param_dtype'), 'float64'),
@@ -68,8 +68,8 @@ def start(count, workdir, cluster=by_hand, fields=()) -> list:
   port, processes = free_port(), []
   for i in range(count):
     env = {**own, **(cluster(i, count, port) if count > 1 else {})}
-    workdir_of = str(workdir).format(i=i)
-    processes.append(command.start('train.py', *arguments, '--workdir', workdir_of, env=env))
+    own_arguments = [str(one).format(i=i) for one in (*arguments, '--workdir', workdir)]
+    processes.append(command.start('train.py', *own_arguments, env=env))
   return processes
 
 
@@ -213,6 +213,72 @@ def test_workdirs_that_were_copied_are_no_shared_one(tmp_path):
       r'error: workdir \S+workdir[01] must be on a disk that all processes share\n', one.stderr
     )
   assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_data_of_one_host_that_lack_a_picture(tmp_path):
+  """Else each process would have an order of its own."""
+  for i in range(2):
+    shutil.copytree(command.pictures(), tmp_path / f'pictures{i}')
+  (tmp_path / 'pictures1/07.png').unlink()
+  for one in finish(start(2, tmp_path / 'run', fields={'data.data_dir': tmp_path / 'pictures{i}'})):
+    assert one.returncode == 2
+    line = 'error: process 1 has other data than process 0: num_examples is 39, not 40; give all hosts the same'
+    assert one.stderr.splitlines()[-1] == line
+
+
+MONITOR = """
+import json
+import runpy
+import sys
+from pathlib import Path
+
+from ganjax import UserError, experiment, parallel
+from ganjax.evaluation import records
+from ganjax.evaluation.monitor import Monitor
+
+workdir, data, config = sys.argv[1:]
+parallel.start()
+config = runpy.run_path(config)['get_config']()
+config.networks.width = 10
+config.data.update(dataset='folder', data_dir=data, resolution=8)
+config.eval.update(every_steps=10, metrics='fd_efficientnet_lite0', num=16)
+run, mesh = experiment.build(config), parallel.make_mesh()
+try:
+  reals = json.loads(json.dumps(Monitor(run, workdir, mesh, 0)._real.info))
+except UserError as error:
+  sys.exit(str(error))
+fake = {'batch_norm': 'running', 'weights': 'ema' if run.method.ema else 'raw'}
+found = {'by': 'training', 'step': 10, 'preset': 'monitor', 'num_fake': 16, 'fake': fake}
+if parallel.is_main():
+  records.append(Path(workdir, records.NAME), [{**found, 'real': reals, 'values': {'fd_x': 90.0}}])
+parallel.gather(None)
+monitor = Monitor(run, workdir, mesh, 10)
+print(reals['files_sha256'], monitor.due(10), monitor.due(20))
+"""
+
+
+def run_monitor(folder) -> list:
+  script, port = folder / 'monitor.py', free_port()
+  script.write_text(MONITOR)
+  processes = []
+  for i in range(2):
+    arguments = folder, folder / f'pictures{i}', command.ROOT / 'configs/gan_mnist.py'
+    env = {**by_hand(i, 2, port), 'PYTHONPATH': str(command.ROOT)}
+    processes.append(command.start(script, *arguments, env=env))
+  return finish(processes)
+
+
+def test_all_hosts_evaluate_at_the_same_steps(tmp_path):
+  """Copies of a folder have files of other times, which is how reals are known to be those of the last evaluation."""
+  for i in range(2):
+    shutil.copytree(command.pictures(), tmp_path / f'pictures{i}', copy_function=shutil.copy)
+  done = run_monitor(tmp_path)
+  (first, *zero), (second, *one) = [process.stdout.split()[-3:] for process in done]
+  assert first != second
+  assert zero == one == ['False', 'True'], done
+  (tmp_path / 'pictures1/07.png').unlink()
+  for process in run_monitor(tmp_path):
+    assert re.search(r'process 1 has other pictures in .* count is 39, not 40', process.stderr)
 
 
 # A TPU slice, as far as it goes without TPUs.
