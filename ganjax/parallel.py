@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ganjax import UserError
+from ganjax import UserError, cache_folder
 
 _HEARTBEAT_SECONDS = 45  # a process that says nothing for so long is lost
 _watcher = None
@@ -32,7 +31,7 @@ _watcher = None
 def start(preemptible=False):
   """Joins the other processes where there are any; call before the first use of a device.
 
-  Compiled programs are kept in $JAX_COMPILATION_CACHE_DIR, or ~/.cache/ganjax/xla.
+  Compiled programs are kept in $JAX_COMPILATION_CACHE_DIR, else in $GANJAX_CACHE_DIR/xla (~/.cache/ganjax/xla).
 
   Where JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID are set, they count. Else JAX finds
   the others itself: the hosts of a TPU slice (Cloud TPU VMs, GKE), the tasks of SLURM's srun or of Open MPI's mpirun.
@@ -41,10 +40,10 @@ def start(preemptible=False):
     preemptible: whether SIGTERM is for JAX to tell to all of several processes (`is_stop`).
 
   Raises:
-    UserError: variables that are missing or no integers, or tasks of a cluster that JAX does not know.
+    UserError: no home for the cache; variables that are missing or no integers; tasks of a cluster unknown to JAX.
   """
   if not jax.config.jax_compilation_cache_dir:
-    jax.config.update('jax_compilation_cache_dir', str(Path.home() / '.cache/ganjax/xla'))
+    jax.config.update('jax_compilation_cache_dir', str(cache_folder('xla')))
   arguments, tasks = {}, _count_tasks()
   if address := os.environ.get('JAX_COORDINATOR_ADDRESS'):
     try:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ganjax import UserError
+from ganjax import UserError, cache_folder
 
 
 class Examples(NamedTuple):
@@ -43,7 +43,7 @@ def open_arrays(examples, names):
 
   Raises UserError where the disk is too small, full, not writable or does not read.
   """
-  root = pathlib.Path(os.environ.get('GANJAX_CACHE_DIR') or '~/.cache/ganjax').expanduser() / 'data'
+  root = cache_folder('data')
   specs = {name: examples.fields[name] for name in names}
   key = json.dumps({**examples.key, 'stored': sorted(names), 'layout': 1}, sort_keys=True)
   slug = re.sub(r'[^\w.]+', '-', examples.title)[:80]

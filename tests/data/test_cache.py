@@ -1,5 +1,6 @@
 import fcntl
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from ganjax import UserError
 from ganjax.data.cache import Examples, open_arrays
+from ganjax.features import weights
 
 # A data set whose decoding leaves a trace: argv is log file, count, seconds a chunk. It stands still at <log>.hold.
 SCRIPT = """
@@ -164,6 +166,28 @@ def test_an_unusable_directory(tmp_path, monkeypatch):
   monkeypatch.setenv('GANJAX_CACHE_DIR', str(tmp_path / 'file'))
   with pytest.raises(UserError, match='cannot be written .* GANJAX_CACHE_DIR'):
     open_arrays(toy([]), ['image', 'label'])
+
+
+def test_a_user_without_a_home(monkeypatch):
+  """As containers have them: no HOME, and a number that no table of users holds."""
+
+  def nobody(number):
+    raise KeyError(number)
+
+  for name in ('HOME', 'TORCH_HOME', 'XDG_CACHE_HOME'):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setattr(pwd, 'getpwuid', nobody)
+  open_arrays(toy([]), ['image', 'label'])  # GANJAX_CACHE_DIR is set
+  with pytest.raises(UserError, match='no weight file net.pth: not in '):
+    weights.load(weights.File('net.pth', ''))
+  monkeypatch.delenv('GANJAX_CACHE_DIR')
+  line = 'no home folder for ~/.cache/ganjax: set GANJAX_CACHE_DIR to a folder .* or HOME'
+  for look in (
+    lambda: open_arrays(toy([]), ['image', 'label']),
+    lambda: weights.load(weights.File('net.pth', '')),
+  ):
+    with pytest.raises(UserError, match=line):
+      look()
 
 
 def test_an_error_while_decoding_leaves_no_entry(cache_dir):
