@@ -76,10 +76,11 @@ def main():
   held = lock.hold(workdir) if parallel.is_main() else contextlib.nullcontext()
   with held, jax.set_mesh(mesh):
     lock.check_shared(workdir)
-    return train(run, workdir, mesh)
+    with contextlib.closing(diagnose.Profile(config.profile_steps, workdir)) as profile:
+      return train(run, workdir, mesh, profile)
 
 
-def train(run, workdir, mesh) -> int:
+def train(run, workdir, mesh, profile) -> int:
   """Trains to the end, or until a signal; returns the exit status."""
   config, method = run.config, run.method
   experiment.check_resume(run, workdir)
@@ -93,7 +94,6 @@ def train(run, workdir, mesh) -> int:
   checkpoints.best = monitor.best_step
   log = Log(run, workdir, sources, mesh, step, latest, monitor)
   interrupt = Interrupt()
-  profile = diagnose.Profile(config.profile_steps, workdir)
   latents = jax.device_get(method.latents(np.arange(GRID)))
   finite = jax.jit(lambda state: seeds.each(all_finite, state))
   saved = step if step in checkpoints.steps() else None
@@ -139,10 +139,11 @@ def train(run, workdir, mesh) -> int:
     steps_at = functools.partial(dispatch.steps_at, run, span)
     feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step, steps_at=steps_at)
     while step < span.stop and not interrupt.at():
-      profile.at(step, state)
+      profile.start(step, state)
       steps, phases = steps_at(step), active(span.stage, step)
       state, metrics = update(state, feed.next(), frozen, phases=phases, steps=steps)
       step += steps
+      profile.stop(step, state)
       last = step == config.steps
       pictures = sample() if last or step % config.sample_every_steps == 0 else None
       log.add(step, metrics, pictures, steps)
@@ -154,7 +155,6 @@ def train(run, workdir, mesh) -> int:
         evaluate()
     feed.close()
 
-  profile.close(state)
   save()
   checkpoints.close()
   log.close()
