@@ -18,6 +18,8 @@ if __name__ == '__main__':  # before the slow imports, where a signal would end 
     """Until `Interrupt` takes over, a signal finds nothing to save."""
     name = signal.Signals(number).name
     os.write(1, f'stopped by {name} before any step; the same command goes on\n'.encode())
+    if 'parallel' in globals():
+      parallel.dismiss()
     os._exit(128 + number)
 
   signal.signal(signal.SIGTERM, stop_early)
@@ -175,7 +177,7 @@ class Interrupt:
   def __init__(self):
     self._number, self._agreed, self._calls = 0, False, 0
     if parallel.is_joined():  # SIGTERM is JAX's, which tells the other processes
-      signal.signal(signal.SIGINT, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
+      signal.signal(signal.SIGINT, self._pass_on)
     else:
       for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, self._note)
@@ -184,12 +186,20 @@ class Interrupt:
     self._number = number
     signal.signal(number, signal.SIG_DFL)
 
+  def _pass_on(self, number, frame):
+    self._number = number
+    os.kill(os.getpid(), signal.SIGTERM)
+
   def at(self) -> bool:
     """True when a signal came, to this process or another; all processes must ask equally often."""
-    if parallel.is_joined() and not self._agreed:
+    if not parallel.is_joined():
+      return self._number > 0
+    if not self._agreed:
       self._calls += 1
       self._agreed = parallel.is_stop(self._calls)
-    return self._agreed or self._number > 0
+      if self._agreed:
+        self._number = max(parallel.gather(self._number))
+    return self._agreed
 
   @property
   def name(self) -> str:

@@ -65,7 +65,7 @@ def start(preemptible=False):
   try:
     jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
   except (ValueError, OSError, RuntimeError) as error:
-    _dismiss()
+    dismiss()
     if tasks == 1 and jax.process_count() == 1:
       return  # a TPU that is in no cluster, or has no metadata server to ask
     tasks = max(tasks, jax.process_count() if tasks == 1 else 1)
@@ -74,7 +74,7 @@ def start(preemptible=False):
       f'of process 0, JAX_NUM_PROCESSES={tasks}, and JAX_PROCESS_ID from 0 to {tasks - 1}'
     ) from None
   if jax.process_count() == 1:
-    _dismiss()
+    dismiss()
     # JAX has taken it.
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
   else:
@@ -90,7 +90,7 @@ def _count_tasks() -> int:
 
 
 def _watch():
-  """Has a shell say a line if this process ends without `_dismiss`: nothing here could.
+  """Has a shell say a line if this process ends without `dismiss`: nothing here could.
 
   Where another process is lost, JAX aborts this one in C++.
   """
@@ -106,10 +106,11 @@ def _watch():
     stdout=subprocess.DEVNULL,
     start_new_session=True,  # out of reach of what a terminal sends to all
   )
-  atexit.register(_dismiss)
+  atexit.register(dismiss)
 
 
-def _dismiss():
+def dismiss():
+  """For a process that has said itself why it ends."""
   global _watcher
   if _watcher:
     _watcher.communicate(b'\n')
@@ -243,7 +244,7 @@ def fail(status: int):
   if not is_joined():
     sys.exit(status)
   if status == 2:
-    _dismiss()
+    dismiss()
   if is_main():
     time.sleep(3)  # the others, which may be about to say the same, are aborted as this one ends
   os._exit(status)

@@ -215,6 +215,29 @@ def test_workdirs_that_were_copied_are_no_shared_one(tmp_path):
   assert sorted(tmp_path.rglob('*')) == before
 
 
+def test_a_process_stopped_before_any_step_says_no_more_than_that(tmp_path):
+  for i in range(2):
+    (tmp_path / f'workdir{i}').mkdir()
+    (tmp_path / f'workdir{i}/.lock').write_text('1 on host0\n')
+  processes = start(2, tmp_path / 'workdir{i}')
+  while '1 on host0' in (tmp_path / 'workdir0/.lock').read_text():
+    time.sleep(0.05)
+  processes[1].send_signal(signal.SIGINT)  # within the seconds that they wait for NFS
+  done = finish(processes)[1]
+  assert (done.returncode, done.stderr) == (130, '')
+  assert done.stdout.endswith('stopped by SIGINT before any step; the same command goes on\n')
+
+
+def test_ctrl_c_in_one_process_stops_all(tmp_path):
+  processes = start(2, tmp_path, fields={'steps': 1000})
+  command.read_to(processes[0], 'step    5/')
+  processes[1].send_signal(signal.SIGINT)
+  time.sleep(2)
+  done = finish(processes)
+  assert [one.returncode for one in done] == [130] * 2, [one.stderr for one in done]
+  assert re.search(r'stopped by SIGINT at step \d+, saved', done[0].stdout)
+
+
 def test_data_of_one_host_that_lack_a_picture(tmp_path):
   """Else each process would have an order of its own."""
   for i in range(2):
