@@ -308,6 +308,9 @@ def test_all_hosts_evaluate_at_the_same_steps(tmp_path):
 
 SLICE = """
 import os
+import signal
+import sys
+import time
 
 os.environ.pop('JAX_PLATFORMS')
 import jax
@@ -317,25 +320,31 @@ initialize = jax.distributed.initialize
 
 
 def initialize_on_cpu(**arguments):
-  initialize(**arguments)
-  jax.config.update('jax_platforms', 'cpu')
+  try:
+    initialize(**arguments)
+  finally:
+    jax.config.update('jax_platforms', 'cpu')
 
 
 jax.distributed.initialize = initialize_on_cpu
 from ganjax import parallel
 
-parallel.start()
-print(jax.process_index(), jax.process_count())
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))  # as train.py does until it trains
+parallel.start(preemptible=True)
+print(jax.process_index(), jax.process_count(), jax.distributed.is_initialized())
+if jax.process_count() == 1:
+  os.kill(os.getpid(), signal.SIGTERM)
+  time.sleep(9)
 """
 
 
 class Metadata(http.server.BaseHTTPRequestHandler):
-  """What a Compute Engine metadata server says to the two hosts of a slice: to each at its own address."""
+  """What a Compute Engine metadata server says to the hosts of a slice: to each at its own address."""
 
   def do_GET(self):  # noqa: N802
     found = {
       'agent-worker-number': f'{int(self.server.server_address[0][-1]) - 2}',
-      'worker-network-endpoints': 'unknown:unknown:127.0.0.1,unknown:unknown:127.0.0.1',
+      'worker-network-endpoints': ','.join(['unknown:unknown:127.0.0.1'] * self.server.hosts),
       'tpu-env': "ACCELERATOR_TYPE: 'v5litepod-16'\n",
     }
     name = self.path.removeprefix('/computeMetadata/v1/instance/attributes/')
@@ -347,14 +356,17 @@ class Metadata(http.server.BaseHTTPRequestHandler):
     pass
 
 
-def test_hosts_of_a_tpu_slice_find_each_other(tmp_path):
-  """By JAX's own detection on Cloud TPU VMs; what it finds are CPUs."""
-  script = tmp_path / 'slice.py'
+def start_slice(script, hosts, served=True) -> list:
+  """Finished processes of a slice, each with the last line that it printed."""
   script.write_text(SLICE)
   coordinator, processes = free_port(), []
-  for i in range(2):
+  for i in range(hosts):
     server = http.server.HTTPServer((f'127.0.0.{i + 2}', 0), Metadata)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server.hosts = hosts
+    if served:
+      threading.Thread(target=server.serve_forever, daemon=True).start()
+    else:
+      server.server_close()
     env = {
       'JAX_FORCE_TPU_INIT': '1',
       'GCE_METADATA_IP': f'127.0.0.{i + 2}:{server.server_address[1]}',
@@ -362,5 +374,18 @@ def test_hosts_of_a_tpu_slice_find_each_other(tmp_path):
       'PYTHONPATH': str(command.ROOT),
     }
     processes.append(command.start(script, env=env))
-  done = finish(processes)
-  assert [one.stdout.splitlines()[-1:] for one in done] == [['0 2'], ['1 2']], done
+  return [(one.returncode, one.stdout.splitlines()[-1:], one.stderr) for one in finish(processes)]
+
+
+def test_hosts_of_a_tpu_slice_find_each_other(tmp_path):
+  """By JAX's own detection on Cloud TPU VMs; what it finds are CPUs."""
+  done = start_slice(tmp_path / 'slice.py', 2)
+  assert [one[:2] for one in done] == [(0, ['0 2 True']), (0, ['1 2 True'])], done
+
+
+@pytest.mark.parametrize('served', [True, False])
+def test_a_single_tpu_vm_is_alone_and_keeps_its_sigterm(served, tmp_path):
+  """With a metadata server it is a cluster of one, in which JAX takes the signal; without one JAX gives up."""
+  ((status, last, errors),) = start_slice(tmp_path / 'slice.py', 1, served)
+  assert (status, last) == (7, [f'0 1 {served}']), errors
+  assert 'error: ' not in errors
