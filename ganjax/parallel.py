@@ -130,8 +130,9 @@ def _meet():
 
 
 def make_mesh(devices=None) -> Mesh:
-  """The mesh ('batch',) over all devices of all processes, or over the given ones."""
-  return Mesh(np.asarray(devices if devices is not None else jax.devices()), ('batch',))
+  """The mesh ('batch',) over all devices of all processes, or over the given ones: those of a process side by side."""
+  devices = jax.devices() if devices is None else devices
+  return Mesh(np.asarray(sorted(devices, key=lambda d: d.process_index)), ('batch',))
 
 
 def is_main() -> bool:
@@ -279,7 +280,7 @@ def check_batch(batch_size: int, mesh):
 
 
 def local_rows(batch_size: int, mesh) -> slice:
-  """The rows of a global batch that this process feeds: contiguous, since devices come in process order."""
+  """The rows of a global batch that this process feeds: contiguous in a mesh of `make_mesh`."""
   mine = [i for i, d in enumerate(mesh.devices.flat) if d.process_index == jax.process_index()]
   each = batch_size // mesh.size
   return slice(mine[0] * each, (mine[-1] + 1) * each)

@@ -4,6 +4,7 @@ MLPs in float64 on pictures of 8 pixels, so that most of a run is its start.
 """
 
 import http.server
+import json
 import re
 import shutil
 import signal
@@ -16,7 +17,7 @@ import jax
 import numpy as np
 import pytest
 
-from ganjax import checkpoint, writer
+from ganjax import checkpoint, data, writer
 
 STEPS = 60
 LOST = r'error: process (\d+) on \S+ has ended: it was killed, or another process was lost or never came; .* resumes\n'
@@ -247,6 +248,44 @@ def test_data_of_one_host_that_lack_a_picture(tmp_path):
     assert one.returncode == 2
     line = 'error: process 1 has other data than process 0: num_examples is 39, not 40; give all hosts the same'
     assert one.stderr.splitlines()[-1] == line
+
+
+FEED = """
+import json
+
+import device_run
+import jax
+import numpy as np
+from ganjax import data, parallel
+from ganjax.feed import Feed
+
+parallel.start()
+run, source, devices = device_run.build('float32'), device_run.Pictures(), jax.devices()
+mesh = parallel.make_mesh(devices[::2] + devices[1::2])  # those of a process need not come side by side
+feed = Feed(source, run.spans[0], 1, 0, mesh, 0)
+for step in range(3):
+  ((batch,), order) = feed.next(), data.indices(0, 8 * step, 8, source.num_examples)
+  for shard in batch['image'].addressable_shards:
+    rows = order[shard.index[0]]
+    assert len(rows) == 2
+    np.testing.assert_array_equal(np.asarray(shard.data), device_run.Pictures().read(rows)['image'])
+feed.close()
+print(json.dumps([read.tolist() for read in source.reads[:3]]))
+"""
+
+
+def test_each_process_reads_its_half_of_each_batch(tmp_path):
+  (tmp_path / 'feed.py').write_text(FEED)
+  paths = f'{command.ROOT}:{command.ROOT / "tests"}'
+  env = {'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'PYTHONPATH': paths}
+  port = free_port()
+  both = [command.start(tmp_path / 'feed.py', env=env | by_hand(i, 2, port)) for i in range(2)]
+  done = finish(both)
+  assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
+  first, second = [json.loads(one.stdout.splitlines()[-1]) for one in done]
+  whole = data.indices(0, 0, 24, 50).reshape(3, 8)
+  np.testing.assert_array_equal(np.concatenate([first, second], 1), whole)
+  assert np.shape(first) == np.shape(second) == (3, 4)
 
 
 MONITOR = """
