@@ -76,7 +76,8 @@ def read(workdir, step=None):
   """
   step, arrays, index, broken = _find(workdir, step)
   for number, reason in broken.items():
-    print(f'checkpoint {number} is broken ({reason}): using {step}', file=sys.stderr)
+    if parallel.is_main():
+      print(f'checkpoint {number} is broken ({reason}): using {step}', file=sys.stderr)
   state = {}
   for name, entry in index['arrays'].items():
     *parents, last = name.split('/')
@@ -108,7 +109,7 @@ class Checkpoints:
     self.best = None  # a step whose checkpoint stays besides
     self.root = self.workdir / 'checkpoints'
     self._saving = None
-    if jax.process_index() == 0:
+    if parallel.is_main():
       try:
         self.root.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=self.root).close()
@@ -216,7 +217,7 @@ class Checkpoints:
       return None
     step, arrays, index, broken = _find(self.workdir, step)
     _check_fits(index['arrays'], template, self.root / str(step))
-    if jax.process_index() == 0:
+    if parallel.is_main():
       for number, reason in broken.items():
         target = _move_broken(self.root / str(number))
         said = f'checkpoint {number} is broken ({reason}): moved to {target}, using {step}'
@@ -243,12 +244,12 @@ class Checkpoints:
       ) from error
 
   def _remove_temporary(self):
-    if jax.process_index() == 0:
+    if parallel.is_main():
       for path in self.root.glob(f'*{_TEMPORARY}*'):
         shutil.rmtree(path, ignore_errors=True)
 
   def _delete_old(self):
-    if jax.process_index() == 0:
+    if parallel.is_main():
       for step in set(self.steps()[: -self.keep]) - {self.best}:
         # Renamed first: a kill in the middle leaves a temporary directory, not half a checkpoint.
         old = self.root / f'{step}{_TEMPORARY}-old'
