@@ -64,11 +64,6 @@ def main():
     return 0
   if WORKDIR.value is None:
     raise UserError('--workdir is missing: the folder of the run, such as --workdir runs/dcgan')
-  if '://' in WORKDIR.value:
-    raise UserError(
-      f'--workdir={WORKDIR.value}: a bucket cannot append to a file or lock it, as a run must: use a disk that all '
-      'hosts share (Filestore, NFS) and copy it: gcloud storage rsync --recursive WORKDIR gs://...'
-    )
   workdir = Path(WORKDIR.value)
   parallel.start(preemptible=True)
   run = experiment.build(config)
