@@ -305,10 +305,7 @@ config.networks.width = 10
 config.data.update(dataset='folder', data_dir=data, resolution=8)
 config.eval.update(every_steps=10, metrics='fd_efficientnet_lite0', num=16)
 run, mesh = experiment.build(config), parallel.make_mesh()
-try:
-  reals = json.loads(json.dumps(Monitor(run, workdir, mesh, 0)._real.info))
-except UserError as error:
-  sys.exit(str(error))
+reals = json.loads(json.dumps(Monitor(run, workdir, mesh, 0)._real.info))
 fake = {'batch_norm': 'running', 'weights': 'ema' if run.method.ema else 'raw'}
 found = {'by': 'training', 'step': 10, 'preset': 'monitor', 'num_fake': 16, 'fake': fake}
 if parallel.is_main():
@@ -316,31 +313,30 @@ if parallel.is_main():
 parallel.gather(None)
 monitor = Monitor(run, workdir, mesh, 10)
 print(reals['files_sha256'], monitor.due(10), monitor.due(20))
+if not parallel.is_main():
+  Path(data, '07.png').unlink()
+try:
+  Monitor(run, workdir, mesh, 10)
+except UserError as error:
+  print(error)
 """
-
-
-def run_monitor(folder) -> list:
-  script, port = folder / 'monitor.py', free_port()
-  script.write_text(MONITOR)
-  processes = []
-  for i in range(2):
-    arguments = folder, folder / f'pictures{i}', command.ROOT / 'configs/gan_mnist.py'
-    env = {**by_hand(i, 2, port), 'PYTHONPATH': str(command.ROOT)}
-    processes.append(command.start(script, *arguments, env=env))
-  return finish(processes)
 
 
 def test_all_hosts_evaluate_at_the_same_steps(tmp_path):
   """Copies of a folder have files of other times, which is how reals are known to be those of the last evaluation."""
+  script, port, processes = tmp_path / 'monitor.py', free_port(), []
+  script.write_text(MONITOR)
   for i in range(2):
-    shutil.copytree(command.pictures(), tmp_path / f'pictures{i}', copy_function=shutil.copy)
-  done = run_monitor(tmp_path)
-  (first, *zero), (second, *one) = [process.stdout.split()[-3:] for process in done]
-  assert first != second
-  assert zero == one == ['False', 'True'], done
-  (tmp_path / 'pictures1/07.png').unlink()
-  for process in run_monitor(tmp_path):
-    assert re.search(r'process 1 has other pictures in .* count is 39, not 40', process.stderr)
+    pictures = tmp_path / f'pictures{i}'
+    shutil.copytree(command.pictures(), pictures, copy_function=shutil.copy)
+    env = {**by_hand(i, 2, port), 'PYTHONPATH': str(command.ROOT)}
+    arguments = tmp_path, pictures, command.ROOT / 'configs/gan_mnist.py'
+    processes.append(command.start(script, *arguments, env=env))
+  found = [one.stdout.splitlines()[-2:] for one in finish(processes)]
+  (first, *zero), (second, *one) = [line.split() for line, _ in found]
+  assert first != second and zero == one == ['False', 'True'], found
+  for _, line in found:  # one has lost a picture since
+    assert re.match(r'process 1 has other pictures in .* count is 39, not 40', line)
 
 
 # A TPU slice, as far as it goes without TPUs.
