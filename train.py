@@ -18,6 +18,8 @@ if __name__ == '__main__':  # before the slow imports, where a signal would end 
     """Until `Interrupt` takes over, a signal finds nothing to save."""
     name = signal.Signals(number).name
     os.write(1, f'stopped by {name} before any step; the same command goes on\n'.encode())
+    if 'parallel' in globals():
+      parallel.dismiss()
     os._exit(128 + number)
 
   signal.signal(signal.SIGTERM, stop_early)
@@ -62,11 +64,6 @@ def main():
     return 0
   if WORKDIR.value is None:
     raise UserError('--workdir is missing: the folder of the run, such as --workdir runs/dcgan')
-  if '://' in WORKDIR.value:
-    raise UserError(
-      f'--workdir={WORKDIR.value}: a bucket cannot append to a file or lock it, as a run must: use a disk that all '
-      'hosts share (Filestore, NFS) and copy it: gcloud storage rsync --recursive WORKDIR gs://...'
-    )
   workdir = Path(WORKDIR.value)
   parallel.start(preemptible=True)
   run = experiment.build(config)
@@ -75,27 +72,25 @@ def main():
     parallel.check_batch(span.batch_size, mesh)
   held = lock.hold(workdir) if parallel.is_main() else contextlib.nullcontext()
   with held, jax.set_mesh(mesh):
-    parallel.any_process(False)  # process 0 has made the folder by now
-    if parallel.any_process(not (workdir / '.lock').exists()):
-      raise UserError(f'workdir {workdir} must be on a disk that all processes share')
-    return train(run, workdir, mesh)
+    lock.check_shared(workdir)
+    with contextlib.closing(diagnose.Profile(config.profile_steps, workdir)) as profile:
+      return train(run, workdir, mesh, profile)
 
 
-def train(run, workdir, mesh) -> int:
+def train(run, workdir, mesh, profile) -> int:
   """Trains to the end, or until a signal; returns the exit status."""
   config, method = run.config, run.method
   experiment.check_resume(run, workdir)
   checkpoints = checkpoint.Checkpoints(workdir, config.keep_checkpoints)
   sources = [data.build(**{**config.data, **span.source}) for span in run.spans]
   for source in sources:
-    experiment.check_classes(run, source)
+    experiment.check_data(run, source)
   state, step, latest = experiment.restore(run, checkpoints, mesh) or experiment.start(run, mesh)
   frozen = {name: parallel.replicate(net, mesh) for name, net in method.frozen.items()}
   monitor = Monitor(run, workdir, mesh, step)
   checkpoints.best = monitor.best_step
   log = Log(run, workdir, sources, mesh, step, latest, monitor)
   interrupt = Interrupt()
-  profile = diagnose.Profile(config.profile_steps, workdir)
   latents = jax.device_get(method.latents(np.arange(GRID)))
   finite = jax.jit(lambda state: seeds.each(all_finite, state))
   saved = step if step in checkpoints.steps() else None
@@ -141,10 +136,11 @@ def train(run, workdir, mesh) -> int:
     steps_at = functools.partial(dispatch.steps_at, run, span)
     feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step, steps_at=steps_at)
     while step < span.stop and not interrupt.at():
-      profile.at(step, state)
+      profile.start(step, state)
       steps, phases = steps_at(step), active(span.stage, step)
       state, metrics = update(state, feed.next(), frozen, phases=phases, steps=steps)
       step += steps
+      profile.stop(step, state)
       last = step == config.steps
       pictures = sample() if last or step % config.sample_every_steps == 0 else None
       log.add(step, metrics, pictures, steps)
@@ -156,7 +152,6 @@ def train(run, workdir, mesh) -> int:
         evaluate()
     feed.close()
 
-  profile.close(state)
   save()
   checkpoints.close()
   log.close()
@@ -177,7 +172,7 @@ class Interrupt:
   def __init__(self):
     self._number, self._agreed, self._calls = 0, False, 0
     if parallel.is_joined():  # SIGTERM is JAX's, which tells the other processes
-      signal.signal(signal.SIGINT, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
+      signal.signal(signal.SIGINT, self._pass_on)
     else:
       for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, self._note)
@@ -186,12 +181,20 @@ class Interrupt:
     self._number = number
     signal.signal(number, signal.SIG_DFL)
 
+  def _pass_on(self, number, frame):
+    self._number = number
+    os.kill(os.getpid(), signal.SIGTERM)
+
   def at(self) -> bool:
     """True when a signal came, to this process or another; all processes must ask equally often."""
-    if parallel.is_joined() and not self._agreed:
+    if not parallel.is_joined():
+      return self._number > 0
+    if not self._agreed:
       self._calls += 1
       self._agreed = parallel.is_stop(self._calls)
-    return self._agreed or self._number > 0
+      if self._agreed:
+        self._number = max(parallel.gather(self._number))
+    return self._agreed
 
   @property
   def name(self) -> str:

@@ -1,7 +1,25 @@
 """Generative adversarial networks in JAX."""
 
+import os
+from pathlib import Path
+
 __version__ = '0.4.0'
 
 
 class UserError(Exception):
   """Something that the user can put right: printed as one line, never as a traceback."""
+
+
+def cache_folder(name: str) -> Path:
+  """$GANJAX_CACHE_DIR/<name>, else ~/.cache/ganjax/<name>: for what can be made or had again.
+
+  Raises:
+    UserError: a user without a home, as containers may have.
+  """
+  root = os.path.expanduser(os.environ.get('GANJAX_CACHE_DIR') or '~/.cache/ganjax')
+  if root.startswith('~'):
+    raise UserError(
+      f'there is no home folder for {root}: set GANJAX_CACHE_DIR to a folder for decoded data, weights and compiled '
+      'programs, or HOME'
+    )
+  return Path(root, name)

@@ -76,7 +76,8 @@ def read(workdir, step=None):
   """
   step, arrays, index, broken = _find(workdir, step)
   for number, reason in broken.items():
-    print(f'checkpoint {number} is broken ({reason}): using {step}', file=sys.stderr)
+    if parallel.is_main():
+      print(f'checkpoint {number} is broken ({reason}): using {step}', file=sys.stderr)
   state = {}
   for name, entry in index['arrays'].items():
     *parents, last = name.split('/')
@@ -108,7 +109,7 @@ class Checkpoints:
     self.best = None  # a step whose checkpoint stays besides
     self.root = self.workdir / 'checkpoints'
     self._saving = None
-    if jax.process_index() == 0:
+    if parallel.is_main():
       try:
         self.root.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=self.root).close()
@@ -212,11 +213,11 @@ class Checkpoints:
       UserError: no such step, none that is whole, or one whose arrays are not the template's.
     """
     self.wait()
-    if step is None and not _agree_on_steps(self.workdir):
+    if step is None and not parallel.gather(self.steps())[0]:
       return None
     step, arrays, index, broken = _find(self.workdir, step)
     _check_fits(index['arrays'], template, self.root / str(step))
-    if jax.process_index() == 0:
+    if parallel.is_main():
       for number, reason in broken.items():
         target = _move_broken(self.root / str(number))
         said = f'checkpoint {number} is broken ({reason}): moved to {target}, using {step}'
@@ -243,12 +244,12 @@ class Checkpoints:
       ) from error
 
   def _remove_temporary(self):
-    if jax.process_index() == 0:
+    if parallel.is_main():
       for path in self.root.glob(f'*{_TEMPORARY}*'):
         shutil.rmtree(path, ignore_errors=True)
 
   def _delete_old(self):
-    if jax.process_index() == 0:
+    if parallel.is_main():
       for step in set(self.steps()[: -self.keep]) - {self.best}:
         # Renamed first: a kill in the middle leaves a temporary directory, not half a checkpoint.
         old = self.root / f'{step}{_TEMPORARY}-old'
@@ -262,7 +263,7 @@ def _find(workdir, step=None):
 
   All processes take the same decision. Raises UserError where there is none, or not `step`.
   """
-  root, steps = Path(workdir, 'checkpoints').absolute(), _agree_on_steps(workdir)
+  root, steps = Path(workdir, 'checkpoints').absolute(), parallel.gather(list_steps(workdir))[0]
   if not steps or (step is not None and step not in steps):
     wanted = 'checkpoint' if step is None else f'checkpoint {step}'
     raise UserError(f'no {wanted} in {root}: there are {_join(steps)}')
@@ -354,19 +355,6 @@ def _checksum(array):
 
 def _checksum_index(index):
   return zlib.crc32(json.dumps(index, sort_keys=True).encode())
-
-
-def _agree_on_steps(workdir):
-  """Returns process 0's list of steps, on every process."""
-  steps = list_steps(workdir)
-  if jax.process_count() == 1:
-    return steps
-  count = int(multihost_utils.broadcast_one_to_all(np.int32(len(steps))))
-  return (
-    multihost_utils.broadcast_one_to_all(np.resize(np.int32(steps), count)).tolist()
-    if count
-    else []
-  )
 
 
 def _move_broken(path):

@@ -302,7 +302,18 @@ def parse(argv):
     ) from None
   except (TypeError, ValueError, IndexError, SyntaxError, ImportError) as error:
     raise UserError(f'config: {_one_line(error)}') from None
+  if 'workdir' in flags.FLAGS:
+    check_disk('--workdir', flags.FLAGS['workdir'].value)
   return rest[1:]
+
+
+def check_disk(name, workdir):
+  """Raises UserError where the workdir that a user named is in a bucket."""
+  if '://' in (workdir or ''):
+    raise UserError(
+      f'{name}={workdir}: a bucket cannot append to a file or lock it, as a run must: use a disk that all '
+      'hosts share (Filestore, NFS) and copy it: gcloud storage rsync --recursive WORKDIR gs://...'
+    )
 
 
 def _load_failure(error) -> str:

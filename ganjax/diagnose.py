@@ -52,19 +52,22 @@ class Profile:
     self._steps = window(profile_steps) or () if parallel.is_main() else ()
     self._folder, self._on = Path(workdir) / 'profile', False
 
-  def at(self, step, state):
+  def start(self, step, state):
     """To be called with the state before each dispatch."""
     if step in self._steps and not self._on:
       jax.block_until_ready(state)
       jax.profiler.start_trace(self._folder)
       self._on = True
-    elif step not in self._steps:
-      self.close(state)
 
-  def close(self, state):
-    """Ends the trace, if one is on, when the device has done what it has been given."""
-    if self._on:
+  def stop(self, step, state):
+    """To be called with the state after each dispatch, before anything else is done with it."""
+    if self._on and step not in self._steps:
       jax.block_until_ready(state)
+      self.close()
+
+  def close(self):
+    """Ends the trace, if one is on, with what has been traced so far."""
+    if self._on:
       jax.profiler.stop_trace()
       self._on = False
       parallel.say(f'traced into {self._folder}: tensorboard --logdir {self._folder}')
@@ -104,7 +107,8 @@ def _where(error) -> str:
   lines = {Path(f.filename): f.lineno for f in frames}
   ours = {p.relative_to(_HERE.parent): n for p, n in lines.items() if p.is_relative_to(_HERE)}
   skipped = ('diagnose.py', 'seeds.py')
-  inner, *outer = [f'{p}:{n}' for p, n in reversed(ours.items()) if p.name not in skipped]
+  lines = [f'{p}:{n}' for p, n in reversed(ours.items()) if p.name not in skipped]
+  inner, *outer = lines or ['no line of ours']
   operation = str(error).split(' encountered in ')[-1]
   what = f'{operation} in the gradient of' if backward else f'{operation} at'
-  return f'first from {what} {inner}, called at {", ".join(outer)}'
+  return f'first from {what} {inner}' + (f', called at {", ".join(outer)}' if outer else '')

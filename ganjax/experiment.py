@@ -200,8 +200,9 @@ def check_resume(run: Experiment, workdir: Path):
     parallel.say(f'activations were {before}, and are {run.activations} from here on')
 
 
-def check_classes(run: Experiment, source):
-  """Raises UserError where a conditional method does not find its classes in the data."""
+def check_data(run: Experiment, source):
+  """Raises UserError where processes have other data, or a conditional method does not find its classes in them."""
+  parallel.check_same('data', source.identity)
   wanted, found = run.method.num_classes, source.num_classes
   if not wanted:
     return
@@ -290,6 +291,7 @@ def _for_seeds(tree, run):
 
 def _take_networks(run, state):
   """The state with networks, and their averages, of another run's newest checkpoint."""
+  configs.check_disk('init_from', run.config.init_from)
   other, nets = Path(run.config.init_from), run.config.init_nets
   unknown = [n for n in nets if n not in run.method.nets]
   if unknown:

@@ -4,9 +4,11 @@ import contextlib
 import fcntl
 import os
 import socket
+import time
+import uuid
 from pathlib import Path
 
-from ganjax import UserError
+from ganjax import UserError, parallel
 
 _held = set()
 
@@ -31,7 +33,7 @@ def hold(workdir):
     try:
       fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-      holder = os.pread(handle, 200, 0).decode(errors='replace').strip() or 'unknown'
+      holder = os.pread(handle, 200, 0).decode(errors='replace').partition('\n')[0] or 'unknown'
       raise UserError(
         f'workdir {workdir} is in use by process {holder}: stop it or use another workdir'
       ) from None
@@ -39,11 +41,32 @@ def hold(workdir):
       raise UserError(f'cannot lock workdir {workdir}: {error.strerror}') from None
     with contextlib.suppress(OSError):  # The name is a courtesy; a full disk is said elsewhere.
       os.ftruncate(handle, 0)
-      os.pwrite(handle, f'{os.getpid()} on {socket.gethostname()}\n'.encode(), 0)
+      # The number is for `check_shared`, which other hosts of an NFS share see no earlier than it is synced.
+      os.pwrite(handle, f'{os.getpid()} on {socket.gethostname()}\n{uuid.uuid4()}\n'.encode(), 0)
+      os.fsync(handle)
     yield
   finally:
     _held.discard(handle)
     os.close(handle)
+
+
+def check_shared(workdir):
+  """Sees to it that all processes see the `.lock` which process 0 holds, and not one that was copied with the workdir.
+
+  Raises:
+    UserError: in all of them, where one does not.
+  """
+  parallel.gather(None)  # process 0 has written it by now
+  for _ in range(10):
+    try:
+      # NFS may remember a file as it was, but asks anew where one is opened.
+      seen = Path(workdir, '.lock').read_text()
+    except OSError:
+      seen = None
+    if len(set(parallel.gather(seen))) == 1:
+      return
+    time.sleep(0.5)
+  raise UserError(f'workdir {workdir} must be on a disk that all processes share')
 
 
 def _drop_locks():

@@ -7,6 +7,7 @@ is therefore over the global batch, and random draws do not depend on the number
 
 import atexit
 import functools
+import json
 import os
 import resource
 import signal
@@ -14,7 +15,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from ganjax import UserError
+from ganjax import UserError, cache_folder
 
 _HEARTBEAT_SECONDS = 45  # a process that says nothing for so long is lost
 _watcher = None
@@ -31,7 +31,7 @@ _watcher = None
 def start(preemptible=False):
   """Joins the other processes where there are any; call before the first use of a device.
 
-  Compiled programs are kept in $JAX_COMPILATION_CACHE_DIR, or ~/.cache/ganjax/xla.
+  Compiled programs are kept in $JAX_COMPILATION_CACHE_DIR, else in $GANJAX_CACHE_DIR/xla (~/.cache/ganjax/xla).
 
   Where JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID are set, they count. Else JAX finds
   the others itself: the hosts of a TPU slice (Cloud TPU VMs, GKE), the tasks of SLURM's srun or of Open MPI's mpirun.
@@ -40,10 +40,10 @@ def start(preemptible=False):
     preemptible: whether SIGTERM is for JAX to tell to all of several processes (`is_stop`).
 
   Raises:
-    UserError: variables that are missing or no integers, or tasks of a cluster that JAX does not know.
+    UserError: no home for the cache; variables that are missing or no integers; tasks of a cluster unknown to JAX.
   """
   if not jax.config.jax_compilation_cache_dir:
-    jax.config.update('jax_compilation_cache_dir', str(Path.home() / '.cache/ganjax/xla'))
+    jax.config.update('jax_compilation_cache_dir', str(cache_folder('xla')))
   arguments, tasks = {}, _count_tasks()
   if address := os.environ.get('JAX_COORDINATOR_ADDRESS'):
     try:
@@ -65,7 +65,7 @@ def start(preemptible=False):
   try:
     jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=_HEARTBEAT_SECONDS)
   except (ValueError, OSError, RuntimeError) as error:
-    _dismiss()
+    dismiss()
     if tasks == 1 and jax.process_count() == 1:
       return  # a TPU that is in no cluster, or has no metadata server to ask
     tasks = max(tasks, jax.process_count() if tasks == 1 else 1)
@@ -74,7 +74,7 @@ def start(preemptible=False):
       f'of process 0, JAX_NUM_PROCESSES={tasks}, and JAX_PROCESS_ID from 0 to {tasks - 1}'
     ) from None
   if jax.process_count() == 1:
-    _dismiss()
+    dismiss()
     # JAX has taken it.
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
   else:
@@ -90,7 +90,7 @@ def _count_tasks() -> int:
 
 
 def _watch():
-  """Has a shell say a line if this process ends without `_dismiss`: nothing here could.
+  """Has a shell say a line if this process ends without `dismiss`: nothing here could.
 
   Where another process is lost, JAX aborts this one in C++.
   """
@@ -106,10 +106,11 @@ def _watch():
     stdout=subprocess.DEVNULL,
     start_new_session=True,  # out of reach of what a terminal sends to all
   )
-  atexit.register(_dismiss)
+  atexit.register(dismiss)
 
 
-def _dismiss():
+def dismiss():
+  """For a process that has said itself why it ends."""
   global _watcher
   if _watcher:
     _watcher.communicate(b'\n')
@@ -129,8 +130,9 @@ def _meet():
 
 
 def make_mesh(devices=None) -> Mesh:
-  """The mesh ('batch',) over all devices of all processes, or over the given ones."""
-  return Mesh(np.asarray(devices if devices is not None else jax.devices()), ('batch',))
+  """The mesh ('batch',) over all devices of all processes, or over the given ones: those of a process side by side."""
+  devices = jax.devices() if devices is None else devices
+  return Mesh(np.asarray(sorted(devices, key=lambda d: d.process_index)), ('batch',))
 
 
 def is_main() -> bool:
@@ -266,7 +268,7 @@ def fail(status: int):
   if not is_joined():
     sys.exit(status)
   if status == 2:
-    _dismiss()
+    dismiss()
   if is_main():
     time.sleep(3)  # the others, which may be about to say the same, are aborted as this one ends
   os._exit(status)
@@ -301,7 +303,7 @@ def check_batch(batch_size: int, mesh):
 
 
 def local_rows(batch_size: int, mesh) -> slice:
-  """The rows of a global batch that this process feeds: contiguous, since devices come in process order."""
+  """The rows of a global batch that this process feeds: contiguous in a mesh of `make_mesh`."""
   mine = [i for i, d in enumerate(mesh.devices.flat) if d.process_index == jax.process_index()]
   each = batch_size // mesh.size
   return slice(mine[0] * each, (mine[-1] + 1) * each)
@@ -357,6 +359,28 @@ def any_process(flag: bool) -> bool:
   if jax.process_count() == 1:
     return flag
   return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+
+
+def gather(value) -> list:
+  """What JSON makes of the values of all processes, in their order; every process must call it at the same step."""
+  text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+  if jax.process_count() == 1:
+    return [json.loads(text.tobytes())]
+  longest = multihost_utils.process_allgather(np.int32(text.size)).max()
+  padded = np.pad(text, (0, longest - text.size), constant_values=ord(' '))
+  return [json.loads(one.tobytes()) for one in multihost_utils.process_allgather(padded)]
+
+
+def check_same(what: str, values: dict):
+  """Raises UserError in every process where the values of one, which JSON takes, are not those of process 0."""
+  first, *others = gather(values)
+  for process, found in enumerate(others, 1):
+    for name in first:
+      if found[name] != first[name]:
+        raise UserError(
+          f'process {process} has other {what} than process 0: {name} is {str(found[name])[:99]}, '
+          f'not {str(first[name])[:99]}; give all hosts the same'
+        )
 
 
 def is_stop(call: int) -> bool:

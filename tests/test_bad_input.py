@@ -83,11 +83,13 @@ TABLE = {
   'config.json spoilt': (f'{RESUME} {{tmp}}/spoilt', r'spoilt/config.json'),
   'config.json of something else': (f'{RESUME} {{tmp}}/foreign', r'foreign/config.json'),
   'config.json gone': (f'{RESUME} {{tmp}}/headless', r'headless.* no config.json'),
+  'start from a bucket': (f'{EMOJI} --config.init_from=gs://bucket/run', r'init_from=gs://bucket/run: .*rsync'),
   'start from nothing': (f'{EMOJI} --config.init_from={{tmp}}/nowhere', r'/nowhere'),
   'start from other shapes': (f'{EMOJI} --config.init_from={{tmp}}/run', r"init_from=.*network 'G' differs"),
   # sample.py.
   'sample nothing': ('sample.py', r'--workdir is missing'),
   'sample from nowhere': (f'{SAMPLE} {{tmp}}/nowhere', r'/nowhere'),
+  'sample from a bucket': (f'{SAMPLE} gs://bucket/run', r'--workdir=gs://bucket/run: .*rsync'),
   'sample from a file': (f'{SAMPLE} {{tmp}}/file', r'/file'),
   'sample from an empty workdir': (f'{SAMPLE} {{tmp}}/nothing', r'nothing/config.json'),
   'sample before a checkpoint': (f'{SAMPLE} {{tmp}}/young', r'no checkpoint in .*/young'),

@@ -475,6 +475,7 @@ def test_two_processes_write_what_one_restores(tmp_path):
         shutil.copytree(workdir / 'checkpoints' / number, seen / 'checkpoints' / number)
       flip(biggest(seen, 3), 9000)
     multihost_utils.sync_global_devices('spoilt')
+    assert read(seen)[1] == 2
     restored, step, meta = Checkpoints(seen).restore(abstract(state))
     assert step == 2 and meta == {'processes': 2} and restored.key.sharding == sharding
     assert jax.tree.structure(restored) == jax.tree.structure(state)

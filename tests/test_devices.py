@@ -270,13 +270,41 @@ def draw_pictures(dtype, state, mode):
 
 
 def test_compiled_programs_are_kept(tmp_path, monkeypatch):
-  """In the user's own cache, or where JAX_COMPILATION_CACHE_DIR, which JAX reads itself, says."""
+  """In the user's own cache, in ganjax's, or where JAX_COMPILATION_CACHE_DIR, which JAX reads itself, says."""
   before = jax.config.jax_compilation_cache_dir
+  home = str(tmp_path / '.cache/ganjax/xla')
   monkeypatch.setenv('HOME', str(tmp_path))
   try:
-    for given, kept in ((None, tmp_path / '.cache/ganjax/xla'), ('/elsewhere', '/elsewhere')):
+    for given, ours, kept in ((None, '', home), (None, '/c', '/c/xla'), ('/d', '/c', '/d')):
+      monkeypatch.setenv('GANJAX_CACHE_DIR', ours)
       jax.config.update('jax_compilation_cache_dir', given)
       parallel.start()
-      assert jax.config.jax_compilation_cache_dir == str(kept)
+      assert jax.config.jax_compilation_cache_dir == kept
   finally:
     jax.config.update('jax_compilation_cache_dir', before)
+
+
+COMPILE = """
+import jax
+import jax.numpy as jnp
+
+from ganjax import parallel
+
+found = []
+jax.monitoring.register_event_listener(lambda event, **unused: found.append(event.split('/')[-1]))
+parallel.start()
+jax.jit(lambda x: jnp.tanh(x @ x))(jnp.ones((8, 8)))
+print(found.count('cache_hits'), found.count('cache_misses'))
+"""
+
+
+def test_a_process_reads_the_programs_of_the_one_before(tmp_path):
+  (tmp_path / 'compile.py').write_text(COMPILE)
+  unset = dict.fromkeys(('JAX_COMPILATION_CACHE_DIR', 'GANJAX_CACHE_DIR'), '')
+  env = {**unset, 'HOME': str(tmp_path), 'PYTHONPATH': str(ROOT)}
+  first, second = [
+    [int(n) for n in commands.succeed(tmp_path / 'compile.py', env=env).stdout.split()]
+    for _ in range(2)
+  ]
+  assert first[0] == 0 < first[1] and second == first[::-1]
+  assert list((tmp_path / '.cache/ganjax/xla').iterdir())

@@ -1,5 +1,7 @@
 """Several steps in one dispatch make the same training, whatever cuts it; and what shows what a run does."""
 
+import collections
+import contextlib
 import importlib
 import json
 import os
@@ -298,8 +300,9 @@ def train(tmp_path):
   def work(name, config, make=experiment.build):
     workdir = tmp_path / name
     workdir.mkdir(exist_ok=True)
-    with jax.enable_x64(True), jax.set_mesh(mesh):
-      status = TRAIN['train'](make(config), workdir, mesh)
+    profile = diagnose.Profile(config.profile_steps, workdir)
+    with jax.enable_x64(True), jax.set_mesh(mesh), contextlib.closing(profile):
+      status = TRAIN['train'](make(config), workdir, mesh, profile)
     lines = map(json.loads, (workdir / 'metrics.jsonl').read_text().splitlines())
     lines = [{k: v for k, v in line.items() if k not in UNTIMED} for line in lines]
     return status, checkpoint.read(workdir)[0], lines
@@ -354,16 +357,37 @@ def test_nan_within_a_dispatch_names_its_step(train):
 
 
 def test_traces_after_a_resume(tmp_path):
-  """Begun within the window: the rest of it. Past it: nothing. Ended within it: what there was."""
-  for name, first, last, steps in (('rest', 6, 9, [6, 7]), ('past', 8, 9, []), ('end', 0, 6, [5])):
-    profile, traced = diagnose.Profile('5:8', tmp_path / name), []
+  """Begun within the window: the rest of it. Past it: nothing. Ended within it: what there was.
+
+  What comes between two steps, as a checkpoint does, is traced within the window alone.
+  """
+  cases = ('rest', 6, 9, [6, 7], [7]), ('past', 8, 9, [], []), ('end', 0, 6, [5], [6])
+  for name, first, last, steps, between in cases:
+    profile, traced, saved = diagnose.Profile('5:8', tmp_path / name), [], []
     for step in range(first, last):
-      profile.at(step, jnp.ones(3))
-      if profile._on:
-        traced.append(step)
-    profile.close(jnp.ones(3))
-    assert traced == steps and not profile._on
+      profile.start(step, jnp.ones(3))
+      traced += [step] if profile._on else []
+      profile.stop(step + 1, jnp.ones(3))
+      saved += [step + 1] if profile._on else []
+    profile.close()
+    assert (traced, saved) == (steps, between) and not profile._on
     assert bool([*tmp_path.glob(f'{name}/**/*.xplane.pb')]) == bool(steps)
+
+
+def test_a_trace_outlives_an_error(tmp_path):
+  fields = command.tiny({'optim.G.lr': 1e30, 'optim.G.decay': 'constant', 'profile_steps': '1:90'})
+  done = command.run('train.py', *fields, '--workdir', tmp_path)
+  assert done.returncode == 2 and 'became NaN' in done.stderr, done
+  assert 'traced into' in done.stdout and list(tmp_path.glob('profile/**/*.xplane.pb'))
+
+
+def test_a_nan_of_no_line_of_ours_is_said_all_the_same():
+  def update(state):
+    return jnp.log(state.x - 1)
+
+  checked, state = diagnose.find_nans(jax.jit(update)), collections.namedtuple('State', 'x, step')
+  with pytest.raises(UserError, match='^NaN at step 1, first from log at no line of ours$'):
+    checked(state(jnp.zeros(()), np.zeros((), int)))
 
 
 @pytest.mark.parametrize('text', ['10:5', '5:5', 'a:b', '7', '1:2:3', '-1:5', '23:30'])

@@ -4,6 +4,7 @@ MLPs in float64 on pictures of 8 pixels, so that most of a run is its start.
 """
 
 import http.server
+import json
 import re
 import shutil
 import signal
@@ -16,7 +17,7 @@ import jax
 import numpy as np
 import pytest
 
-from ganjax import checkpoint, writer
+from ganjax import checkpoint, data, writer
 
 STEPS = 60
 LOST = r'error: process (\d+) on \S+ has ended: it was killed, or another process was lost or never came; .* resumes\n'
@@ -47,7 +48,7 @@ def by_mpirun(i, count, port):
 
 
 def start(count, workdir, cluster=by_hand, fields=()) -> list:
-  """Starts the processes of one run; `{i}` in `workdir` becomes a process's number."""
+  """Starts the processes of one run; `{i}` in `workdir` and in fields becomes a process's number."""
   pictures = command.pictures()
   fields = {
     **dict.fromkeys(('networks.dtype', 'networks.param_dtype'), 'float64'),
@@ -68,8 +69,8 @@ def start(count, workdir, cluster=by_hand, fields=()) -> list:
   port, processes = free_port(), []
   for i in range(count):
     env = {**own, **(cluster(i, count, port) if count > 1 else {})}
-    workdir_of = str(workdir).format(i=i)
-    processes.append(command.start('train.py', *arguments, '--workdir', workdir_of, env=env))
+    own_arguments = [str(one).format(i=i) for one in (*arguments, '--workdir', workdir)]
+    processes.append(command.start('train.py', *own_arguments, env=env))
   return processes
 
 
@@ -198,19 +199,153 @@ def test_a_frozen_process_is_lost_within_a_minute(tmp_path):
   assert command.finish(frozen).returncode != 0
 
 
-@pytest.mark.slow
-def test_each_process_says_what_is_wrong_with_all(tmp_path):
+# What differs between hosts.
+
+
+def test_workdirs_that_were_copied_are_no_shared_one(tmp_path):
+  """Each host has a `.lock` of the run that was copied, and a checkpoint, which looks broken where others lack it."""
+  for i in range(2):
+    (tmp_path / f'workdir{i}/checkpoints/10').mkdir(parents=True)
+    (tmp_path / f'workdir{i}/.lock').write_text('1 on host0\n')
+  before = sorted(tmp_path.rglob('*'))
   for one in finish(start(2, tmp_path / 'workdir{i}')):
     assert one.returncode == 2
     assert re.fullmatch(
       r'error: workdir \S+workdir[01] must be on a disk that all processes share\n', one.stderr
     )
+  assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_a_process_stopped_before_any_step_says_no_more_than_that(tmp_path):
+  for i in range(2):
+    (tmp_path / f'workdir{i}').mkdir()
+    (tmp_path / f'workdir{i}/.lock').write_text('1 on host0\n')
+  processes = start(2, tmp_path / 'workdir{i}')
+  while '1 on host0' in (tmp_path / 'workdir0/.lock').read_text():
+    time.sleep(0.05)
+  processes[1].send_signal(signal.SIGINT)  # within the seconds that they wait for NFS
+  done = finish(processes)[1]
+  assert (done.returncode, done.stderr) == (130, '')
+  assert done.stdout.endswith('stopped by SIGINT before any step; the same command goes on\n')
+
+
+def test_ctrl_c_in_one_process_stops_all(tmp_path):
+  processes = start(2, tmp_path, fields={'steps': 1000})
+  command.read_to(processes[0], 'step    5/')
+  processes[1].send_signal(signal.SIGINT)
+  time.sleep(2)
+  done = finish(processes)
+  assert [one.returncode for one in done] == [130] * 2, [one.stderr for one in done]
+  assert re.search(r'stopped by SIGINT at step \d+, saved', done[0].stdout)
+
+
+def test_data_of_one_host_that_lack_a_picture(tmp_path):
+  """Else each process would have an order of its own."""
+  for i in range(2):
+    shutil.copytree(command.pictures(), tmp_path / f'pictures{i}')
+  (tmp_path / 'pictures1/07.png').unlink()
+  for one in finish(start(2, tmp_path / 'run', fields={'data.data_dir': tmp_path / 'pictures{i}'})):
+    assert one.returncode == 2
+    line = 'error: process 1 has other data than process 0: num_examples is 39, not 40; give all hosts the same'
+    assert one.stderr.splitlines()[-1] == line
+
+
+FEED = """
+import json
+
+import device_run
+import jax
+import numpy as np
+from ganjax import data, parallel
+from ganjax.feed import Feed
+
+parallel.start()
+run, source, devices = device_run.build('float32'), device_run.Pictures(), jax.devices()
+mesh = parallel.make_mesh(devices[::2] + devices[1::2])  # those of a process need not come side by side
+feed = Feed(source, run.spans[0], 1, 0, mesh, 0)
+for step in range(3):
+  ((batch,), order) = feed.next(), data.indices(0, 8 * step, 8, source.num_examples)
+  for shard in batch['image'].addressable_shards:
+    rows = order[shard.index[0]]
+    assert len(rows) == 2
+    np.testing.assert_array_equal(np.asarray(shard.data), device_run.Pictures().read(rows)['image'])
+feed.close()
+print(json.dumps([read.tolist() for read in source.reads[:3]]))
+"""
+
+
+def test_each_process_reads_its_half_of_each_batch(tmp_path):
+  (tmp_path / 'feed.py').write_text(FEED)
+  paths = f'{command.ROOT}:{command.ROOT / "tests"}'
+  env = {'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'PYTHONPATH': paths}
+  port = free_port()
+  both = [command.start(tmp_path / 'feed.py', env=env | by_hand(i, 2, port)) for i in range(2)]
+  done = finish(both)
+  assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
+  first, second = [json.loads(one.stdout.splitlines()[-1]) for one in done]
+  whole = data.indices(0, 0, 24, 50).reshape(3, 8)
+  np.testing.assert_array_equal(np.concatenate([first, second], 1), whole)
+  assert np.shape(first) == np.shape(second) == (3, 4)
+
+
+MONITOR = """
+import json
+import runpy
+import sys
+from pathlib import Path
+
+from ganjax import UserError, experiment, parallel
+from ganjax.evaluation import records
+from ganjax.evaluation.monitor import Monitor
+
+workdir, data, config = sys.argv[1:]
+parallel.start()
+config = runpy.run_path(config)['get_config']()
+config.networks.width = 10
+config.data.update(dataset='folder', data_dir=data, resolution=8)
+config.eval.update(every_steps=10, metrics='fd_efficientnet_lite0', num=16)
+run, mesh = experiment.build(config), parallel.make_mesh()
+reals = json.loads(json.dumps(Monitor(run, workdir, mesh, 0)._real.info))
+fake = {'batch_norm': 'running', 'weights': 'ema' if run.method.ema else 'raw'}
+found = {'by': 'training', 'step': 10, 'preset': 'monitor', 'num_fake': 16, 'fake': fake}
+if parallel.is_main():
+  records.append(Path(workdir, records.NAME), [{**found, 'real': reals, 'values': {'fd_x': 90.0}}])
+parallel.gather(None)
+monitor = Monitor(run, workdir, mesh, 10)
+print(reals['files_sha256'], monitor.due(10), monitor.due(20))
+if not parallel.is_main():
+  Path(data, '07.png').unlink()
+try:
+  Monitor(run, workdir, mesh, 10)
+except UserError as error:
+  print(error)
+"""
+
+
+def test_all_hosts_evaluate_at_the_same_steps(tmp_path):
+  """Copies of a folder have files of other times, which is how reals are known to be those of the last evaluation."""
+  script, port, processes = tmp_path / 'monitor.py', free_port(), []
+  script.write_text(MONITOR)
+  for i in range(2):
+    pictures = tmp_path / f'pictures{i}'
+    shutil.copytree(command.pictures(), pictures, copy_function=shutil.copy)
+    env = {**by_hand(i, 2, port), 'PYTHONPATH': str(command.ROOT)}
+    arguments = tmp_path, pictures, command.ROOT / 'configs/gan_mnist.py'
+    processes.append(command.start(script, *arguments, env=env))
+  found = [one.stdout.splitlines()[-2:] for one in finish(processes)]
+  (first, *zero), (second, *one) = [line.split() for line, _ in found]
+  assert first != second and zero == one == ['False', 'True'], found
+  for _, line in found:  # one has lost a picture since
+    assert re.match(r'process 1 has other pictures in .* count is 39, not 40', line)
 
 
 # A TPU slice, as far as it goes without TPUs.
 
 SLICE = """
 import os
+import signal
+import sys
+import time
 
 os.environ.pop('JAX_PLATFORMS')
 import jax
@@ -220,25 +355,31 @@ initialize = jax.distributed.initialize
 
 
 def initialize_on_cpu(**arguments):
-  initialize(**arguments)
-  jax.config.update('jax_platforms', 'cpu')
+  try:
+    initialize(**arguments)
+  finally:
+    jax.config.update('jax_platforms', 'cpu')
 
 
 jax.distributed.initialize = initialize_on_cpu
 from ganjax import parallel
 
-parallel.start()
-print(jax.process_index(), jax.process_count())
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))  # as train.py does until it trains
+parallel.start(preemptible=True)
+print(jax.process_index(), jax.process_count(), jax.distributed.is_initialized())
+if jax.process_count() == 1:
+  os.kill(os.getpid(), signal.SIGTERM)
+  time.sleep(9)
 """
 
 
 class Metadata(http.server.BaseHTTPRequestHandler):
-  """What a Compute Engine metadata server says to the two hosts of a slice: to each at its own address."""
+  """What a Compute Engine metadata server says to the hosts of a slice: to each at its own address."""
 
   def do_GET(self):  # noqa: N802
     found = {
       'agent-worker-number': f'{int(self.server.server_address[0][-1]) - 2}',
-      'worker-network-endpoints': 'unknown:unknown:127.0.0.1,unknown:unknown:127.0.0.1',
+      'worker-network-endpoints': ','.join(['unknown:unknown:127.0.0.1'] * self.server.hosts),
       'tpu-env': "ACCELERATOR_TYPE: 'v5litepod-16'\n",
     }
     name = self.path.removeprefix('/computeMetadata/v1/instance/attributes/')
@@ -250,14 +391,17 @@ class Metadata(http.server.BaseHTTPRequestHandler):
     pass
 
 
-def test_hosts_of_a_tpu_slice_find_each_other(tmp_path):
-  """By JAX's own detection on Cloud TPU VMs; what it finds are CPUs."""
-  script = tmp_path / 'slice.py'
+def start_slice(script, hosts, served=True) -> list:
+  """Finished processes of a slice, each with the last line that it printed."""
   script.write_text(SLICE)
   coordinator, processes = free_port(), []
-  for i in range(2):
+  for i in range(hosts):
     server = http.server.HTTPServer((f'127.0.0.{i + 2}', 0), Metadata)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server.hosts = hosts
+    if served:
+      threading.Thread(target=server.serve_forever, daemon=True).start()
+    else:
+      server.server_close()
     env = {
       'JAX_FORCE_TPU_INIT': '1',
       'GCE_METADATA_IP': f'127.0.0.{i + 2}:{server.server_address[1]}',
@@ -265,5 +409,18 @@ def test_hosts_of_a_tpu_slice_find_each_other(tmp_path):
       'PYTHONPATH': str(command.ROOT),
     }
     processes.append(command.start(script, env=env))
-  done = finish(processes)
-  assert [one.stdout.splitlines()[-1:] for one in done] == [['0 2'], ['1 2']], done
+  return [(one.returncode, one.stdout.splitlines()[-1:], one.stderr) for one in finish(processes)]
+
+
+def test_hosts_of_a_tpu_slice_find_each_other(tmp_path):
+  """By JAX's own detection on Cloud TPU VMs; what it finds are CPUs."""
+  done = start_slice(tmp_path / 'slice.py', 2)
+  assert [one[:2] for one in done] == [(0, ['0 2 True']), (0, ['1 2 True'])], done
+
+
+@pytest.mark.parametrize('served', [True, False])
+def test_a_single_tpu_vm_is_alone_and_keeps_its_sigterm(served, tmp_path):
+  """With a metadata server it is a cluster of one, in which JAX takes the signal; without one JAX gives up."""
+  ((status, last, errors),) = start_slice(tmp_path / 'slice.py', 1, served)
+  assert (status, last) == (7, [f'0 1 {served}']), errors
+  assert 'error: ' not in errors

@@ -42,6 +42,13 @@ class Source:
     self.class_names = class_names
     self.num_classes = None if class_names is None else len(class_names)
 
+  @property
+  def identity(self) -> dict:
+    """What must be alike on all hosts: not the times of copied files, nor how TFDS and Pillow keep and decode them."""
+    own = ('broken', 'file_formats', 'files_sha256', 'key_sha256', 'pillow')
+    shared = {name: value for name, value in self.info.items() if name not in own}
+    return {**shared, 'class_names': self.class_names}
+
   def read(self, indices, names=None):
     """Returns {name: array [n, ...]} of all fields, or of `names`, for `indices` int [n] in [0, num_examples)."""
     return self._read_rows(self._rows[indices], names or self.fields)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ganjax import UserError
+from ganjax import UserError, cache_folder
 
 
 class Examples(NamedTuple):
@@ -41,9 +41,9 @@ class Examples(NamedTuple):
 def open_arrays(examples, names):
   """Returns {name: ndarray [count, ...]} for the fields `names`, building the entry if need be.
 
-  Raises UserError where the disk is too small, full or not writable.
+  Raises UserError where the disk is too small, full, not writable or does not read.
   """
-  root = pathlib.Path(os.environ.get('GANJAX_CACHE_DIR') or '~/.cache/ganjax').expanduser() / 'data'
+  root = cache_folder('data')
   specs = {name: examples.fields[name] for name in names}
   key = json.dumps({**examples.key, 'stored': sorted(names), 'layout': 1}, sort_keys=True)
   slug = re.sub(r'[^\w.]+', '-', examples.title)[:80]
@@ -53,6 +53,9 @@ def open_arrays(examples, names):
     with _writing(root):
       lock = lock_file(f'{entry}.lock', f'decoding {examples.title}')
     with lock:
+      # NFS may remember that there was no entry, until the folder is opened again.
+      with _writing(root):
+        os.listdir(root)
       arrays = _open(entry, examples.count, specs)
       if arrays is None:
         _build(entry, examples, specs, key)
@@ -61,11 +64,13 @@ def open_arrays(examples, names):
 
 
 def _open(entry, count, specs):
-  """The entry's arrays, or None where there is no whole entry."""
+  """The entry's arrays, or None where there is no whole entry. Raises UserError where the disk does not say."""
   try:
     arrays = {name: np.load(entry / f'{name}.npy', mmap_mode='r') for name in specs}
-  except (OSError, ValueError, EOFError):
+  except (FileNotFoundError, NotADirectoryError, ValueError, EOFError):
     return None
+  except OSError as e:
+    raise UserError(f'cannot read {entry} of the cache ({e.strerror}): it is left as it is') from e
   for name, (shape, dtype) in specs.items():
     if arrays[name].shape != (count, *shape) or arrays[name].dtype != dtype:
       return None
@@ -105,7 +110,9 @@ def _build(entry, examples, specs, key):
   partial = entry.with_name(f'{entry.name}.building')
   with _writing(root):
     _remove_leftovers(root, partial)
-    shutil.rmtree(entry, ignore_errors=True)  # an entry that _open() refused
+    with contextlib.suppress(FileNotFoundError):
+      entry.rename(partial)  # one that _open() refused: what a kill leaves of it is no entry
+    shutil.rmtree(partial, ignore_errors=True)
     needed = _size(examples, specs)
     free = shutil.disk_usage(root).free
   if needed * 1.01 + 2**20 > free:

@@ -46,7 +46,9 @@ class Monitor:
         records.drop_after(workdir, step)
     # Runs that no longer evaluate still have a best checkpoint to keep.
     found = [r for r in records.read(workdir) if r.get('by') == 'training' and r['step'] <= step]
-    self._history = [(r['step'], _watched(r)) for r in found if self._is_alike(r)]
+    history = [(r['step'], _watched(r)) for r in found if self._is_alike(r)]
+    # Process 0's: `real` holds the times of files, and copies on other hosts have others.
+    self._history = [tuple(entry) for entry in parallel.gather(history)[0]]
     self.flags = [flag for flag, _ in warnings(self._merged())]
 
   def _open(self):

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 import ganjax
-from ganjax import UserError, parallel
+from ganjax import UserError, cache_folder, parallel
 from ganjax.evaluation.extract import Plan, extract
 from ganjax.metrics import fid
 
@@ -122,12 +122,11 @@ def _identity(side, plan, kind, output) -> dict:
 def _path(side, plan, kind, output) -> Path | None:
   if side.content is None:
     return None
-  root = Path(os.environ.get('GANJAX_CACHE_DIR') or '~/.cache/ganjax').expanduser()
   digest = hashlib.sha256(
     json.dumps(_identity(side, plan, kind, output), sort_keys=True).encode()
   ).hexdigest()
   name = re.sub(r'[^\w.]+', '-', f'{Path(side.info["name"]).name} {plan.extractor.name} {output}')
-  return root / 'statistics' / f'{name[:80]}-{digest[:16]}.{kind}.npz'
+  return cache_folder('statistics') / f'{name[:80]}-{digest[:16]}.{kind}.npz'
 
 
 def _write(path, value, identity):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ganjax import UserError, parallel
+from ganjax import UserError, cache_folder, parallel
 from ganjax.features import torch_file
 
 
@@ -81,16 +81,14 @@ def take(tensors: dict, name: str, shape: tuple) -> np.ndarray:
 # Places.
 
 
-def _cache() -> Path:
-  return Path(os.environ.get('GANJAX_CACHE_DIR') or Path.home() / '.cache/ganjax') / 'weights'
-
-
 def _places(file: File) -> list:
   """Every path where the file may lie, the likeliest first."""
-  home = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+  home = Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'))
   hub = Path(os.environ.get('TORCH_HOME') or home / 'torch') / 'hub/checkpoints'
   names = [n for name in (file.name, *file.aliases) for n in (name, f'{Path(name).stem}.npz')]
-  places = [folder / name for folder in (_cache(), hub) for name in dict.fromkeys(names)]
+  places = [
+    folder / name for folder in (cache_folder('weights'), hub) for name in dict.fromkeys(names)
+  ]
   if file.package:
     top, rest = file.package.split('/', 1)
     spec = importlib.util.find_spec(top)  # of a top-level name: imports nothing
@@ -104,7 +102,7 @@ def _find(file: File) -> Path | None:
 
 def _download(file: File) -> Path:
   """Fetches the file into the cache, under its name only when it is whole and right."""
-  failure, folder = 'there is no address to download it from', _cache()
+  failure, folder = 'there is no address to download it from', cache_folder('weights')
   if file.url:
     part = None
     try:

@@ -1,5 +1,7 @@
 import fcntl
 import os
+import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 
 from ganjax import UserError
 from ganjax.data.cache import Examples, open_arrays
+from ganjax.features import weights
 
 # A data set whose decoding leaves a trace: argv is log file, count, seconds a chunk. It stands still at <log>.hold.
 SCRIPT = """
@@ -75,6 +78,36 @@ def test_a_truncated_entry_is_built_again(cache_dir, cut):
   assert arrays['image'][999, 0, 0, 0] == 999 % 256
 
 
+def test_a_refused_entry_is_renamed_before_it_is_removed(cache_dir, monkeypatch):
+  """Killed in the middle of that, it leaves nothing under the entry's name."""
+  log, removed = [], []
+  open_arrays(toy(log), ['image', 'label'])
+  (file,) = cache_dir.glob('*/image.npy')
+  os.truncate(file, 20)
+  remove = shutil.rmtree
+  watch = lambda path, **how: (removed.append((path.name, sorted(os.listdir(path)))), remove(path))
+  monkeypatch.setattr(shutil, 'rmtree', lambda path, **how: path.exists() and watch(path, **how))
+  open_arrays(toy(log), ['image', 'label'])
+  assert sum(log) == 2000
+  old = ['image.npy', 'key.json', 'label.npy']
+  assert removed == [(f'{file.parent.name}.building', old)]
+
+
+def test_an_entry_that_does_not_read_just_now_is_left_alone(cache_dir):
+  """Others may have it mapped."""
+  log = []
+  first = open_arrays(toy(log), ['image', 'label'])
+  (file,) = cache_dir.glob('*/label.npy')
+  kept = file.rename(file.with_name('kept'))
+  file.symlink_to(file)  # 'Too many levels of symbolic links', for what a network or a limit says
+  with pytest.raises(UserError, match=r'cannot read .*/toy-\w+ .*symbolic links'):
+    open_arrays(toy(log), ['image', 'label'])
+  kept.rename(file)
+  second = open_arrays(toy(log), ['image', 'label'])
+  np.testing.assert_array_equal(first['image'], second['image'])
+  assert sum(log) == 1000
+
+
 def test_a_killed_builder_leaves_nothing_that_counts(tmp_path, cache_dir):
   """Of four processes one builds and is killed; of those that wait, one builds anew and the rest use that."""
   (tmp_path / 'log.hold').touch()
@@ -133,6 +166,28 @@ def test_an_unusable_directory(tmp_path, monkeypatch):
   monkeypatch.setenv('GANJAX_CACHE_DIR', str(tmp_path / 'file'))
   with pytest.raises(UserError, match='cannot be written .* GANJAX_CACHE_DIR'):
     open_arrays(toy([]), ['image', 'label'])
+
+
+def test_a_user_without_a_home(monkeypatch):
+  """As containers have them: no HOME, and a number that no table of users holds."""
+
+  def nobody(number):
+    raise KeyError(number)
+
+  for name in ('HOME', 'TORCH_HOME', 'XDG_CACHE_HOME'):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setattr(pwd, 'getpwuid', nobody)
+  open_arrays(toy([]), ['image', 'label'])  # GANJAX_CACHE_DIR is set
+  with pytest.raises(UserError, match='no weight file net.pth: not in '):
+    weights.load(weights.File('net.pth', ''))
+  monkeypatch.delenv('GANJAX_CACHE_DIR')
+  line = 'no home folder for ~/.cache/ganjax: set GANJAX_CACHE_DIR to a folder .* or HOME'
+  for look in (
+    lambda: open_arrays(toy([]), ['image', 'label']),
+    lambda: weights.load(weights.File('net.pth', '')),
+  ):
+    with pytest.raises(UserError, match=line):
+      look()
 
 
 def test_an_error_while_decoding_leaves_no_entry(cache_dir):
