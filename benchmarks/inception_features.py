@@ -21,9 +21,9 @@ import jax
 import numpy as np
 import seeded
 
-from ganjax import features, parallel
+from ganjax import backend, features
 
-DEFAULTS = 8, 64  # images a batch: ours on CPU (`parallel.evaluation_batch`), torch-fidelity's
+DEFAULTS = 8, 64  # images a batch: ours on CPU (`backend.evaluation_batch`), torch-fidelity's
 
 
 def make_torch(folder):
@@ -55,7 +55,7 @@ def make_ganjax(tensors, folder):
   extractor = features.load('inception', f'{folder}/inception.npz')
   variables = jax.device_put(extractor.variables)
   features_of = lambda variables, images: extractor.apply(variables, images)['features']
-  compute = jax.jit(features_of, compiler_options=parallel.forward_compilation())  # as evaluation
+  compute = jax.jit(features_of, compiler_options=backend.forward_compilation())  # as evaluation
   return lambda images: np.asarray(compute(variables, images))
 
 

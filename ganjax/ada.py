@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganjax import UserError, parallel
+from ganjax import UserError, backend, parallel
 
 # The parts of the pipeline, and how many numbers each draws.
 PARTS = {'blit': 4, 'geom': 6, 'color': 5, 'filter': 4, 'noise': 1, 'cutout': 2}
@@ -152,7 +152,7 @@ def _resample(images, place):
   read = jnp.einsum('bij,jn->bni', place[:, 1::-1], grid) + jnp.array([h - 1, w - 1])
   floor = jnp.floor(read)
   corners = floor.astype(int) % jnp.array([4 * (h - 1), 4 * (w - 1)])
-  form = _read_by_index if parallel.has_scatter() else _read_by_product
+  form = _read_by_index if backend.has_scatter() else _read_by_product
   read = form(canvas, corners, read - floor)
   moved = _apply(read.reshape(b, *y.shape, c), _downsampler(h), _downsampler(w))
   # Without a move between them the filters cancel, but for round-off: of that too an image that stays is spared.

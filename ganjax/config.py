@@ -144,7 +144,7 @@ def check(config: ConfigDict):
     if config.data.fraction < 1:
       raise UserError('config.data.fraction below 1 takes one data.seed, which draws the subset')
   kinds = ('float32', 'bfloat16', 'float16', 'float64')
-  # Activations in what suits the devices, see parallel.activations; parameters and statistics stay.
+  # Activations in what suits the devices, see backend.activations; parameters and statistics stay.
   for field, known in ('dtype', ('auto', *kinds)), ('param_dtype', kinds):
     if config.networks.get(field, 'float32') not in known:
       raise UserError(

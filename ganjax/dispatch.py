@@ -6,7 +6,7 @@ A dispatch is one call of the jitted update: one step, or `config.steps_per_disp
 import collections
 import math
 
-from ganjax import diagnose, parallel
+from ganjax import backend, diagnose
 from ganjax.update import active
 
 
@@ -47,7 +47,7 @@ def _most(run, span) -> int:
   shared = isinstance(config.data.seed, int)  # by several seeds
   batches = 1 if shared else config.seeds
   pixels = batches * run.images_per_step(span) * size**2 * config.data.channels
-  return config.steps_per_dispatch or parallel.steps_per_dispatch(step_bytes=pixels)
+  return config.steps_per_dispatch or backend.steps_per_dispatch(step_bytes=pixels)
 
 
 def _cadences(config) -> list:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from ganjax import UserError, checkpoint, experiment, images, parallel, sampler
+from ganjax import UserError, backend, checkpoint, experiment, images, parallel, sampler
 from ganjax import config as configs
 from ganjax.evaluation import records, reference, sides
 from ganjax.evaluation.measure import ALONE, Extractors, measure
@@ -81,7 +81,7 @@ def main():
   extractors = Extractors(_parse_weights(FEATURE_WEIGHTS.value))
   parallel.start()
   mesh = parallel.make_mesh()
-  batch_size = BATCH.value or parallel.evaluation_batch(mesh)
+  batch_size = BATCH.value or backend.evaluation_batch(mesh)
   out = OUT.value or (WORKDIR.value and Path(WORKDIR.value) / records.NAME)
   fakes = _of_run(Path(WORKDIR.value), mesh, metrics, batch_size) if WORKDIR.value else _of_files()
   if out and parallel.is_main():

@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import ganjax
-from ganjax import UserError, checkpoint, optim, parallel, schedules, seeds
+from ganjax import UserError, backend, checkpoint, optim, parallel, schedules, seeds
 from ganjax import config as configs
 from ganjax.update import Method, TrainState, averaged, count, init, make_update, name_nets, spans
 
@@ -78,7 +78,7 @@ def build(config: ConfigDict) -> Experiment:
   data = config.data
   networks = config.networks.to_dict()
   if networks.get('dtype') == 'auto':
-    networks['dtype'] = parallel.activations()
+    networks['dtype'] = backend.activations()
   nets = configs.component('networks', networks, resolution=data.resolution, channels=data.channels)
   method = configs.component('methods', config.method, nets=name_nets(nets))
   if not config.ema.half_life_images:
@@ -275,7 +275,7 @@ def start(run: Experiment, mesh):
   init = jax.jit(
     run.init,
     out_shardings=parallel.replicated(mesh),
-    compiler_options=parallel.quick_compilation(),
+    compiler_options=backend.quick_compilation(),
   )
   state = init(run.key)
   if run.config.init_from:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganjax import parallel
+from ganjax import backend, parallel
 
 
 def several(state) -> bool:
@@ -24,7 +24,7 @@ def unrolls(state) -> bool:
   So it is for convolutions on a CPU: `vmap` makes grouped ones of them, which XLA computes slowly there.
   """
   kernels = [x for x in jax.tree.leaves(state.params) if x.ndim - state.key.ndim == 4]
-  return bool(kernels) and not parallel.has_grouped_convolutions()
+  return bool(kernels) and not backend.has_grouped_convolutions()
 
 
 def each(function, state, *args, own=False, unrolled=False):

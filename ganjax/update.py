@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from ganjax import UserError, augment, parallel, seeds
+from ganjax import UserError, augment, backend, parallel, seeds
 from ganjax import ema as averages
 
 
@@ -223,7 +223,7 @@ def update_phase(phase: Phase, optimizer, state: TrainState, batch: dict, key, m
   else:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(microbatches))
     parts = jax.tree.map(lambda x: parallel.deal(x, microbatches), batch)
-    kept, (grads, metrics, carry) = parallel.fold(part, kept, (parts, keys))
+    kept, (grads, metrics, carry) = backend.fold(part, kept, (parts, keys))
     grads, metrics = jax.tree.map(lambda x: jnp.mean(x, 0), (grads, metrics))
     carry = jax.tree.map(parallel.collect, carry)
   changes, opt = optimizer.update(grads, state.opt[phase.opt], trained, step=state.step)
@@ -331,7 +331,7 @@ def make_update(
     update,
     static_argnames=('phases', 'steps'),
     donate_argnames='state',
-    compiler_options=parallel.update_compilation(),
+    compiler_options=backend.update_compilation(),
   )
 
 

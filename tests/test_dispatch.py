@@ -19,6 +19,7 @@ import pytest
 
 from ganjax import (
   UserError,
+  backend,
   checkpoint,
   diagnose,
   dispatch,
@@ -127,9 +128,9 @@ def test_stages_end_between_dispatches():
 
 def test_long_steps_go_alone_on_accelerators(monkeypatch):
   """Ten small steps together; fewer where their pictures would fill the device while they wait."""
-  monkeypatch.setattr(parallel, 'platform', lambda: 'tpu')
+  monkeypatch.setattr(backend, 'platform', lambda: 'tpu')
   mib = 2**20
-  found = {n: parallel.steps_per_dispatch(n * mib) for n in (1, 6, 7, 12, 13, 32, 33, 192)}
+  found = {n: backend.steps_per_dispatch(n * mib) for n in (1, 6, 7, 12, 13, 32, 33, 192)}
   assert found == {1: 10, 6: 10, 7: 5, 12: 5, 13: 2, 32: 2, 33: 1, 192: 1}
   # 128 pictures of 32 x 32 are 0.4 MiB: 24 seeds that share them take ten steps, with batches of their own five.
   own = {'seeds': 24, 'data.seed': tuple(range(24))}
@@ -144,8 +145,8 @@ def test_long_steps_go_alone_on_accelerators(monkeypatch):
       config.update_from_flattened_dict(fields)
     run = experiment.build(config)
     assert dispatch.steps_at(run, run.spans[0], 0) == first
-  monkeypatch.setattr(parallel, 'platform', lambda: 'cpu')
-  assert parallel.steps_per_dispatch(1) == 1
+  monkeypatch.setattr(backend, 'platform', lambda: 'cpu')
+  assert backend.steps_per_dispatch(1) == 1
 
 
 def test_programs_of_a_stage_have_their_share_of_its_steps():

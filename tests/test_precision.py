@@ -7,8 +7,8 @@ import pytest
 from jax.sharding import AbstractDevice, AbstractMesh
 
 from configs import dcgan_emoji
+from ganjax import backend, data, experiment, parallel
 from ganjax import config as configs
-from ganjax import data, experiment, parallel
 from ganjax.update import active, apply
 
 
@@ -83,12 +83,12 @@ def test_only_activations_are_narrow():
 def test_auto_is_what_suits_the_devices(platform, expected):
   device = AbstractDevice(device_kind=platform, num_cores=None, platform=platform)
   with jax.sharding.use_abstract_mesh(AbstractMesh((2,), ('batch',), abstract_device=device)):
-    assert parallel.platform() == platform
-    assert parallel.has_grouped_convolutions() is (platform != 'cpu')
+    assert backend.platform() == platform
+    assert backend.has_grouped_convolutions() is (platform != 'cpu')
     nets = experiment.build(small('auto')).method.nets
     assert experiment.build(small('float64')).method.nets['G'].dtype == 'float64'
   assert nets['G'].dtype == nets['D'].dtype == expected
-  assert parallel.platform() == 'cpu'
+  assert backend.platform() == 'cpu'
 
 
 def test_runs_of_earlier_versions_resume():

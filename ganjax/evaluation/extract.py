@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganjax import UserError, parallel
+from ganjax import UserError, backend, parallel
 from ganjax.features import Extractor
 from ganjax.metrics.fid import Moments
 
@@ -173,4 +173,4 @@ def _outputs(specs):
       found[key] = {name: outputs[name].astype(jnp.float32) for name in names}
     return parallel.whole(found)
 
-  return jax.jit(run, compiler_options=parallel.forward_compilation())
+  return jax.jit(run, compiler_options=backend.forward_compilation())

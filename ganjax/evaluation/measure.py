@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 import ganjax
-from ganjax import UserError, data, features, images, parallel
+from ganjax import UserError, backend, data, features, images, parallel
 from ganjax.evaluation import pixels, reference
 from ganjax.evaluation.extract import Plan, pictures
 from ganjax.evaluation.presets import PAIRED, PIXELS
@@ -46,7 +46,7 @@ class Extractors:
 
   def get(self, network, preset):
     """The extractor that a preset takes: it decides on resize and scale of the FID Inception alone."""
-    dtype = preset.dtype if parallel.has_bfloat16() else 'float32'
+    dtype = preset.dtype if backend.has_bfloat16() else 'float32'
     pipeline = {'resize': preset.resize, 'scale': preset.scale} if network == 'inception' else {}
     key = (network, dtype, *pipeline.values())
     if key not in self._loaded:

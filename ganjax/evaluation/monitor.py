@@ -3,7 +3,7 @@
 import json
 import time
 
-from ganjax import UserError, parallel, sampler, seeds
+from ganjax import UserError, backend, parallel, sampler, seeds
 from ganjax.checkpoint import list_steps
 from ganjax.evaluation import records, sides
 from ganjax.evaluation.extract import Stopped
@@ -132,7 +132,7 @@ class Monitor:
     """Results of one seed. Raises Stopped."""
     config, run = self._run.config.eval, self._run
     stage = run.span_at(step - 1).stage
-    batch_size = config.batch_size or parallel.evaluation_batch(self._mesh)
+    batch_size = config.batch_size or backend.evaluation_batch(self._mesh)
     work = dict(mesh=self._mesh, batch_size=batch_size)
     state = sampler.prepare(
       stage, averaged(state), run.method, batch_norm=config.batch_norm, **work

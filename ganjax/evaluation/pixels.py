@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from ganjax import UserError, data, parallel
+from ganjax import UserError, backend, data, parallel
 from ganjax.evaluation.extract import pictures
 from ganjax.metrics import cas, lpips, ms_ssim, ppl, ssim
 
@@ -50,7 +50,7 @@ def _psnr_and_ssim(kind, fake, real, crop, work):
 def _lpips(kind, fake, real, extractors, work):
   variables, info = extractors.lpips('alex')
   distance = functools.partial(lpips.distance, net='alex')
-  distance = jax.jit(distance, compiler_options=parallel.forward_compilation())
+  distance = jax.jit(distance, compiler_options=backend.forward_compilation())
   unit = lambda x: x.astype(np.float32) / 127.5 - 1
   values = [distance(variables, unit(a), unit(b)) for a, b in _batches(fake, real, work)]
   return {kind: float(np.concatenate(values).mean())}, info

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ganjax import UserError, parallel
+from ganjax import UserError, backend
 from ganjax.layers import conv_forms as forms
 from ganjax.layers.resample import mean_pool, upsample
 
@@ -167,7 +167,7 @@ class Conv(nn.Module):
       UserError: shapes that do not fit, odd sides to be halved among them.
     """
     channels = x.shape[-1] // self.groups, self.features
-    if self.resample and _pair(self.kernel) == (1, 1) and parallel.has_fast_resampling():
+    if self.resample and _pair(self.kernel) == (1, 1) and backend.has_fast_resampling():
       # They commute, so that the smaller map is convolved.
       if self.resample == 'up':
         return upsample(_apply(self, x, channels, conv))

@@ -11,7 +11,16 @@ import math
 import operator
 
 import jax.numpy as jnp
-from jax import export, lax
+from jax import lax
+
+from ganjax.layers.winograd import (
+  by_tile,
+  dot,
+  strided_tiles,
+  transposed_tiles,
+  weights_tiles,
+  wide,
+)
 
 # Native forms.
 
@@ -124,7 +133,7 @@ def transposed_cpu(g, y, w):
     return transposed_tiles(g, y, w)
   if g.stride == (1, 1) and math.prod(g.kernel) <= math.prod(g.out):
     return transposed_lax(g, y, w)
-  columns = _dot(y, w, [3], [3])  # [B, h, v, kh, kw, C]: all taps in one product
+  columns = dot(y, w, [3], [3])  # [B, h, v, kh, kw, C]: all taps in one product
   return _add_taps(g, lambda a, b, rows, cols: columns[:, rows, cols, a, b], y, w)
 
 
@@ -152,7 +161,7 @@ def weights_parts(g, x, y):
     return weights_lax(g, x, y)
   # Every n-th image: a batch that lies on several devices stays where it is.
   deal = lambda z, i: z.reshape(-1, n, *z.shape[1:])[:, i]
-  parts = [weights_lax(g, deal(x, i), deal(y, i)).astype(_wide(x)) for i in range(n)]
+  parts = [weights_lax(g, deal(x, i), deal(y, i)).astype(wide(x)) for i in range(n)]
   return functools.reduce(operator.add, parts).astype(x.dtype)
 
 
@@ -184,16 +193,6 @@ def _taps(g):
         yield a, b, xr, xc, yr, yc
 
 
-def _wide(x):
-  """The dtype of sums: float32 at least."""
-  return jnp.promote_types(x.dtype, jnp.float32)
-
-
-def _dot(a, b, i, j):
-  """Contracts axes i of a with axes j of b."""
-  return lax.dot_general(a, b, ((i, j), ((), ())), preferred_element_type=_wide(a))
-
-
 def _place(x, size, rows, cols):
   """Puts x [B, r, c, C] at rows and columns of zeros [B, *size, C]."""
   pads = ((s.start, n - s.stop) for s, n in zip((rows, cols), size))
@@ -202,20 +201,19 @@ def _place(x, size, rows, cols):
 
 def strided_taps(g, x, w):
   parts = [
-    _place(_dot(x[:, xr, xc], w[a, b], [3], [0]), g.out, yr, yc)
-    for a, b, xr, xc, yr, yc in _taps(g)
+    _place(dot(x[:, xr, xc], w[a, b], [3], [0]), g.out, yr, yc) for a, b, xr, xc, yr, yc in _taps(g)
   ]
-  return sum(parts, jnp.zeros((x.shape[0], *g.out, w.shape[3]), _wide(x))).astype(x.dtype)
+  return sum(parts, jnp.zeros((x.shape[0], *g.out, w.shape[3]), wide(x))).astype(x.dtype)
 
 
 def transposed_taps(g, y, w):
-  return _add_taps(g, lambda a, b, rows, cols: _dot(y[:, rows, cols], w[a, b], [3], [1]), y, w)
+  return _add_taps(g, lambda a, b, rows, cols: dot(y[:, rows, cols], w[a, b], [3], [1]), y, w)
 
 
 def weights_taps(g, x, y):
-  zero = jnp.zeros((x.shape[3], y.shape[3]), _wide(x))
+  zero = jnp.zeros((x.shape[3], y.shape[3]), wide(x))
   parts = {
-    (a, b): _dot(x[:, xr, xc], y[:, yr, yc], [0, 1, 2], [0, 1, 2])
+    (a, b): dot(x[:, xr, xc], y[:, yr, yc], [0, 1, 2], [0, 1, 2])
     for a, b, xr, xc, yr, yc in _taps(g)
   }
   w = jnp.stack([parts.get(tap, zero) for tap in itertools.product(*map(range, g.kernel))])
@@ -236,106 +234,6 @@ def _add_taps(g, product, y, w):
   x = jnp.stack([jnp.stack([phases.get((i, j), zero) for j in range(t)], 3) for i in range(s)], 2)
   x = x.reshape(y.shape[0], n * s, m * t, w.shape[2])
   return x[:, : g.size[0], : g.size[1]].astype(y.dtype)
-
-
-# Winograd's minimal filtering F(2x2, 2x2) (Lavin and Gray, arXiv:1509.09308, section 4) for 4x4 kernels of stride 2:
-# over pairs of pixels these are 2x2 kernels of stride 1. In one dimension, for pairs x, taps w, outputs y,
-#   sum(y * S(x, w)) = (x0 - x1) w0 y0 + x1 (w0 + w1) (y0 + y1) + (x2 - x1) w1 y1,
-# three products for four, so 9 for 16 in two, and each map is read off by leaving one factor out.
-OF_X = (1, -1, 0), (0, 1, 0), (0, -1, 1)
-OF_WY = (1, 0), (1, 1), (0, 1)
-
-
-def by_tile(g, batch, channels, features):
-  """Whether Winograd's form is there for the shape, and its products large enough to pay for the sums.
-
-  They are taken to be where `batch` is a symbol: an exported program serves batches of any size.
-  """
-  fits = g.kernel == (4, 4) and g.stride == (2, 2) and g.padding == (1, 1)
-  fits = fits and all(n % 4 == 0 for n in g.size)
-  if not fits or min(channels, features) < 64:
-    return False
-  return export.is_symbolic_dim(batch) or batch * math.prod(g.out) >= 1024
-
-
-def strided_tiles(g, x, w):
-  products = _each(lambda a, b: _dot(a, b, [3], [0]), _tiles_of_x(g, x), _tiles_of_w(w))
-  rows = [_interleave(_mix(zip(*OF_WY), row), 2) for row in products]
-  return _interleave(_mix(zip(*OF_WY), rows), 1).astype(x.dtype)
-
-
-def transposed_tiles(g, y, w):
-  products = _each(lambda a, b: _dot(a, b, [3], [1]), _tiles_of_y(y), _tiles_of_w(w))
-  rows = [_overlap(_mix(zip(*OF_X), row), 2) for row in products]
-  pairs = _overlap(_mix(zip(*OF_X), rows), 1)
-  (h, v), c = g.out, w.shape[2]
-  x = pairs.reshape(-1, h + 1, v + 1, 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
-  return x.reshape(-1, 2 * h + 2, 2 * v + 2, c)[:, 1:-1, 1:-1].astype(y.dtype)
-
-
-def weights_tiles(g, x, y):
-  # XLA transposes the left factor in memory, so that is y's: half as large as x's where x has half the channels.
-  tiles = _tiles_of_y(y), _tiles_of_x(g, x)
-  products = _each(lambda a, b: _dot(a, b, [0, 1, 2], [0, 1, 2]), *tiles)
-  rows = [jnp.stack(_mix(zip(*OF_WY), row)) for row in products]
-  w = jnp.stack(_mix(zip(*OF_WY), rows)).reshape(2, 2, y.shape[3], 2, 2, x.shape[3])
-  return w.transpose(0, 3, 1, 4, 5, 2).reshape(4, 4, x.shape[3], y.shape[3]).astype(x.dtype)
-
-
-def _tiles_of_x(g, x):
-  """The factors of x, 3 x 3 arrays [B, h / 2, v / 2, 4 C]."""
-  (h, v), c = g.out, x.shape[3]
-  x = jnp.pad(x.astype(_wide(x)), ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(
-    -1, h + 1, 2, v + 1, 2, c
-  )
-  pairs = x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, h + 1, v + 1, 4 * c)
-  return [_mix(OF_X, _every_other(row, 3, 2)) for row in _mix(OF_X, _every_other(pairs, 3, 1))]
-
-
-def _tiles_of_y(y):
-  """The factors of y, 3 x 3 arrays [B, h / 2, v / 2, F]."""
-  y = y.astype(_wide(y))
-  return [_mix(OF_WY, _every_other(row, 2, 2)) for row in _mix(OF_WY, _every_other(y, 2, 1))]
-
-
-def _tiles_of_w(w):
-  """The factors of w, 3 x 3 arrays [4 C, F]."""
-  c, f = w.shape[2:]
-  w = (
-    w.astype(_wide(w)).reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, f)
-  )
-  return [_mix(OF_WY, row) for row in _mix(OF_WY, w)]
-
-
-def _every_other(x, n, axis):
-  """Pixels 0, 2, 4, ... along an axis, then those one further, n arrays of the same length."""
-  length = x.shape[axis] // 2
-  return [lax.slice_in_dim(x, t, t + 2 * length - 1, 2, axis) for t in range(n)]
-
-
-def _each(function, a, b):
-  return [[function(p, q) for p, q in zip(*rows)] for rows in zip(a, b)]
-
-
-def _mix(coefficients, parts):
-  """Sums of parts with coefficients 1, 0 and -1, one for each row of coefficients."""
-  signed = lambda row: [part if k > 0 else -part for k, part in zip(row, parts) if k]
-  return [functools.reduce(operator.add, signed(row)) for row in coefficients]
-
-
-def _interleave(parts, axis):
-  """Two arrays, taken in turns along an axis: the adjoint of `_every_other`."""
-  shape = list(parts[0].shape)
-  shape[axis] *= 2
-  return jnp.stack(parts, axis + 1).reshape(shape)
-
-
-def _overlap(parts, axis):
-  """Three arrays of length n -> their sum at 2 i, 2 i + 1 and 2 i + 2, of length 2 n + 1: also its adjoint."""
-  pad = lambda x, low, high: jnp.pad(x, [(low, high) if i == axis else (0, 0) for i in range(4)])
-  even = pad(parts[0], 0, 1) + pad(parts[2], 1, 0)
-  both = _interleave([even, pad(parts[1], 0, 1)], axis)
-  return lax.slice_in_dim(both, 0, both.shape[axis] - 1, axis=axis)
 
 
 # Groups on CPU: XLA's own convolution in groups is slow, most of all its gradient of the weights (16 groups of 16

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractDevice, AbstractMesh
 
-from ganjax import UserError, features, parallel
+from ganjax import UserError, backend, features
 from ganjax.features.layers import Conv
 
 TINY = """
@@ -108,15 +108,15 @@ def test_depthwise_by_tap_is_the_convolution_of_xla():
 
 
 def test_options_for_compilation_keep_convolutions_from_ynnpack_and_are_left_where_unknown():
-  options = parallel.forward_compilation()
+  options = backend.forward_compilation()
   network = jax.jit(Conv(32, (3, 3), pads=((1, 1), (1, 1))).apply, compiler_options=options)
   x = jnp.ones((2, 16, 16, 32))
   variables = {'params': {'kernel': jnp.ones((3, 3, 32, 32)), 'bias': jnp.ones(32)}}
   assert options and '__ynn_fusion' not in network.lower(variables, x).compile().as_text()
-  assert parallel._are_known(**options) and not parallel._are_known(xla_cpu_no_such_option=True)
+  assert backend._are_known(**options) and not backend._are_known(xla_cpu_no_such_option=True)
   device = AbstractDevice(device_kind='gpu', num_cores=None, platform='gpu')
   with jax.sharding.use_abstract_mesh(AbstractMesh((2,), ('batch',), abstract_device=device)):
-    assert parallel.forward_compilation() == {}
+    assert backend.forward_compilation() == {}
 
 
 def test_what_cannot_be_is_refused(path):

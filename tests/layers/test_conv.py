@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
-from ganjax import UserError, parallel
+from ganjax import UserError, backend
 from ganjax.layers import conv as module
 from ganjax.layers import conv_forms as forms
 from ganjax.layers.conv import Conv, ConvTranspose, Geometry, conv, conv_transpose
@@ -373,7 +373,7 @@ def test_resampling_convolutions_are_convolutions_and_resampling(
   x64, monkeypatch, kernel, padding, platform
 ):
   """'up' and 'down' with the parameters of a plain layer: values, and gradients of both orders."""
-  monkeypatch.setattr(parallel, 'platform', lambda: platform)
+  monkeypatch.setattr(backend, 'platform', lambda: platform)
   plain = Conv(5, kernel, padding=padding, param_dtype='float64')
   up, down = (plain.clone(resample=name) for name in ('up', 'down'))
   x = draw((2, 7 if kernel == 4 else 8, 7 if kernel == 4 else 6, 3))[0]
@@ -420,7 +420,7 @@ def test_skips_are_resampled_in_a_convolution_on_tpus_alone(monkeypatch):
   assert {how: 'lhs_dilation=(2, 2)' in text(how) for how in ('up', 'down')} == dict.fromkeys(
     ('up', 'down'), False
   )
-  monkeypatch.setattr(parallel, 'platform', lambda: 'tpu')
+  monkeypatch.setattr(backend, 'platform', lambda: 'tpu')
   assert 'lhs_dilation=(2, 2)' in text('up') and 'window_strides=(2, 2)' in text('down')
 
 

@@ -1,0 +1,105 @@
+"""What differs by back end, all of it: CPU, GPU and TPU take other forms, options and sizes of the same mathematics.
+
+Each function is a choice, and says what was measured, or estimated, where. The forms of convolutions are chosen in
+`layers/conv.py`, when a program is lowered.
+"""
+
+import functools
+
+import jax
+
+
+def platform() -> str:
+  """'cpu', 'gpu' or 'tpu': of the mesh in use (`jax.set_mesh`), which need not be at hand, else of JAX's default."""
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return device.platform if device else jax.default_backend()
+
+
+def activations() -> str:
+  """The dtype of activations where a configuration leaves it to us: TPUs multiply in bfloat16 in any case."""
+  return 'bfloat16' if platform() == 'tpu' else 'float32'
+
+
+def has_bfloat16() -> bool:
+  """True where bfloat16 is faster than float32: CPUs convert back and forth."""
+  return platform() != 'cpu'
+
+
+def has_grouped_convolutions() -> bool:
+  """True where a convolution of many groups is as fast as its parts: not on CPUs."""
+  return platform() != 'cpu'
+
+
+def has_scatter() -> bool:
+  """True where writing to places that are computed is fast: XLA makes a loop of it on TPUs, a place a turn."""
+  return platform() != 'tpu'
+
+
+def has_fast_resampling() -> bool:
+  """True where repeating pixels, or adding neighbours up, costs little: by XLA's estimate not on TPUs.
+
+  128 maps of 256 channels, 16 to 32 pixels: 2.3 to 4.3 ms on v5e, a convolution of stride 2 in their place 0.3 to 0.8.
+  """
+  return platform() != 'tpu'
+
+
+def steps_per_dispatch(step_bytes: int) -> int:
+  """Training steps that one program does, where a config leaves it open: 1 on CPU, else up to 10.
+
+  A dispatch costs the host some tenths of a millisecond, which a short step on an accelerator does not hide. 10, 5, 2
+  divide the usual cadences of logs and checkpoints, so that a run needs no second program of single steps; fewer where
+  the batches of a dispatch, of which some wait on the device, would pass 64 MiB: such steps are long. XLA's CPU
+  compiler makes convolutions in loops 28 to 46 times slower. Not measured on GPU or TPU: `benchmarks/accelerator.py`.
+
+  Args:
+    step_bytes: of the batches of a step, all devices' together.
+  """
+  if platform() == 'cpu':
+    return 1
+  return next((n for n in (10, 5, 2) if n * step_bytes <= 64 * 2**20), 1)
+
+
+def evaluation_batch(mesh) -> int:
+  """Pictures to look at together: more than 8 a device fall out of a CPU's cache, 64 fill an accelerator."""
+  return mesh.size * (64 if has_bfloat16() else 8)
+
+
+def quick_compilation() -> dict:
+  """Compiler options for programs that run once: XLA's CPU compiler spends seconds on each random draw."""
+  return {'xla_backend_optimization_level': 1} if platform() == 'cpu' else {}
+
+
+def forward_compilation() -> dict:
+  """Compiler options for networks that are not trained.
+
+  On CPU XLA (jax 0.10) leaves convolutions to YNNPACK, which keeps those of 64 features or fewer on one core. By Eigen,
+  XLA's other way, all take all cores (the FID Inception on two: 48 ms an image for 58). A list of what YNNPACK may have
+  is the only switch, and an option can name one kind: products.
+  """
+  options = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'}
+  return options if platform() == 'cpu' and _are_known(**options) else {}
+
+
+def update_compilation() -> dict:
+  """Compiler options for training.
+
+  On TPU a pass of XLA has, in a loop of steps, float32(sum over devices) + moment, as Adam's is with b1 of 0 or 0.5,
+  summed over the devices in float32, beside the bfloat16 sum that the second moment takes: gradients would cross twice.
+  """
+  options = {'xla_disable_hlo_passes': 'reorder-convert-reduce-add'}
+  return options if platform() == 'tpu' and _are_known(**options) else {}
+
+
+@functools.cache
+def _are_known(**options) -> bool:
+  """Whether this version of XLA takes the compiler options."""
+  try:
+    jax.jit(lambda: 0, compiler_options=options)()
+  except jax.errors.JaxRuntimeError:
+    return False
+  return True
+
+
+def fold(step, carry, xs):
+  """`lax.scan`: a loop, for the memory of one turn; unrolled on CPU, whose loops run convolutions slowly."""
+  return jax.lax.scan(step, carry, xs, unroll=platform() == 'cpu')
