@@ -1,4 +1,4 @@
-"""Devices, the mesh, placement and multi-process start-up: the only file that knows of devices.
+"""Devices, the mesh, placement and multi-process start-up.
 
 Training is data parallel over a one-axis mesh ('batch',): the state is replicated, batches are split along their
 first axis, and `jax.jit` over global arrays runs code that is written as if for one device. Every mean over a batch
