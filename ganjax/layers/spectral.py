@@ -52,8 +52,8 @@ class SpectralNorm(nn.Module):
       for _ in range(self.n_steps):
         right = _unit(left @ fixed, self.eps)
         left = _unit(fixed @ right, self.eps)
-      # The gradient goes through both W of W / (u W v), with u and v held (equation 12).
-      sigma = left @ matrix @ right
+      # The gradient goes through both W of W / (u W v), with u and v held (equation 12). W v is there from above.
+      sigma = left @ (matrix @ right)
     if self.is_mutable_collection('spectral_norm'):
       u.value = left
     params = {**params, name: (params[name].astype(wide) / sigma).astype(params[name].dtype)}
