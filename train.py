@@ -93,7 +93,7 @@ def train(run, workdir, mesh, profile) -> int:
   interrupt = Interrupt()
   latents = jax.device_get(method.latents(np.arange(GRID)))
   finite = jax.jit(lambda state: seeds.each(all_finite, state))
-  saved = step if step in checkpoints.steps() else None
+  saved = step if step in parallel.gather(checkpoints.steps())[0] else None
 
   def sample():
     stage = run.span_at(step - 1).stage

@@ -1,7 +1,7 @@
-"""What differs by back end, all of it: CPU, GPU and TPU take other forms, options and sizes of the same mathematics.
+"""What is chosen by back end when a program is traced: forms, options and sizes of the same mathematics.
 
-Each function is a choice, and says what was measured, or estimated, where. The forms of convolutions are chosen in
-`layers/conv.py`, when a program is lowered.
+(Forms of convolutions are chosen when it is lowered, in `layers/conv.py` and `features/layers.py`. So an exported
+generator's program for TPUs, traced on a CPU, has a TPU's convolutions and the CPU's way of resampling.)
 """
 
 import functools

@@ -20,6 +20,7 @@ from pathlib import Path
 import jax
 from absl import flags
 
+import ganjax
 from ganjax import UserError, chips, roofline
 from ganjax import config as configs
 from ganjax.writer import replace_file
@@ -199,7 +200,8 @@ def write_table(topology, folder, out) -> int:
   about = (
     f'# Every configuration, compiled for {topology}\n\n'
     f'By `python -m ganjax.compile_check --all --topology {topology}`, libtpu {_version()}, '
-    f'jax {jax.__version__}, without a TPU: nothing was run. Columns: see `ganjax/compile_check.py`. '
+    f'jax {jax.__version__}, ganjax {ganjax.__version__}, without a TPU: nothing was run. '
+    'Columns: see `ganjax/compile_check.py`. '
     'Memory is that of a dispatch of so many steps, all else of one step and chip; lazy phases make several programs. '
     'A batch that does not divide among the chips is cut to the next that does ("96 of 100").\n\n'
   )
@@ -207,14 +209,15 @@ def write_table(topology, folder, out) -> int:
   line = lambda cells: f'| {" | ".join(cells)} |\n'
   text = out.read_text() if out.exists() else ''
   # Rows of other versions are made anew.
-  rows = [r for r in text.splitlines(True) if r.startswith('| `')] if about in text else []
+  same = about + line(cells) in text
+  rows = [r for r in text.splitlines(True) if r.startswith('| `')] if same else []
   done = {r.split('`')[1] for r in rows}
   for name in names:
     if name in done:
       continue
     config = importlib.import_module(f'configs.{name}').get_config()
     asked = config.batch_size
-    config.batch_size -= asked % len(devices)
+    config.batch_size -= asked % (len(devices) * config.microbatches)
     try:
       found = row(config, chip, roofline.check(config, chip, devices))
       found[1] += f' of {asked:,}' if config.batch_size != asked else ''

@@ -303,11 +303,11 @@ def parse(argv):
   except (TypeError, ValueError, IndexError, SyntaxError, ImportError) as error:
     raise UserError(f'config: {_one_line(error)}') from None
   if 'workdir' in flags.FLAGS:
-    check_disk('--workdir', flags.FLAGS['workdir'].value)
+    refuse_bucket('--workdir', flags.FLAGS['workdir'].value)
   return rest[1:]
 
 
-def check_disk(name, workdir):
+def refuse_bucket(name, workdir):
   """Raises UserError where the workdir that a user named is in a bucket."""
   if '://' in (workdir or ''):
     raise UserError(

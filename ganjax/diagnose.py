@@ -104,8 +104,8 @@ def _where(error) -> str:
   # Operations of a gradient have no traceback but that of the operation which it is of.
   backward = isinstance(error.__cause__, Exception)
   frames = traceback.extract_tb((error.__cause__ if backward else error).__traceback__)
-  lines = {Path(f.filename): f.lineno for f in frames}
-  ours = {p.relative_to(_HERE.parent): n for p, n in lines.items() if p.is_relative_to(_HERE)}
+  places = {Path(f.filename): f.lineno for f in frames}
+  ours = {p.relative_to(_HERE.parent): n for p, n in places.items() if p.is_relative_to(_HERE)}
   skipped = ('diagnose.py', 'seeds.py')
   lines = [f'{p}:{n}' for p, n in reversed(ours.items()) if p.name not in skipped]
   inner, *outer = lines or ['no line of ours']

@@ -136,7 +136,7 @@ def _of_run(workdir, mesh, metrics, batch_size):
 
 
 def _steps(workdir) -> list:
-  there = checkpoint.list_steps(workdir)
+  there = parallel.gather(checkpoint.list_steps(workdir))[0]  # a run may be saving
   if STEP.value == 'all':
     return there or [None]
   try:

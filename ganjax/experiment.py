@@ -186,7 +186,10 @@ def _commit():
 
 
 def check_resume(run: Experiment, workdir: Path):
-  """Raises UserError where `workdir` holds a run of another configuration; says what a resume changes."""
+  """Raises UserError where processes, or the run in `workdir`, have another config; says what a resume changes."""
+  fields = configs.flatten(run.config.to_dict())
+  places = ('data.data_dir', 'data.cache')  # each host may have its own
+  parallel.check_same('settings', {k: v for k, v in fields.items() if k not in places})
   if not (workdir / 'config.json').exists():
     if checkpoint.list_steps(workdir):
       raise UserError(
@@ -291,7 +294,7 @@ def _for_seeds(tree, run):
 
 def _take_networks(run, state):
   """The state with networks, and their averages, of another run's newest checkpoint."""
-  configs.check_disk('init_from', run.config.init_from)
+  configs.refuse_bucket('init_from', run.config.init_from)
   other, nets = Path(run.config.init_from), run.config.init_nets
   unknown = [n for n in nets if n not in run.method.nets]
   if unknown:

@@ -109,7 +109,7 @@ def _watch():
 
 
 def dismiss():
-  """For a process that has said itself why it ends."""
+  """Ends the watcher without its line, for a process that says itself why it ends."""
   global _watcher
   if _watcher:
     _watcher.communicate(b'\n')
@@ -259,9 +259,7 @@ def whole(tree):
 
 def any_process(flag: bool) -> bool:
   """True in every process when the flag is set in one; every process must call it at the same step."""
-  if jax.process_count() == 1:
-    return flag
-  return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+  return any(gather(bool(flag)))
 
 
 def gather(value) -> list:
@@ -278,11 +276,12 @@ def check_same(what: str, values: dict):
   """Raises UserError in every process where the values of one, which JSON takes, are not those of process 0."""
   first, *others = gather(values)
   for process, found in enumerate(others, 1):
-    for name in first:
-      if found[name] != first[name]:
+    for name in sorted({*first, *found}):
+      theirs, ours = found.get(name), first.get(name)
+      if theirs != ours:
         raise UserError(
-          f'process {process} has other {what} than process 0: {name} is {str(found[name])[:99]}, '
-          f'not {str(first[name])[:99]}; give all hosts the same'
+          f'process {process} has other {what} than process 0: {name} is {str(theirs)[:99]}, not {str(ours)[:99]}; '
+          'give all hosts the same'
         )
 
 

@@ -365,6 +365,23 @@ def test_reading_by_products_is_reading_by_index():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), found, expected)
 
 
+@pytest.mark.parametrize('own, parts', [(98, 1), (16, 1), (15, 2), (3, 8)])
+def test_large_products_go_in_parts(monkeypatch, own, parts):
+  """With all gradients, and as many as a device's memory is to hold weights of."""
+  rng = np.random.default_rng(0)
+  canvas, rest = rng.normal(size=(16, 13, 9, 3)), rng.uniform(size=(16, 40, 2))
+  corners = rng.integers(0, [12, 8], (16, 40, 2))
+  monkeypatch.setattr(ada, '_WEIGHT_BYTES', own * 40 * (13 + 9) * 8)
+  loss = lambda read: lambda canvas: jnp.sum(jnp.sin(read(canvas, corners, rest)))
+  with jax.enable_x64(True):
+    slopes = jax.jit(jax.grad(loss(ada._read_by_product)))
+    text = str(jax.make_jaxpr(loss(ada._read_by_product))(canvas))
+    np.testing.assert_allclose(
+      slopes(canvas), jax.jit(jax.grad(loss(ada._read_by_index)))(canvas), atol=1e-12
+    )
+  assert (f'length={parts}' in text) == (parts > 1) == ('scan[' in text)
+
+
 def test_nothing_is_scattered_on_tpus():
   """XLA makes a loop over all places of a scatter there: no gradient of the pipeline may hold one."""
 

@@ -293,7 +293,7 @@ def test_ten_steps_in_a_dispatch_do_the_work_of_ten(v5e, module, width):
   assert (one.steps, ten.steps, ten.share) == (1, 10, 1)
   assert ten.flops == 10 * one.flops == 10 * roofline.mean(programs, lambda p: p.flops)
   assert ten.moved == pytest.approx(10 * one.moved, rel=0.1)
-  # Gradients cross once; in bfloat16 XLA had sent G's a second time, see `update.make_update`.
+  # Gradients cross once; in bfloat16 XLA had sent G's a second time, see `backend.update_compilation`.
   size = lambda p: sum(c.size for c in p.collectives)
   assert size(ten) == pytest.approx(10 * size(one), rel=1e-3)
   assert len(ten.collectives) <= 10 * (len(one.collectives) + 1)

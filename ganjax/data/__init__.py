@@ -44,7 +44,10 @@ class Source:
 
   @property
   def identity(self) -> dict:
-    """What must be alike on all hosts: not the times of copied files, nor how TFDS and Pillow keep and decode them."""
+    """What must be alike on all hosts: not the times of copied files, nor how TFDS and Pillow keep and decode them.
+
+    Copies of a folder are alike by number, classes and settings; names and contents of files are taken on trust.
+    """
     own = ('broken', 'file_formats', 'files_sha256', 'key_sha256', 'pillow')
     shared = {name: value for name, value in self.info.items() if name not in own}
     return {**shared, 'class_names': self.class_names}

@@ -112,6 +112,8 @@ def _build(entry, examples, specs, key):
     _remove_leftovers(root, partial)
     with contextlib.suppress(FileNotFoundError):
       entry.rename(partial)  # one that _open() refused: what a kill leaves of it is no entry
+    if partial.is_file():
+      partial.unlink()
     shutil.rmtree(partial, ignore_errors=True)
     needed = _size(examples, specs)
     free = shutil.disk_usage(root).free
@@ -123,7 +125,7 @@ def _build(entry, examples, specs, key):
   try:
     with contextlib.ExitStack() as stack:
       with _writing(root):
-        partial.mkdir()
+        partial.mkdir(exist_ok=True)  # NFS keeps what somebody has open
         files = {}
         for name, (shape, dtype) in specs.items():
           files[name] = stack.enter_context(open(partial / f'{name}.npy', 'wb'))

@@ -130,7 +130,7 @@ def check(metrics, fake, real, stored=None):
   """Raises UserError where a metric cannot be had of these sides, or hosts have others, before anything is computed."""
   for side in filter(None, (fake, real)):
     found = {'count': side.count, 'class_names': side.info.get('class_names')}
-    parallel.check_same(f'pictures in {side.info.get("name")}', found)
+    parallel.check_same(f'pictures in {side.info.get("name", "the fakes")}', found)
   for metric in metrics:
     if metric.kind not in ALONE and real is None and not (stored and metric.kind == 'fd'):
       has = f'{stored} holds statistics, not pictures' if stored else 'there is none'

@@ -86,9 +86,9 @@ def _places(file: File) -> list:
   home = Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'))
   hub = Path(os.environ.get('TORCH_HOME') or home / 'torch') / 'hub/checkpoints'
   names = [n for name in (file.name, *file.aliases) for n in (name, f'{Path(name).stem}.npz')]
-  places = [
-    folder / name for folder in (cache_folder('weights'), hub) for name in dict.fromkeys(names)
-  ]
+  # Without a home there is no folder of torch's.
+  folders = [cache_folder('weights'), *([] if str(hub)[0] == '~' else [hub])]
+  places = [folder / name for folder in folders for name in dict.fromkeys(names)]
   if file.package:
     top, rest = file.package.split('/', 1)
     spec = importlib.util.find_spec(top)  # of a top-level name: imports nothing

@@ -164,18 +164,22 @@ class Conv(nn.Module):
     """[B, H, W, C] -> [B, h, v, features].
 
     Raises:
-      UserError: shapes that do not fit, odd sides to be halved among them.
+      UserError: shapes that do not fit, odd sides to be halved among them, or another `resample`.
     """
-    channels = x.shape[-1] // self.groups, self.features
-    if self.resample and _pair(self.kernel) == (1, 1) and backend.has_fast_resampling():
+    plain = lambda x, w: conv(x, w, self.stride, self.padding, self.groups)
+    if not self.resample:
+      return _apply(self, x, (x.shape[-1] // self.groups, self.features), plain)
+    channels = x.shape[-1], self.features
+    if self.resample not in ('up', 'down') or self.groups > 1 or _pair(self.stride) != (1, 1):
+      raise UserError("a convolution's resample is 'up' or 'down', with stride and groups of 1")
+    if _pair(self.kernel) == (1, 1) and backend.has_fast_resampling():
       # They commute, so that the smaller map is convolved.
       if self.resample == 'up':
-        return upsample(_apply(self, x, channels, conv))
-      return _apply(self, mean_pool(x), channels, conv)
-    if self.resample:
-      form = {'up': _conv_of_doubled, 'down': _halved_conv}[self.resample]
-      return _apply(self, x, channels, form, _add_neighbours)
-    return _apply(self, x, channels, functools.partial(conv, groups=self.groups))
+        return upsample(_apply(self, x, channels, plain))
+      return _apply(self, mean_pool(x), channels, plain)
+    form = {'up': _conv_of_doubled, 'down': _halved_conv}[self.resample]
+    run = lambda x, w: form(x, w, _pair(self.padding))
+    return _apply(self, x, channels, run, _add_neighbours)
 
 
 def _add_neighbours(w):
@@ -183,18 +187,17 @@ def _add_neighbours(w):
   return sum(jnp.pad(w, [(i, 1 - i), (j, 1 - j), (0, 0), (0, 0)]) for i in (0, 1) for j in (0, 1))
 
 
-def _conv_of_doubled(x, w, stride, padding):
+def _conv_of_doubled(x, w, padding):
   """conv(upsample(x), v, 1, padding), where w is `_add_neighbours(v)`."""
-  padding = tuple(k - 2 - p for k, p in zip(w.shape, _pair(padding)))
+  padding = tuple(k - 2 - p for k, p in zip(w.shape, padding))
   return conv_transpose(x, w[::-1, ::-1].swapaxes(2, 3), 2, padding)
 
 
-def _halved_conv(x, w, stride, padding):
+def _halved_conv(x, w, padding):
   """mean_pool(conv(x, v, 1, padding)), where w is `_add_neighbours(v)`."""
-  if any((n + 2 * p - k) % 2 for n, p, k in zip(x.shape[1:3], _pair(padding), w.shape)):
-    raise UserError(
-      f'a map of {x.shape[1]}x{x.shape[2]} pixels cannot be halved: sides must be even'
-    )
+  h, v = (n + 2 * p - k + 2 for n, p, k in zip(x.shape[1:3], padding, w.shape))
+  if h % 2 or v % 2:
+    raise UserError(f'a map of {h}x{v} pixels cannot be halved: both sides must be even')
   return conv(x, w / 4, 2, padding)
 
 
@@ -217,7 +220,8 @@ class ConvTranspose(nn.Module):
   @nn.compact
   def __call__(self, x):
     """[B, h, v, C] -> [B, H, W, features]."""
-    return _apply(self, x, (self.features, x.shape[-1]), conv_transpose)
+    run = lambda x, w: conv_transpose(x, w, self.stride, self.padding)
+    return _apply(self, x, (self.features, x.shape[-1]), run)
 
 
 def _apply(module, x, channels, function, alter=lambda w: w):
@@ -229,5 +233,5 @@ def _apply(module, x, channels, function, alter=lambda w: w):
     module.param('bias', zeros, (module.features,), module.param_dtype) if module.use_bias else None
   )
   x, w, b = nn.dtypes.promote_dtype(x, w, b, dtype=module.dtype)
-  y = function(x, w, module.stride, module.padding)
+  y = function(x, w)
   return y if b is None else y + b

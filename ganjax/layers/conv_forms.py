@@ -1,8 +1,8 @@
-"""How the three maps of `layers/conv.py` are computed: natively, and on CPU.
+"""How the three maps of `layers/conv.py` are computed: natively, on TPU, and on CPU.
 
 A form takes the geometry and two of x [B, H, W, C], y [B, h, v, F], w [kh, kw, C, F], and returns the third:
 `strided` y, `transposed` x, `weights` w. All forms of a map are one function, up to round-off. Those called `lax`,
-`tpu` and `cpu` know groups, the others take one.
+`tpu`, `cpu` and `blocks` know groups, the others take one.
 """
 
 import functools
@@ -83,21 +83,21 @@ def _channels_in_rows(groups, w):
 
 
 def strided_tpu(g, x, w):
-  m, wide = _widened(g, x.shape[3])
-  return strided_lax(wide, x, _with_zeros(m, w, wide.groups))
+  m, joined = _join(g, x.shape[3])
+  return strided_lax(joined, x, _with_zeros(m, w, joined.groups))
 
 
 def transposed_tpu(g, y, w):
-  m, wide = _widened(g, w.shape[2] * g.groups)
-  return transposed_lax(wide, y, _with_zeros(m, w, wide.groups))
+  m, joined = _join(g, w.shape[2] * g.groups)
+  return transposed_lax(joined, y, _with_zeros(m, w, joined.groups))
 
 
 def weights_tpu(g, x, y):
-  m, wide = _widened(g, x.shape[3])
-  return _without_zeros(m, weights_lax(wide, x, y), wide.groups)
+  m, joined = _join(g, x.shape[3])
+  return _without_zeros(m, weights_lax(joined, x, y), joined.groups)
 
 
-def _widened(g, channels):
+def _join(g, channels):
   """How many groups make a block of at most 128 channels, and the geometry of blocks."""
   m = next(
     m
@@ -271,7 +271,8 @@ def _blocks(g, channels):
 def _with_zeros(m, w, n):
   """Kernels of n blocks of m groups, w [kh, kw, c, F] -> [kh, kw, m c, F], 0 where features see no channels."""
   kh, kw, c, f = w.shape
-  w = w.reshape(kh, kw, 1, c, n, m, -1) * jnp.eye(m, dtype=w.dtype)[:, None, None, :, None]
+  own = jnp.eye(m, dtype=bool)[:, None, None, :, None]
+  w = jnp.where(own, w.reshape(kh, kw, 1, c, n, m, -1), 0)
   return w.reshape(kh, kw, m * c, f)
 
 

@@ -34,9 +34,10 @@ def normalize(layer):
   return SpectralNorm(layer, eps=1e-6)
 
 
-def conv(features, size=3, **kinds):
-  """A convolution that keeps the sides, with spectral norm."""
-  return normalize(Conv(features, size, padding=size // 2, kernel_init=INIT, **kinds))
+def conv(features, size=3, resample=None, **kinds):
+  """A convolution that keeps the sides, but for resampling by 2 as in `Conv`, with spectral norm."""
+  how = dict(padding=size // 2, resample=resample, kernel_init=INIT)
+  return normalize(Conv(features, size, **how, **kinds))
 
 
 class UpBlock(nn.Module):

@@ -29,7 +29,6 @@ class GBlock(nn.Module):
   @nn.compact
   def __call__(self, x, condition, *, train: bool):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    double = upsample if self.up else lambda x: x
     hidden = x.shape[-1] // 4
 
     def norm(x):
@@ -39,11 +38,12 @@ class GBlock(nn.Module):
     y = norm(x)
     y = conv(hidden, 1, **kinds)(y)
     y = norm(y)
-    y = conv(hidden, **kinds)(double(y))
+    y = conv(hidden, resample='up' if self.up else None, **kinds)(y)
     y = norm(y)
     y = conv(hidden, **kinds)(y)
     y = norm(y)
-    return conv(self.features, 1, **kinds)(y) + double(x[..., : self.features])
+    x = x[..., : self.features]
+    return conv(self.features, 1, **kinds)(y) + (upsample(x) if self.up else x)
 
 
 class DBlock(nn.Module):
@@ -57,13 +57,13 @@ class DBlock(nn.Module):
   @nn.compact
   def __call__(self, x):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    pool = mean_pool if self.down else lambda x: x
     hidden = self.features // 4
     y = conv(hidden, 1, **kinds)(nn.relu(x))
     y = conv(hidden, **kinds)(nn.relu(y))
     y = conv(hidden, **kinds)(nn.relu(y))
-    y = conv(self.features, 1, **kinds)(pool(nn.relu(y)))
-    x = pool(x)
+    down = 'down' if self.down else None
+    y = conv(self.features, 1, down, **kinds)(nn.relu(y))
+    x = mean_pool(x) if down else x
     if missing := self.features - x.shape[-1]:
       x = jnp.concatenate([x, conv(missing, 1, **kinds)(x)], -1)
     return x + y

@@ -310,11 +310,11 @@ def test_blocks_on_cpu_hold_32_channels_and_are_about_8():
 
 def test_blocks_on_tpu_hold_128_channels():
   """As few as divide the groups and are no wider; wide groups stay apart."""
-  widened = lambda channels, groups: forms._widened(
+  joined = lambda channels, groups: forms._join(
     example(*GEOMETRIES[4])[0]._replace(groups=groups), channels
   )
-  found = [widened(*pair) for pair in ((1536, 96), (48, 3), (96, 7), (512, 4), (256, 16))]
-  assert [(m, wide.groups) for m, wide in found] == [(8, 12), (3, 1), (7, 1), (1, 4), (8, 2)]
+  found = [joined(*pair) for pair in ((1536, 96), (48, 3), (96, 7), (512, 4), (256, 16))]
+  assert [(m, one.groups) for m, one in found] == [(8, 12), (3, 1), (7, 1), (1, 4), (8, 2)]
 
 
 def test_groups_are_joined_on_tpu():
@@ -422,6 +422,14 @@ def test_skips_are_resampled_in_a_convolution_on_tpus_alone(monkeypatch):
   )
   monkeypatch.setattr(backend, 'platform', lambda: 'tpu')
   assert 'lhs_dilation=(2, 2)' in text('up') and 'window_strides=(2, 2)' in text('down')
+
+
+@pytest.mark.parametrize('how', [{'resample': 'sideways'}, {'stride': 2}, {'groups': 3}])
+@pytest.mark.parametrize('kernel', [1, 3])
+def test_what_cannot_be_resampled_in_one(kernel, how):
+  layer = Conv(6, kernel, **{'resample': 'up', **how})
+  with pytest.raises(UserError, match="'up' or 'down', with stride and groups of 1"):
+    layer.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
 
 
 @pytest.mark.parametrize('kernel', [1, 3])
