@@ -251,9 +251,9 @@ def test_data_of_one_host_that_lack_a_picture(tmp_path):
 
 
 def test_settings_of_one_host_that_differ(tmp_path):
-  for one in finish(start(2, tmp_path, fields={'networks.width': '1{i}'})):
-    assert one.returncode == 2
-    line = 'error: process 1 has other settings than process 0: networks.width is 11, not 10; give all hosts the same'
+  for one in finish(start(2, tmp_path, fields={'optim.G.lr': '1e-{i}'})):
+    assert one.returncode == 2, one.stderr
+    line = 'error: process 1 has other settings than process 0: optim.G.lr is 0.1, not 1.0; give all hosts the same'
     assert one.stderr.splitlines()[-1] == line
 
 
