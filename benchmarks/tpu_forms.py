@@ -1,4 +1,4 @@
-"""Forms of a GAN's layers, as a TPU's compiler sees them: python benchmarks/tpu_forms.py [--images 128]
+"""Forms of a GAN's layers, as a TPU's compiler sees them: python benchmarks/tpu_forms.py [--images 64]
 
 Compiled in bfloat16 (pip install '.[tpu-check]'; no TPU is needed, nothing is run): FLOPs, bytes from and to HBM,
 padding (how many times their numbers the arrays that its kernels read and write take in memory), the roofline's time,
@@ -128,7 +128,7 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--images', type=int, default=128)
+  parser.add_argument('--images', type=int, default=64)
   parser.add_argument(
     '--chip', default='v5e', choices=[c for c in chips.CHIPS if '1x1' in chips.CHIPS[c].slices]
   )
