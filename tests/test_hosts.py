@@ -216,6 +216,7 @@ def test_workdirs_that_were_copied_are_no_shared_one(tmp_path):
   assert sorted(tmp_path.rglob('*')) == before
 
 
+@pytest.mark.slow
 def test_a_process_stopped_before_any_step_says_no_more_than_that(tmp_path):
   for i in range(2):
     (tmp_path / f'workdir{i}').mkdir()
@@ -229,6 +230,7 @@ def test_a_process_stopped_before_any_step_says_no_more_than_that(tmp_path):
   assert done.stdout.endswith('stopped by SIGINT before any step; the same command goes on\n')
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_one_process_stops_all(tmp_path):
   processes = start(2, tmp_path, fields={'steps': 1000})
   command.read_to(processes[0], 'step    5/')

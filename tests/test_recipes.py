@@ -10,7 +10,9 @@ from ganjax.update import active, all_finite
 
 # Where a width of 4 is not the smallest.
 SMALLEST = {'mlp': dict(width=30), 'r3gan': dict(width=8, cardinality=2, blocks=1)}
-LARGE = ('sagan_imagenet128', 'biggan_imagenet128')  # a minute each
+# Slow: a minute each, and those whose networks other configs have too.
+LARGE = ('sagan_imagenet128', 'biggan_imagenet128')
+LIKE = ('biggan_diffaug_cifar', 'biggan_lecam_cifar', 'reacgan_cifar', 'projection_cifar')
 
 
 def shrunk(name):
@@ -31,7 +33,7 @@ def flat(state, net):
 
 
 @pytest.mark.parametrize(
-  'name', [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE)) for n in FILES]
+  'name', [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE + LIKE)) for n in FILES]
 )
 def test_one_update(name):
   run = shrunk(name)
