@@ -409,7 +409,7 @@ def test_debug_nans_names_the_step_and_the_line(train):
   source = (command.ROOT / 'ganjax/networks/mlp.py').read_text().splitlines()
   said = re.fullmatch(
     r'NaN at step 2, first from dot_general in the gradient of ganjax/networks/mlp.py:(\d+), '
-    r'called at ganjax/methods/gan.py:\d+, ganjax/parallel.py:\d+, ganjax/update.py:\d+',
+    r'called at ganjax/methods/gan.py:\d+, ganjax/backend.py:\d+, ganjax/update.py:\d+',
     str(found.value),
   )
   assert said, found.value
