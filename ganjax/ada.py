@@ -169,6 +169,9 @@ def _read_by_index(canvas, corners, rest):
   return jnp.einsum('bnijc,bni,bnj->bnc', squares, shares[:, :, 0], shares[:, :, 1])
 
 
+_WEIGHT_BYTES = 1 << 29  # that a device is to hold at once: those of 98 images of 32 pixels
+
+
 def _read_by_product(canvas, corners, rest):
   """The same without an index: products with each place's weights of all rows and all columns.
 
@@ -187,10 +190,9 @@ def _read_by_product(canvas, corners, rest):
   return parallel.collect(read)
 
 
-_WEIGHT_BYTES = 1 << 29  # of a device, in `_read_by_product`: 98 images of 32 pixels
-
-
 def _product(canvas, corners, rest):
+  """`_read_by_product` of images that go together."""
+
   def weights(axis):
     far = np.arange(canvas.shape[1 + axis]) - corners[:, :, axis, None]
     part = rest[:, :, axis, None]

@@ -38,7 +38,8 @@ def has_scatter() -> bool:
 def has_fast_resampling() -> bool:
   """True where repeating pixels, or adding neighbours up, costs little: by XLA's estimate not on TPUs.
 
-  128 maps of 256 channels, 16 to 32 pixels: 2.3 to 4.3 ms on v5e, a convolution of stride 2 in their place 0.3 to 0.8.
+  A 1x1 convolution of 256 channels with its gradients, to or from 64 maps of 32 pixels: 2.2 ms on v5e, and 0.46 ms as
+  one of stride 2 (`benchmarks/tpu_forms.py`).
   """
   return platform() != 'tpu'
 

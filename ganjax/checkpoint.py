@@ -276,7 +276,7 @@ def _find(workdir, step=None):
       raise
     except Exception as error:  # Whatever a spoilt file makes orbax or tensorstore raise.
       reason = _line(error)
-    if np.all(multihost_utils.process_allgather(np.int32(not reason))):
+    if all(parallel.gather(not reason)):
       return number, arrays, index, broken
     broken[number] = reason or 'another process cannot read it'
   reasons = '; '.join(f'{number}: {reason}' for number, reason in broken.items())

@@ -28,9 +28,8 @@ class Chip(NamedTuple):
   bandwidth: float  # bytes a second from and to HBM
   links: float  # bytes a second that leave the chip for others, over all links: half of the two-way figure
   slices: tuple  # known shapes
-  clock: float | None = (
-    None  # of the core, cycles a second; None where several cores share the work, or it is not known
-  )
+  # Of the core, cycles a second; None where several cores share the work, or it is not known.
+  clock: float | None = None
 
   def seconds(self, flops, moved):
     """What `flops` and `moved` bytes take at best: the roofline (Williams et al. 2009, doi:10.1145/1498765.1498785)."""

@@ -217,7 +217,8 @@ def write_table(topology, folder, out) -> int:
       continue
     config = importlib.import_module(f'configs.{name}').get_config()
     asked = config.batch_size
-    config.batch_size -= asked % (len(devices) * config.microbatches)
+    # A batch of fewer images than that is refused as it is.
+    config.batch_size = asked - asked % (len(devices) * config.microbatches) or asked
     try:
       found = row(config, chip, roofline.check(config, chip, devices))
       found[1] += f' of {asked:,}' if config.batch_size != asked else ''

@@ -257,11 +257,6 @@ def whole(tree):
   return tree if mesh.empty else jax.lax.with_sharding_constraint(tree, PartitionSpec())
 
 
-def any_process(flag: bool) -> bool:
-  """True in every process when the flag is set in one; every process must call it at the same step."""
-  return any(gather(bool(flag)))
-
-
 def gather(value) -> list:
   """What JSON makes of the values of all processes, in their order; every process must call it at the same step."""
   text = np.frombuffer(json.dumps(value).encode(), np.uint8)

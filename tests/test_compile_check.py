@@ -82,6 +82,8 @@ def test_report():
     'a step: 250.00 GFLOP and 1000 MB a chip (125.00 MB an image), at best 1.423 ms, 703 steps/s',
   ):
     assert expected in lines, done.stdout
+  # Of both programs: six million cycles, and sixty in ten steps.
+  assert sum(line.startswith('estimated by XLA 3.992 ms') for line in lines) == 2
 
 
 def test_what_does_not_fit_fails_with_the_number():

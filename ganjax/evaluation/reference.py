@@ -67,7 +67,7 @@ def learn(side, plans: dict, *, mesh, batch_size: int, stop=lambda: False) -> di
         path = _path(side, plan, kind, output)
         value = _recall(path)
         # A process that computes waits for the others to compute too.
-        if parallel.any_process(value is None):
+        if any(parallel.gather(value is None)):
           old = missing.get(key, plan._replace(moments=frozenset(), rows=frozenset()))
           missing[key] = old._replace(**{kind: getattr(old, kind) | {output}})
         else:

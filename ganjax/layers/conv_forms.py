@@ -78,9 +78,9 @@ def _channels_in_rows(groups, w):
 
 # TPU forms: native, but for groups narrower than the 128 channels that its products take. XLA lays these out with the
 # batch as the fastest axis, padded to 128, and back. So neighbouring groups form a block of 128, whose kernel holds
-# zeros between them: in R3GAN's block (96 groups of 16 channels, 32x32, 64 images a device) half the time by XLA's own
-# estimate, 0.4 times the bytes and a third of the memory, though it multiplies 8 times as much. (128 images fill that
-# axis: there it takes 6 % more time. Gradients are summed over devices before the zeros are left out.)
+# zeros between them: R3GAN's 96 groups of 16 channels with their gradients, 32x32, 64 images a device, take 0.59 times
+# as long by XLA's own estimate, though they multiply 8 times as much. (128 images fill that axis: there it is 1.12
+# times. By `benchmarks/tpu_forms.py`. Gradients are summed over devices before the zeros are left out.)
 
 
 def strided_tpu(g, x, w):
