@@ -1,16 +1,17 @@
-"""Weak scaling on TPUs, predicted: python benchmarks/scaling.py [--configs dcgan_cifar,...] [--chip v5e] [--images 128]
+"""Weak scaling on TPUs, predicted: python benchmarks/scaling.py [--configs dcgan_cifar,...] [--chip v5e] [--images N]
 
-Compiles each configuration's step for 1, 8, 64 and 256 chips with as many images on each, by libtpu, without a TPU (pip
-install '.[tpu-check]'), and adds up, for a chip of each slice,
+Compiles each configuration's training for 1, 8, 64 and 256 chips with as many images on each (those that it has on 8
+chips, unless said), by libtpu, without a TPU (pip install '.[tpu-check]'), and adds up, for a chip of each slice,
 
-  compute         the roofline's time of the program (`ganjax.chips`), the best case
+  compute         the roofline's time of the program (`ganjax.chips`), the best case; and XLA's estimate of it
   communication   every exchange of the compiled program, one after the other and beside no computation: twice its bytes
                   over the links that a chip has in the slice (reduce-scatter and all-gather), and twice the way around
                   it at 1 us a link, which is what the small ones of batch norm cost
   efficiency      compute on the smallest slice / (compute + communication)
 
-So the first makes the prediction low and the second high where XLA overlaps; measured numbers will differ from both.
-Compute is printed as on the smallest slice, exchanges and their MB as of a step and chip of 8.
+The best case of compute makes efficiency low, so where XLA says what it takes its kernels to need (v5e), there is a
+second one of that. Measured numbers will differ from both. Compute is printed as on the smallest slice, exchanges and
+their MB as of a step and chip of 8.
 """
 
 import argparse
@@ -19,7 +20,8 @@ import importlib
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
 import jax
 
@@ -41,46 +43,54 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--configs', default='dcgan_cifar,sngan_cifar,biggan_cifar')
+  every = ','.join(sorted(file.stem for file in ROOT.glob('configs/*.py')))
+  parser.add_argument('--configs', default=every, help='all, unless said: an hour or two')
   parser.add_argument('--chip', default='v5e', choices=chips.CHIPS)
-  parser.add_argument('--images', type=int, default=128, help='of a batch, on each chip')
+  parser.add_argument('--images', type=int, help="of a batch, on each chip; else the config's on 8")
   args = parser.parse_args()
   jax.config.update('jax_platforms', 'cpu')
   slices = CUBE if args.chip in ('v4', 'v5p') else FLAT
-  print(f'PREDICTED for {args.chip}, {args.images} images a chip; libtpu, no TPU was used')
+  print(f'PREDICTED for {args.chip}, by libtpu; no TPU was used')
   print(
     f'{chips.CHIPS[args.chip].links / 1e9:.0f} GB/s leave a chip over all links ({chips.SOURCES}); '
     f'{1e6 * chips.HOP_SECONDS:g} us a link ({chips.HOP_SOURCE})\n'
   )
   first, *several = slices
-  heads = ['config', 'compute, ms', 'exchanges', 'MB']
+  heads = ['config', 'images a chip', 'at best, ms', 'estimated, ms', 'exchanges', 'MB']
   heads += [f'{what} {count}' for what in ('ms at', 'efficiency at') for count in several]
   print(f'| {" | ".join(heads)} |\n|{" --- |" * len(heads)}')
   for name in args.configs.split(','):
+    config = importlib.import_module(f'configs.{name}').get_config()
+    images = args.images or config.batch_size // 8
     try:
-      found = {n: predict(name, f'{args.chip}:{shape}', args.images) for n, shape in slices.items()}
+      found = {n: predict(config, f'{args.chip}:{shape}', images) for n, shape in slices.items()}
     except UserError as error:  # it does not fit: with fewer --images it may
       print(f'| {name} | {error} |{" |" * (len(heads) - 2)}', flush=True)
       continue
-    alone = found[first]['compute']
-    total = {n: found[n]['compute'] + found[n]['communication'] for n in several}
-    cells = [name, f'{1e3 * alone:.2f}']
+    kinds = [kind for kind in ('compute', 'estimated') if kind in found[first]]
+    times = [f'{1e3 * found[first][kind]:.2f}' for kind in kinds]
+    cells = [name, str(images), *times, *['-'] * (2 - len(times))]
     cells += [f'{found[several[0]]["exchanges"]:.4g}', f'{found[several[0]]["bytes"] / 1e6:.1f}']
     cells += [f'{1e3 * found[n]["communication"]:.2f}' for n in several]
-    cells += [f'{alone / total[n]:.2f}' for n in several]
+    for n in several:
+      total = {kind: found[n][kind] + found[n]['communication'] for kind in kinds}
+      cells.append(' to '.join(f'{found[first][kind] / total[kind]:.2f}' for kind in kinds))
     print(f'| {" | ".join(cells)} |', flush=True)
 
 
-def predict(name, topology, images) -> dict:
-  """Of a step on one chip of the slice: seconds of `compute` and `communication`, `exchanges` and their `bytes`."""
+def predict(config, topology, images) -> dict:
+  """Of a step on one chip of the slice: seconds of `compute` (at best, and as `estimated` where that is known) and of
+  `communication`, `exchanges` and their `bytes`.
+  """
   chip, devices = chips.find(topology)
-  config = importlib.import_module(f'configs.{name}').get_config()
+  config = config.copy_and_resolve_references()
   config.batch_size = images * len(devices)
   programs = roofline.check(config, chip, devices)
   if len(devices) == 1:
     programs = [p._replace(collectives=[]) for p in programs]
   cost = functools.partial(seconds, chip, topology, len(devices))
-  return {
+  estimated = chip.clock and roofline.mean(programs, lambda p: p.cycles) / chip.clock
+  return ({'estimated': estimated} if estimated else {}) | {
     'compute': roofline.mean(programs, lambda p: chip.seconds(p.flops, p.moved)),
     'communication': roofline.mean(programs, lambda p: sum(map(cost, p.collectives))),
     'exchanges': roofline.mean(programs, lambda p: len(p.collectives)),
