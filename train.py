@@ -133,7 +133,7 @@ def train(run, workdir, mesh, profile) -> int:
       fresh = seeds.each(lambda one: init_opt(method, run.optimizers, one.params), state)
       state = state.replace(opt=parallel.replicate(fresh, mesh))
     update = diagnose.find_nans(run.update(span)) if config.debug_nans else run.update(span)
-    steps_at = functools.partial(dispatch.steps_at, run, span)
+    steps_at = functools.partial(dispatch.steps_at, run, span, mesh.size)
     feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step, steps_at=steps_at)
     while step < span.stop and not interrupt.at():
       profile.start(step, state)

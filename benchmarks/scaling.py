@@ -10,7 +10,7 @@ chips, unless said), by libtpu, without a TPU (pip install '.[tpu-check]'), and 
   efficiency      compute on the smallest slice / (compute + communication)
 
 The best case of compute makes efficiency low, so where XLA says what it takes its kernels to need (v5e), there is a
-second one of that. Measured numbers will differ from both. Compute is printed as on the smallest slice, exchanges and
+second one, of that. Measured numbers will differ from both. Compute is printed as on the smallest slice, exchanges and
 their MB as of a step and chip of 8.
 """
 
@@ -74,7 +74,7 @@ def main():
     cells += [f'{1e3 * found[n]["communication"]:.2f}' for n in several]
     for n in several:
       total = {kind: found[n][kind] + found[n]['communication'] for kind in kinds}
-      cells.append(' to '.join(f'{found[first][kind] / total[kind]:.2f}' for kind in kinds))
+      cells.append(' / '.join(f'{found[first][kind] / total[kind]:.2f}' for kind in kinds))
     print(f'| {" | ".join(cells)} |', flush=True)
 
 

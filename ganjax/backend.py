@@ -49,15 +49,15 @@ def steps_per_dispatch(step_bytes: int) -> int:
 
   A dispatch costs the host some tenths of a millisecond, which a short step on an accelerator does not hide. 10, 5, 2
   divide the usual cadences of logs and checkpoints, so that a run needs no second program of single steps; fewer where
-  the batches of a dispatch, of which some wait on the device, would pass 64 MiB: such steps are long. XLA's CPU
+  the batches of a dispatch, of which some wait on the device, would pass 8 MiB there: such steps are long. XLA's CPU
   compiler makes convolutions in loops 28 to 46 times slower. Not measured on GPU or TPU: `benchmarks/accelerator.py`.
 
   Args:
-    step_bytes: of the batches of a step, all devices' together.
+    step_bytes: of a device's part of the batches of a step.
   """
   if platform() == 'cpu':
     return 1
-  return next((n for n in (10, 5, 2) if n * step_bytes <= 64 * 2**20), 1)
+  return next((n for n in (10, 5, 2) if n * step_bytes <= 8 * 2**20), 1)
 
 
 def evaluation_batch(mesh) -> int:

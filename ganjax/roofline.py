@@ -61,7 +61,7 @@ def check(config, chip, devices) -> list:
     run = experiment.build(config)
     span = run.spans[0]
     parallel.check_batch(span.batch_size, mesh)
-    shares = dispatch.programs(run, span)
+    shares = dispatch.programs(run, span, mesh.size)
     programs = [_compile(run, span, mesh, share, *one) for one, share in shares.items()]
   needed = max(p.total for p in programs)
   if needed > chip.memory:

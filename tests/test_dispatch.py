@@ -85,7 +85,7 @@ def starts(config, begin=0):
   """The dispatches of a run that begins at `begin`, as {first step: steps}."""
   run, found, step = experiment.build(config), {}, begin
   while step < config.steps:
-    found[step] = dispatch.steps_at(run, run.span_at(step), step)
+    found[step] = dispatch.steps_at(run, run.span_at(step), 1, step)
     step += found[step]
   assert step == config.steps
   return found
@@ -121,7 +121,7 @@ def test_stages_end_between_dispatches():
   first, second = (
     Span(Stage(phases, None), start, stop, 8, 0) for start, stop in ((0, 9), (9, 23))
   )
-  at = lambda span: [dispatch.steps_at(run, span, s) for s in range(span.start, span.stop)]
+  at = lambda span: [dispatch.steps_at(run, span, 1, s) for s in range(span.start, span.stop)]
   assert at(first) == [4, 1, 1, 1, 4, 1, 1, 1, 1]
   assert at(second) == [1, 1, 1, 4, 1, 1, 1, 4, 1, 1, 1, 1, 1, 1]
 
@@ -130,27 +130,30 @@ def test_long_steps_go_alone_on_accelerators(monkeypatch):
   """Ten small steps together; fewer where their pictures would fill the device while they wait."""
   monkeypatch.setattr(backend, 'platform', lambda: 'tpu')
   mib = 2**20
-  found = {n: backend.steps_per_dispatch(n * mib) for n in (1, 6, 7, 12, 13, 32, 33, 192)}
-  assert found == {1: 10, 6: 10, 7: 5, 12: 5, 13: 2, 32: 2, 33: 1, 192: 1}
-  # 128 pictures of 32 x 32 are 0.4 MiB: 24 seeds that share them take ten steps, with batches of their own five.
+  found = {n: backend.steps_per_dispatch(n * mib) for n in (0.8, 0.9, 1.6, 1.7, 4, 4.1, 24)}
+  assert found == {0.8: 10, 0.9: 5, 1.6: 5, 1.7: 2, 4: 2, 4.1: 1, 24: 1}
+  # 128 pictures of 32 x 32 are 0.4 MiB: 24 seeds that share them take ten steps, with batches of their own five. 2,048
+  # of 128 x 128 are 96 MiB, over 8 devices or over 256.
   own = {'seeds': 24, 'data.seed': tuple(range(24))}
-  for name, fields, first in (
-    ('dcgan_cifar', {}, 10),
-    ('dcgan_cifar', {'seeds': 24}, 10),
-    ('dcgan_cifar', own, 5),
-    ('biggan_imagenet128', {}, 1),
+  for name, fields, devices, first in (
+    ('dcgan_cifar', {}, 8, 10),
+    ('dcgan_cifar', {'seeds': 24}, 8, 10),
+    ('dcgan_cifar', own, 8, 5),
+    ('dcgan_cifar', own, 1, 1),
+    ('biggan_imagenet128', {}, 8, 1),
+    ('biggan_imagenet128', {}, 256, 10),
   ):
     config = importlib.import_module(f'configs.{name}').get_config()
     with config.ignore_type():
       config.update_from_flattened_dict(fields)
     run = experiment.build(config)
-    assert dispatch.steps_at(run, run.spans[0], 0) == first
+    assert dispatch.steps_at(run, run.spans[0], devices, 0) == first
   monkeypatch.setattr(backend, 'platform', lambda: 'cpu')
   assert backend.steps_per_dispatch(1) == 1
 
 
 def test_programs_of_a_stage_have_their_share_of_its_steps():
-  shares = lambda config: dispatch.programs(run := experiment.build(config), run.spans[0])
+  shares = lambda config: dispatch.programs(run := experiment.build(config), run.spans[0], 1)
   far = {f'{what}_every_steps': 80 for what in ('log', 'sample', 'checkpoint')}
   plain, lazy = ('D', 'G'), ('D', 'D_penalty', 'G')
   config = configure(**PLAIN, **far, steps=1000, steps_per_dispatch=10)

@@ -64,7 +64,7 @@ HEADS = [
 # Exchanges and MB on 8; communication.
 MIDDLE = ['8.5', '8.0', '0.01', '0.06', '0.26']
 # Compute on the smallest slice; 4 ms / (5 ms + communication), 10 ms / (12 ms + communication).
-NUMBERS = ['4.00', '10.00', *MIDDLE, '0.80 to 0.83', '0.79 to 0.83', '0.76 to 0.82']
+NUMBERS = ['4.00', '10.00', *MIDDLE, '0.80 / 0.83', '0.79 / 0.83', '0.76 / 0.82']
 
 
 def test_a_config_that_does_not_fit_has_a_line_and_the_next_their_numbers(table):
