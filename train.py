@@ -9,7 +9,6 @@ import functools
 import os
 import signal
 import time
-from pathlib import Path
 
 STARTED = time.monotonic()
 if __name__ == '__main__':  # before the slow imports, where a signal would end in a traceback
@@ -32,6 +31,7 @@ from absl import flags
 import ganjax
 from ganjax import (
   UserError,
+  bucket,
   checkpoint,
   curves,
   data,
@@ -51,7 +51,9 @@ from ganjax.feed import Feed
 from ganjax.update import active, all_finite, averaged, init_opt
 
 CONFIG = configs.define()
-WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run: checkpoints, metrics, samples.')
+WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Folder of the run, or gs://bucket/folder: checkpoints, metrics, samples.'
+)
 SUMMARY = flags.DEFINE_bool('summary', False, 'Print networks, phases and stages, and stop.')
 GRID = 64  # pictures in a sample grid
 
@@ -64,24 +66,24 @@ def main():
     return 0
   if WORKDIR.value is None:
     raise UserError('--workdir is missing: the folder of the run, such as --workdir runs/dcgan')
-  workdir = Path(WORKDIR.value)
   parallel.start(preemptible=True)
   run = experiment.build(config)
   mesh = parallel.make_mesh()
   for span in run.spans:
     parallel.check_batch(span.batch_size, mesh)
-  held = lock.hold(workdir) if parallel.is_main() else contextlib.nullcontext()
-  with held, jax.set_mesh(mesh):
-    lock.check_shared(workdir)
-    with contextlib.closing(diagnose.Profile(config.profile_steps, workdir)) as profile:
-      return train(run, workdir, mesh, profile)
+  place = bucket.copy if '://' in WORKDIR.value else lock.share
+  with place(WORKDIR.value) as workdir, jax.set_mesh(mesh):
+    experiment.check_resume(run, workdir)
+    with (
+      checkpoint.Checkpoints(workdir, config.keep_checkpoints) as checkpoints,
+      contextlib.closing(diagnose.Profile(config.profile_steps, workdir)) as profile,
+    ):
+      return train(run, workdir, mesh, checkpoints, profile)
 
 
-def train(run, workdir, mesh, profile) -> int:
+def train(run, workdir, mesh, checkpoints, profile) -> int:
   """Trains to the end, or until a signal; returns the exit status."""
   config, method = run.config, run.method
-  experiment.check_resume(run, workdir)
-  checkpoints = checkpoint.Checkpoints(workdir, config.keep_checkpoints)
   sources = [data.build(**{**config.data, **span.source}) for span in run.spans]
   for source in sources:
     experiment.check_data(run, source)
@@ -135,25 +137,25 @@ def train(run, workdir, mesh, profile) -> int:
     update = diagnose.find_nans(run.update(span)) if config.debug_nans else run.update(span)
     steps_at = functools.partial(dispatch.steps_at, run, span, mesh.size)
     feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step, steps_at=steps_at)
-    while step < span.stop and not interrupt.at():
-      profile.start(step, state)
-      steps, phases = steps_at(step), active(span.stage, step)
-      state, metrics = update(state, feed.next(), frozen, phases=phases, steps=steps)
-      step += steps
-      profile.stop(step, state)
-      last = step == config.steps
-      pictures = sample() if last or step % config.sample_every_steps == 0 else None
-      log.add(step, metrics, pictures, steps)
-      log.read(keep=2)  # two dispatches stay in flight: reading never stalls the device
-      checkpoints.check()
-      if last or step % config.checkpoint_every_steps == 0 or monitor.due(step):
-        save()
-      if monitor.due(step):
-        evaluate()
-    feed.close()
+    with contextlib.closing(feed):
+      while step < span.stop and not interrupt.at():
+        profile.start(step, state)
+        steps, phases = steps_at(step), active(span.stage, step)
+        state, metrics = update(state, feed.next(), frozen, phases=phases, steps=steps)
+        step += steps
+        profile.stop(step, state)
+        last = step == config.steps
+        pictures = sample() if last or step % config.sample_every_steps == 0 else None
+        log.add(step, metrics, pictures, steps)
+        log.read(keep=2)  # two dispatches stay in flight: reading never stalls the device
+        checkpoints.check()
+        if last or step % config.checkpoint_every_steps == 0 or monitor.due(step):
+          save()
+        if monitor.due(step):
+          evaluate()
 
   save()
-  checkpoints.close()
+  checkpoints.wait()
   log.close()
   if step == config.steps and not monitor.due(step):
     if monitor.summary():
@@ -299,4 +301,4 @@ class Log:
 
 
 if __name__ == '__main__':
-  configs.run(main)
+  configs.run(main, buckets=['workdir'])

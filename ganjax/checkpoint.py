@@ -28,7 +28,7 @@ from jax.experimental import multihost_utils
 from ganjax import UserError, parallel
 
 # In the name of every directory that orbax has not renamed yet, and of those being deleted here.
-_TEMPORARY = '.orbax-checkpoint-tmp'
+TEMPORARY = '.orbax-checkpoint-tmp'
 _KEY_IMPLS = ('threefry2x32', 'rbg', 'unsafe_rbg')
 _report = sys.unraisablehook
 
@@ -91,8 +91,8 @@ def read(workdir, step=None):
 class Checkpoints:
   """The checkpoints of the run in `workdir`, which the caller has locked (`lock.hold`).
 
-  In a run of several processes all of them make the same calls in the same order, over one shared
-  file system; process 0 writes, deletes and moves.
+  In a run of several processes all of them make the same calls in the same order; process 0 alone
+  writes, deletes and moves, and the others read what was there when they restore.
   """
 
   def __init__(self, workdir, keep=2):
@@ -108,21 +108,23 @@ class Checkpoints:
     self.workdir, self.keep = Path(workdir).absolute(), keep
     self.best = None  # a step whose checkpoint stays besides
     self.root = self.workdir / 'checkpoints'
-    self._saving = None
-    if parallel.is_main():
-      try:
-        self.root.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=self.root).close()
-      except OSError as error:
-        raise UserError(f'cannot write checkpoints to {self.root}: {_line(error)}') from None
-      self._remove_temporary()
-    # Not orbax's CheckpointManager: with several processes it holds an error of a save back until
-    # its barriers time out (10 minutes), and it deletes old checkpoints under their final names.
+    self._saving = self._checkpointer = None
+    if not parallel.is_main():
+      return
+    try:
+      self.root.mkdir(parents=True, exist_ok=True)
+      tempfile.TemporaryFile(dir=self.root).close()
+    except OSError as error:
+      raise UserError(f'cannot write checkpoints to {self.root}: {_line(error)}') from None
+    self._remove_temporary()
+    # Not orbax's CheckpointManager, which deletes old checkpoints under their final names.
     self._checkpointer = ocp.AsyncCheckpointer(
       # Weights are noise to a compressor: 8 % smaller for several times the work.
       ocp.PyTreeCheckpointHandler(use_compression=False),
       # Else, where a directory can't be made, threads wait for it 10 minutes, and so does the exit.
       async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
+      # The state is whole in process 0: no other has a part of the work, or need share its disk.
+      multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes={0}),
     )
 
   def steps(self):
@@ -144,12 +146,14 @@ class Checkpoints:
       UserError: this save can't start, the one before it failed, or `step` is not a new highest.
     """
     self.wait()
-    newest = max(self.steps(), default=-1)
+    newest = max(parallel.gather(self.steps())[0], default=-1)
     if step <= newest:
       raise UserError(
         f'checkpoint {step} is not above the newest, {newest}, in {self.root}: '
         'move the newer ones away to go on from an older one'
       )
+    if not parallel.is_main():
+      return
     for leaf in jax.tree.leaves(state):
       leaf.copy_to_host_async()
     # On a CPU these are views; orbax copies them before it returns.
@@ -190,9 +194,22 @@ class Checkpoints:
     try:
       self.wait()
     finally:
-      with contextlib.suppress(Exception):
-        self._checkpointer.close()
+      if self._checkpointer:
+        with contextlib.suppress(Exception):
+          self._checkpointer.close()
       self._remove_temporary()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, kind, error, trace):
+    """Closes: an error of the run does not cost the checkpoint that is on its way, and stays the one that is raised."""
+    try:
+      self.close()
+    except UserError as later:
+      if error is None:
+        raise
+      print(f'error: {later}', file=sys.stderr)
 
   def restore(self, template, step=None):
     """Restores the newest whole checkpoint, or the one of `step`, verified by its checksums.
@@ -245,14 +262,14 @@ class Checkpoints:
 
   def _remove_temporary(self):
     if parallel.is_main():
-      for path in self.root.glob(f'*{_TEMPORARY}*'):
+      for path in self.root.glob(f'*{TEMPORARY}*'):
         shutil.rmtree(path, ignore_errors=True)
 
   def _delete_old(self):
     if parallel.is_main():
       for step in set(self.steps()[: -self.keep]) - {self.best}:
         # Renamed first: a kill in the middle leaves a temporary directory, not half a checkpoint.
-        old = self.root / f'{step}{_TEMPORARY}-old'
+        old = self.root / f'{step}{TEMPORARY}-old'
         (self.root / str(step)).rename(old)
         # Freeing half a gigabyte takes 0.1 s.
         threading.Thread(target=shutil.rmtree, args=(old, True)).start()

@@ -124,6 +124,7 @@ def check(config: ConfigDict):
     raise UserError(
       f'config.profile_steps={config.profile_steps} begins after the last of steps={config.steps}'
     )
+  refuse_bucket('config.data.data_dir', config.data.data_dir)
   if not config.data.dataset:
     raise UserError(
       "config.data.dataset is not set: a TFDS name such as cifar10, 'folder' or 'emoji'"
@@ -280,8 +281,8 @@ def value(flag) -> ConfigDict:
   return flag.value
 
 
-def parse(argv):
-  """Parses flags; every mistake becomes one line. Returns the other arguments.
+def parse(argv, buckets=()):
+  """Parses flags; every mistake becomes one line. Returns the other arguments. `buckets`: flags that may be URLs.
 
   ml_collections answers a misspelt field with three tracebacks from inside flag parsing; this keeps
   the last line that says something.
@@ -302,17 +303,19 @@ def parse(argv):
     ) from None
   except (TypeError, ValueError, IndexError, SyntaxError, ImportError) as error:
     raise UserError(f'config: {_one_line(error)}') from None
-  if 'workdir' in flags.FLAGS:
-    refuse_bucket('--workdir', flags.FLAGS['workdir'].value)
+  for name in {*flags.FLAGS} - {*buckets}:
+    refuse_bucket(f'--{name}', flags.FLAGS[name].value)
+  for one in rest[1:]:
+    refuse_bucket('argument', one)
   return rest[1:]
 
 
-def refuse_bucket(name, workdir):
-  """Raises UserError where the workdir that a user named is in a bucket."""
-  if '://' in (workdir or ''):
+def refuse_bucket(name, value):
+  """Raises UserError where a user named a bucket for a file or folder."""
+  if isinstance(value, str) and '://' in value:
     raise UserError(
-      f'{name}={workdir}: a bucket cannot append to a file or lock it, as a run must: use a disk that all '
-      'hosts share (Filestore, NFS) and copy it: gcloud storage rsync --recursive WORKDIR gs://...'
+      f"{name}={value}: only train.py's --workdir may be in a bucket; use a folder, and copy: "
+      'gcloud storage rsync --recursive FROM TO'
     )
 
 
@@ -331,14 +334,15 @@ def _one_line(error) -> str:
   return '. '.join(lines[:3]) or type(error).__name__
 
 
-def run(main, takes_arguments=False):
+def run(main, takes_arguments=False, buckets=()):
   """Runs a command line's `main()`: parses flags, prints user errors as one line, exits with a status.
 
-  With `takes_arguments` main gets the list of those that are no flags; else they are an error.
+  With `takes_arguments` main gets the list of those that are no flags; else they are an error. `buckets` names the
+  flags that may be URLs.
   Status 0 after success or what main returns, 2 for a UserError.
   """
   try:
-    rest = parse(sys.argv)
+    rest = parse(sys.argv, buckets)
     if rest and not takes_arguments:
       raise UserError(f'unexpected arguments: {" ".join(rest)}')
     status = main(rest) if takes_arguments else main()

@@ -50,6 +50,18 @@ def hold(workdir):
     os.close(handle)
 
 
+@contextlib.contextmanager
+def share(workdir):
+  """Holds `workdir`, which all processes of a run share, for all of them; gives it as a Path.
+
+  Raises:
+    UserError: see `hold` and `check_shared`.
+  """
+  with hold(workdir) if parallel.is_main() else contextlib.nullcontext():
+    check_shared(workdir)
+    yield Path(workdir)
+
+
 def check_shared(workdir):
   """Sees to it that all processes see the `.lock` which process 0 holds, and not one that was copied with the workdir.
 

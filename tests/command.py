@@ -138,14 +138,18 @@ def finished():
   return workdir, done.stdout, tripped, time.monotonic() - since
 
 
+def free_port() -> int:
+  with socket.socket() as found:
+    found.bind(('localhost', 0))
+    return found.getsockname()[1]
+
+
 def launch(count, devices, command, folder, timeout=400, **environment):
   """Runs `count` processes that speak to each other, on `devices` virtual devices each; returns their outputs.
 
   Fails, with the output of all, where one fails or the time is over.
   """
-  with socket.socket() as found:
-    found.bind(('localhost', 0))
-    port = found.getsockname()[1]
+  port = free_port()
   environment = {
     **os.environ,
     'PYTHONPATH': str(ROOT),  # the package that is tested here

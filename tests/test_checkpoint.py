@@ -352,6 +352,20 @@ def test_a_save_into_a_vanished_directory_is_one_line(tmp_path):
     checkpoints.wait()
 
 
+def test_an_error_of_the_run_costs_no_checkpoint(tmp_path, capsys):
+  with pytest.raises(ZeroDivisionError), Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(1, make_state(1, size=9_000_000), {})
+    assert list_steps(tmp_path) == [], 'too small to be on its way'
+    raise ZeroDivisionError
+  assert list_steps(tmp_path) == [1] and os.listdir(tmp_path / 'checkpoints') == ['1']
+  # It is said too where that checkpoint fails, and the run's error is raised.
+  with pytest.raises(ZeroDivisionError), Checkpoints(tmp_path / 'b') as checkpoints:
+    checkpoints.save(1, make_state(1, size=9_000_000), {})
+    (tmp_path / 'b/checkpoints').rename(tmp_path / 'gone')
+    raise ZeroDivisionError
+  assert capsys.readouterr().err.startswith('error: cannot write checkpoint 1 to ')
+
+
 @contextlib.contextmanager
 def small_disk(path, size):
   path.mkdir()

@@ -306,7 +306,9 @@ def train(tmp_path):
     workdir.mkdir(exist_ok=True)
     profile = diagnose.Profile(config.profile_steps, workdir)
     with jax.enable_x64(True), jax.set_mesh(mesh), contextlib.closing(profile):
-      status = TRAIN['train'](make(config), workdir, mesh, profile)
+      experiment.check_resume(run := make(config), workdir)
+      with checkpoint.Checkpoints(workdir) as checkpoints:
+        status = TRAIN['train'](run, workdir, mesh, checkpoints, profile)
     lines = map(json.loads, (workdir / 'metrics.jsonl').read_text().splitlines())
     lines = [{k: v for k, v in line.items() if k not in UNTIMED} for line in lines]
     return status, checkpoint.read(workdir)[0], lines

@@ -8,11 +8,11 @@ import json
 import re
 import shutil
 import signal
-import socket
 import threading
 import time
 
 import command
+import gcs
 import jax
 import numpy as np
 import pytest
@@ -21,12 +21,6 @@ from ganjax import checkpoint, data, writer
 
 STEPS = 60
 LOST = r'error: process (\d+) on \S+ has ended: it was killed, or another process was lost or never came; .* resumes\n'
-
-
-def free_port() -> int:
-  with socket.socket() as found:
-    found.bind(('localhost', 0))
-    return found.getsockname()[1]
 
 
 def by_hand(i, count, port):
@@ -66,7 +60,7 @@ def start(count, workdir, cluster=by_hand, fields=()) -> list:
   arguments = ['--config', command.ROOT / 'configs/gan_mnist.py']
   arguments += [f'--config.{name}={value}' for name, value in fields.items()]
   own = {'JAX_ENABLE_X64': '1', 'GANJAX_CACHE_DIR': str(command.files() / 'hosts_cache')}
-  port, processes = free_port(), []
+  port, processes = command.free_port(), []
   for i in range(count):
     env = {**own, **(cluster(i, count, port) if count > 1 else {})}
     own_arguments = [str(one).format(i=i) for one in (*arguments, '--workdir', workdir)]
@@ -142,6 +136,23 @@ def test_processes_with_several_steps_in_a_dispatch_equal_one_without(tmp_path):
 
 
 # Slow: losing processes.
+
+
+@pytest.mark.slow
+def test_processes_in_a_bucket(four, tmp_path, monkeypatch):
+  """Two, of which one is killed, then one: each has a copy of its own, on a disk that the other need not see."""
+  reference, _ = four
+  with gcs.storage() as environment:
+    for variable, value in environment.items():
+      monkeypatch.setenv(variable, value)
+    processes = start(2, 'gs://bucket/hosts', fields={'steps': 1000})
+    command.read_to(processes[0], 'step   12/')
+    newest = gcs.wait(environment, 'hosts', tmp_path / 'seen')
+    processes[1].kill()
+    assert all(one.returncode for one in finish(processes))
+    (done,) = succeed(1, 'gs://bucket/hosts')
+    assert newest <= int(re.search(r'resuming at step (\d+)', done.stdout)[1]) < STEPS
+    assert_same_run(gcs.fetch(environment, 'hosts', tmp_path / 'end'), reference, 1e-9)
 
 
 @pytest.mark.slow
@@ -287,7 +298,7 @@ def test_each_process_reads_its_half_of_each_batch(tmp_path):
   (tmp_path / 'feed.py').write_text(FEED)
   paths = f'{command.ROOT}:{command.ROOT / "tests"}'
   env = {'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'PYTHONPATH': paths}
-  port = free_port()
+  port = command.free_port()
   both = [command.start(tmp_path / 'feed.py', env=env | by_hand(i, 2, port)) for i in range(2)]
   done = finish(both)
   assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
@@ -333,7 +344,7 @@ except UserError as error:
 
 def test_all_hosts_evaluate_at_the_same_steps(tmp_path):
   """Copies of a folder have files of other times, which is how reals are known to be those of the last evaluation."""
-  script, port, processes = tmp_path / 'monitor.py', free_port(), []
+  script, port, processes = tmp_path / 'monitor.py', command.free_port(), []
   script.write_text(MONITOR)
   for i in range(2):
     pictures = tmp_path / f'pictures{i}'
@@ -403,7 +414,7 @@ class Metadata(http.server.BaseHTTPRequestHandler):
 def start_slice(script, hosts, served=True) -> list:
   """Finished processes of a slice, each with the last line that it printed."""
   script.write_text(SLICE)
-  coordinator, processes = free_port(), []
+  coordinator, processes = command.free_port(), []
   for i in range(hosts):
     server = http.server.HTTPServer((f'127.0.0.{i + 2}', 0), Metadata)
     server.hosts = hosts

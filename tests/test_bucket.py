@@ -1,0 +1,276 @@
+"""Workdirs in a bucket: in memory, where writing fails wherever it may, and on a stand-in for Google's, by gcsfs."""
+
+import contextlib
+import math
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+
+import command
+import fsspec
+import gcs
+import jax
+import numpy as np
+import pytest
+
+from ganjax import UserError, bucket, checkpoint, writer
+from ganjax.checkpoint import Checkpoints
+
+URL = 'memory://bucket/run'
+FILES = fsspec.filesystem('memory')
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+  """An empty bucket, a cache of this test's own, and little patience."""
+  FILES.store.clear()
+  monkeypatch.setenv('GANJAX_CACHE_DIR', str(tmp_path / 'cache'))
+  for name, seconds in {'LOOK': 0.01, 'PUSH': 0.05, 'BEAT': 0.05, 'PATIENCE': 0.5}.items():
+    monkeypatch.setattr(bucket, f'_{name}_SECONDS', seconds)
+
+
+def there() -> set:
+  """Names of the bucket's files."""
+  return {name.removeprefix('/bucket/run/') for name in FILES.find('/bucket/run')}
+
+
+def steps() -> list:
+  return sorted(
+    int(n.split('/')[1]) for n in there() if re.fullmatch(r'checkpoints/\d+/_METADATA', n)
+  )
+
+
+def wait(what):
+  until = time.monotonic() + 20
+  while not what():
+    assert time.monotonic() < until
+    time.sleep(0.01)
+
+
+def train(folder, first, last, keep=2):
+  """A run of steps first, ..., last - 1, as train.py leaves it: lines of all, then a checkpoint of each."""
+  checkpoints = Checkpoints(folder, keep)
+  with (folder / 'metrics.jsonl').open('a') as log:
+    for step in range(first, last):
+      log.write(f'{{"step": {step}}}\n')
+      log.flush()
+      checkpoints.save(step, {'step': jax.numpy.int32(step), 'w': jax.numpy.full(9, step)}, {})
+      checkpoints.wait()
+  checkpoints.close()
+
+
+def lines(folder) -> list:
+  return [r['step'] for _, r in writer.parse_lines((folder / 'metrics.jsonl').read_bytes())]
+
+
+def test_a_copy_is_followed_and_made_again(capsys):
+  with bucket.copy(URL) as folder:
+    train(folder, 1, 3)
+    wait(lambda: steps() == [1, 2])
+    (folder / 'samples').mkdir()
+    (folder / 'samples/1.png').write_bytes(b'1')
+    (folder / '.hidden').write_text('')
+    wait(lambda: 'samples/1.png' in there())
+    train(folder, 3, 6)
+    (folder / 'samples/1.png').unlink()
+  # Old checkpoints went there too, and so did the name of the one who writes.
+  assert steps() == [4, 5] and not any(re.search(r'samples|\.hidden|\.holder', n) for n in there())
+  assert FILES.cat_file('/bucket/run/metrics.jsonl') == (folder / 'metrics.jsonl').read_bytes()
+  (folder / 'metrics.jsonl').write_text('of another time')
+  with bucket.copy(URL) as again:
+    assert again == folder and lines(again) == [1, 2, 3, 4, 5]
+    state, step, _ = checkpoint.read(again)
+    assert step == 5 and np.array_equal(state['w'], np.full(9, 5))
+    # What is there is not sent again.
+    FILES.pipe_file('/bucket/run/metrics.jsonl', b'changed there')
+    time.sleep(0.2)
+  assert FILES.cat_file('/bucket/run/metrics.jsonl') == b'changed there'
+  assert capsys.readouterr().out.splitlines()[-1] == f'{URL}: up to date'
+
+
+def test_a_kill_at_any_write_leaves_a_run_that_resumes(monkeypatch, tmp_path):
+  """Writing stops for good after any number of files: the newest checkpoint there is whole, and logged to its step."""
+  run, early, late = (tmp_path / name for name in ('run', 'early', 'late'))
+  run.mkdir()
+  train(run, 1, 4)
+  shutil.copytree(run, early)
+  train(run, 4, 6)
+  shutil.copytree(run, late)
+  place, again = (bucket._Bucket(URL, tmp_path / name) for name in ('place', 'again'))
+  done = 0
+
+  def counted(do):
+    def change(path, *arguments):
+      nonlocal done
+      done += not path.endswith('.holder')
+      if done > limit:
+        raise OSError('cut off')
+      return do(path, *arguments)
+
+    return change
+
+  for name in ('pipe_file', 'rm_file'):
+    monkeypatch.setattr(FILES, name, counted(getattr(FILES, name)))
+  limit, needed = 0, math.inf
+  while limit < needed:
+    FILES.store.clear()
+    done, limit = 0, limit + 1
+    with place.held(), contextlib.suppress(UserError):
+      place.pull()
+      for state in (early, late):
+        shutil.rmtree(place.folder)
+        shutil.copytree(state, place.folder)
+        place._push()
+      needed = done
+    again.pull()
+    assert checkpoint.list_steps(again.folder) == steps()
+    if steps():
+      assert checkpoint.read(again.folder, steps()[-1])[1] in lines(again.folder)
+    if limit > needed / 2:
+      assert steps()
+  assert steps() == [4, 5] and needed > 20
+
+
+def test_parts_of_checkpoints_are_left_and_cleared_away():
+  with bucket.copy(URL) as folder:
+    train(folder, 1, 3)
+  FILES.rm_file('/bucket/run/checkpoints/2/_METADATA')
+  with bucket.copy(URL) as folder:
+    assert checkpoint.list_steps(folder) == [1]
+  assert steps() == [1] and not any(n.startswith('checkpoints/2/') for n in there())
+
+
+def test_checkpoints_that_are_replaced_on_their_way_arrive(monkeypatch):
+  """Writing takes longer than a checkpoint lasts."""
+  write = FILES.pipe_file
+  with bucket.copy(URL) as folder:
+    monkeypatch.setattr(FILES, 'pipe_file', lambda *a: (time.sleep(0.02), write(*a)))
+    ended = threading.Event()
+
+    def go_on():
+      step = 1
+      while not ended.is_set():
+        train(folder, step, step + 1, keep=1)
+        step += 1
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+      wait(steps)
+    finally:
+      ended.set()
+      thread.join()
+
+
+def test_a_bucket_that_fails_is_said_and_tried_again(monkeypatch, capsys):
+  write, fails = FILES.pipe_file, threading.Event()
+
+  def pipe_file(path, data):
+    if fails.is_set() and not path.endswith('.holder'):
+      raise ConnectionError('the network\nis away')
+    write(path, data)
+
+  monkeypatch.setattr(FILES, 'pipe_file', pipe_file)
+  with bucket.copy(URL) as folder:
+    fails.set()
+    train(folder, 1, 2)
+    time.sleep(0.5)
+    fails.clear()
+    wait(lambda: steps() == [1])
+  said = capsys.readouterr().err
+  assert said == f'cannot write {URL}: ConnectionError: the network is away; trying again\n'
+  with (
+    pytest.raises(UserError, match='network is away; the run as it is now is in /'),
+    bucket.copy(URL) as folder,
+  ):
+    fails.set()
+    train(folder, 2, 3)
+  assert checkpoint.list_steps(folder) == [1, 2]
+  # An error of the run itself comes first.
+  fails.clear()
+  with pytest.raises(ZeroDivisionError), bucket.copy(URL) as folder:
+    fails.set()
+    train(folder, 2, 3)
+    raise ZeroDivisionError
+  assert 'error: cannot write' in capsys.readouterr().err
+
+
+def test_one_writes_at_a_time(monkeypatch, capsys):
+  def sign(beat):
+    FILES.pipe_file('/bucket/run/.holder', f'7 on elsewhere\nabc\n{beat}\n'.encode())
+
+  # One that gives signs of life is left alone,
+  sign(0)
+  timer = threading.Timer(0.2, sign, [1])
+  timer.start()
+  with (
+    pytest.raises(UserError, match=r'bucket/run is in use by process 7 on elsewhere: stop it'),
+    bucket.copy(URL),
+  ):
+    raise AssertionError
+  assert FILES.cat_file('/bucket/run/.holder').endswith(b'1\n')
+  # one that gives none is gone,
+  killed = []
+  monkeypatch.setattr(os, 'kill', lambda *a: killed.append(a))
+  taken_over = pytest.raises(
+    UserError, match='another process has taken it over; the run .* is in /'
+  )
+  with taken_over, bucket.copy(URL) as folder:
+    train(folder, 1, 2)
+    wait(lambda: steps() == [1])
+    # and one that comes after all stops this.
+    sign(2)
+    wait(lambda: killed)
+    train(folder, 2, 3)
+  assert killed == [(os.getpid(), signal.SIGTERM)] and steps() == [1]
+  assert FILES.cat_file('/bucket/run/.holder').endswith(b'2\n')
+  # A process of this host that is no more need not be waited for.
+  monkeypatch.setattr(bucket, '_PATIENCE_SECONDS', 1000)
+  gone = command.start('sample.py')
+  gone.kill()
+  command.finish(gone)
+  FILES.pipe_file(
+    '/bucket/run/.holder', f'{gone.pid} on {bucket.socket.gethostname()}\nx\n'.encode()
+  )
+  with bucket.copy(URL) as folder:
+    assert checkpoint.list_steps(folder) == [1]
+
+
+def test_a_run_in_google_storage_is_that_of_a_disk(tmp_path):
+  """Killed on one host, preempted on the next, and finished on a third."""
+  name, url = 'runs/one', 'gs://bucket/runs/one'
+  with gcs.storage() as environment:
+
+    def begin(host):
+      own = {'GANJAX_CACHE_DIR': str(tmp_path / f'{host}'), **environment}
+      return command.start('train.py', *command.tiny(), '--workdir', url, env=own)
+
+    first = begin(0)
+    command.read_to(first, 'step  10')
+    newest = gcs.wait(environment, name, tmp_path / 'seen')
+    first.kill()
+    assert command.finish(first).returncode == -signal.SIGKILL
+
+    second = begin(1)
+    assert int(command.read_to(second, 'resuming').split()[3]) >= newest
+    command.read_to(second, 'first step done')
+    second.terminate()
+    done = command.finish(second)
+    assert done.returncode == 143 and done.stdout.endswith(f'{url}: up to date\n')
+    saved = int(re.search(r'stopped by SIGTERM at step (\d+), saved', done.stdout)[1])
+    stopped = gcs.fetch(environment, name, tmp_path / 'stopped')
+    assert checkpoint.list_steps(stopped)[-1] == saved
+
+    third = command.finish(begin(2))
+    assert third.returncode == 0 and f'resuming at step {saved} ' in third.stdout, third.stderr
+    workdir = gcs.fetch(environment, name, tmp_path / 'end')
+  other = command.finished()[0]
+  (a, step, _), (b, end, _) = checkpoint.read(workdir), checkpoint.read(other)
+  assert step == end == 100
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+  assert lines(workdir) == lines(other)
+  pictures = lambda folder: {path.name for path in (folder / 'samples').iterdir()}
+  assert pictures(workdir) == pictures(other)
