@@ -171,13 +171,23 @@ def indices(seed, start, count, num_examples):
   parts = []
   while count > 0:
     epoch, offset = divmod(start, num_examples)
-    part = _permutation(seed, epoch, num_examples, _ORDER)[offset : offset + count]
+    part = _order(seed, epoch, num_examples)[offset : offset + count]
     parts.append(part)
     start, count = start + len(part), count - len(part)
   return np.concatenate(parts) if parts else np.zeros([0], np.int64)
 
 
-@functools.lru_cache(maxsize=8)
+_newest = {}  # (seed, length) -> (epoch, its order): who reads on does not come back to an earlier one
+
+
+def _order(seed, epoch, length):
+  kept, order = _newest.get((seed, length), (None, None))
+  if kept != epoch:
+    order = _permutation(seed, epoch, length, _ORDER)
+    _newest[seed, length] = epoch, order
+  return order
+
+
 def _permutation(seed, epoch, length, purpose):
   # NumPy promises the same raw stream of a bit generator for ever, unlike Generator.permutation.
   stream = np.random.Philox(
