@@ -54,8 +54,8 @@ def main():
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
   stage = run.span_at(step).stage
-  work = dict(mesh=mesh, batch_size=BATCH.value, batch_norm=BATCH_NORM.value)
-  state = sampler.prepare(stage, state, run.method, **work)
+  how = dict(mesh=mesh, batch_norm=BATCH_NORM.value)
+  state = sampler.prepare(stage, state, run.method, **how)
 
   rows = jax.device_get(run.method.latents(seeds))
   names, columns = [(f'seed{seed:06}', int(seed)) for seed in seeds], None
@@ -65,7 +65,7 @@ def main():
   if FORMAT.value in ('strip', 'gif'):
     rows = interpolate(rows, run.method.num_classes)
     columns = len(jax.tree.leaves(rows)[0])
-  pictures = sampler.generate(stage, state, rows, **work)
+  pictures = sampler.generate(stage, state, rows, batch_size=BATCH.value, **how)
 
   suffix = {'png': '', 'npz': '.npz', 'gif': '.gif'}.get(FORMAT.value, '.png')
   one = f'-seed{SEED_INDEX.value}' if run.config.seeds > 1 else ''

@@ -83,7 +83,7 @@ def main():
   mesh = parallel.make_mesh()
   batch_size = BATCH.value or backend.evaluation_batch(mesh)
   out = OUT.value or (WORKDIR.value and Path(WORKDIR.value) / records.NAME)
-  fakes = _of_run(Path(WORKDIR.value), mesh, metrics, batch_size) if WORKDIR.value else _of_files()
+  fakes = _of_run(Path(WORKDIR.value), mesh, metrics) if WORKDIR.value else _of_files()
   if out and parallel.is_main():
     records.check_path(out)
   rows = []
@@ -118,7 +118,7 @@ def main():
     parallel.say(f'records: {out}')
 
 
-def _of_run(workdir, mesh, metrics, batch_size):
+def _of_run(workdir, mesh, metrics):
   """Yields (fakes, reals) of each checkpoint that was asked for."""
   run = experiment.load(workdir)
   real = _real(run.config.data, metrics)
@@ -127,8 +127,7 @@ def _of_run(workdir, mesh, metrics, batch_size):
     which = dict(step=asked, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
     state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
     stage = run.span_at(step).stage
-    how = dict(mesh=mesh, batch_size=batch_size, batch_norm=BATCH_NORM.value)
-    state = sampler.prepare(stage, state, run.method, **how)
+    state = sampler.prepare(stage, state, run.method, mesh=mesh, batch_norm=BATCH_NORM.value)
     info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
     info |= experiment.about(run, SEED_INDEX.value)
     draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)

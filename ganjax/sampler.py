@@ -9,6 +9,7 @@ from ganjax import UserError, images, parallel
 from ganjax.layers.norm import use_standing
 
 BATCH_NORM_MODES = ('running', 'batch', 'standing')
+STANDING_BATCHES, STANDING_BATCH = 64, 64  # part of what standing statistics are: no setting
 
 
 def to_batches(latents, size: int):
@@ -53,32 +54,44 @@ def generate(stage, state, latents, *, mesh, batch_size: int, batch_norm='runnin
   return images.to_uint8(np.concatenate(done))
 
 
-def prepare(stage, state, method, *, mesh, batch_size: int, batch_norm: str):
+def prepare(stage, state, method, *, mesh, batch_norm: str):
   """The state that pictures in a batch-norm mode are made with: `standing` for that mode, else as it is."""
-  if batch_norm != 'standing':
-    return state
-  return standing(stage, state, method, mesh=mesh, batch_size=batch_size)
+  return standing(stage, state, method, mesh=mesh) if batch_norm == 'standing' else state
 
 
-def standing(stage, state, method, *, mesh, batch_size: int, batches: int = 64):
-  """The state with batch statistics pooled over `batches` fresh batches (standing statistics).
+def standing(stage, state, method, *, mesh):
+  """The state with batch statistics pooled over STANDING_BATCHES of STANDING_BATCH latents (standing statistics).
 
-  The latents are those of seeds counted down from -1, so they meet no seed that a user asks for.
+  The same on any devices: batches that do not divide among them are computed on each. The latents are those of seeds
+  counted down from -1, so they meet no seed that a user asks for.
   """
-
-  def run(state, latents):
-    latents = jax.tree.map(parallel.split, latents)
-    return parallel.whole(stage.sample(state, latents, train=True, standing=True)[1])
-
-  run = jax.jit(run)
-  size = -(-batch_size // mesh.size) * mesh.size
+  add = _standing_function(stage.sample)
   with jax.set_mesh(mesh):
-    for i in range(batches):
-      new = run(state, jax.device_get(method.latents(np.arange(-size * (i + 1), -size * i))))
-      # Only the sums go on: the batches are of one generator, whose spectral norms do not move either.
-      kept = {n: {k: v for k, v in s.items() if k == 'standing'} for n, s in new.stats.items()}
-      state = state.replace(stats={n: {**s, **kept[n]} for n, s in state.stats.items()})
-  return state.replace(stats={name: use_standing(stats) for name, stats in state.stats.items()})
+    for i in range(STANDING_BATCHES):
+      seeds = np.arange(-STANDING_BATCH * (i + 1), -STANDING_BATCH * i)
+      latents = jax.device_get(method.latents(seeds))
+      if not i:
+        # From zeros, so that one program takes the first batch and the others.
+        sums = jax.tree.map(
+          lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(add, state, {}, latents)
+        )
+        sums = parallel.replicate(sums, mesh)
+      sums = add(state, sums, latents)
+  stats = {name: use_standing({**own, **sums.get(name, {})}) for name, own in state.stats.items()}
+  return state.replace(stats=stats)
+
+
+@functools.lru_cache
+def _standing_function(sample):
+  def add(state, sums, latents):
+    stats = {name: {**own, **sums.get(name, {})} for name, own in state.stats.items()}
+    latents = jax.tree.map(parallel.split, latents)
+    new = sample(state.replace(stats=stats), latents, train=True, standing=True)[1].stats
+    # Only the sums go on: the batches are of one generator, whose spectral norms do not move either.
+    kept = {name: {k: v for k, v in own.items() if k == 'standing'} for name, own in new.items()}
+    return parallel.whole({name: own for name, own in kept.items() if own})
+
+  return jax.jit(add)
 
 
 def parse_seeds(text: str, flag='--seeds') -> np.ndarray:

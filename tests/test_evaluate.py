@@ -132,7 +132,7 @@ def test_batch_norm_modes_and_weights_are_different_generators(workdir):
     for mode in sampler.BATCH_NORM_MODES:
       chosen = averaged(state) if weights == 'ema' else state
       work = dict(mesh=mesh, batch_size=16)
-      chosen = sampler.prepare(stage, chosen, run.method, batch_norm=mode, **work)
+      chosen = sampler.prepare(stage, chosen, run.method, mesh=mesh, batch_norm=mode)
       side = sides.generator(
         stage, chosen, run.method.latents, num=16, batch_norm=mode, info={'name': 'g'}
       )

@@ -133,10 +133,8 @@ class Monitor:
     config, run = self._run.config.eval, self._run
     stage = run.span_at(step - 1).stage
     batch_size = config.batch_size or backend.evaluation_batch(self._mesh)
-    work = dict(mesh=self._mesh, batch_size=batch_size)
-    state = sampler.prepare(
-      stage, averaged(state), run.method, batch_norm=config.batch_norm, **work
-    )
+    how = dict(mesh=self._mesh, batch_norm=config.batch_norm)
+    state = sampler.prepare(stage, averaged(state), run.method, **how)
     info = {
       'name': run.config.name,
       'workdir': str(self._workdir),
@@ -151,7 +149,8 @@ class Monitor:
       self._presets,
       extractors=self._extractors,
       stop=stop,
-      **work,
+      mesh=self._mesh,
+      batch_size=batch_size,
     )
 
   def _fake(self, stage, state, info):
