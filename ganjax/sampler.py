@@ -9,6 +9,10 @@ from ganjax import UserError, images, parallel
 from ganjax.layers.norm import use_standing
 
 BATCH_NORM_MODES = ('running', 'batch', 'standing')
+SEEDS = (
+  2**31
+)  # latents are drawn by int32: those from here on would be negative, which `standing` takes
+MOST_SEEDS = 10_000_000
 STANDING_BATCHES, STANDING_BATCH = 64, 64  # part of what standing statistics are: no setting
 
 
@@ -95,17 +99,27 @@ def _standing_function(sample):
 
 
 def parse_seeds(text: str, flag='--seeds') -> np.ndarray:
-  """'0-35,40' -> int64 [37]: ranges with both ends, joined by commas."""
+  """'0-35,40' -> int64 [37]: ranges with both ends, joined by commas; at most MOST_SEEDS of them, below SEEDS."""
   try:
     ranges = [part.split('-') if '-' in part[1:] else (part, part) for part in text.split(',')]
-    seeds = np.concatenate([np.arange(int(a), int(b) + 1) for a, b in ranges])
+    ranges = [(int(a), int(b)) for a, b in ranges]
   except ValueError:
-    seeds = np.zeros(0)
-  if not len(seeds) or seeds.min() < 0:
+    ranges = []
+  if not ranges or not all(0 <= a <= b for a, b in ranges):
     raise UserError(
       f'{flag}={text!r} is not understood: take numbers and ranges, such as 0-35 or 3,7,10-12'
     )
-  return seeds
+  check_seeds(max(b for _, b in ranges), f'{flag}={text!r}')
+  count = sum(b - a + 1 for a, b in ranges)
+  if count > MOST_SEEDS:
+    raise UserError(f'{flag}={text!r} are {count:,} at once: take {MOST_SEEDS:,} at most')
+  return np.concatenate([np.arange(a, b + 1) for a, b in ranges])
+
+
+def check_seeds(last: int, said: str):
+  """Raises UserError where a command line that `said` so takes seeds up to `last` that are no other's latents."""
+  if last >= SEEDS:
+    raise UserError(f'{said} goes up to {last:,}: the last seed is {SEEDS - 1:,}')
 
 
 def diversity(pictures) -> float:

@@ -265,7 +265,15 @@ def test_a_resumed_monitor_remembers_what_is_alike(workdir, tmp_path, monkeypatc
 
 
 def test_bad_input_is_one_line(workdir, tmp_path):
+  (no_run := tmp_path / 'no_run').mkdir()
   for arguments, line in [
+    (['--workdir', tmp_path / 'typo'], 'typo is not there'),
+    (['--workdir', no_run], 'config.json is not there: is'),
+    (['--workdir', workdir, '--seed=-1'], '--seed=-1 must be at least 0'),
+    (
+      ['--workdir', workdir, '--seed=42949'],
+      '--seed=42949 with --num=50000 goes up to 2,147,499,999: the last seed is 2,147,483,647',
+    ),
     (['--fake', tmp_path, '--num=1'], '--num=1 must be at least 2'),
     (['--metrics=fid'], 'give either --workdir, a run, or --fake'),
     (['--workdir', workdir, '--metrics=fidd'], "metric 'fidd' is not known (did you mean fid?)"),
@@ -284,6 +292,7 @@ def test_bad_input_is_one_line(workdir, tmp_path):
     done = command.run('ganjax.evaluate', *arguments)
     assert done.returncode == 2, (arguments, done.stderr)
     assert len(done.stderr.strip().splitlines()) == 1 and line in done.stderr, done.stderr
+  assert not list(no_run.iterdir())
 
 
 def test_compare_prints_runs_side_by_side(workdir, evaluated, tmp_path):

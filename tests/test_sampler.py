@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from ganjax import latents, sampler
+from ganjax import UserError, latents, sampler
 from ganjax.layers.norm import BatchNorm
 from ganjax.parallel import make_mesh, replicate
 from ganjax.update import Stage, TrainState, apply
@@ -69,3 +69,26 @@ def test_a_generator_without_batch_norm_stays_as_it_is(stage_and_state):
   stage, mesh = Stage((), lambda state, z, **mode: (z, state)), make_mesh()
   found = sampler.standing(stage, replicate(state, mesh), Method, mesh=mesh)
   jax.tree.map(np.testing.assert_array_equal, found.stats, state.stats)
+
+
+@pytest.mark.parametrize(
+  ('text', 'line'),
+  [
+    ('5-3,7', r"--seeds='5-3,7' is not understood"),
+    ('7,-2-4', 'is not understood'),
+    ('4294967296', 'goes up to 4,294,967,296: the last seed is 2,147,483,647'),
+    ('0-99999999999', 'goes up to 99,999,999,999: the last seed is 2,147,483,647'),
+    ('0-2147483647', 'are 2,147,483,648 at once: take 10,000,000 at most'),
+    ('0-9999999,5', 'are 10,000,001 at once'),
+  ],
+)
+def test_seeds_that_would_be_those_of_others_or_too_many(text, line):
+  with pytest.raises(UserError, match=line):
+    sampler.parse_seeds(text)
+
+
+def test_the_last_seed_has_latents_of_its_own():
+  last = sampler.parse_seeds('0,2147483647')
+  assert last.tolist() == [0, 2**31 - 1]
+  z = np.asarray(latents.per_seed(np.array([*last, -1, -4096]), 3))
+  assert len(np.unique(z, axis=0)) == 4
