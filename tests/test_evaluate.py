@@ -232,6 +232,7 @@ def test_a_resumed_monitor_remembers_what_is_alike(workdir, tmp_path, monkeypatc
   }
   written = [make(10, 90.0), make(20, 80.0), make(30, 300.0), make(40, 50.0)]
   written += [make(20, 1.0, by='command'), make(25, 2.0, num_fake=999)]
+  written += [make(28, 3.0, fake={**fake, 'activations': 'bfloat16'})]
   records.append(tmp_path / records.NAME, written)
 
   at = Monitor(run, tmp_path, make_mesh(), 30)  # restored at 30: what was found at 40 comes again
@@ -241,7 +242,7 @@ def test_a_resumed_monitor_remembers_what_is_alike(workdir, tmp_path, monkeypatc
   ]
   assert at.best_step == 20 and at.flags == ['diverging']
   assert '300 at the last step evaluated, 30; best 80 at 20' in at.summary()
-  assert [r['step'] for r in records.read(tmp_path) if r['by'] == 'training'] == [10, 20, 30, 25]
+  assert [r['step'] for r in records.read(tmp_path) if r['by'] == 'training'] == [10, 20, 30, 25, 28]
   # Other settings: nothing to compare with, so it is all to do again.
   run.config.eval.num = 20
   other = Monitor(run, tmp_path, make_mesh(), 30)

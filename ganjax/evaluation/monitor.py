@@ -76,10 +76,11 @@ class Monitor:
     check(self._metrics, self._fake(run.spans[-1].stage, {}, {}), self._real)
 
   def _is_alike(self, record) -> bool:
-    """Whether a record may be compared with those of this config: a resume may change `eval`."""
+    """Whether a record may be compared with those of this config: a resume may change `eval` and `networks.dtype`."""
     config, fake = self._run.config.eval, record['fake']
-    how = config.preset, config.num, config.batch_norm, self._weights
+    how = config.preset, config.num, config.batch_norm, self._weights, self._run.activations
     there = record['preset'], record['num_fake'], fake.get('batch_norm'), fake.get('weights')
+    there += (fake.get('activations', 'float32'),)
     same_reals = self._real is None or json.loads(json.dumps(self._real.info)) == record['real']
     return there == (how if record['preset'] else (None, *how[1:])) and same_reals
 
