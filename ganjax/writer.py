@@ -21,7 +21,10 @@ from PIL import Image
 
 from ganjax import UserError
 
-_ADVICE = '. Earlier checkpoints are intact: make the place writable or free some space, then run the same command again'
+_ADVICE = (
+  '. Earlier checkpoints are intact: make the place writable or free some space, then run the same '
+  'command again'
+)
 
 
 class Writer:

@@ -104,17 +104,18 @@ def test_files_on_four_devices_give_what_the_run_gives(workdir, evaluated, tmp_p
 
 
 @pytest.mark.slow
-def test_two_processes_give_what_one_gives(workdir, evaluated, tmp_path):
+def test_two_processes_give_what_one_gives(workdir, tmp_path):
+  """Standing statistics among it, on 4 devices or one, at 10 pictures at a time or 8."""
   arguments = ['--workdir', workdir, '--metrics', f'fd_{NET}', '--num=24', '--preset=monitor']
-  module = ['-m', 'ganjax.evaluate', *arguments, '--batch=10', '--out', tmp_path / 'out.jsonl']
+  arguments += ['--batch_norm=standing', '--out']
+  command.succeed('ganjax.evaluate', *arguments, tmp_path / 'one.jsonl')
+  module = ['-m', 'ganjax.evaluate', *arguments, tmp_path / 'two.jsonl', '--batch=10']
   cache = {'GANJAX_CACHE_DIR': str(tmp_path / 'cache')}
   first, second = command.launch(2, 2, module, tmp_path, **cache)
-  (record,) = [json.loads(line) for line in (tmp_path / 'out.jsonl').read_text().splitlines()]
-  expected = next(r for r in evaluated[1] if r['step'] == 100 and r['metric'] == f'fd_{NET}')
-  np.testing.assert_allclose(
-    record['values'][f'fd_{NET}'], expected['values'][f'fd_{NET}'], rtol=1e-4
-  )
-  assert record['device']['count'] == 4
+  (one,), (two,) = (records.read(tmp_path / f'{name}.jsonl') for name in ('one', 'two'))
+  name = f'fd_{NET}'
+  np.testing.assert_allclose(two['values'][name], one['values'][name], rtol=1e-4)
+  assert (one['device']['count'], two['device']['count']) == (1, 4)
   assert 'metric' in first and 'metric' not in second  # one process speaks
 
 
@@ -242,7 +243,13 @@ def test_a_resumed_monitor_remembers_what_is_alike(workdir, tmp_path, monkeypatc
   ]
   assert at.best_step == 20 and at.flags == ['diverging']
   assert '300 at the last step evaluated, 30; best 80 at 20' in at.summary()
-  assert [r['step'] for r in records.read(tmp_path) if r['by'] == 'training'] == [10, 20, 30, 25, 28]
+  assert [r['step'] for r in records.read(tmp_path) if r['by'] == 'training'] == [
+    10,
+    20,
+    30,
+    25,
+    28,
+  ]
   # Other settings: nothing to compare with, so it is all to do again.
   run.config.eval.num = 20
   other = Monitor(run, tmp_path, make_mesh(), 30)
