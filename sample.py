@@ -3,6 +3,7 @@
 The same seed gives the same picture on any number of devices. A picture is synthetic, and says so in its metadata.
 """
 
+import hashlib
 from pathlib import Path
 
 import jax
@@ -54,8 +55,8 @@ def main():
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
   stage = run.span_at(step).stage
-  work = dict(mesh=mesh, batch_size=BATCH.value, batch_norm=BATCH_NORM.value)
-  state = sampler.prepare(stage, state, run.method, **work)
+  how = dict(mesh=mesh, batch_norm=BATCH_NORM.value)
+  state = sampler.prepare(stage, state, run.method, **how)
 
   rows = jax.device_get(run.method.latents(seeds))
   names, columns = [(f'seed{seed:06}', int(seed)) for seed in seeds], None
@@ -65,12 +66,12 @@ def main():
   if FORMAT.value in ('strip', 'gif'):
     rows = interpolate(rows, run.method.num_classes)
     columns = len(jax.tree.leaves(rows)[0])
-  pictures = sampler.generate(stage, state, rows, **work)
+  pictures = sampler.generate(stage, state, rows, batch_size=BATCH.value, **how)
 
   suffix = {'png': '', 'npz': '.npz', 'gif': '.gif'}.get(FORMAT.value, '.png')
   one = f'-seed{SEED_INDEX.value}' if run.config.seeds > 1 else ''
-  classes = f'-classes{CLASSES.value}' if CLASSES.value else ''
-  file = f'{FORMAT.value}-{step:08}{one}-seeds{SEEDS.value}{classes}{suffix}'
+  classes = f'-classes{_short(CLASSES.value)}' if CLASSES.value else ''
+  file = f'{FORMAT.value}-{step:08}{one}-seeds{_short(SEEDS.value)}{classes}{suffix}'
   out = Path(OUT.value) if OUT.value else workdir / 'generated' / file
   labels = rows['label'] if run.method.num_classes else None
   about = experiment.about(run, SEED_INDEX.value)
@@ -78,6 +79,13 @@ def main():
   write(out, pictures, names, labels, columns, text)
   print(
     f'{out}: {len(pictures)} pictures, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics'
+  )
+
+
+def _short(text):
+  """A part of a file's name: what was typed, and of what is too long for one the beginning and a digest."""
+  return (
+    text if len(text) <= 80 else f'{text[:60]}...{hashlib.sha256(text.encode()).hexdigest()[:8]}'
   )
 
 

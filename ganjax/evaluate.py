@@ -73,6 +73,7 @@ def main():
     '--num': (NUM, 2),
     '--num_real': (NUM_REAL, 2),
     '--crop': (CROP, 0),
+    '--seed': (SEED, 0),
   }
   for name, (flag, number) in least.items():
     if flag.value is not None and flag.value < number:
@@ -82,8 +83,13 @@ def main():
   parallel.start()
   mesh = parallel.make_mesh()
   batch_size = BATCH.value or backend.evaluation_batch(mesh)
-  out = OUT.value or (WORKDIR.value and Path(WORKDIR.value) / records.NAME)
-  fakes = _of_run(Path(WORKDIR.value), mesh, metrics, batch_size) if WORKDIR.value else _of_files()
+  if WORKDIR.value:
+    workdir, num = Path(WORKDIR.value), NUM.value or 50_000
+    sampler.check_seeds((SEED.value + 1) * num - 1, f'--seed={SEED.value} with --num={num}')
+    out = OUT.value or workdir / records.NAME
+    fakes = _of_run(experiment.load(workdir), workdir, num, mesh, metrics)
+  else:
+    out, fakes = OUT.value, _of_files()
   if out and parallel.is_main():
     records.check_path(out)
   rows = []
@@ -118,17 +124,14 @@ def main():
     parallel.say(f'records: {out}')
 
 
-def _of_run(workdir, mesh, metrics, batch_size):
+def _of_run(run, workdir, num, mesh, metrics):
   """Yields (fakes, reals) of each checkpoint that was asked for."""
-  run = experiment.load(workdir)
   real = _real(run.config.data, metrics)
-  num = 50_000 if NUM.value is None else NUM.value
   for asked in _steps(workdir):
     which = dict(step=asked, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
     state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
     stage = run.span_at(step).stage
-    how = dict(mesh=mesh, batch_size=batch_size, batch_norm=BATCH_NORM.value)
-    state = sampler.prepare(stage, state, run.method, **how)
+    state = sampler.prepare(stage, state, run.method, mesh=mesh, batch_norm=BATCH_NORM.value)
     info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
     info |= experiment.about(run, SEED_INDEX.value)
     draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)

@@ -66,7 +66,7 @@ def main():
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
   stage = run.span_at(step).stage
-  how = dict(mesh=mesh, batch_size=STANDING_BATCH, batch_norm=BATCH_NORM.value)
+  how = dict(mesh=mesh, batch_norm=BATCH_NORM.value)
   state = jax.device_get(sampler.prepare(stage, state, run.method, **how).replace(ema={}))
 
   about = describe(run, step, weights, BATCH_NORM.value, SEED_INDEX.value)

@@ -11,7 +11,10 @@ def normal(key, n: int, dim: int):
 
 
 def per_seed(seeds, dim: int):
-  """One z for each seed, float32 [len(seeds), dim]: a picture depends on its own seed alone, not on its neighbours."""
+  """One z for each seed, float32 [len(seeds), dim]: a picture depends on its own seed alone, not on its neighbours.
+
+  Seeds are int in [-2^31, 2^31): others are taken modulo 2^32. Command lines take those from 0.
+  """
   return jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), (dim,)))(seeds)
 
 

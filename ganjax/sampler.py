@@ -9,6 +9,11 @@ from ganjax import UserError, images, parallel
 from ganjax.layers.norm import use_standing
 
 BATCH_NORM_MODES = ('running', 'batch', 'standing')
+SEEDS = (
+  2**31
+)  # latents are drawn by int32: those from here on would be negative, which `standing` takes
+MOST_SEEDS = 10_000_000
+STANDING_BATCHES, STANDING_BATCH = 64, 64  # part of what standing statistics are: no setting
 
 
 def to_batches(latents, size: int):
@@ -53,46 +58,68 @@ def generate(stage, state, latents, *, mesh, batch_size: int, batch_norm='runnin
   return images.to_uint8(np.concatenate(done))
 
 
-def prepare(stage, state, method, *, mesh, batch_size: int, batch_norm: str):
+def prepare(stage, state, method, *, mesh, batch_norm: str):
   """The state that pictures in a batch-norm mode are made with: `standing` for that mode, else as it is."""
-  if batch_norm != 'standing':
-    return state
-  return standing(stage, state, method, mesh=mesh, batch_size=batch_size)
+  return standing(stage, state, method, mesh=mesh) if batch_norm == 'standing' else state
 
 
-def standing(stage, state, method, *, mesh, batch_size: int, batches: int = 64):
-  """The state with batch statistics pooled over `batches` fresh batches (standing statistics).
+def standing(stage, state, method, *, mesh):
+  """The state with batch statistics pooled over STANDING_BATCHES of STANDING_BATCH latents (standing statistics).
 
-  The latents are those of seeds counted down from -1, so they meet no seed that a user asks for.
+  The same on any devices: batches that do not divide among them are computed on each. The latents are those of seeds
+  counted down from -1, so they meet no seed that a user asks for.
   """
-
-  def run(state, latents):
-    latents = jax.tree.map(parallel.split, latents)
-    return parallel.whole(stage.sample(state, latents, train=True, standing=True)[1])
-
-  run = jax.jit(run)
-  size = -(-batch_size // mesh.size) * mesh.size
+  add = _standing_function(stage.sample)
   with jax.set_mesh(mesh):
-    for i in range(batches):
-      new = run(state, jax.device_get(method.latents(np.arange(-size * (i + 1), -size * i))))
-      # Only the sums go on: the batches are of one generator, whose spectral norms do not move either.
-      kept = {n: {k: v for k, v in s.items() if k == 'standing'} for n, s in new.stats.items()}
-      state = state.replace(stats={n: {**s, **kept[n]} for n, s in state.stats.items()})
-  return state.replace(stats={name: use_standing(stats) for name, stats in state.stats.items()})
+    for i in range(STANDING_BATCHES):
+      seeds = np.arange(-STANDING_BATCH * (i + 1), -STANDING_BATCH * i)
+      latents = jax.device_get(method.latents(seeds))
+      if not i:
+        # From zeros, so that one program takes the first batch and the others.
+        sums = jax.tree.map(
+          lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(add, state, {}, latents)
+        )
+        sums = parallel.replicate(sums, mesh)
+      sums = add(state, sums, latents)
+  stats = {name: use_standing({**own, **sums.get(name, {})}) for name, own in state.stats.items()}
+  return state.replace(stats=stats)
+
+
+@functools.lru_cache
+def _standing_function(sample):
+  def add(state, sums, latents):
+    stats = {name: {**own, **sums.get(name, {})} for name, own in state.stats.items()}
+    latents = jax.tree.map(parallel.split, latents)
+    new = sample(state.replace(stats=stats), latents, train=True, standing=True)[1].stats
+    # Only the sums go on: the batches are of one generator, whose spectral norms do not move either.
+    kept = {name: {k: v for k, v in own.items() if k == 'standing'} for name, own in new.items()}
+    return parallel.whole({name: own for name, own in kept.items() if own})
+
+  return jax.jit(add)
 
 
 def parse_seeds(text: str, flag='--seeds') -> np.ndarray:
-  """'0-35,40' -> int64 [37]: ranges with both ends, joined by commas."""
+  """'0-35,40' -> int64 [37]: ranges with both ends, joined by commas; at most MOST_SEEDS of them, below SEEDS."""
   try:
     ranges = [part.split('-') if '-' in part[1:] else (part, part) for part in text.split(',')]
-    seeds = np.concatenate([np.arange(int(a), int(b) + 1) for a, b in ranges])
+    ranges = [(int(a), int(b)) for a, b in ranges]
   except ValueError:
-    seeds = np.zeros(0)
-  if not len(seeds) or seeds.min() < 0:
+    ranges = []
+  if not ranges or not all(0 <= a <= b for a, b in ranges):
     raise UserError(
       f'{flag}={text!r} is not understood: take numbers and ranges, such as 0-35 or 3,7,10-12'
     )
-  return seeds
+  check_seeds(max(b for _, b in ranges), f'{flag}={text!r}')
+  count = sum(b - a + 1 for a, b in ranges)
+  if count > MOST_SEEDS:
+    raise UserError(f'{flag}={text!r} are {count:,} at once: take {MOST_SEEDS:,} at most')
+  return np.concatenate([np.arange(a, b + 1) for a, b in ranges])
+
+
+def check_seeds(last: int, said: str):
+  """Raises UserError where a command line that `said` so takes seeds up to `last` that are no other's latents."""
+  if last >= SEEDS:
+    raise UserError(f'{said} goes up to {last:,}: the last seed is {SEEDS - 1:,}')
 
 
 def diversity(pictures) -> float:

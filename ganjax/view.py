@@ -38,7 +38,7 @@ def build(packing=1, *, diffaugment=None, ada=None) -> View:
     differentiable.check(diffaugment)
     view = _still(lambda state, images, key: differentiable.diffaugment(images, key, diffaugment))
   if ada:
-    view = _adaptive(**ada)
+    view = _adaptive(packing, **ada)
   return view._replace(see=lambda *args: pack(view.see(*args), packing))
 
 
@@ -47,7 +47,7 @@ def _still(see) -> View:
   return View(see, lambda state, real: state, lambda state: (state, {}), {})
 
 
-def _adaptive(pipe='bgc', p=None, **moves) -> View:
+def _adaptive(packing, /, pipe='bgc', p=None, **moves) -> View:
   adaptive.check(pipe)
   extra = sorted(moves.keys() - {'target', 'interval', 'images'})
   if extra:
@@ -71,7 +71,8 @@ def _adaptive(pipe='bgc', p=None, **moves) -> View:
     return adaptive.augment(images, key, state.extra['ada']['p'], pipe)
 
   def note(state, real):
-    return keep(state, adaptive.note(state.extra['ada'], real))
+    # What D says of a pack it says of each image in it.
+    return keep(state, adaptive.note(state.extra['ada'], jnp.repeat(real, packing)))
 
   def move(state):
     new = adaptive.move(state.extra['ada'], state.step, **moves)

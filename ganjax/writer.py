@@ -21,6 +21,11 @@ from PIL import Image
 
 from ganjax import UserError
 
+_ADVICE = (
+  '. Earlier checkpoints are intact: make the place writable or free some space, then run the same '
+  'command again'
+)
+
 
 class Writer:
   """Writes a run's metrics and pictures below `workdir`. One per run: only process 0 makes one.
@@ -43,7 +48,7 @@ class Writer:
     self._workdir = pathlib.Path(workdir)
     self._metrics_path = self._workdir / 'metrics.jsonl'
     folder = self._workdir / 'tensorboard'
-    with user_errors(folder):
+    with user_errors(folder, _ADVICE):
       folder.mkdir(parents=True, exist_ok=True)
       if self._metrics_path.exists():
         _cut(self._metrics_path, _cut_lines, step)
@@ -66,7 +71,7 @@ class Writer:
     """
     metrics = {name: float(value) for name, value in _spread(metrics)}
     line = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
-    with user_errors(self._metrics_path):
+    with user_errors(self._metrics_path, _ADVICE):
       _append(self._metrics, json.dumps({'step': int(step), **line}).encode() + b'\n')
     values = [{'tag': name, 'simple_value': value} for name, value in metrics.items()]
     self._write_event(step=int(step), summary={'value': values})
@@ -100,7 +105,7 @@ class Writer:
     data = event_pb2.Event(wall_time=time.time(), **fields).SerializeToString()
     length = struct.pack('<Q', len(data))
     record = length + struct.pack('<I', checksum(length)) + data + struct.pack('<I', checksum(data))
-    with user_errors(self._events_path):
+    with user_errors(self._events_path, _ADVICE):
       _append(self._events, record)
 
 
@@ -215,14 +220,12 @@ def _append(file, data):
 
 
 @contextlib.contextmanager
-def user_errors(path):
+def user_errors(path, advice=''):
+  """Turns what the system refuses into one line that names `path`."""
   try:
     yield
   except OSError as error:
-    raise UserError(
-      f'could not write {path}: {error.strerror or error}. Earlier checkpoints are intact: make '
-      'the place writable or free some space, then run the same command again'
-    ) from error
+    raise UserError(f'could not write {path}: {error.strerror or error}{advice}') from error
 
 
 def _tensorboard():

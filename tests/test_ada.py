@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ganjax import UserError, ada, parallel
+from ganjax import UserError, ada, parallel, view
+from ganjax.update import TrainState
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -453,6 +454,17 @@ def test_p_stays_where_nothing_was_noted_and_at_the_target():
   assert ada.move(state, 3, target=0.5, images=100)['p'] == pytest.approx(0.6)
   assert ada.move(state, 5, target=0.5, images=100, interval=3)['p'] == pytest.approx(0.6)
   assert ada.move(state, 4, target=0.5, images=100) == state
+
+
+def test_p_counts_images_where_D_judges_packs():
+  """100 images take p from 0 to 1, whether D judges them one by one or by four."""
+  for packing, packs in ((1, 20), (4, 5)):
+    seen = view.build(packing, ada=dict(target=0.5, interval=1, images=100))
+    state = TrainState(jnp.int32(0), (), {}, {}, {}, {}, seen.extra)
+    state, metrics = seen.move(seen.note(state, jnp.ones(packs)))
+    assert metrics['ada_p'] == state.extra['ada']['p'] == pytest.approx(0.2)
+  with pytest.raises(UserError, match='method.ada does not take packing'):
+    view.build(ada=dict(packing=2))
 
 
 def test_notes_pass_no_gradient():

@@ -259,7 +259,7 @@ def draw_pictures(dtype, state, mode):
     mesh = mesh_of(count)
     placed = parallel.replicate(state.replace(params={'G': G}, opt={}, key=()), mesh)
     if mode == 'standing':
-      placed = sampler.standing(stage, placed, run.method, mesh=mesh, batch_size=8, batches=3)
+      placed = sampler.standing(stage, placed, run.method, mesh=mesh)
     for size in (4, 8):
       found[count, size] = sampler.generate(
         stage, placed, z, mesh=mesh, batch_size=size, batch_norm=mode

@@ -104,17 +104,18 @@ def test_files_on_four_devices_give_what_the_run_gives(workdir, evaluated, tmp_p
 
 
 @pytest.mark.slow
-def test_two_processes_give_what_one_gives(workdir, evaluated, tmp_path):
+def test_two_processes_give_what_one_gives(workdir, tmp_path):
+  """Standing statistics among it, on 4 devices or one, at 10 pictures at a time or 8."""
   arguments = ['--workdir', workdir, '--metrics', f'fd_{NET}', '--num=24', '--preset=monitor']
-  module = ['-m', 'ganjax.evaluate', *arguments, '--batch=10', '--out', tmp_path / 'out.jsonl']
+  arguments += ['--batch_norm=standing', '--out']
+  command.succeed('ganjax.evaluate', *arguments, tmp_path / 'one.jsonl')
+  module = ['-m', 'ganjax.evaluate', *arguments, tmp_path / 'two.jsonl', '--batch=10']
   cache = {'GANJAX_CACHE_DIR': str(tmp_path / 'cache')}
   first, second = command.launch(2, 2, module, tmp_path, **cache)
-  (record,) = [json.loads(line) for line in (tmp_path / 'out.jsonl').read_text().splitlines()]
-  expected = next(r for r in evaluated[1] if r['step'] == 100 and r['metric'] == f'fd_{NET}')
-  np.testing.assert_allclose(
-    record['values'][f'fd_{NET}'], expected['values'][f'fd_{NET}'], rtol=1e-4
-  )
-  assert record['device']['count'] == 4
+  (one,), (two,) = (records.read(tmp_path / f'{name}.jsonl') for name in ('one', 'two'))
+  name = f'fd_{NET}'
+  np.testing.assert_allclose(two['values'][name], one['values'][name], rtol=1e-4)
+  assert (one['device']['count'], two['device']['count']) == (1, 4)
   assert 'metric' in first and 'metric' not in second  # one process speaks
 
 
@@ -132,7 +133,7 @@ def test_batch_norm_modes_and_weights_are_different_generators(workdir):
     for mode in sampler.BATCH_NORM_MODES:
       chosen = averaged(state) if weights == 'ema' else state
       work = dict(mesh=mesh, batch_size=16)
-      chosen = sampler.prepare(stage, chosen, run.method, batch_norm=mode, **work)
+      chosen = sampler.prepare(stage, chosen, run.method, mesh=mesh, batch_norm=mode)
       side = sides.generator(
         stage, chosen, run.method.latents, num=16, batch_norm=mode, info={'name': 'g'}
       )
@@ -232,6 +233,7 @@ def test_a_resumed_monitor_remembers_what_is_alike(workdir, tmp_path, monkeypatc
   }
   written = [make(10, 90.0), make(20, 80.0), make(30, 300.0), make(40, 50.0)]
   written += [make(20, 1.0, by='command'), make(25, 2.0, num_fake=999)]
+  written += [make(28, 3.0, fake={**fake, 'activations': 'bfloat16'})]
   records.append(tmp_path / records.NAME, written)
 
   at = Monitor(run, tmp_path, make_mesh(), 30)  # restored at 30: what was found at 40 comes again
@@ -241,7 +243,13 @@ def test_a_resumed_monitor_remembers_what_is_alike(workdir, tmp_path, monkeypatc
   ]
   assert at.best_step == 20 and at.flags == ['diverging']
   assert '300 at the last step evaluated, 30; best 80 at 20' in at.summary()
-  assert [r['step'] for r in records.read(tmp_path) if r['by'] == 'training'] == [10, 20, 30, 25]
+  assert [r['step'] for r in records.read(tmp_path) if r['by'] == 'training'] == [
+    10,
+    20,
+    30,
+    25,
+    28,
+  ]
   # Other settings: nothing to compare with, so it is all to do again.
   run.config.eval.num = 20
   other = Monitor(run, tmp_path, make_mesh(), 30)
@@ -265,7 +273,15 @@ def test_a_resumed_monitor_remembers_what_is_alike(workdir, tmp_path, monkeypatc
 
 
 def test_bad_input_is_one_line(workdir, tmp_path):
+  (no_run := tmp_path / 'no_run').mkdir()
   for arguments, line in [
+    (['--workdir', tmp_path / 'typo'], 'typo is not there'),
+    (['--workdir', no_run], 'config.json is not there: is'),
+    (['--workdir', workdir, '--seed=-1'], '--seed=-1 must be at least 0'),
+    (
+      ['--workdir', workdir, '--seed=42949'],
+      '--seed=42949 with --num=50000 goes up to 2,147,499,999: the last seed is 2,147,483,647',
+    ),
     (['--fake', tmp_path, '--num=1'], '--num=1 must be at least 2'),
     (['--metrics=fid'], 'give either --workdir, a run, or --fake'),
     (['--workdir', workdir, '--metrics=fidd'], "metric 'fidd' is not known (did you mean fid?)"),
@@ -284,6 +300,7 @@ def test_bad_input_is_one_line(workdir, tmp_path):
     done = command.run('ganjax.evaluate', *arguments)
     assert done.returncode == 2, (arguments, done.stderr)
     assert len(done.stderr.strip().splitlines()) == 1 and line in done.stderr, done.stderr
+  assert not list(no_run.iterdir())
 
 
 def test_compare_prints_runs_side_by_side(workdir, evaluated, tmp_path):

@@ -133,9 +133,7 @@ def test_full_disk_is_one_line_and_keeps_the_old_file(tmp_path, kind):
   _full_disk(path)
   with pytest.raises(UserError) as error:
     SAVES[kind](path)
-  message = str(error.value)
-  assert message.startswith(f'could not write {path}: No space left on device')
-  assert 'checkpoints are intact' in message and '\n' not in message
+  assert str(error.value) == f'could not write {path}: No space left on device'
   assert path.read_bytes() == b'old' and os.listdir(tmp_path) == [path.name]
 
 

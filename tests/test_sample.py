@@ -25,6 +25,7 @@ OUTPUTS = {
   'batch': (['--format=npz', '--seeds=0-9', '--batch_norm=batch'], {}),
   'standing': (['--format=npz', '--seeds=0-9', '--batch_norm=standing'], {}),
   'earlier': (['--format=npz', '--seeds=0-9', '--step=90'], {}),
+  'many': (['--format=npz', f'--seeds={",".join(map(str, range(200)))}'], {}),
 }
 
 
@@ -40,7 +41,7 @@ def printed(workdir):
 
   def make(name):
     arguments, env = OUTPUTS[name]
-    out = [] if name == 'default' else ['--out', workdir / 'out' / name]
+    out = [] if name in ('default', 'many') else ['--out', workdir / 'out' / name]
     nothing = {'GANJAX_CACHE_DIR': workdir / 'no-cache'}
     return command.succeed(
       'sample.py', '--workdir', workdir, *arguments, *out, env={**env, **nothing}
@@ -91,6 +92,13 @@ def test_grid_is_that_of_training(workdir, printed):
     assert made.size == (8 * 32, 8 * 32) and made.mode == 'RGB'
     assert_described(made.text, '0-63')
     assert_same_pictures(made, training)
+
+
+def test_many_seeds_make_no_name_that_is_too_long(printed):
+  path = printed['many'].partition(': 200 pictures')[0]
+  assert 'npz-00000100-seeds0,1,2,3,' in path and path.endswith('.npz')
+  with np.load(path) as batch:
+    assert batch['arr_0'].shape[0] == 200
 
 
 def test_npz_is_a_sample_batch(workdir, printed):

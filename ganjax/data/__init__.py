@@ -9,14 +9,13 @@ import concurrent.futures
 import functools
 import hashlib
 import json
-import os
 
 import numpy as np
 import PIL.Image
 
 from ganjax import UserError
 from ganjax.data import folder, pixels, stacked_mnist
-from ganjax.data.cache import open_arrays
+from ganjax.data.cache import cores, open_arrays
 
 _ORDER, _SUBSET = 0, 1  # what a random stream is for: no two purposes share one
 
@@ -30,14 +29,12 @@ class Source:
     num_examples: examples after `fraction` and without broken files; indices go from 0 to it.
     class_names: names of the labels, or None where there are no labels.
     num_classes: their number, or None.
-    captions: text by `emoji_id` (emoji), else None.
-    flip: whether training mirrors images at random; the flip itself happens on the device.
     info: JSON-able description, recorded with each run.
   """
 
-  def __init__(self, *, read_rows, rows, fields, class_names, captions, flip, info):
+  def __init__(self, *, read_rows, rows, fields, class_names, info):
     self._read_rows, self._rows = read_rows, rows
-    self.fields, self.flip, self.info, self.captions = fields, flip, info, captions
+    self.fields, self.info = fields, info
     self.num_examples = len(rows)
     self.class_names = class_names
     self.num_classes = None if class_names is None else len(class_names)
@@ -82,7 +79,7 @@ def build(
     split: a TFDS split or slice ('train', 'test', 'train[:80%]'); 'train' for emoji and folder.
     fraction: share of the examples to keep, in (0, 1]: a random subset given by `seed` alone; smaller
       fractions of one seed are subsets of larger ones.
-    flip: recorded for the training step, see Source.
+    flip: not of use here, but among the fields of `config.data`: the training step mirrors.
     cache: False reads and decodes at every access, with the same results, for sets too large for the
       disk. The shipped emoji are in memory either way.
     seed: of the subset. (The order's seed is given to `indices`.)
@@ -102,9 +99,8 @@ def build(
   if dataset in ('emoji', 'folder') and split != 'train':
     raise UserError(f'{dataset} has no split {split!r}; it has: train')
 
-  captions = None
   if dataset == 'emoji':
-    arrays, info, captions = _emoji(resolution, channels)
+    arrays, info = _emoji(resolution, channels)
     rows = np.arange(len(arrays['image']))
     fields = {name: (array.shape[1:], array.dtype) for name, array in arrays.items()}
     read_rows = functools.partial(_gather, arrays)
@@ -151,15 +147,7 @@ def build(
     'num_examples': len(rows),
   }
   class_names = info.pop('class_names')
-  return Source(
-    read_rows=read_rows,
-    rows=rows,
-    fields=fields,
-    class_names=class_names,
-    captions=captions,
-    flip=flip,
-    info=info,
-  )
+  return Source(read_rows=read_rows, rows=rows, fields=fields, class_names=class_names, info=info)
 
 
 def indices(seed, start, count, num_examples):
@@ -171,13 +159,23 @@ def indices(seed, start, count, num_examples):
   parts = []
   while count > 0:
     epoch, offset = divmod(start, num_examples)
-    part = _permutation(seed, epoch, num_examples, _ORDER)[offset : offset + count]
+    part = _order(seed, epoch, num_examples)[offset : offset + count]
     parts.append(part)
     start, count = start + len(part), count - len(part)
   return np.concatenate(parts) if parts else np.zeros([0], np.int64)
 
 
-@functools.lru_cache(maxsize=8)
+_newest = {}  # (seed, length) -> (epoch, its order): who reads on does not come back to an earlier one
+
+
+def _order(seed, epoch, length):
+  kept, order = _newest.get((seed, length), (None, None))
+  if kept != epoch:
+    order = _permutation(seed, epoch, length, _ORDER)
+    _newest[seed, length] = epoch, order
+  return order
+
+
 def _permutation(seed, epoch, length, purpose):
   # NumPy promises the same raw stream of a bit generator for ever, unlike Generator.permutation.
   stream = np.random.Philox(
@@ -192,7 +190,7 @@ def _gather(arrays, rows, names):
 
 def _decoder(examples):
   """A read function that decodes at every access, with as many threads as cores."""
-  workers = os.cpu_count()
+  workers = cores()
   pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix='decode')
 
   def decode(rows):
@@ -226,4 +224,4 @@ def _emoji(resolution, channels):
     'class_names': table['categories'],
     'styles': table['styles'],
   }
-  return arrays, info, table['captions']
+  return arrays, info

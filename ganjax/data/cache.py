@@ -93,6 +93,11 @@ def lock_file(path, doing):
   return file
 
 
+def cores() -> int:
+  """Those that this process may use: of a machine that jobs share, its own alone."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+
 @contextlib.contextmanager
 def _writing(root):
   """Turns what the disk refuses into one line."""
@@ -158,7 +163,7 @@ def _build(entry, examples, specs, key):
 
 def _decode_all(examples, specs):
   """Yields {name: array} for consecutive chunks, decoded by as many threads as there are cores."""
-  workers = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+  workers = cores()
   chunk = min(256, max(1, 2**23 // max(1, _size(examples, specs) // examples.count)))
   starts = range(0, examples.count, chunk)
   begun = shown = time.monotonic()

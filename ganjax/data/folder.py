@@ -29,23 +29,12 @@ def examples(*, data_dir, resolution, channels):
   data_dir = os.path.abspath(os.path.expanduser(data_dir))
   if not os.path.isdir(data_dir):
     raise UserError(f'data.data_dir={data_dir} is not a directory')
-  paths = sorted(_walk(data_dir))
-  if not paths:
-    raise UserError(f'no images in {data_dir}: looked for {" ".join(EXTENSIONS)} in it and below')
-  classes = [path.split('/')[0] if '/' in path else None for path in paths]
-  class_names = sorted({name for name in classes if name is not None})
-  loose = classes.count(None)
-  if loose and class_names:
-    raise UserError(
-      f'{data_dir} has {loose:,} images beside its class folders ({", ".join(class_names[:3])}...): '
-      'move them into a folder, or use a directory with either'
-    )
+  paths, class_names, labels = find(data_dir)
   fields = {
     'image': ((resolution, resolution, channels), np.dtype(np.uint8)),
     'whole': ((), np.dtype(np.uint8)),
   }
   if class_names:
-    labels = np.array([class_names.index(name) for name in classes], np.int32)
     fields['label'] = ((), labels.dtype)
 
   def decode(rows):
@@ -83,9 +72,37 @@ def examples(*, data_dir, resolution, channels):
   info = {
     'dataset': 'folder',
     'files_sha256': content.hexdigest(),
-    'class_names': class_names or None,
+    'class_names': class_names,
   }
   return table, info
+
+
+def find(top):
+  """The pictures under a folder, for training and evaluation alike.
+
+  Links are followed; hidden files and folders are not looked at.
+
+  Returns:
+    (paths relative to `top`, sorted, with '/'; names of the classes, sorted; int32 label of each), the latter two None
+    where all pictures lie directly in `top`.
+
+  Raises:
+    UserError: no images, or images both directly in `top` and in folders.
+  """
+  paths = sorted(_walk(top))
+  if not paths:
+    raise UserError(f'no images in {top}: looked for {" ".join(EXTENSIONS)} in it and below')
+  classes = [path.split('/')[0] for path in paths if '/' in path]
+  if not classes:
+    return paths, None, None
+  class_names = sorted(set(classes))
+  if len(classes) < len(paths):
+    raise UserError(
+      f'{top} has {len(paths) - len(classes):,} images beside its class folders ({", ".join(class_names[:3])}...): '
+      'move them into a folder, or use a directory with either'
+    )
+  numbers = {name: i for i, name in enumerate(class_names)}
+  return paths, class_names, np.array([numbers[name] for name in classes], np.int32)
 
 
 def select_whole(whole, names, data_dir):
@@ -104,7 +121,6 @@ def select_whole(whole, names, data_dir):
 
 
 def _walk(top):
-  """Yields the images' paths relative to `top`, with '/'; hidden files and folders are not looked at."""
   seen = set()
   for directory, folders, files in os.walk(top, followlinks=True):
     seen.add(os.path.realpath(directory))

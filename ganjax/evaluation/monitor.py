@@ -76,10 +76,11 @@ class Monitor:
     check(self._metrics, self._fake(run.spans[-1].stage, {}, {}), self._real)
 
   def _is_alike(self, record) -> bool:
-    """Whether a record may be compared with those of this config: a resume may change `eval`."""
+    """Whether a record may be compared with those of this config: a resume may change `eval` and `networks.dtype`."""
     config, fake = self._run.config.eval, record['fake']
-    how = config.preset, config.num, config.batch_norm, self._weights
+    how = config.preset, config.num, config.batch_norm, self._weights, self._run.activations
     there = record['preset'], record['num_fake'], fake.get('batch_norm'), fake.get('weights')
+    there += (fake.get('activations', 'float32'),)
     same_reals = self._real is None or json.loads(json.dumps(self._real.info)) == record['real']
     return there == (how if record['preset'] else (None, *how[1:])) and same_reals
 
@@ -133,10 +134,8 @@ class Monitor:
     config, run = self._run.config.eval, self._run
     stage = run.span_at(step - 1).stage
     batch_size = config.batch_size or backend.evaluation_batch(self._mesh)
-    work = dict(mesh=self._mesh, batch_size=batch_size)
-    state = sampler.prepare(
-      stage, averaged(state), run.method, batch_norm=config.batch_norm, **work
-    )
+    how = dict(mesh=self._mesh, batch_norm=config.batch_norm)
+    state = sampler.prepare(stage, averaged(state), run.method, **how)
     info = {
       'name': run.config.name,
       'workdir': str(self._workdir),
@@ -151,7 +150,8 @@ class Monitor:
       self._presets,
       extractors=self._extractors,
       stop=stop,
-      **work,
+      mesh=self._mesh,
+      batch_size=batch_size,
     )
 
   def _fake(self, stage, state, info):

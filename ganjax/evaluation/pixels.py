@@ -75,18 +75,7 @@ def _ppl(kind, fake, real, extractors, work):
   if half not in ('float32', 'float64'):
     raise UserError(f'ppl needs a float32 generator, not {half}: set networks.dtype in config.json')
   variables, info = extractors.lpips('vgg16')
-
-  @jax.jit
-  def lengths(state, variables, seeds):
-    latents = lambda offset: fake.latents(2 * seeds + offset)
-    t = jax.vmap(lambda s: jax.random.uniform(jax.random.fold_in(jax.random.key(s), 1)))(seeds)
-    measure = functools.partial(lpips.distance, variables, net='vgg16')
-
-    sample = lambda z: fake.sample(state, z)
-    # A step of 1e-4 drowns in the rounding of TF32 or bfloat16 products.
-    with jax.default_matmul_precision('highest'):
-      return parallel.whole(ppl.lengths(sample, measure, latents(0), latents(1), t))
-
+  lengths = _lengths(fake.sample, fake.latents)
   mesh, done = work['mesh'], []
   size = -(-work['batch_size'] // mesh.size) * mesh.size
   variables = parallel.replicate(jax.tree.map(np.asarray, variables), mesh)
@@ -97,6 +86,22 @@ def _ppl(kind, fake, real, extractors, work):
       done.append(np.asarray(found)[: fake.count - start])
   settings = {'epsilon': 1e-4, 'space': 'z', 'sampling': 'full', 'crop': False, 'size': 256}
   return {kind: float(ppl.mean(np.concatenate(done)))}, info | settings
+
+
+@functools.lru_cache
+def _lengths(sample, latents):
+  """The jitted (state, LPIPS variables, seeds [n]) -> squared lengths [n]; compiled once for all checkpoints."""
+
+  @jax.jit
+  def lengths(state, variables, seeds):
+    t = jax.vmap(lambda s: jax.random.uniform(jax.random.fold_in(jax.random.key(s), 1)))(seeds)
+    measure = functools.partial(lpips.distance, variables, net='vgg16')
+    ends = latents(2 * seeds), latents(2 * seeds + 1)
+    # A step of 1e-4 drowns in the rounding of TF32 or bfloat16 products.
+    with jax.default_matmul_precision('highest'):
+      return parallel.whole(ppl.lengths(lambda z: sample(state, z), measure, *ends, t))
+
+  return lengths
 
 
 def _cas(kind, fake, real, extractors, work):

@@ -1,5 +1,6 @@
 """Records of evaluations on disk: `evaluations.jsonl` in a workdir, one JSON object a line."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -16,12 +17,22 @@ NAME = 'evaluations.jsonl'
 def append(path, records):
   """Appends records, synced. Raises UserError where that fails."""
   lines = ''.join(json.dumps(record) + '\n' for record in records).encode()
-  with user_errors(path), open(path, 'a+b') as file:
+  with user_errors(path), _open_locked(path) as file:
     if file.tell() and (file.seek(-1, os.SEEK_END), file.read())[1] != b'\n':
       file.write(b'\n')  # a line that was cut short by a kill ends there
     file.write(lines)
     file.flush()
     os.fsync(file.fileno())
+
+
+def _open_locked(path):
+  """The file at `path`, made if missing, open for appending and locked until it is closed."""
+  while True:
+    file = open(path, 'a+b')  # noqa: SIM115 (the caller closes it)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+      return file
+    file.close()  # replaced while this waited
 
 
 def read(workdir) -> list:
@@ -41,11 +52,15 @@ def read(workdir) -> list:
 
 def drop_after(workdir, step):
   """Drops what training evaluated after `step`, which a resume from there will evaluate again."""
-  path, records = Path(workdir, NAME), read(workdir)
-  kept = [r for r in records if r.get('by') != 'training' or r['step'] <= step]
-  if path.exists() and len(kept) < len(records):
-    with replace_file(path) as file:
-      file.write(''.join(json.dumps(r) + '\n' for r in kept).encode())
+  path = Path(workdir, NAME)
+  if not path.exists():
+    return
+  with user_errors(path), _open_locked(path):
+    records = read(workdir)
+    kept = [r for r in records if r.get('by') != 'training' or r['step'] <= step]
+    if len(kept) < len(records):
+      with replace_file(path) as file:
+        file.write(''.join(json.dumps(r) + '\n' for r in kept).encode())
 
 
 def best(points, value):
@@ -89,7 +104,6 @@ def number(value) -> str:
 def check_path(path):
   """Raises UserError where records cannot be written, before an hour is spent."""
   try:
-    with open(path, 'ab'):
-      pass
+    _open_locked(path).close()
   except OSError as error:
     raise UserError(f'cannot write {path}: {error.strerror}') from None

@@ -59,34 +59,33 @@ def learn(side, plans: dict, *, mesh, batch_size: int, stop=lambda: False) -> di
 
   Raises as `extract` does. Where the cache cannot be written a line says so.
   """
+  wanted = [
+    (key, kind, output, _path(side, plan, kind, output))
+    for key, plan in plans.items()
+    for kind in ('moments', 'rows')
+    for output in sorted(getattr(plan, kind))
+  ]
+  values = [_recall(path) for *_, path in wanted]
+  # A process that computes waits for the others to compute too.
+  lacks = np.any(parallel.gather([value is None for value in values]), axis=0)
+  missing = [one for (*one, _), lack in zip(wanted, lacks) if lack]
+  of = lambda key, kind: frozenset(o for *there, o in missing if there == [key, kind])
+  part = lambda key: plans[key]._replace(moments=of(key, 'moments'), rows=of(key, 'rows'))
+  parts = {key: part(key) for key, *_ in missing}
+  work = dict(mesh=mesh, batch_size=batch_size, stop=stop)
+  found = extract(side, parts, **work) if missing else {}
   known = {key: Known({}, {}, {}) for key in plans}
-  missing = {}
-  for key, plan in plans.items():
-    for kind in ('moments', 'rows'):
-      for output in sorted(getattr(plan, kind)):
-        path = _path(side, plan, kind, output)
-        value = _recall(path)
-        # A process that computes waits for the others to compute too.
-        if any(parallel.gather(value is None)):
-          old = missing.get(key, plan._replace(moments=frozenset(), rows=frozenset()))
-          missing[key] = old._replace(**{kind: getattr(old, kind) | {output}})
-        else:
-          getattr(known[key], kind)[output] = value
-        if path and kind == 'moments':
-          known[key].files[output] = str(path)
-  if missing:
-    found = extract(side, missing, mesh=mesh, batch_size=batch_size, stop=stop)
-    for key, plan in missing.items():
-      for output, moments in found[key].moments.items():
-        known[key].moments[output] = statistics(moments)
-      known[key].rows.update(found[key].rows)
-      for kind in ('moments', 'rows'):
-        for output in getattr(plan, kind):
-          path = _path(side, plan, kind, output)
-          if path:
-            _memory[path] = getattr(known[key], kind)[output]
-            if parallel.is_main():
-              _write(path, _memory[path], _identity(side, plan, kind, output))
+  for (key, kind, output, path), value, lack in zip(wanted, values, lacks):
+    if lack:
+      value = getattr(found[key], kind)[output]
+      value = statistics(value) if kind == 'moments' else value
+      if path:
+        _memory[path] = value
+        if parallel.is_main():
+          _write(path, value, _identity(side, plans[key], kind, output))
+    getattr(known[key], kind)[output] = value
+    if path and kind == 'moments':
+      known[key].files[output] = str(path)
   return known
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ganjax import UserError, data
-from ganjax.data.folder import EXTENSIONS
+from ganjax.data.folder import find
 
 
 class Side(NamedTuple):
@@ -203,12 +203,8 @@ def _npz(path) -> Side:
 
 
 def _folder(path) -> Side:
-  """Every picture under a folder, as it is; folders in it are classes. Grey ones among colours become colours."""
-  names = (p.relative_to(path).as_posix() for p in path.rglob('*'))
-  hidden = lambda name: any(part.startswith('.') for part in name.split('/'))
-  files = sorted(n for n in names if n.lower().endswith(EXTENSIONS) and not hidden(n))
-  if not files:
-    raise UserError(f'no images in {path}: looked for {" ".join(EXTENSIONS)} in it and below')
+  """Every picture that training would find in a folder, as it is. Grey ones among colours become colours."""
+  files, known, numbers = find(path)
 
   def look(name):
     """(digest of the file, its size, whether it is grey)."""
@@ -243,15 +239,13 @@ def _folder(path) -> Side:
     with ThreadPoolExecutor() as pool:
       return np.stack(list(pool.map(load, [files[i] for i in indices])))
 
-  classes = [name.split('/')[0] if '/' in name else None for name in files]
-  known = sorted({c for c in classes if c is not None}) if None not in classes else []
-  labels = (lambda: np.array([known.index(c) for c in classes])) if known else None
+  labels = (lambda: numbers) if known else None
   content = hashlib.sha256(b''.join(digests)).hexdigest()
   info = {
     'name': str(path),
     'content_sha256': content,
     'num_examples': len(files),
     'resolution': list(shapes[0][::-1]),
-    'class_names': known or None,
+    'class_names': known,
   }
   return _stored(len(files), info, read, labels, content)

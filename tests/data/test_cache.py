@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from ganjax import UserError
+from ganjax import UserError, data
 from ganjax.data.cache import Examples, open_arrays
 from ganjax.features import weights
 
@@ -18,7 +18,7 @@ from ganjax.features import weights
 SCRIPT = """
 import os, resource, sys, time
 import numpy as np
-from ganjax import UserError
+from ganjax import UserError, data
 from ganjax.data.cache import Examples, open_arrays
 log, count, pause, limit = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 def decode(rows):
@@ -197,3 +197,21 @@ def test_an_error_while_decoding_leaves_no_entry(cache_dir):
   with pytest.raises(UserError, match='broken'):
     open_arrays(toy([])._replace(decode=decode), ['image', 'label'])
   assert [path.suffix for path in cache_dir.iterdir()] == ['.lock']
+
+
+@pytest.mark.skipif(not hasattr(os, 'sched_setaffinity'), reason='the system has no such limit')
+def test_decoding_takes_no_more_cores_than_the_process_may_use():
+  parts = []
+
+  def decode(rows):
+    parts.append(len(rows))
+    return {'image': np.zeros((len(rows), 4, 4, 3), np.uint8)}
+
+  table = Examples('toy', {}, 8, {}, lambda rows: rows, decode)
+  allowed = os.sched_getaffinity(0)
+  os.sched_setaffinity(0, {min(allowed)})
+  try:
+    read = data._decoder(table)
+  finally:
+    os.sched_setaffinity(0, allowed)
+  assert len(read(np.arange(8), ['image'])['image']) == 8 and parts == [8]

@@ -1,10 +1,12 @@
 import os
+import time
 
 import numpy as np
 import PIL.Image
 import pytest
 
 from ganjax import UserError, data
+from ganjax.data import folder as folders
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -49,6 +51,15 @@ def test_class_folders_give_labels(tmp_path):
   expected = [BLUE, RED, RED, RED, GREEN, GREEN, GREEN]
   for image, colour in zip(batch['image'], expected):
     assert np.abs(image.astype(int) - colour).max() <= 2
+
+
+def test_labels_of_many_files_take_no_search_among_the_classes(monkeypatch):
+  paths = [f'{i % 20_000:05}/{i}.png' for i in range(200_000)]
+  monkeypatch.setattr(folders, '_walk', lambda top: paths)
+  since = time.monotonic()
+  found, class_names, labels = folders.find('top')
+  assert time.monotonic() - since < 5  # by a search: 20 s and more
+  assert [class_names[label] for label in labels[::999]] == [path[:5] for path in found[::999]]
 
 
 def test_a_flat_folder_has_no_labels(tmp_path):

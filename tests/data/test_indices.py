@@ -42,3 +42,16 @@ def test_callers_cannot_change_the_order():
   part = data.indices(0, 0, 10, 10)
   part[:] = 0
   np.testing.assert_array_equal(data.indices(0, 0, 10, 10), before)
+
+
+def test_any_number_of_seeds_sorts_an_epoch_once(monkeypatch):
+  """Batches of 8 of 20 examples in 40 seeds, side by side: some hold the end of an epoch and the start of the next."""
+  sorts, permutation = [], data._permutation
+  count = lambda *what: sorts.append(what) or permutation(*what)
+  monkeypatch.setattr(data, '_permutation', count)
+  monkeypatch.setattr(data, '_newest', {})
+  for start in range(0, 60, 8):
+    for seed in range(40):
+      data.indices(seed, start, 8, 20)
+  assert len(sorts) == len(set(sorts)) == 40 * 4  # positions 0 to 63
+  assert len(data._newest) == 40  # one order a seed stays in memory

@@ -1,5 +1,7 @@
 """What counts as a run that goes wrong, and what records remember."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 from ganjax.evaluation import records
 from ganjax.evaluation.monitor import warnings
 
@@ -62,6 +64,23 @@ def test_records_survive_a_cut_line_and_a_resume(tmp_path):
     file.write('{"by": "training", "st')
   records.append(path, [make(300, 'training')])  # does not join the line that was cut
   assert [r['step'] for r in records.read(tmp_path)] == [100, 100, 200, 300]
+
+
+def test_nothing_is_lost_that_is_appended_while_training_drops(tmp_path):
+  path, values = tmp_path / records.NAME, {'fid': 1.0}
+
+  def evaluate():
+    for step in range(100):
+      records.append(path, [{'by': 'command', 'step': step, 'values': values}])
+
+  with ThreadPoolExecutor() as pool:
+    done = pool.submit(evaluate)
+    while not done.done():
+      records.append(path, [{'by': 'training', 'step': 9, 'values': values}])
+      records.drop_after(tmp_path, 5)
+    done.result()
+  found = records.read(tmp_path)
+  assert [r['step'] for r in found] == list(range(100)) and {r['by'] for r in found} == {'command'}
 
 
 def test_best_is_the_first_of_the_right_end():

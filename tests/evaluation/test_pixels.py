@@ -87,10 +87,18 @@ def test_ppl_walks_between_the_latents_of_seeds():
   latents = lambda seeds: jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (16 * 16 * 3,)))(
     seeds
   )
-  stage = type('S', (), {})
-  stage.sample = staticmethod(lambda state, z, train: (jnp.tanh(z.reshape(-1, 16, 16, 3)), state))
+  traced = []
+
+  def sample(state, z, train):
+    traced.append(len(z))
+    return jnp.tanh(z.reshape(-1, 16, 16, 3)), state
+
+  stage = type('S', (), {'sample': staticmethod(sample)})
   side = sides.generator(stage, {}, latents, num=4, info={'name': 'g'})
   values, record = _compute('ppl', side, None)
+  of_next = sides.generator(stage, {}, latents, num=4, info={'name': 'g'})
+  assert _compute('ppl', of_next, None)[0] == values
+  assert traced == [4, 4]  # both ends of a step, in one program for all checkpoints
   variables, _ = Extractors().lpips('vgg16')
   seeds = np.arange(4)
   t = jax.vmap(lambda s: jax.random.uniform(jax.random.fold_in(jax.random.key(s), 1)))(seeds)

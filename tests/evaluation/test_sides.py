@@ -51,6 +51,26 @@ def test_folders_in_a_folder_are_classes_and_grey_stays_grey(tmp_path):
   np.testing.assert_array_equal(side.rows(np.array([1]))[0], _noise(1, channels=1, seed=0)[0])
 
 
+def test_a_folder_is_read_as_training_reads_it(tmp_path, monkeypatch):
+  """Class folders may be links, hidden ones are none, and pictures beside class folders are refused."""
+  monkeypatch.setenv('GANJAX_CACHE_DIR', str(tmp_path / 'cache'))
+  (top := tmp_path / 'top').mkdir()
+  for name in ('top/cat/0.png', 'elsewhere/0.png', 'top/.hidden/0.png'):
+    _save(tmp_path, _noise(1)[0], name)
+  (top / 'dog').symlink_to(tmp_path / 'elsewhere')
+  side = sides.parse(str(top))
+  training = sides.dataset(dataset='folder', data_dir=str(top), resolution=8)
+  for found in (side, training):
+    assert found.count == 2 and found.labels().tolist() == [0, 1]
+  _save(top, _noise(1)[0], 'loose.png')
+  for read in (
+    lambda: sides.parse(str(top)),
+    lambda: sides.dataset(dataset='folder', data_dir=str(top), resolution=8),
+  ):
+    with pytest.raises(UserError, match=r'1 images beside its class folders \(cat, dog'):
+      read()
+
+
 def test_grey_among_colours_becomes_colour_and_content_is_that_of_the_bytes(tmp_path):
   grey, colour = _noise(1, channels=1)[0], _noise(1)[0]
   contents = []
