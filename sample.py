@@ -54,7 +54,7 @@ def main():
   mesh = parallel.make_mesh(jax.local_devices())
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
-  stage = run.span_at(step).stage
+  stage = run.stage_after(step)
   how = dict(mesh=mesh, batch_norm=BATCH_NORM.value)
   state = sampler.prepare(stage, state, run.method, **how)
 

@@ -70,7 +70,7 @@ def main():
   run = experiment.build(config)
   mesh = parallel.make_mesh()
   for span in run.spans:
-    parallel.check_batch(span.batch_size, mesh)
+    parallel.check_batch(span.batch_size, mesh, config.microbatches)
   place = bucket.copy if '://' in WORKDIR.value else lock.share
   with place(WORKDIR.value) as workdir, jax.set_mesh(mesh):
     experiment.check_resume(run, workdir)
@@ -98,7 +98,7 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   saved = step if step in parallel.gather(checkpoints.steps())[0] else None
 
   def sample():
-    stage = run.span_at(step - 1).stage
+    stage = run.stage_after(step)
     return [sampler.start(stage, averaged(one), latents) for one in seeds.split(state)]
 
   def save():

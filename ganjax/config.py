@@ -119,6 +119,8 @@ def check(config: ConfigDict):
       raise UserError(f'config.{field}={config[field]} must be at least 1')
   if config.steps_per_dispatch is not None and config.steps_per_dispatch < 1:
     raise UserError(f'config.steps_per_dispatch={config.steps_per_dispatch} must be at least 1')
+  if not 0 <= config.seed < 2**31 - config.seeds:
+    raise UserError(f'config.seed={config.seed} must be from 0, and below 2^31 with those after it')
   window = diagnose.window(config.profile_steps)
   if window and window.start >= config.steps:
     raise UserError(
@@ -189,21 +191,21 @@ def component(kind: str, arguments: dict, **more):
       f'{kind}.name={name!r} is not known{_closest(name, known)}; there are {", ".join(known)}'
     )
   build = importlib.import_module(f'ganjax.{kind}.{name}').build
-  taken = inspect.signature(build).parameters
-  extra = sorted(arguments.keys() - taken.keys())
-  if extra:
-    raise UserError(
-      f'{kind} {name!r} does not take {", ".join(extra)}: write a config for it, rather than override the name'
-    )
-  missing = sorted(
-    n for n, p in taken.items() if p.default is p.empty and n not in {*arguments, *more, 'nets'}
-  )
-  if missing:
-    raise UserError(
-      f'{kind} {name!r} needs {", ".join(missing)}: write a config for it, rather than override the name'
-    )
+  taken = check_arguments(f'{kind} {name!r}', build, arguments, {*more, 'nets'})
   nets = [more.pop('nets')] if 'nets' in more else []
   return build(*nets, **arguments, **{k: v for k, v in more.items() if k in taken})
+
+
+def check_arguments(what: str, function, arguments, others):
+  """Raises UserError unless `function` takes `arguments`, which with `others` are all that it needs; its parameters."""
+  taken = inspect.signature(function).parameters
+  advice = 'write a config for it, rather than override the name'
+  if extra := sorted(arguments.keys() - taken.keys() | arguments.keys() & set(others)):
+    raise UserError(f'{what} does not take {", ".join(extra)}: {advice}')
+  needed = {name for name, parameter in taken.items() if parameter.default is parameter.empty}
+  if missing := sorted(needed - arguments.keys() - set(others)):
+    raise UserError(f'{what} needs {", ".join(missing)}: {advice}')
+  return taken
 
 
 def _closest(name, known) -> str:

@@ -10,7 +10,7 @@ POLICIES = 'color', 'translation', 'cutout'
 
 def check(policy: str):
   """Raises UserError where `policy` is no list of names in `POLICIES`, joined by commas and each there once."""
-  names = policy.split(',')
+  names = str(policy).split(',')
   if set(names) - set(POLICIES) or len(set(names)) < len(names):
     raise UserError(
       f'the DiffAugment policy {policy!r} must be one or more of {", ".join(POLICIES)}, '

@@ -130,7 +130,7 @@ def _of_run(run, workdir, num, mesh, metrics):
   for asked in _steps(workdir):
     which = dict(step=asked, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
     state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
-    stage = run.span_at(step).stage
+    stage = run.stage_after(step)
     state = sampler.prepare(stage, state, run.method, mesh=mesh, batch_norm=BATCH_NORM.value)
     info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
     info |= experiment.about(run, SEED_INDEX.value)

@@ -29,6 +29,10 @@ class Experiment(NamedTuple):
     """The span that `step` belongs to; the last one at the end of training."""
     return next((s for s in self.spans if step < s.stop), self.spans[-1])
 
+  def stage_after(self, step: int):
+    """The stage that made the state of `step`, whose pictures it makes."""
+    return self.span_at(step - 1).stage
+
   @property
   def activations(self) -> str:
     """Their dtype, which a configuration may leave to the devices."""

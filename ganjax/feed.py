@@ -41,8 +41,6 @@ class Feed:
     self._thread.start()
 
   def _work(self, source, span, n_critic, seed, mesh, start, steps_at):
-    rows = parallel.local_rows(span.batch_size, mesh)
-
     def read(seed, step, steps):
       """This process's rows of a dispatch, [steps, n_critic, b, ...]: they follow each other in the order."""
       shape = (steps, n_critic, span.batch_size)
@@ -65,7 +63,7 @@ class Feed:
       return tuple(map(batch, range(n_critic)))
 
     try:
-      step = start
+      rows, step = parallel.local_rows(span.batch_size, mesh), start
       while step < span.stop and not self._closed.is_set():
         steps = steps_at(step)
         self._put(batches(step, steps))

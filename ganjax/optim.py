@@ -4,13 +4,12 @@ The rate must not depend on optax's own counts: the discriminator makes n_critic
 and a stage may start with fresh optimizer state, while a schedule runs over the whole of training.
 """
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 import optax
 
 from ganjax import UserError, schedules
+from ganjax.config import check_arguments
 
 
 def build(configs, phases, steps: int) -> dict:
@@ -45,10 +44,7 @@ def _make(config, **schedule):
   kinds = {'adam': adam, 'rmsprop': rmsprop}
   if name not in kinds:
     raise UserError(f'optim name={name!r} is not known; there are {", ".join(kinds)}')
-  taken = inspect.signature(kinds[name]).parameters.keys() - schedule.keys()
-  extra = sorted(arguments.keys() - taken)
-  if extra:
-    raise UserError(f'optim {name!r} does not take {", ".join(extra)}')
+  check_arguments(f'optim {name!r}', kinds[name], arguments, schedule)
   optimizer = kinds[name](**arguments, **schedule)
   return optimizer if clip is None else optax.chain(optimizer, clip_parameters(clip))
 
@@ -94,7 +90,7 @@ def clip_parameters(limit: float) -> optax.GradientTransformation:
 
   To be the last of a chain. Biases, and scales of norms, are parameters too.
   """
-  if not limit > 0:
+  if not (isinstance(limit, (int, float)) and limit > 0):
     raise UserError(f'optim clip={limit} must be above 0')
 
   def update(updates, state, params):

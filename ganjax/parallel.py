@@ -200,13 +200,15 @@ def replicate(tree, mesh):
   return jax.tree.map(place, tree)
 
 
-def check_batch(batch_size: int, mesh):
-  """Raises UserError where the global batch does not divide among the devices."""
-  if batch_size % mesh.size:
-    nearest = max(1, round(batch_size / mesh.size)) * mesh.size
+def check_batch(batch_size: int, mesh, microbatches=1):
+  """Raises UserError where the global batch, or a part of it, does not divide among the devices."""
+  least = mesh.size * microbatches
+  if batch_size % least:
+    nearest = max(1, round(batch_size / least)) * least
+    parts = f' in {microbatches} microbatches' if microbatches > 1 else ''
     raise UserError(
-      f'batch_size={batch_size} does not divide among {mesh.size} devices: '
-      f'take a multiple of {mesh.size}, such as {nearest}'
+      f'batch_size={batch_size} does not divide among {mesh.size} devices{parts}: '
+      f'take a multiple of {least}, such as {nearest}'
     )
 
 

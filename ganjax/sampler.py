@@ -9,9 +9,7 @@ from ganjax import UserError, images, parallel
 from ganjax.layers.norm import use_standing
 
 BATCH_NORM_MODES = ('running', 'batch', 'standing')
-SEEDS = (
-  2**31
-)  # latents are drawn by int32: those from here on would be negative, which `standing` takes
+SEEDS = 2**31  # latents are drawn by int32, and `standing` takes the negative ones
 MOST_SEEDS = 10_000_000
 STANDING_BATCHES, STANDING_BATCH = 64, 64  # part of what standing statistics are: no setting
 

@@ -88,8 +88,14 @@ class Span(NamedTuple):
     return {k: v for k, v in self.stage.data.items() if k != 'batch_size'}
 
   def nimg(self, step):
-    """Images that the generator has been trained on before `step`: batch_size a step, whatever n_critic."""
-    return self.start_images + (step - self.start) * self.batch_size
+    """Images that the generator has been trained on before `step`: batch_size a step, whatever n_critic.
+
+    An int of an int; of a traced step float32, as int32 ends at a million steps of 2,048.
+    """
+    before, steps = self.start_images, step - self.start
+    if not isinstance(step, int):
+      before, steps = jnp.float32(before), steps.astype(jnp.float32)
+    return before + steps * self.batch_size
 
 
 def spans(method: Method, steps: int, batch_size: int) -> tuple:

@@ -38,6 +38,8 @@ def build(packing=1, *, diffaugment=None, ada=None) -> View:
     differentiable.check(diffaugment)
     view = _still(lambda state, images, key: differentiable.diffaugment(images, key, diffaugment))
   if ada:
+    if not hasattr(ada, 'keys'):
+      raise UserError(f'method.ada={ada!r} must be a mapping, such as of pipe and p')
     view = _adaptive(packing, **ada)
   return view._replace(see=lambda *args: pack(view.see(*args), packing))
 
@@ -52,7 +54,9 @@ def _adaptive(packing, /, pipe='bgc', p=None, **moves) -> View:
   extra = sorted(moves.keys() - {'target', 'interval', 'images'})
   if extra:
     raise UserError(f'method.ada does not take {", ".join(extra)}')
-  if min(moves.get('interval', 1), moves.get('images', 1)) < 1 or abs(moves.get('target', 0)) > 1:
+  numbers = all(isinstance(x, (int, float)) for x in moves.values())
+  least = numbers and min(moves.get('interval', 1), moves.get('images', 1))
+  if not least >= 1 or abs(moves.get('target', 0)) > 1:
     raise UserError(
       f'method.ada needs interval and images from 1 and a target in [-1, 1], not {moves}'
     )

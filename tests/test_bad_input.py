@@ -56,6 +56,7 @@ TABLE = {
   'odd width': (f'{EMOJI} --config.networks.width=5', r'width=5'),
   'unknown method': (f'{EMOJI} --config.method.name=gna', r'gna.*did you mean gan\?'),
   'not taken by the networks': (f'{TRAIN} {{tmp}}/fields.py', r"'dcgan' does not take depth"),
+  'parts that do not divide': (f'{EMOJI} --config.microbatches=4', r'=8 .* 4 devices in 4 micro.* 16', FOUR_DEVICES),
   'batch that does not divide': (f'{EMOJI} --config.batch_size=6', r'batch_size=6 .* 4 devices', FOUR_DEVICES),
   'batch below a pack': (f'{PACS} --config.batch_size=1', r'packing=2 must divide the batch, which is of 1'),
   'resolution not of resnet': (f'{TRAIN} configs/sngan_cifar.py {AT_40}', r'resnet is of \[32, .* data.resolution=40'),
@@ -108,6 +109,9 @@ TABLE = {
 # Overrides of configs/dcgan_emoji.py, and what the error says; as above, but without a process for each.
 VALUES = [
   ('batch_size', 0, r'batch_size=0 must be at least 1'),
+  ('seed', -1, r'seed=-1 must be from 0'),
+  ('seed', 10**20, r'seed=1000.* below 2\^31'),
+  ('microbatches', 3, r'microbatches=3 must divide batch_size'),
   ('steps', 0, r'steps=0 must be at least 1'),
   ('log_every_steps', 0, r'log_every_steps=0'),
   ('sample_every_steps', -1, r'sample_every_steps=-1'),
@@ -137,6 +141,10 @@ VALUES = [
   ('optim.G.b1', 1.0, r'b1=1'),
   ('optim.D.b2', -0.5, r'b2=-0.5'),
   ('optim.G.eps', -1.0, r'eps'),
+  ('optim.G', {'lr': 1e-4}, r"optim 'adam' needs b1, b2:"),
+  ('optim.G', {'lr': 1e-4, 'b1': 0.5, 'b2': 0.9, 'beta': 1}, r"optim 'adam' does not take beta:"),
+  ('optim.G', {'lr': 1e-4, 'b1': 0.5, 'b2': 0.9, 'steps': 1}, r"optim 'adam' does not take steps:"),
+  ('optim.G', {'lr': 1e-4, 'b1': 0.5, 'b2': 0.9, 'clip': 'x'}, r'optim clip=x must be above 0'),
   ('optim.G.decay', 'cosine', r"cosine.*'linear'"),
   ('ema.half_life_images', -5, r'half_life_images'),
   ('ema.rampup', -1.0, r'rampup'),

@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from ganjax import UserError, augment, ema, latents, optim, sampler
+from ganjax import UserError, augment, ema, experiment, latents, optim, sampler
 from ganjax import config as configs
-from ganjax.update import Phase
+from ganjax.update import Phase, Span
 
 
 def test_ema_halves_an_old_value_over_a_half_life():
@@ -33,6 +33,15 @@ def test_ema_half_life_may_be_a_ramp_of_steps():
   np.testing.assert_allclose(at(3, ramp), at(3, 300), rtol=1e-5)
   np.testing.assert_allclose([at(10, ramp), at(50, ramp)], [at(0, 1000)] * 2, rtol=1e-6)
   np.testing.assert_allclose(at(3, ramp, rampup=0.5), at(3, 96), rtol=1e-6)
+
+
+def test_stages_sample_what_they_made():
+  """The state at a boundary is that of the stage before it."""
+  stages = [type('Stage', (), {})() for _ in range(2)]
+  runs = [Span(stage, start, stop, 8, 0) for stage, start, stop in zip(stages, (0, 5), (5, 9))]
+  run = experiment.Experiment(None, None, runs, None)
+  expected = [stages[step > 5] for step in range(10)]
+  assert [run.stage_after(step) for step in range(10)] == expected
 
 
 def test_ema_takes_counters_as_they_are():

@@ -13,6 +13,7 @@ from ganjax.update import (
   Aux,
   Method,
   Phase,
+  Span,
   Stage,
   active,
   all_finite,
@@ -263,6 +264,10 @@ def test_two_stages_of_different_resolution_and_fresh_optimizers():
     20,
   )
   assert second.source == {'resolution': 8}
+  # Of a traced step past 2^31 too.
+  late = Span(stages[0], 10, 2_000_000, 2048, 3_000_000_000)
+  count = jax.jit(late.nimg)(1_500_010)
+  assert count.dtype == jnp.float32 and count == pytest.approx(late.nimg(1_500_010))
 
   optimizers = optim.build({'D': ADAM}, method.phases, 8)
   picture = lambda size: {'image': jnp.ones((4, size, size, 1))}

@@ -132,7 +132,7 @@ class Monitor:
   def _measure(self, step, state, seed_index, stop):
     """Results of one seed. Raises Stopped."""
     config, run = self._run.config.eval, self._run
-    stage = run.span_at(step - 1).stage
+    stage = run.stage_after(step)
     batch_size = config.batch_size or backend.evaluation_batch(self._mesh)
     how = dict(mesh=self._mesh, batch_norm=config.batch_norm)
     state = sampler.prepare(stage, averaged(state), run.method, **how)

@@ -58,14 +58,16 @@ def build(
   """
   G, D = nets['G'], nets['D']
   classes = max(getattr(net, 'num_classes', 0) for net in (G, D))
-  if min(z_dim, n_critic, fakes_per_real) < 1:
-    raise UserError('method.z_dim, method.n_critic and method.fakes_per_real must be at least 1')
+  if not all(isinstance(n, int) and n > 0 for n in (z_dim, n_critic, fakes_per_real)):
+    raise UserError('method.z_dim, method.n_critic and method.fakes_per_real must be whole, from 1')
   loss_D, loss_G = _pair(loss, fakes_per_real)
   view = views.build(packing, diffaugment=diffaugment, ada=ada)
   penalties = _check_penalties(penalties or {}, penalties_every, packing)
   lecam = _fields('lecam', lecam, weight=None, decay=0.99, start_steps=0)
   zcr = _fields('zcr', zcr, sigma=None, D=None, G=None)
   schedules.check('method.orthogonal', orthogonal)
+  if class_loss:
+    _check_mapping('class_loss', class_loss)
   class_terms = class_losses.build(class_loss, getattr(D, 'head', 'projection'))
   if classes and packing > 1:
     raise UserError('method.packing is for networks without classes: a pack has no one label')
@@ -212,6 +214,7 @@ def _fields(name, given, **defaults) -> dict:
   """`given` with defaults for what it lacks (None: it must be there), or {} where nothing is given."""
   if not given:
     return {}
+  _check_mapping(name, given)
   fields = {**defaults, **given}
   number = lambda x: isinstance(x, (int, float)) and x >= 0
   if fields.keys() != defaults.keys() or not all(map(number, fields.values())):
@@ -223,7 +226,13 @@ def _fields(name, given, **defaults) -> dict:
   return fields
 
 
+def _check_mapping(name, value):
+  if not hasattr(value, 'keys'):  # those of ml_collections are no Mapping
+    raise UserError(f'method.{name}={value!r} must be a mapping of names to numbers')
+
+
 def _check_penalties(penalties, every, packing) -> dict:
+  _check_mapping('penalties', penalties)
   penalties = dict(penalties)
   known = [n for n, f in vars(kinds).items() if inspect.isfunction(f) and not n.startswith('_')]
   for name, weight in penalties.items():
