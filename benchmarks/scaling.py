@@ -44,7 +44,7 @@ def main():
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   every = ','.join(sorted(file.stem for file in ROOT.glob('configs/*.py')))
-  parser.add_argument('--configs', default=every, help='all, unless said: an hour or two')
+  parser.add_argument('--configs', default=every, help='all, unless said: two hours')
   parser.add_argument('--chip', default='v5e', choices=chips.CHIPS)
   parser.add_argument('--images', type=int, help="of a batch, on each chip; else the config's on 8")
   args = parser.parse_args()
