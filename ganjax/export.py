@@ -13,6 +13,10 @@ A .stablehlo is an uncompressed zip of three files:
   meta.json            format, version, and what the pictures come from (see `describe`)
 
 b is any number, and each is compiled for on its own. Seed n makes picture n of sample.py.
+
+All is traced on a CPU, also on machines with accelerators: what is chosen by back end there (`backend.py`; the dtype of
+activations, where the config leaves it open, is float32) goes into the programs for all, which are the same wherever
+they are made. Forms of convolutions are each platform's own.
 """
 
 import json
@@ -60,6 +64,7 @@ def main():
   workdir, out = Path(WORKDIR.value), Path(OUT.value)
   if out.suffix not in ('.stablehlo', '.safetensors'):
     raise UserError(f'--out={out}: the name must end in .stablehlo or .safetensors')
+  jax.config.update('jax_platforms', 'cpu')
   parallel.start()
   run = experiment.load(workdir)
   mesh = parallel.make_mesh(jax.local_devices())
