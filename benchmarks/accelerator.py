@@ -43,14 +43,20 @@ def train(workdir, data_dir, tiny):
   )
 
 
+def configure(name, dtype, tiny):
+  """A config in a number format; tiny, if so, in both networks."""
+  config = jobs.configure(name, name, {'networks.dtype': dtype}, TINY if tiny else {})
+  if tiny and 'width_D' in config.networks:
+    config.networks.width_D = config.networks.width
+  return config
+
+
 class Variant:
   """A config in a number format, with so many steps in a dispatch."""
 
   def __init__(self, name, dtype, steps, tiny, mesh):
     self.name = f'{dtype}, {steps} step{"s" if steps > 1 else ""} a dispatch'
-    config = jobs.configure(name, name, {'networks.dtype': dtype}, TINY if tiny else {})
-    if tiny and 'width_D' in config.networks:
-      config.networks.width_D = config.networks.width
+    config = configure(name, dtype, tiny)
     run = experiment.build(config)
     span, data = run.spans[0], config.data
     parallel.check_batch(span.batch_size, mesh)
@@ -119,7 +125,7 @@ def main():
     raise UserError(f'--steps={args.steps} must be a multiple of {args.steps_per_dispatch}')
   names = args.configs.split(',')
   for name in names:
-    jobs.configure(name, name)  # so that it is there
+    configure(name, 'float32', args.tiny)  # so that it is there
   train(args.workdir, args.data_dir, args.tiny)
   parallel.start()
   device = jax.devices()[0]

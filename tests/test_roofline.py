@@ -104,9 +104,8 @@ def test_what_does_not_divide_is_refused():
     roofline.lower(small(), 3)
 
 
-def command(*args, config='dcgan_emoji'):
-  config = f'configs/{config}.py'
-  run = [sys.executable, '-m', 'ganjax.compile_check', '--config', config, *args]
+def command(*args):
+  run = [sys.executable, '-m', 'ganjax.compile_check', '--config', 'configs/dcgan_emoji.py', *args]
   return subprocess.run(run, capture_output=True, text=True, timeout=300)
 
 
@@ -272,20 +271,6 @@ def test_the_command_line_compiles(v5e):
   assert not any('all-reduce' in line for line in lines)  # one chip
   work = re.fullmatch(r'a step: ([\d.]+) GFLOP and ([\d.]+) MB a chip .* steps/s', lines[-2])
   assert float(work[1]) > 0 and float(work[2]) > 0
-
-
-@pytest.mark.slow
-def test_the_command_line_finds_the_largest_batch(v5e):
-  fields = '--config.networks.width=65', '--config.steps_per_dispatch=1'
-  done = command('--topology', 'v5e:1x1', '--largest_batch', *fields, config='gan_mnist')
-  assert done.returncode == 0, done.stderr
-  found = re.fullmatch(r'  largest global batch that fits: ([\d,]+)', done.stdout.splitlines()[-1])
-  largest = int(found[1].replace(',', ''))
-  chip, devices = chips.find('v5e:1x1')
-  ((used, *_),) = [
-    (p.total,) for p in roofline.check(small(gan_mnist, largest, width=65), chip, devices)
-  ]
-  assert 0.9 * chip.memory < used <= chip.memory
 
 
 @pytest.mark.slow
