@@ -124,8 +124,9 @@ REFUSED = {
   'none': ('accelerator.py', ['--steps_per_dispatch', '0'], 'must be 1 or more'),
   'config': ('accelerator.py', ['--configs', 'dcgan'], "no config 'dcgan'; .* dcgan_cifar, "),
 } | {
-  name: (f'{name}.py', ['--workdir', 'gs://bucket/jobs'], '^gs://bucket/jobs is in a bucket')
-  for name in ('accelerator', 'cifar', 'mixtures', 'stacked_mnist')
+  name: (f'{name}.py', ['--workdir', 'gs://b/jobs', which, '?'], '^gs://b/jobs is in a bucket')
+  for name, which in dict.fromkeys(('cifar', 'mixtures', 'stacked_mnist'), '--methods').items()
+  | {('accelerator', '--configs')}
 }
 
 
