@@ -3,7 +3,7 @@
 Trains DCGAN for some hundred steps by train.py, on the shipped emoji or on `--data_dir`'s CIFAR-10, and says where its
 grid lies; then prints the time of a step of DCGAN and of a residual network at their configs' sizes, in float32 as XLA
 computes it there and in bfloat16, one step in a dispatch and several. The variants of a config take turns in rounds.
-Random pictures, already on the devices. `--tiny` tries the script itself on a CPU.
+Random pictures, already on the devices. `--tiny` tries the script itself on a CPU, by two steps of each.
 """
 
 import argparse
@@ -43,14 +43,23 @@ def train(workdir, data_dir, tiny):
   )
 
 
+def configure(name, dtype, tiny):
+  """A config in a number format; tiny, if so, in both networks."""
+  config = jobs.configure(name, name, {'networks.dtype': dtype}, TINY if tiny else {})
+  if tiny and 'width_D' in config.networks:
+    config.networks.width_D = config.networks.width
+  return config
+
+
 class Variant:
   """A config in a number format, with so many steps in a dispatch."""
 
   def __init__(self, name, dtype, steps, tiny, mesh):
     self.name = f'{dtype}, {steps} step{"s" if steps > 1 else ""} a dispatch'
-    config = jobs.configure(name, name, {'networks.dtype': dtype}, TINY if tiny else {})
+    config = configure(name, dtype, tiny)
     run = experiment.build(config)
     span, data = run.spans[0], config.data
+    parallel.check_batch(span.batch_size, mesh)
     self.images_per_step, self._steps = run.images_per_step(span), steps
     self._update, self._phases = run.update(span), active(span.stage, 0)
     shape = (*[steps] * (steps > 1), span.batch_size)
@@ -100,21 +109,28 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--workdir', type=Path, required=True)
-  parser.add_argument('--data_dir', help="TFDS's, with CIFAR-10 prepared")
+  parser.add_argument('--workdir', type=jobs.folder, required=True)
+  parser.add_argument('--data_dir', type=jobs.folder, help="TFDS's, with CIFAR-10 prepared")
   parser.add_argument('--configs', default='dcgan_cifar,sngan_cifar')
   parser.add_argument('--steps_per_dispatch', type=int, default=10)
   parser.add_argument('--rounds', type=int, default=5)
   parser.add_argument('--steps', type=int, default=100, help='of each variant in each round')
   parser.add_argument('--tiny', action='store_true')
   args = parser.parse_args()
+  if args.tiny:
+    args.rounds, args.steps, args.steps_per_dispatch = 1, 2, 2
+  if min(args.rounds, args.steps, args.steps_per_dispatch) < 1:
+    raise UserError('--rounds, --steps and --steps_per_dispatch must be 1 or more')
   if args.steps % args.steps_per_dispatch:
     raise UserError(f'--steps={args.steps} must be a multiple of {args.steps_per_dispatch}')
+  names = args.configs.split(',')
+  for name in names:
+    configure(name, 'float32', args.tiny)  # so that it is there
   train(args.workdir, args.data_dir, args.tiny)
   parallel.start()
   device = jax.devices()[0]
   print(f'{jax.device_count()} x {device.device_kind} ({device.platform}), jax {jax.__version__}')
-  for name in args.configs.split(','):
+  for name in names:
     compare(name, args.steps_per_dispatch, args.rounds, args.steps, args.tiny)
 
 

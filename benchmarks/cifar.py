@@ -86,12 +86,11 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--workdir', required=True, type=Path)
-  parser.add_argument('--data_dir', help="TFDS's, which holds cifar10")
+  parser.add_argument('--workdir', required=True, type=jobs.folder)
+  parser.add_argument('--data_dir', type=jobs.folder, help="TFDS's, which holds cifar10")
   parser.add_argument('--methods', default=','.join(METHODS))
   args = parser.parse_args()
-  workdir, methods = args.workdir.expanduser().absolute(), args.methods.split(',')
-  data_dir = args.data_dir and Path(args.data_dir).expanduser().absolute()
+  workdir, data_dir, methods = args.workdir, args.data_dir, args.methods.split(',')
   where = ('--data_dir', data_dir) if data_dir else ()
   done = []
   for method in methods:

@@ -20,8 +20,18 @@ os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
 from ganjax import UserError, lock
 
 
+def folder(text) -> Path:
+  """A folder named on a command line, for argparse: a job's commands work in this checkout. Raises UserError."""
+  if '://' in text:
+    raise UserError(f'{text} is in a bucket: a job can work in folders of a disk alone')
+  return Path(text).expanduser().absolute()
+
+
 def configure(name, base, *changes):
-  """The configuration `base` of configs/, renamed, with the fields {'a.b': value} changed."""
+  """The configuration `base` of configs/, renamed, with the fields {'a.b': value} changed. Raises UserError."""
+  known = sorted(path.stem for path in ROOT.glob('configs/*.py'))
+  if base not in known:
+    raise UserError(f'there is no config {base!r}; there are {", ".join(known)}')
   config = importlib.import_module(f'configs.{base}').get_config()
   config.name = name
   for field, value in (item for change in changes for item in change.items()):

@@ -22,11 +22,12 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.append(str(Path(__file__).resolve().parent))
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import jobs
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -207,7 +208,7 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--workdir', required=True, type=Path)
+  parser.add_argument('--workdir', required=True, type=jobs.folder)
   parser.add_argument('--methods', default=','.join(METHODS))
   parser.add_argument('--mixtures', default=','.join(MIXTURES))
   parser.add_argument('--steps', type=int, default=STEPS)

@@ -9,7 +9,6 @@ One of the runs by hand: python train.py --config benchmarks/stacked_mnist.py:dc
 
 import argparse
 import json
-import os
 import statistics
 import sys
 from pathlib import Path
@@ -147,17 +146,16 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--workdir', required=True, type=Path)
-  parser.add_argument('--data_dir', help="TFDS's, which holds mnist")
+  parser.add_argument('--workdir', required=True, type=jobs.folder)
+  parser.add_argument('--data_dir', type=jobs.folder, help="TFDS's, which holds mnist")
   parser.add_argument('--methods', default=','.join(METHODS))
   parser.add_argument('--steps', type=int, default=BUDGET['steps'])
   parser.add_argument('--seeds', type=int, default=1, help='runs of each method')
   args = parser.parse_args()
-  workdir, methods = args.workdir.expanduser().absolute(), args.methods.split(',')
+  workdir, data_dir, methods = args.workdir, args.data_dir, args.methods.split(',')
   unknown = sorted(set(methods) - METHODS.keys())
   if unknown:
     raise SystemExit(f'unknown methods {", ".join(unknown)}; there are {", ".join(METHODS)}')
-  data_dir = args.data_dir and os.path.abspath(os.path.expanduser(args.data_dir))
   workdir.mkdir(parents=True, exist_ok=True)
   kept, failed = workdir / 'results.json', []
   results = json.loads(kept.read_text()) if kept.exists() else {}

@@ -7,7 +7,6 @@ import json
 import sys
 import zipfile
 
-import jax
 import numpy as np
 from jax import export
 
@@ -15,15 +14,15 @@ path, out, count, *label = sys.argv[1:]
 try:
   with zipfile.ZipFile(path) as file:
     about = json.loads(file.read('meta.json'))
-    code = [bytearray(file.read(f'{name}.stablehlo')) for name in ('latents', 'generator')]
+    latents, generator = (bytearray(file.read(f'{n}.stablehlo')) for n in ('latents', 'generator'))
 except (OSError, KeyError, zipfile.BadZipFile) as error:
   sys.exit(f'error: {path} is no generator: {error}')
 if (about.get('format'), about.get('version')) != ('ganjax generator', 1):
   sys.exit(f'error: {path} is of another format or version than this script')
-latents, generator = (jax.jit(export.deserialize(part).call) for part in code)
-rows = latents(np.arange(int(count), dtype=np.int32))  # z [N, Z], or {'z', 'label'} with classes
+# z [N, Z], or {'z', 'label'} with classes
+rows = export.deserialize(latents).call(np.arange(int(count), dtype=np.int32))
 if label:
   if not 0 <= int(label[0]) < about['num_classes']:
     sys.exit(f'error: {path} has {about["num_classes"]} classes')
   rows['label'] = np.full(int(count), int(label[0]), np.int32)
-np.savez(out, arr_0=generator(rows), metadata=json.dumps(about))
+np.savez(out, arr_0=export.deserialize(generator).call(rows), metadata=json.dumps(about))

@@ -234,7 +234,11 @@ class _Bucket:
     except Exception as error:
       text = ' '.join(str(error).split())
       line = f'cannot {what} {self._url}: {type(error).__name__}: {text[:200]}'
-      hint = " (pip install 'ganjax[gcs]' for gs://)" if isinstance(error, ImportError) else ''
+      hint = (
+        " (for gs://, in the checkout: pip install '.[gcs]')"
+        if isinstance(error, ImportError)
+        else ''
+      )
       raise UserError(line + hint) from None
 
 

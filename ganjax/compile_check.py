@@ -1,10 +1,10 @@
 """Training compiled for TPUs on a machine without: python -m ganjax.compile_check --config C --topology v5e:2x4
 
-What XLA's TPU compiler (pip install 'ganjax[tpu-check]') says of memory, FLOPs, bytes and exchanges is printed beside
-what the chip can do, see `ganjax.roofline`. Nothing is run. Times "at best" are the roofline's, which no program beats;
-"estimated" ones add up what XLA, which tiles by it, takes each kernel to need, on chips whose clock is known. Bytes are
-those that go to and from HBM, counted in the compiled program: what XLA keeps on the chip between kernels is not in it.
-Layout copies and padding are counted wherever the arrays lie.
+What the programs of XLA's TPU compiler (in the checkout, pip install '.[tpu-check]') take of memory, FLOPs, bytes and
+exchanges is printed beside what the chip can do, see `ganjax.roofline`. Nothing is run. Times "at best" are the
+roofline's, which no program beats; "estimated" ones add up what XLA, which tiles by it, takes each kernel to need, on
+chips whose clock is known. Bytes are those that go to and from HBM, counted in the compiled program: what XLA keeps on
+the chip between kernels is not in it. Layout copies and padding are counted wherever the arrays lie.
 
   --topology v5e:2x4   a slice of TPUs; or gpu:8, for which the program is lowered only, since there is no compiler here
   --all                every configuration in configs/, as a table in --out; goes on where it was stopped
@@ -44,7 +44,12 @@ def main():
       raise UserError(
         '--all compiles, and there is no compiler for GPUs here: take a slice of TPUs'
       )
-    return write_table(TOPOLOGY.value, Path('configs'), Path(OUT.value))
+    out, title = Path(OUT.value), _title(TOPOLOGY.value)
+    if out.exists() and not OUT.present and not out.read_text().startswith(title):
+      raise UserError(
+        f'{out} is not of {TOPOLOGY.value}: name another file by --out, or it to replace it'
+      )
+    return write_table(TOPOLOGY.value, Path('configs'), out)
   config = configs.value(CONFIG)
   if kind == 'gpu':
     if not shape.isdecimal() or int(shape) < 1:
@@ -186,6 +191,10 @@ def _version() -> str:
   return 'of unknown version'
 
 
+def _title(topology) -> str:
+  return f'# Every configuration, compiled for {topology}\n\n'
+
+
 def write_table(topology, folder, out) -> int:
   """Compiles every configuration of `folder` for a slice; writes a table as far as it is, and goes on with it.
 
@@ -198,7 +207,7 @@ def write_table(topology, folder, out) -> int:
   if not (names := sorted(p.stem for p in folder.glob('*.py'))):
     raise UserError(f'--all: there is no folder {folder}/ here; run it in a checkout')
   about = (
-    f'# Every configuration, compiled for {topology}\n\n'
+    f'{_title(topology)}'
     f'By `python -m ganjax.compile_check --all --topology {topology}`, libtpu {_version()}, '
     f'jax {jax.__version__}, ganjax {ganjax.__version__}, without a TPU: nothing was run. '
     'Columns: see `ganjax/compile_check.py`. '

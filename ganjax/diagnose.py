@@ -46,7 +46,7 @@ def window(text) -> range | None:
 
 
 class Profile:
-  """Traces steps into workdir/profile for TensorBoard and XProf, in process 0. A resume within them traces the rest."""
+  """Traces steps into workdir/profile for XProf, in process 0. A resume within them traces the rest."""
 
   def __init__(self, profile_steps, workdir):
     self._steps = window(profile_steps) or () if parallel.is_main() else ()
@@ -70,7 +70,9 @@ class Profile:
     if self._on:
       jax.profiler.stop_trace()
       self._on = False
-      parallel.say(f'traced into {self._folder}: tensorboard --logdir {self._folder}')
+      parallel.say(
+        f'traced into {self._folder}: pip install xprof && xprof --logdir {self._folder}'
+      )
 
 
 def find_nans(update):

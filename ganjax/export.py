@@ -13,6 +13,10 @@ A .stablehlo is an uncompressed zip of three files:
   meta.json            format, version, and what the pictures come from (see `describe`)
 
 b is any number, and each is compiled for on its own. Seed n makes picture n of sample.py.
+
+All is traced on a CPU, also on machines with accelerators: what is chosen by back end there (`backend.py`; the dtype of
+activations, where the config leaves it open, is float32) goes into the programs for all, which are the same wherever
+they are made. Forms of convolutions are each platform's own.
 """
 
 import json
@@ -32,8 +36,6 @@ from ganjax.writer import replace_file
 
 FORMAT, VERSION = 'ganjax generator', 1
 PLATFORMS = ('cpu', 'cuda', 'tpu')
-# Standing statistics are pooled over batches of sample.py's default.
-STANDING_BATCH = 64
 # What safetensors calls the dtypes of networks.
 DTYPES = {'float64': 'F64', 'float32': 'F32', 'float16': 'F16', 'bfloat16': 'BF16'}
 
@@ -60,12 +62,13 @@ def main():
   workdir, out = Path(WORKDIR.value), Path(OUT.value)
   if out.suffix not in ('.stablehlo', '.safetensors'):
     raise UserError(f'--out={out}: the name must end in .stablehlo or .safetensors')
+  jax.config.update('jax_platforms', 'cpu')
   parallel.start()
   run = experiment.load(workdir)
   mesh = parallel.make_mesh(jax.local_devices())
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
-  stage = run.span_at(step).stage
+  stage = run.stage_after(step)
   how = dict(mesh=mesh, batch_norm=BATCH_NORM.value)
   state = jax.device_get(sampler.prepare(stage, state, run.method, **how).replace(ema={}))
 

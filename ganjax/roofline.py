@@ -2,10 +2,12 @@
 
 The update is the real one: every program that training dispatches in its first stage (several steps in a loop, with
 their batches; every pattern of phases), the global batch, the state donated, the work split over the slice. XLA's TPU
-compiler (the package libtpu) runs on any Linux machine; CUDA programs are lowered, of one step, not compiled.
+compiler (the package libtpu) runs on Linux and x86-64; CUDA programs are lowered, of one step, not compiled.
 
 Ten steps in a loop are ten times one: the state is written over at each turn and not copied at the edges. XLA chooses
 anew what stays on the chip within the loop, which moves up to 4 % more bytes (dcgan_cifar: 469 MB a step for 451).
+
+Memory is a program's own. Up to three dispatches' batches wait beside it (`feed.py`): megabytes, and not counted.
 """
 
 import math
@@ -60,7 +62,7 @@ def check(config, chip, devices) -> list:
   with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
     run = experiment.build(config)
     span = run.spans[0]
-    parallel.check_batch(span.batch_size, mesh)
+    parallel.check_batch(span.batch_size, mesh, config.microbatches)
     shares = dispatch.programs(run, span, mesh.size)
     programs = [_compile(run, span, mesh, share, *one) for one, share in shares.items()]
   needed = max(p.total for p in programs)
@@ -154,7 +156,7 @@ class DoesNotFit(UserError):
 
 
 def largest_batch(config, chip, devices) -> int:
-  """The largest multiple of the devices that compiles into the chip's memory, to 5 %, by secants.
+  """The largest multiple of devices and microbatches that compiles into the chip's memory, to 5 %, by secants.
 
   Raises:
     DoesNotFit: not even the configuration's own batch does.
@@ -208,7 +210,7 @@ def lower(config, count: int) -> list:
   with jax.sharding.use_abstract_mesh(mesh):
     run = experiment.build(config)
     span = run.spans[0]
-    parallel.check_batch(span.batch_size, mesh)
+    parallel.check_batch(span.batch_size, mesh, config.microbatches)
     for share, phases in patterns(span.stage):
       lowered = _trace(run, span, mesh, phases).lower(lowering_platforms=('cuda',))
       cost = lowered.cost_analysis()

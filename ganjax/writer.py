@@ -246,7 +246,9 @@ def _open_wandb(workdir, arguments):
   try:
     import wandb
   except ImportError:
-    raise UserError("W&B is not installed: pip install 'ganjax[wandb]', or leave it off") from None
+    raise UserError(
+      "W&B is not installed: in the checkout, pip install '.[wandb]', or leave it off"
+    ) from None
   path = workdir / 'wandb_id'
   run_id = path.read_text().strip() if path.exists() else None
   try:

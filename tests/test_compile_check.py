@@ -1,5 +1,6 @@
 """The command's report and table, on programs made up here: compilation itself is tests/test_roofline.py's."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 
 from ganjax import hlo
 
-COUNT = len([*Path('configs').glob('*.py')])
+ROOT = Path(__file__).resolve().parents[1]
+COUNT = len([*ROOT.glob('configs/*.py')])
 # Stands in for the compiler: a program whose memory grows with the batch, of two patterns.
 STAND_IN = """
 import sys
@@ -51,9 +53,10 @@ config.run(compile_check.main)
 """
 
 
-def command(*args):
+def command(*args, folder='.'):
   run = [sys.executable, '-c', STAND_IN, *map(str, args)]
-  return subprocess.run(run, capture_output=True, text=True, timeout=120)
+  env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+  return subprocess.run(run, capture_output=True, text=True, timeout=120, cwd=folder, env=env)
 
 
 def test_report():
@@ -64,7 +67,7 @@ def test_report():
     'dcgan_cifar on v5e:2x4: 8 chips, 8 images each, 2 program(s)',
     'phases D, D_penalty, G: 0.25 of the steps, dispatch of 1 step(s), compiled in 9 s',
     'phases D, G: 0.75 of the steps, dispatch of 10 step(s), compiled in 9 s',
-    'memory, GiB a chip 8.000 of 16: arguments 1.000 (1.000 reused for results), temporary 1.000',
+    'memory, GiB a chip 8.000 of 15.75: arguments 1.000 (1.000 reused for results), temporary 1.000',
     'work of a step 400.00 GFLOP, 1000 MB a chip, 400.0 FLOP/byte',
     'roofline 2.030 ms, bound by compute',  # 400e9 / 197e12 s
     'roofline 1.221 ms, bound by memory',  # 1e9 / 819e9 s
@@ -89,7 +92,7 @@ def test_report():
 def test_what_does_not_fit_fails_with_the_number():
   done = command('--config', 'configs/dcgan_cifar.py', '--config.batch_size=256')
   assert done.returncode == 2
-  assert 'batch_size=256 takes 32.00 GiB a chip of 16.00; take a larger slice' in done.stderr
+  assert 'batch_size=256 takes 32.00 GiB a chip of 15.75; take a larger slice' in done.stderr
 
 
 def test_table_goes_on_and_keeps_its_status(tmp_path):
@@ -116,6 +119,20 @@ def test_table_goes_on_and_keeps_its_status(tmp_path):
   # Rows of another compiler are not kept.
   out.write_text(text.replace('libtpu 1.2.3', 'libtpu 1.2.2'))
   assert command('--all', '--out', out).stdout.count('compiling') == COUNT - 1
+
+
+def test_the_table_of_another_slice_is_replaced_by_name_alone(tmp_path):
+  (tmp_path / 'docs').mkdir()
+  (tmp_path / 'configs').mkdir()
+  (tmp_path / 'configs/acgan_cifar.py').symlink_to(ROOT / 'configs/acgan_cifar.py')
+  table = tmp_path / 'docs/tpu.md'
+  table.write_text('# Every configuration, compiled for v4:2x2x1\n\nBy ...\n')
+  done = command('--all', folder=tmp_path)
+  line = 'error: docs/tpu.md is not of v5e:2x4: name another file by --out, or it to replace it\n'
+  assert (done.returncode, done.stderr) == (2, line) and 'v4:2x2x1' in table.read_text()
+  for more in (['--out', 'docs/tpu.md'], []):
+    assert command('--all', *more, folder=tmp_path).returncode == 0
+    assert table.read_text().startswith('# Every configuration, compiled for v5e:2x4\n')
 
 
 @pytest.mark.parametrize(

@@ -384,7 +384,8 @@ def test_a_trace_outlives_an_error(tmp_path):
   fields = command.tiny({'optim.G.lr': 1e30, 'optim.G.decay': 'constant', 'profile_steps': '1:90'})
   done = command.run('train.py', *fields, '--workdir', tmp_path)
   assert done.returncode == 2 and 'became NaN' in done.stderr, done
-  assert 'traced into' in done.stdout and list(tmp_path.glob('profile/**/*.xplane.pb'))
+  line = f'traced into {tmp_path}/profile: pip install xprof && xprof --logdir {tmp_path}/profile\n'
+  assert line in done.stdout and list(tmp_path.glob('profile/**/*.xplane.pb'))
 
 
 def test_a_nan_of_no_line_of_ours_is_said_all_the_same():

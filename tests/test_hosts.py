@@ -41,8 +41,8 @@ def by_mpirun(i, count, port):
   return {**job, **rank, 'JAX_COORDINATOR_PORT': f'{port}'}
 
 
-def start(count, workdir, cluster=by_hand, fields=()) -> list:
-  """Starts the processes of one run; `{i}` in `workdir` and in fields becomes a process's number."""
+def start(count, workdir, cluster=by_hand, fields=(), cache='hosts_cache') -> list:
+  """Starts the processes of one run; `{i}` in `workdir`, `cache` and fields becomes a process's number."""
   pictures = command.pictures()
   fields = {
     **dict.fromkeys(('networks.dtype', 'networks.param_dtype'), 'float64'),
@@ -59,9 +59,10 @@ def start(count, workdir, cluster=by_hand, fields=()) -> list:
   }
   arguments = ['--config', command.ROOT / 'configs/gan_mnist.py']
   arguments += [f'--config.{name}={value}' for name, value in fields.items()]
-  own = {'JAX_ENABLE_X64': '1', 'GANJAX_CACHE_DIR': str(command.files() / 'hosts_cache')}
+  cache = str(command.files() / cache)
   port, processes = command.free_port(), []
   for i in range(count):
+    own = {'JAX_ENABLE_X64': '1', 'GANJAX_CACHE_DIR': cache.format(i=i)}
     env = {**own, **(cluster(i, count, port) if count > 1 else {})}
     own_arguments = [str(one).format(i=i) for one in (*arguments, '--workdir', workdir)]
     processes.append(command.start('train.py', *own_arguments, env=env))
@@ -121,6 +122,16 @@ def test_one_process_fills_a_cold_cache(four):
     assert re.fullmatch(
       r'((waiting for another process that is )?decoding folder .*\n)?', one.stderr
     )
+
+
+@pytest.mark.slow
+def test_hosts_with_a_cache_each_decode_each_for_itself(four, tmp_path):
+  """As where disks are local."""
+  done = succeed(2, tmp_path / 'run', cache=tmp_path / 'cache{i}')
+  for i, one in enumerate(done):
+    assert re.fullmatch(r'decoding folder .* 40 of 40 .*\n', one.stderr)
+    assert len([*tmp_path.glob(f'cache{i}/data/*/image.npy')]) == 1
+  assert_same_run(tmp_path / 'run', four[0], 1e-9)
 
 
 @pytest.mark.slow
@@ -208,6 +219,27 @@ def test_a_frozen_process_is_lost_within_a_minute(tmp_path):
   assert re.fullmatch(LOST, done.stderr.splitlines(keepends=True)[-1])
   frozen.send_signal(signal.SIGCONT)
   assert command.finish(frozen).returncode != 0
+
+
+@pytest.mark.slow
+def test_the_others_survive_process_0_by_less_than_a_minute(four, tmp_path):
+  """The one that all speak to, that holds the lock of the workdir and writes."""
+  first, other = start(2, tmp_path, fields={'steps': 1000})
+  command.read_to(first, 'step   30/')
+  first.kill()
+  since = time.monotonic()
+  done = command.finish(other)
+  assert time.monotonic() - since < 60
+  assert done.returncode != 0 and 'Traceback' not in done.stderr, done.stderr
+  last = done.stderr.splitlines(keepends=True)[-1]
+  assert re.fullmatch(LOST, last)[1] == str(other.pid)
+  command.finish(first)
+  saved = checkpoint.list_steps(tmp_path)[-1]
+  assert saved >= 10
+
+  again = succeed(2, tmp_path)
+  assert f'resuming at step {saved}' in again[0].stdout
+  assert_same_run(tmp_path, four[0], 1e-9)
 
 
 # What differs between hosts.

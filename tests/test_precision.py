@@ -1,5 +1,8 @@
 """Activations in bfloat16: what stays in float32, and that training goes the same way."""
 
+import importlib
+
+import command
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +14,15 @@ from ganjax import backend, data, experiment, parallel
 from ganjax import config as configs
 from ganjax.update import active, apply
 
+CONFIGS = sorted(command.ROOT.glob('configs/*.py'))
+
 
 def small(dtype, name='dcgan', **method):
   config = dcgan_emoji.get_config()
   config.batch_size, config.data.resolution = 32, 32
-  config.networks = dict(name=name, width=dict(dcgan=8, mlp=40)[name], dtype=dtype)
+  config.networks = dict(name=name, width=dict(dcgan=8, mlp=40, resnet=8)[name], dtype=dtype)
+  if name == 'resnet':
+    config.networks.update(width_D=8, spectral=True, pool='mean')
   config.method.update(method)
   return config
 
@@ -59,6 +66,20 @@ def test_training_in_bfloat16_tracks_float32():
     assert (of(half_metrics) != of(full_metrics)).any()
 
 
+def test_a_residual_network_with_spectral_norm_in_bfloat16_tracks_float32():
+  """The vectors of its power iteration too, from which its weights get their scale in float32."""
+  _, full, full_metrics = train('float32', 5, name='resnet', loss='hinge')
+  _, half, half_metrics = train('bfloat16', 5, name='resnet', loss='hinge')
+  for name in ('loss_real', 'loss_fake', 'loss_G'):
+    of = lambda metrics, name=name: np.array([m[name] for m in metrics])
+    np.testing.assert_allclose(of(half_metrics), of(full_metrics), atol=0.005)
+    assert (of(half_metrics) != of(full_metrics)).any()
+  a, b = (jax.tree.leaves(s.stats['D']['spectral_norm']) for s in (full, half))
+  assert len(a) > 8
+  for x, y in zip(a, b, strict=True):
+    np.testing.assert_allclose(x, y, atol=1e-3)
+
+
 def test_only_activations_are_narrow():
   _, state, metrics = train('bfloat16', 2, name='mlp', penalties={'r1': 1.0})
   wide = jax.tree.map(lambda x: x.dtype, (state.params, state.stats, state.opt, metrics))
@@ -89,6 +110,13 @@ def test_auto_is_what_suits_the_devices(platform, expected):
     assert experiment.build(small('float64')).method.nets['G'].dtype == 'float64'
   assert nets['G'].dtype == nets['D'].dtype == expected
   assert backend.platform() == 'cpu'
+
+
+def test_all_configs_leave_it_to_the_devices():
+  found = {p.stem: importlib.import_module(f'configs.{p.stem}').get_config() for p in CONFIGS}
+  assert len(found) > 20
+  for name, config in found.items():
+    assert (config.networks.dtype, config.networks.param_dtype) == ('auto', 'float32'), name
 
 
 def test_runs_of_earlier_versions_resume():

@@ -1,5 +1,6 @@
 """benchmarks/tpu_forms.py and accelerator.py: that they run, and that forms which are compared compute the same."""
 
+import os
 import runpy
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import chips, hlo, parallel
+from ganjax import UserError, chips, experiment, hlo, parallel
 from ganjax.layers.conv import Geometry
 
 FORMS = runpy.run_path(str(command.ROOT / 'benchmarks/tpu_forms.py'), run_name='tpu_forms')
@@ -91,12 +92,12 @@ def test_what_tpus_get_takes_less_by_the_estimate_of_their_compiler(layer):
 
 @pytest.mark.slow
 def test_a_first_look_at_an_accelerator(tmp_path):
-  """By the script, tiny, on a CPU: a run with its grid, and the four variants of a config."""
-  arguments = '--tiny --configs dcgan_cifar --rounds 1 --steps 2 --steps_per_dispatch 2'
-  script = [sys.executable, 'benchmarks/accelerator.py', '--workdir', tmp_path]
-  done = subprocess.run(
-    [*script, *arguments.split()], cwd=command.ROOT, capture_output=True, text=True, timeout=600
-  )
+  """By the script, tiny, on a CPU, from another folder: a run with its grid, and the four variants of a config."""
+  script = [sys.executable, command.ROOT / 'benchmarks/accelerator.py', '--workdir', '.', '--tiny']
+  script += ['--configs', 'dcgan_cifar']
+  quick = {**os.environ, 'PYTHONPATH': '', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
+  pipes = dict(capture_output=True, text=True)
+  done = subprocess.run(script, cwd=tmp_path, env=quick, timeout=600, **pipes)
   assert done.returncode == 0, done.stderr
   lines = [line.strip() for line in done.stdout.splitlines()]
   assert (tmp_path / 'dcgan_emoji/samples/00000020.png').exists()
@@ -106,3 +107,34 @@ def test_a_first_look_at_an_accelerator(tmp_path):
   ]
   times = [line for line in lines if 'ms a step' in line]
   assert [t.startswith(v) for t, v in zip(times, variants, strict=True)] == [True] * 4
+  assert 'dcgan_cifar, 8 real images a step, 1 rounds of 2 steps' in lines
+
+
+def test_tiny_is_so_in_both_networks_of_the_configs_that_are_timed():
+  job = runpy.run_path(str(command.ROOT / 'benchmarks/accelerator.py'), run_name='job')
+  for name in ('dcgan_cifar', 'sngan_cifar'):
+    run = experiment.build(job['configure'](name, 'bfloat16', True))
+    params = jax.eval_shape(run.init, run.key).params
+    assert run.activations == 'bfloat16' and run.images_per_step(run.spans[0]) == 8
+    assert all(0 < sum(x.size for x in jax.tree.leaves(params[net])) < 5e4 for net in 'GD'), name
+
+
+REFUSED = {
+  'steps': ('accelerator.py', ['--steps', '101'], '--steps=101 must be a multiple of 10'),
+  'none': ('accelerator.py', ['--steps_per_dispatch', '0'], 'must be 1 or more'),
+  'config': ('accelerator.py', ['--configs', 'dcgan'], "no config 'dcgan'; .* dcgan_cifar, "),
+} | {
+  name: (f'{name}.py', ['--workdir', 'gs://b/jobs', which, '?'], '^gs://b/jobs is in a bucket')
+  for name, which in dict.fromkeys(('cifar', 'mixtures', 'stacked_mnist'), '--methods').items()
+  | {('accelerator', '--configs')}
+}
+
+
+@pytest.mark.parametrize('script, arguments, line', REFUSED.values(), ids=REFUSED)
+def test_jobs_refuse_in_one_line_before_any_work(script, arguments, line, tmp_path, monkeypatch):
+  job = runpy.run_path(str(command.ROOT / 'benchmarks' / script), run_name='job')
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, 'argv', [script, '--workdir', 'jobs', *arguments])
+  with pytest.raises(UserError, match=line) as found:
+    job['main']()
+  assert '\n' not in str(found.value) and not [*tmp_path.iterdir()]

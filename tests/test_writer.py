@@ -402,5 +402,5 @@ def test_wandb_gets_metrics_and_its_run_goes_on(tmp_path, monkeypatch):
   with pytest.raises(UserError, match='W&B did not start: no API key$'):
     Writer(tmp_path, 2, wandb={'project': 'refused'})
   monkeypatch.setitem(sys.modules, 'wandb', None)
-  with pytest.raises(UserError, match=r"pip install 'ganjax\[wandb\]'"):
+  with pytest.raises(UserError, match=r"in the checkout, pip install '.\[wandb\]'"):
     Writer(tmp_path, 2, wandb={})

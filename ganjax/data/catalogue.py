@@ -23,7 +23,7 @@ from ganjax import UserError
 from ganjax.data import pixels
 from ganjax.data.cache import Examples, lock_file
 
-_EXTRA = "pip install 'ganjax[tfds]'"
+_EXTRA = "in the checkout, pip install '.[tfds]'"
 
 
 def examples(*, dataset, resolution, channels, data_dir, split, cache):

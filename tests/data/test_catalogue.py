@@ -180,6 +180,7 @@ def test_not_prepared_and_no_network(tmp_path, capfd):
   for part in (
     f'unreachable_pictures is not prepared in {tmp_path}',
     'refused',
+    "Where there is a network: in the checkout, pip install '.[tfds]' && ",
     'tfds build unreachable_pictures --file_format=array_record',
     'python train.py --config configs/dcgan_emoji.py',
   ):
@@ -256,6 +257,8 @@ def test_tfrecords_cannot_be_read_by_index(tfrecord_dir):
   importlib.util.find_spec('tensorflow') is not None, reason='TensorFlow is there'
 )
 def test_tfrecords_without_tensorflow_name_the_extra(tfrecord_dir):
-  with pytest.raises(UserError, match=r"TFRecord .*pip install 'ganjax\[tfds\]'") as error:
+  with pytest.raises(
+    UserError, match=r"TFRecord .*in the checkout, pip install '\.\[tfds\]'"
+  ) as error:
     data.build(dataset='tiny_pictures', resolution=16, data_dir=tfrecord_dir)
   assert '\n' not in str(error.value)
