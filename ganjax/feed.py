@@ -41,24 +41,25 @@ class Feed:
     self._thread.start()
 
   def _work(self, source, span, n_critic, seed, mesh, start, steps_at):
-    def read(seed, step, steps):
-      """This process's rows of a dispatch, [steps, n_critic, b, ...]: they follow each other in the order."""
-      shape = (steps, n_critic, span.batch_size)
-      first = n_critic * span.nimg(step)
-      order = indices(seed, first, math.prod(shape), source.num_examples).reshape(shape)[..., rows]
+    several = not isinstance(seed, int)
+
+    def read(step, steps):
+      """This process's rows of a dispatch, [steps, n_critic, b, ...], or [steps, n_critic, seeds, b, ...]."""
+      shape, first = (steps, n_critic, span.batch_size), n_critic * span.nimg(step)
+      orders = [
+        indices(one, first, math.prod(shape), source.num_examples).reshape(shape)[..., rows]
+        for one in (seed if several else [seed])
+      ]
+      order = np.stack(orders, 2) if several else orders[0]
       found = source.read(order.ravel())
       return jax.tree.map(lambda x: x.reshape(*order.shape, *x.shape[1:]), found)
 
     def batches(step, steps):
-      if isinstance(seed, int):
-        found, axis = read(seed, step, steps), 0
-      else:
-        each = [read(s, step, steps) for s in seed]
-        found, axis = jax.tree.map(lambda *x: np.stack(x, 2), *each), 1
+      found = read(step, steps)
 
       def batch(r):
         own = jax.tree.map(lambda x: x[:, r] if steps > 1 else x[0, r], found)
-        return parallel.place_batch(own, mesh, axis + (steps > 1))
+        return parallel.place_batch(own, mesh, axis=several + (steps > 1))
 
       return tuple(map(batch, range(n_critic)))
 
@@ -68,9 +69,7 @@ class Feed:
         steps = steps_at(step)
         self._put(batches(step, steps))
         step += steps
-    except (
-      BaseException
-    ) as error:  # whatever it was, the loop must see it rather than wait for ever
+    except BaseException as error:  # the loop must see it rather than wait for ever
       self._put(error)
 
   def _put(self, item):

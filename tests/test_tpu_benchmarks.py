@@ -125,8 +125,12 @@ REFUSED = {
   'config': ('accelerator.py', ['--configs', 'dcgan'], "no config 'dcgan'; .* dcgan_cifar, "),
 } | {
   name: (f'{name}.py', ['--workdir', 'gs://b/jobs', which, '?'], '^gs://b/jobs is in a bucket')
-  for name, which in dict.fromkeys(('cifar', 'mixtures', 'stacked_mnist'), '--methods').items()
-  | {('accelerator', '--configs')}
+  for name, which in (
+    ('accelerator', '--configs'),
+    ('cifar', '--methods'),
+    ('mixtures', '--methods'),
+    ('stacked_mnist', '--methods'),
+  )
 }
 
 
