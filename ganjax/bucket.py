@@ -7,7 +7,9 @@ there as in any workdir. By fsspec, which knows gs:// where gcsfs is installed.
 
 import contextlib
 import hashlib
+import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -27,6 +29,7 @@ _PUSH_SECONDS = 60  # until all else follows
 _BEAT_SECONDS = 20  # between two signs of life
 _PATIENCE_SECONDS = 90  # a process that gives none for so long is gone
 _HOLDER = '.holder'  # the file that names the process which writes
+_FIRST = ('config.json', 'metrics.jsonl', 'evaluations.jsonl')  # a checkpoint goes on from them
 
 
 @contextlib.contextmanager
@@ -34,8 +37,9 @@ def copy(url: str):
   """The workdir at `url` as a folder on this host, which the bucket follows until the block ends.
 
   Checkpoints follow within seconds, logs and pictures within a minute, and all there is when the block ends, be it by
-  an error. What the bucket does not take is said, and tried again. The folder stays until the next copy of the URL.
-  In a run of several processes each has a folder, and process 0 writes.
+  an error. What the bucket does not take is said, and tried again. The folder stays until the next copy of the URL,
+  which first brings the bucket what it lacks of it. In a run of several processes each has a folder, and process 0
+  writes.
 
   Raises:
     UserError: the bucket cannot be read or written, or another run writes there.
@@ -46,8 +50,10 @@ def copy(url: str):
     bucket = _Bucket(url, place)
     main = parallel.is_main()
     with bucket.held() if main else contextlib.nullcontext():
+      if main:
+        bucket.recover()
       parallel.gather(None)  # no other writes from here on
-      bucket.pull()
+      bucket.pull(everything=main)
       parallel.check_same(f'checkpoints in {url}', {'steps': checkpoint.list_steps(bucket.folder)})
       parallel.say(f'{url}: at work in a copy, {bucket.folder}')
       with bucket.following() if main else contextlib.nullcontext():
@@ -59,13 +65,18 @@ class _Bucket:
   """The files below `folder`, and those below `url` that are to be the same."""
 
   def __init__(self, url, place):
-    self.folder, self._links = place / 'run', place / 'links'
+    self.folder, self._links, self._new = (place / name for name in ('run', 'links', 'new'))
+    self._unsent = place / 'unsent'  # is there while the bucket may lack something
     self._url = url
-    self._there = set()  # names of the bucket's files
+    self._there = set()  # names of the run's files in the bucket
     self._sent = {}  # name -> (bytes, time of change) of the local file that the bucket has
     self._me, self._beats = f'{os.getpid()} on {socket.gethostname()}\n{uuid.uuid4()}\n', 0
+    # Its retries are reported with tracebacks; what fails in the end is said here, in a line.
+    logging.getLogger('gcsfs').setLevel(logging.CRITICAL)
+    # A request that is never answered would be waited for.
+    options = {'requests_timeout': 300} if url.startswith('gs:') else {}
     with self._errors('read'):
-      self._fs, self._root = fsspec.core.url_to_fs(url.rstrip('/'))
+      self._fs, self._root = fsspec.core.url_to_fs(url.rstrip('/'), **options)
 
   @contextlib.contextmanager
   def held(self):
@@ -88,16 +99,29 @@ class _Bucket:
           )
       self._beat()
     try:
-      yield
+      with _thread(self._beat_on):
+        yield
     finally:
       with contextlib.suppress(Exception):  # a courtesy to the next
-        if self._is_held():
-          self._fs.rm_file(self._at(_HOLDER))
+        self._check_held()
+        self._fs.rm_file(self._at(_HOLDER))
 
   def _beat(self):
     self._beats += 1
-    with self._errors('write'):
-      self._fs.pipe_file(self._at(_HOLDER), f'{self._me}{self._beats}\n'.encode())
+    self._fs.pipe_file(self._at(_HOLDER), f'{self._me}{self._beats}\n'.encode())
+
+  def _beat_on(self, ended):
+    while not ended.wait(_BEAT_SECONDS):
+      try:
+        self._check_held()
+        self._beat()
+      except _TakenOver as error:
+        _say(f'error: {error}')
+        if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:  # else the run is stopping already
+          os.kill(os.getpid(), signal.SIGTERM)
+        return
+      except Exception:  # pushes fail too, and say so
+        continue
 
   def _holder(self) -> str | None:
     try:
@@ -105,66 +129,77 @@ class _Bucket:
     except FileNotFoundError:
       return None
 
-  def _is_held(self) -> bool:
-    return (self._holder() or '').startswith(self._me)
-
   def _check_held(self):
-    with self._errors('read'):
-      if not self._is_held():
-        raise _TakenOver(f'{self._url}: another process has taken it over')
+    if not (self._holder() or self._me).startswith(self._me):  # that of nobody becomes ours
+      raise _TakenOver(f'{self._url}: another process has taken it over')
 
-  def pull(self):
-    """Makes the folder anew: everything but checkpoints that lack their index."""
-    shutil.rmtree(self.folder, ignore_errors=True)
+  def recover(self):
+    """Brings the bucket the checkpoints that it lacks of a run here which could not end by itself."""
+    ours = checkpoint.list_steps(self.folder) if self._unsent.exists() else []
+    theirs = [int(name.split('/')[1]) for name in self._list() if name == _index(name)]
+    if max(ours, default=-1) > max(theirs, default=-1):
+      print(
+        f'{self._url}: bringing it to step {ours[-1]}, as left here in {self.folder}', flush=True
+      )
+      with self._errors('write'):
+        self._send(self._files())
+
+  def _list(self) -> set:
+    """Names of the run's files in the bucket: not what is hidden, nor what else lies among the checkpoints."""
     below = f'{self._root}/'
     with self._errors('read'):
       found = [path for path in self._fs.find(self._root) if path.startswith(below)]
-      self._there = {path.removeprefix(below) for path in found} - {'', _HOLDER}
-      names = [n for n in self._there if not _index(n) or _index(n) in self._there]
-      for folder in {self.folder, *((self.folder / name).parent for name in names)}:
+    names = {path.removeprefix(below) for path in found} - {''}
+    return {n for n in names if not re.search(r'(^|/)\.|^checkpoints/(?!\d+/)', n)}
+
+  def pull(self, everything: bool):
+    """Makes the folder anew, of what training reads or of everything; not of checkpoints that lack their index."""
+    self._there = self._list()
+    names = [n for n in self._there if not _index(n) or _index(n) in self._there]
+    if not everything:
+      names = [n for n in names if n in _FIRST or _index(n)]
+    shutil.rmtree(self._new, ignore_errors=True)
+    with self._errors('read'):
+      for folder in {self._new, *((self._new / name).parent for name in names)}:
         folder.mkdir(parents=True, exist_ok=True)
-      self._fs.get([below + name for name in names], [str(self.folder / name) for name in names])
-    self._sent = {name: state for name, (_, state) in self._files().items()}
+      self._fs.get([self._at(name) for name in names], [str(self._new / name) for name in names])
+      shutil.rmtree(self.folder, ignore_errors=True)
+      self._new.rename(self.folder)
+      self._sent = {name: state for name, (_, state) in self._files().items()}
 
   @contextlib.contextmanager
   def following(self):
     """Has the bucket follow the folder until the block ends, and be the same as it then."""
-    ended = threading.Event()
-    thread = threading.Thread(target=self._follow, args=(ended,), daemon=True)
-    thread.start()
+    self._unsent.touch()
     failed = True
     try:
-      yield
+      with _thread(self._follow):
+        yield
       failed = False
     finally:
-      ended.set()
-      thread.join()
       try:
         self._push()
+        self._unsent.unlink(missing_ok=True)
       except UserError as error:
         line = f'{error}; the run as it is now is in {self.folder}'
         if not failed:
           raise UserError(line) from None
-        print(f'error: {line}', file=sys.stderr, flush=True)  # the other error is raised
+        _say(f'error: {line}')  # the other error is raised
 
   def _follow(self, ended):
-    steps, push_at, beat_at, said = None, 0, 0, False
+    steps, push_at, said = None, 0, False
     while not ended.wait(_LOOK_SECONDS):
-      found, now = checkpoint.list_steps(self.folder), time.monotonic()
       try:
+        found, now = checkpoint.list_steps(self.folder), time.monotonic()
         if found != steps or now > push_at:
+          steps, push_at = found, now + _PUSH_SECONDS
           self._push()
-          steps, push_at, said = found, now + _PUSH_SECONDS, False
-        if now > beat_at:
-          self._check_held()
-          self._beat()
-          beat_at = now + _BEAT_SECONDS
+          said = False
       except _TakenOver:
-        os.kill(os.getpid(), signal.SIGTERM)  # the last push says why
-        return
-      except UserError as error:
+        return  # `_beat_on` sees it too
+      except Exception as error:
         if not said:
-          print(f'{error}; trying again', file=sys.stderr, flush=True)
+          _say(f'{error}; trying again')
         said = True
 
   def _push(self):
@@ -174,25 +209,35 @@ class _Bucket:
       _TakenOver: the bucket is another's now.
       UserError: it cannot be written.
     """
-    self._check_held()
     with self._errors('write'):
+      self._check_held()
       files = self._files()
-      # Logs before the checkpoints that go on from them, of a checkpoint the index last.
-      for name in sorted(files, key=lambda name: (bool(_index(name)), name == _index(name))):
-        path, state = files[name]
-        if self._sent.get(name) == state:
-          continue
-        try:
-          content = path.read_bytes()  # at once: logs grow
-        except FileNotFoundError:
-          continue  # a picture that was removed
-        self._fs.pipe_file(self._at(name), content)
-        self._there.add(name)
-        self._sent[name] = state
+      self._send(files)
+      self._check_held()
       # Of those that went, the index first.
       for name in sorted(self._there - files.keys(), key=lambda name: name != _index(name)):
-        self._fs.rm_file(self._at(name))
+        with contextlib.suppress(FileNotFoundError):
+          self._fs.rm_file(self._at(name))
         self._there.discard(name)
+
+  def _send(self, files):
+    # Logs before the checkpoints that go on from them, of a checkpoint the index last; then what can be missed.
+    order = lambda name: (
+      0 if name in _FIRST else 2 if name == _index(name) else 1 if _index(name) else 3
+    )
+    for name in sorted(files, key=order):
+      path, state = files[name]
+      if self._sent.get(name) == state:
+        continue
+      if name in (_FIRST[0], _index(name)):
+        self._check_held()
+      try:
+        content = path.read_bytes()  # at once: logs grow
+      except FileNotFoundError:
+        continue  # a picture that was removed
+      self._fs.pipe_file(self._at(name), content)
+      self._there.add(name)
+      self._sent[name] = state
 
   def _files(self) -> dict:
     """{name: (path, (bytes, time of change))} of the folder; not of what is hidden.
@@ -203,7 +248,7 @@ class _Bucket:
     for step in checkpoint.list_steps(self.folder):
       name = f'checkpoints/{step}'
       try:
-        shutil.copytree(self.folder / name, self._links / name, copy_function=os.link)
+        shutil.copytree(self.folder / name, self._links / name, copy_function=_link)
       except (FileNotFoundError, shutil.Error):
         if (self.folder / name).exists():
           raise
@@ -211,6 +256,7 @@ class _Bucket:
     found = {}
     for root in (self.folder, self._links):
       for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith('.')]
         if root == self.folder == Path(folder):
           folders[:] = [name for name in folders if name != 'checkpoints']
         for name in names:
@@ -246,10 +292,36 @@ class _TakenOver(UserError):
   """Another process writes to the same place."""
 
 
+@contextlib.contextmanager
+def _thread(work):
+  """Runs work(event) beside the block, until the event says that it has ended."""
+  ended = threading.Event()
+  thread = threading.Thread(target=work, args=(ended,), daemon=True)
+  thread.start()
+  try:
+    yield
+  finally:
+    ended.set()
+    thread.join()
+
+
+def _say(line):
+  with contextlib.suppress(OSError, ValueError):  # a full disk or a closed pipe ends no thread
+    print(line, file=sys.stderr, flush=True)
+
+
+def _link(source, target):
+  try:
+    os.link(source, target)
+  except OSError:  # a disk without, or the file went: that is said by this
+    shutil.copy2(source, target)
+
+
 def _is_dead(who) -> bool:
   """Whether a process 'PID on HOST' was one of this host and is no more."""
   pid, _, host = who.partition(' on ')
-  return host == socket.gethostname() and pid.isdigit() and not os.path.exists(f'/proc/{pid}')
+  here = host == socket.gethostname() and os.path.exists('/proc/self')
+  return here and pid.isdigit() and not os.path.exists(f'/proc/{pid}')
 
 
 def _index(name) -> str | None:

@@ -28,7 +28,7 @@ from jax.experimental import multihost_utils
 from ganjax import UserError, parallel
 
 # In the name of every directory that orbax has not renamed yet, and of those being deleted here.
-TEMPORARY = '.orbax-checkpoint-tmp'
+_TEMPORARY = '.orbax-checkpoint-tmp'
 _KEY_IMPLS = ('threefry2x32', 'rbg', 'unsafe_rbg')
 _report = sys.unraisablehook
 
@@ -262,14 +262,14 @@ class Checkpoints:
 
   def _remove_temporary(self):
     if parallel.is_main():
-      for path in self.root.glob(f'*{TEMPORARY}*'):
+      for path in self.root.glob(f'*{_TEMPORARY}*'):
         shutil.rmtree(path, ignore_errors=True)
 
   def _delete_old(self):
     if parallel.is_main():
       for step in set(self.steps()[: -self.keep]) - {self.best}:
         # Renamed first: a kill in the middle leaves a temporary directory, not half a checkpoint.
-        old = self.root / f'{step}{TEMPORARY}-old'
+        old = self.root / f'{step}{_TEMPORARY}-old'
         (self.root / str(step)).rename(old)
         # Freeing half a gigabyte takes 0.1 s.
         threading.Thread(target=shutil.rmtree, args=(old, True)).start()

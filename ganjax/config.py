@@ -8,6 +8,7 @@ import difflib
 import importlib
 import inspect
 import json
+import os
 import pkgutil
 import sys
 import traceback
@@ -119,7 +120,7 @@ def check(config: ConfigDict):
       raise UserError(f'config.{field}={config[field]} must be at least 1')
   if config.steps_per_dispatch is not None and config.steps_per_dispatch < 1:
     raise UserError(f'config.steps_per_dispatch={config.steps_per_dispatch} must be at least 1')
-  if not 0 <= config.seed < 2**31 - config.seeds:
+  if not 0 <= config.seed <= 2**31 - config.seeds:
     raise UserError(f'config.seed={config.seed} must be from 0, and below 2^31 with those after it')
   window = diagnose.window(config.profile_steps)
   if window and window.start >= config.steps:
@@ -127,6 +128,7 @@ def check(config: ConfigDict):
       f'config.profile_steps={config.profile_steps} begins after the last of steps={config.steps}'
     )
   refuse_bucket('config.data.data_dir', config.data.data_dir)
+  refuse_bucket('TFDS_DATA_DIR', os.environ.get('TFDS_DATA_DIR'))
   if not config.data.dataset:
     raise UserError(
       "config.data.dataset is not set: a TFDS name such as cifar10, 'folder' or 'emoji'"

@@ -119,19 +119,106 @@ def test_a_kill_at_any_write_leaves_a_run_that_resumes(monkeypatch, tmp_path):
     FILES.store.clear()
     done, limit = 0, limit + 1
     with place.held(), contextlib.suppress(UserError):
-      place.pull()
+      place.pull(everything=True)
       for state in (early, late):
         shutil.rmtree(place.folder)
         shutil.copytree(state, place.folder)
         place._push()
       needed = done
-    again.pull()
+    again.pull(everything=True)
     assert checkpoint.list_steps(again.folder) == steps()
     for step in steps():
       assert checkpoint.read(again.folder, step)[1] in lines(again.folder)
     if limit > needed / 2:
       assert steps()
   assert steps() == [4, 5] and needed > 20
+
+
+def test_nothing_is_removed_that_is_not_of_the_run():
+  others = (
+    'checkpoints/9.bak/x',
+    'checkpoints/old/9/_METADATA',
+    '.gitkeep',
+    'other/.holder',
+    'notes',
+  )
+  for name in others:
+    FILES.pipe_file(f'/bucket/run/{name}', b'')
+  FILES.pipe_file('/bucket/run2/metrics.jsonl', b'')
+  with bucket.copy(URL) as folder:
+    train(folder, 1, 4)
+  assert {*others, 'checkpoints/3/_METADATA'} <= there() and steps() == [2, 3]
+  assert FILES.exists('/bucket/run2/metrics.jsonl')
+
+
+def test_what_a_bucket_lacks_of_a_run_that_was_cut_off_is_brought_to_it(monkeypatch, capsys):
+  write = FILES.pipe_file
+  away = lambda path, data: path.endswith('.holder') and write(path, data)
+
+  def cut_off(first, last):
+    """A run whose last checkpoints do not reach the bucket; returns its folder."""
+    with pytest.raises(UserError, match='the run as it is now is in'), bucket.copy(URL) as folder:
+      monkeypatch.setattr(FILES, 'pipe_file', lambda *a: away(*a) and None or fail())
+      train(folder, first, last)
+    monkeypatch.setattr(FILES, 'pipe_file', write)
+    return folder
+
+  def fail():
+    raise ConnectionError('away')
+
+  with bucket.copy(URL) as folder:
+    train(folder, 1, 3)
+  cut_off(3, 6)
+  assert steps() == [1, 2]
+  # Where the bucket cannot be read either, nothing is lost,
+  monkeypatch.setattr(FILES, 'find', lambda path: fail())
+  with pytest.raises(UserError, match='cannot read .* away'), bucket.copy(URL):
+    raise AssertionError
+  assert checkpoint.list_steps(folder) == [4, 5]
+  monkeypatch.undo()
+  monkeypatch.setenv('GANJAX_CACHE_DIR', str(folder.parents[2]))
+  # and then it goes on from there.
+  with bucket.copy(URL) as folder:
+    assert steps()[-1] == 5 and checkpoint.list_steps(folder)[-1] == 5
+    assert lines(folder) == [1, 2, 3, 4, 5]
+  assert f'{URL}: bringing it to step 5, as left here' in capsys.readouterr().out
+  # A run that ended leaves nothing to bring: who empties the bucket starts anew.
+  FILES.rm('/bucket/run', recursive=True)
+  with bucket.copy(URL) as folder:
+    assert checkpoint.list_steps(folder) == []
+
+
+def test_other_processes_take_what_training_reads():
+  with bucket.copy(URL) as folder:
+    train(folder, 1, 3)
+    for name in ('config.json', 'evaluations.jsonl', 'curves.png'):
+      (folder / name).write_text(name)
+  place = bucket._Bucket(URL, bucket.cache_folder('other'))
+  place.pull(everything=False)
+  assert checkpoint.read(place.folder)[1] == 2
+  names = {path.name for path in place.folder.iterdir()}
+  assert names == {'checkpoints', 'config.json', 'metrics.jsonl', 'evaluations.jsonl'}
+
+
+def test_a_disk_without_links_will_do(monkeypatch):
+  def refuse(source, target):
+    raise PermissionError('no links here')
+
+  monkeypatch.setattr(os, 'link', refuse)
+  with bucket.copy(URL) as folder:
+    train(folder, 1, 3)
+  assert steps() == [1, 2]
+
+
+def test_files_that_went_from_the_bucket_stop_nothing(capsys):
+  with bucket.copy(URL) as folder:
+    train(folder, 1, 3)
+    wait(lambda: steps() == [1, 2])
+    FILES.rm('/bucket/run/checkpoints/1', recursive=True)
+    FILES.rm_file('/bucket/run/.holder')  # nobody's is ours again
+    train(folder, 3, 5)
+    wait(lambda: steps() == [3, 4] and '.holder' in there())
+  assert not capsys.readouterr().err
 
 
 def test_parts_of_checkpoints_are_left_and_cleared_away():
@@ -193,7 +280,7 @@ def test_a_bucket_that_fails_is_said_and_tried_again(monkeypatch, capsys):
   fails.clear()
   with pytest.raises(ZeroDivisionError), bucket.copy(URL) as folder:
     fails.set()
-    train(folder, 2, 3)
+    train(folder, 3, 4)
     raise ZeroDivisionError
   assert 'error: cannot write' in capsys.readouterr().err
 
@@ -215,6 +302,7 @@ def test_one_writes_at_a_time(monkeypatch, capsys):
   # one that gives none is gone,
   killed = []
   monkeypatch.setattr(os, 'kill', lambda *a: killed.append(a))
+  monkeypatch.setattr(signal, 'getsignal', lambda number: 'that of the run')
   taken_over = pytest.raises(
     UserError, match='another process has taken it over; the run .* is in /'
   )
@@ -226,7 +314,20 @@ def test_one_writes_at_a_time(monkeypatch, capsys):
     wait(lambda: killed)
     train(folder, 2, 3)
   assert killed == [(os.getpid(), signal.SIGTERM)] and steps() == [1]
+  assert 'error: memory://bucket/run: another process has taken it' in capsys.readouterr().err
   assert FILES.cat_file('/bucket/run/.holder').endswith(b'2\n')
+  # While writing takes long, or fails, there are signs of life all the same.
+  write = FILES.pipe_file
+  beats = lambda: FILES.cat_file('/bucket/run/.holder')
+  monkeypatch.setattr(bucket, '_PATIENCE_SECONDS', 0.2)
+  with bucket.copy(URL) as folder:
+    slow = lambda path, data: (path.endswith('.holder') or time.sleep(1), write(path, data))
+    monkeypatch.setattr(FILES, 'pipe_file', slow)
+    train(folder, 5, 6)
+    for _ in range(3):
+      seen = beats()
+      wait(lambda: beats() != seen)  # noqa: B023
+    monkeypatch.setattr(FILES, 'pipe_file', write)
   # A process of this host that is no more need not be waited for.
   monkeypatch.setattr(bucket, '_PATIENCE_SECONDS', 1000)
   gone = command.start('sample.py')
@@ -236,7 +337,7 @@ def test_one_writes_at_a_time(monkeypatch, capsys):
     '/bucket/run/.holder', f'{gone.pid} on {bucket.socket.gethostname()}\nx\n'.encode()
   )
   with bucket.copy(URL) as folder:
-    assert checkpoint.list_steps(folder) == [1]
+    assert checkpoint.list_steps(folder) == [2, 5]
 
 
 def test_a_run_in_google_storage_is_that_of_a_disk(tmp_path):
