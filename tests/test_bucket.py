@@ -171,10 +171,12 @@ def test_what_a_bucket_lacks_of_a_run_that_was_cut_off_is_brought_to_it(monkeypa
   cut_off(3, 6)
   assert steps() == [1, 2]
   # Where the bucket cannot be read either, nothing is lost,
-  monkeypatch.setattr(FILES, 'find', lambda path: fail())
-  with pytest.raises(UserError, match='cannot read .* away'), bucket.copy(URL):
-    raise AssertionError
-  assert checkpoint.list_steps(folder) == [4, 5]
+  for what in ('find', 'get'):
+    monkeypatch.setattr(FILES, what, lambda *paths: fail())
+    with pytest.raises(UserError, match='cannot read .* away'), bucket.copy(URL):
+      raise AssertionError
+    assert checkpoint.list_steps(folder) == [4, 5]
+    monkeypatch.setattr(FILES, what, getattr(type(FILES), what).__get__(FILES))
   monkeypatch.undo()
   monkeypatch.setenv('GANJAX_CACHE_DIR', str(folder.parents[2]))
   # and then it goes on from there.
@@ -328,6 +330,18 @@ def test_one_writes_at_a_time(monkeypatch, capsys):
       seen = beats()
       wait(lambda: beats() != seen)  # noqa: B023
     monkeypatch.setattr(FILES, 'pipe_file', write)
+
+  # One that is taken over with a checkpoint half on its way does not go on with it.
+  def cross(path, data):
+    write(path, data)
+    if 'checkpoints/7/' in path:
+      sign(3)
+
+  with taken_over, bucket.copy(URL) as folder:
+    monkeypatch.setattr(FILES, 'pipe_file', cross)
+    train(folder, 7, 8)
+  monkeypatch.setattr(FILES, 'pipe_file', write)
+  assert 7 not in steps()
   # A process of this host that is no more need not be waited for.
   monkeypatch.setattr(bucket, '_PATIENCE_SECONDS', 1000)
   gone = command.start('sample.py')
@@ -337,7 +351,7 @@ def test_one_writes_at_a_time(monkeypatch, capsys):
     '/bucket/run/.holder', f'{gone.pid} on {bucket.socket.gethostname()}\nx\n'.encode()
   )
   with bucket.copy(URL) as folder:
-    assert checkpoint.list_steps(folder) == [2, 5]
+    assert checkpoint.list_steps(folder) == [2, 5, 7]
 
 
 def test_a_run_in_google_storage_is_that_of_a_disk(tmp_path):
