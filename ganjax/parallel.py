@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ganjax import UserError, cache_folder
 
@@ -132,6 +132,13 @@ def make_mesh(devices=None) -> Mesh:
   """The mesh ('batch',) over all devices of all processes, or over the given ones: those of a process side by side."""
   devices = jax.devices() if devices is None else devices
   return Mesh(np.asarray(sorted(devices, key=lambda d: d.process_index)), ('batch',))
+
+
+def abstract_mesh(count: int, platform: str) -> AbstractMesh:
+  """The mesh ('batch',) over devices that need not be at hand, of 'cpu', 'gpu' or 'tpu': to lower programs for them."""
+  device = AbstractDevice(device_kind=platform, num_cores=None, platform=platform)
+  # As of `Mesh`: XLA divides the work. JAX 0.12 would have the program say it all.
+  return AbstractMesh((count,), ('batch',), axis_types=(AxisType.Auto,), abstract_device=device)
 
 
 def is_main() -> bool:

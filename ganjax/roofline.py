@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AbstractDevice, AbstractMesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from ganjax import UserError, dispatch, experiment, hlo, parallel
 from ganjax.update import active
@@ -204,8 +204,7 @@ def lower(config, count: int) -> list:
   Raises:
     UserError: a batch that does not divide among the GPUs.
   """
-  device = AbstractDevice(device_kind='gpu', num_cores=None, platform='gpu')
-  mesh = AbstractMesh((count,), ('batch',), abstract_device=device)
+  mesh = parallel.abstract_mesh(count, 'gpu')
   out = []
   with jax.sharding.use_abstract_mesh(mesh):
     run = experiment.build(config)

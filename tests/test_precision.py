@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AbstractDevice, AbstractMesh
 
 from configs import dcgan_emoji
 from ganjax import backend, data, experiment, parallel
@@ -102,8 +101,7 @@ def test_only_activations_are_narrow():
   'platform, expected', [('tpu', 'bfloat16'), ('gpu', 'float32'), ('cpu', 'float32')]
 )
 def test_auto_is_what_suits_the_devices(platform, expected):
-  device = AbstractDevice(device_kind=platform, num_cores=None, platform=platform)
-  with jax.sharding.use_abstract_mesh(AbstractMesh((2,), ('batch',), abstract_device=device)):
+  with jax.sharding.use_abstract_mesh(parallel.abstract_mesh(2, platform)):
     assert backend.platform() == platform
     assert backend.has_grouped_convolutions() is (platform != 'cpu')
     nets = experiment.build(small('auto')).method.nets

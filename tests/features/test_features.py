@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AbstractDevice, AbstractMesh
 
-from ganjax import UserError, backend, features
+from ganjax import UserError, backend, features, parallel
 from ganjax.features.layers import Conv
 
 TINY = """
@@ -114,8 +113,7 @@ def test_options_for_compilation_keep_convolutions_from_ynnpack_and_are_left_whe
   variables = {'params': {'kernel': jnp.ones((3, 3, 32, 32)), 'bias': jnp.ones(32)}}
   assert options and '__ynn_fusion' not in network.lower(variables, x).compile().as_text()
   assert backend._are_known(**options) and not backend._are_known(xla_cpu_no_such_option=True)
-  device = AbstractDevice(device_kind='gpu', num_cores=None, platform='gpu')
-  with jax.sharding.use_abstract_mesh(AbstractMesh((2,), ('batch',), abstract_device=device)):
+  with jax.sharding.use_abstract_mesh(parallel.abstract_mesh(2, 'gpu')):
     assert backend.forward_compilation() == {}
 
 
