@@ -4,7 +4,6 @@ import json
 import re
 import runpy
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import command
 import pytest
@@ -188,35 +187,43 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def outcomes(folder, request):
-  """{name: a future of the finished process} of the cases that were asked for, two processes at a time."""
+  """{name: (status, output, errors)} of the cases that were asked for."""
   tests = [item for item in request.session.items if item.function is test_ends_with_one_line]
-  names = [item.callspec.params['name'] for item in tests]
-  tiny = ' '.join(map(str, command.tiny()))
-
-  def run(name):
+  cases = {item.callspec.params['name']: None for item in tests}
+  for name in cases:
     line, _, *env = TABLE[name]
-    words = line.format(tmp=folder, tiny=tiny, new=folder / 'new' / name.replace(' ', '-')).split()
-    return command.run(*words, env=env[0] if env else {})
+    cases[name] = split(line, folder, name), dict(*env)
+  (folder / 'cases.json').write_text(json.dumps(cases))
+  done = command.finish(command.start('tests/forks.py', folder / 'cases.json'), timeout=600)
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout)
 
-  with ThreadPoolExecutor(2) as pool:
-    yield {name: pool.submit(run, name) for name in names}
+
+def split(line, folder, name):
+  tiny = ' '.join(map(str, command.tiny()))
+  return line.format(tmp=folder, tiny=tiny, new=folder / 'new' / name.replace(' ', '-')).split()
 
 
 @pytest.mark.parametrize('name', TABLE)
 def test_ends_with_one_line(name, outcomes):
-  done = outcomes[name].result()
-  assert 'Traceback' not in done.stdout + done.stderr, done.stdout + done.stderr
-  assert done.returncode == 2, done
-  *notices, error = done.stderr.splitlines()
-  assert all(re.fullmatch(NOTICES, line) for line in notices), done.stderr
+  status, out, errors = outcomes[name]
+  assert 'Traceback' not in out + errors, out + errors
+  assert status == 2, (out, errors)
+  *notices, error = errors.splitlines()
+  assert all(re.fullmatch(NOTICES, line) for line in notices), errors
   assert error.startswith('error: ') and re.search(TABLE[name][1], error), error
   assert len(error) < 700
 
 
+@pytest.mark.parametrize('name', ['field below a value', 'sample a step that is not there'])
+def test_a_process_of_its_own_says_the_same(name, outcomes, folder):
+  """What the table's forks do not see: the imports, and what they print."""
+  done = command.run(*split(TABLE[name][0], folder, name))
+  assert [done.returncode, done.stdout, done.stderr] == outcomes[name]
+
+
 def test_nothing_was_begun_or_spoilt(outcomes, folder):
   """No line of the table left a checkpoint behind or touched those that were there."""
-  for future in outcomes.values():
-    future.result()
   assert not list((folder / 'new').glob('*/checkpoints/*'))
   for name in ('run', 'edited', 'spoilt', 'foreign', 'headless'):
     assert checkpoint.list_steps(folder / name) == [90, 100]

@@ -15,6 +15,15 @@ def test_names_of_the_inception_have_no_suffix():
   found = parse_metrics('fid,kid,is,prdc,sfid,intra_fid')
   assert [m.kind for m in found] == ['fd', 'kid', 'is', 'prdc', 'sfd', 'intra_fd']
   assert {m.network for m in found} == {'inception'} and {m.suffix for m in found} == {''}
+  prdc = ('precision', 'recall', 'density', 'coverage')
+  assert [m.values for m in found] == [
+    ('fid',),
+    ('kid', 'kid_std'),
+    ('is', 'is_std'),
+    prdc,
+    ('sfid',),
+    ('intra_fid',),
+  ]
 
 
 def test_another_network_is_named_in_every_value():
@@ -24,7 +33,10 @@ def test_another_network_is_named_in_every_value():
   assert (fd.kind, fd.network, fd.suffix) == ('fd', 'efficientnet_lite0', '_efficientnet_lite0')
   assert (kid.kind, kid.network) == ('kid', 'efficientnet_lite0')
   assert (full.kind, full.network) == ('kid_full', 'mobilenet_v2')
-  assert prdc.suffix == '_mobilenet_v2'
+  assert fd.values == ('fd_efficientnet_lite0',) and full.values == ('kid_full_mobilenet_v2',)
+  assert kid.values == ('kid_efficientnet_lite0', 'kid_std_efficientnet_lite0')
+  four = ('precision', 'recall', 'density', 'coverage')
+  assert prdc.values == tuple(f'{value}_mobilenet_v2' for value in four)
 
 
 @pytest.mark.parametrize(
