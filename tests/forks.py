@@ -4,6 +4,7 @@ Reads {name: [words, environment]} from a JSON file, and prints {name: [status, 
 tell that it does not come from a shell, but by how fast its imports are.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -13,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 IMPORTED = (
+  'ganjax.bucket',
+  'ganjax.curves',
   'ganjax.dispatch',
   'ganjax.evaluation.monitor',
   'ganjax.data.catalogue',
@@ -51,6 +54,7 @@ if __name__ == '__main__':
   sys.path[0] = str(ROOT)  # as of a script that lies there
   for module in IMPORTED:
     importlib.import_module(module)
+  gc.freeze()  # a fork that ends would go through all of it
   path = Path(sys.argv[1])
   if words := main(json.loads(path.read_text()), path.parent):
     sys.argv = words
