@@ -108,9 +108,8 @@ def train(network, images, labels, *, mesh, epochs, batch_size, seed) -> dict:
   optimizer = optax.chain(
     optax.add_decayed_weights(WEIGHT_DECAY), optax.sgd(schedule, MOMENTUM, nesterov=True)
   )
-  key = jax.random.key(seed)
 
-  def step(params, stats, opt, batch, number):
+  def step(params, stats, opt, batch, number, key):
     flip_key, shift_key = jax.random.split(jax.random.fold_in(key, number))
     x = _shift(augment.prepare(batch, flip_key, flip=True)['image'], shift_key)
 
@@ -126,7 +125,8 @@ def train(network, images, labels, *, mesh, epochs, batch_size, seed) -> dict:
 
   with jax.set_mesh(mesh):
     example = jnp.zeros((1, *images.shape[1:]))
-    initial = jax.jit(lambda: network.init(key, example, train=False))()
+    key = parallel.replicate(jax.random.key(seed), mesh)
+    initial = jax.jit(lambda key: network.init(key, example, train=False))(key)
     state = initial['params'], initial['batch_stats'], optimizer.init(initial['params'])
     state = parallel.replicate(state, mesh)
     step = jax.jit(step, donate_argnums=(0, 1, 2))
@@ -139,7 +139,7 @@ def train(network, images, labels, *, mesh, epochs, batch_size, seed) -> dict:
         batch = parallel.place_batch(batch, mesh)
         # Virtual devices on few cores hang where steps with collectives queue up.
         jax.block_until_ready(state)
-        state = step(*state, batch, np.int32(epoch * steps + i))
+        state = step(*state, batch, np.int32(epoch * steps + i), key)
   return {'params': state[0], 'batch_stats': state[1]}
 
 

@@ -32,14 +32,14 @@ def mesh():
 
 
 def test_classes_are_learned(mesh):
-  score = cas.classification_accuracy(*TRAIN, *TEST, mesh=mesh, epochs=5, **SMALL)
+  score = cas.classification_accuracy(*TRAIN, *TEST, mesh=mesh, epochs=3, **SMALL)
   assert score['cas_top1'] > 90 and score['cas_top5'] > 99
 
 
 def test_permuted_labels_give_chance(mesh):
   images, labels = TRAIN
   wrong = np.random.default_rng(3).permutation(labels)
-  score = cas.classification_accuracy(images, wrong, *TEST, mesh=mesh, epochs=2, **SMALL)
+  score = cas.classification_accuracy(images, wrong, *TEST, mesh=mesh, epochs=3, **SMALL)
   assert score['cas_top1'] < 40 and score['cas_top5'] < 100
 
 
