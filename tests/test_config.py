@@ -145,19 +145,6 @@ def test_parameter_counts(name):
   assert parameters(name) == COUNTS[name]
 
 
-def test_dcgan_cifar_is_the_published_recipe():
-  """pytorch-gan-collections, DCGAN on CIFAR-10: the numbers that its FID stands for."""
-  config, _ = load('dcgan_cifar')
-  assert (config.steps, config.batch_size, config.method.z_dim) == (100_000, 128, 100)
-  assert (config.networks.width, config.data.dataset, config.data.resolution) == (
-    128,
-    'cifar10',
-    32,
-  )
-  for optim in (config.optim.G, config.optim.D):
-    assert (optim.lr, optim.b1, optim.b2, optim.decay) == (2e-4, 0.5, 0.9, 'linear')
-
-
 # What a resume may change.
 
 

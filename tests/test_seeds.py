@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import dcgan_emoji
 from ganjax import (
   UserError,
   checkpoint,
@@ -434,8 +435,7 @@ def test_all_seeds_start_from_another_run(trained):
 
 
 def test_summary_says_how():
-  arguments = command.tiny({'seeds': 8})
-  assert (
-    'seeds: 8, trained together unrolled'
-    in command.succeed('train.py', *arguments, '--summary').stdout
-  )
+  config = dcgan_emoji.get_config()
+  config.seeds = 8
+  text = experiment.summary(experiment.build(config))
+  assert 'seeds: 8, trained together unrolled' in text
