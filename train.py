@@ -87,15 +87,16 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   sources = [data.build(**{**config.data, **span.source}) for span in run.spans]
   for source in sources:
     experiment.check_data(run, source)
-  state, step, latest = experiment.restore(run, checkpoints, mesh) or experiment.start(run, mesh)
+  state, step, meta = experiment.restore(run, checkpoints, mesh) or experiment.start(run, mesh)
+  run_id = experiment.run_id(workdir, meta)
   frozen = {name: parallel.replicate(net, mesh) for name, net in method.frozen.items()}
   monitor = Monitor(run, workdir, mesh, step)
   checkpoints.best = monitor.best_step
-  log = Log(run, workdir, sources, mesh, step, latest, monitor)
+  log = Log(run, workdir, sources, mesh, step, meta.get('metrics', {}), monitor, run_id)
   interrupt = Interrupt()
   latents = jax.device_get(method.latents(np.arange(GRID)))
   finite = jax.jit(lambda state: seeds.each(all_finite, state))
-  saved = step if step in parallel.gather(checkpoints.steps())[0] else None
+  log.saved = step if step in parallel.gather(checkpoints.steps())[0] else None
 
   def sample():
     stage = run.stage_after(step)
@@ -103,19 +104,19 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
 
   def save():
     """Commits a checkpoint, once every metric up to it and all its parameters have been seen to be finite."""
-    nonlocal saved
     log.read(keep=0)
     whole = np.asarray(finite(state))
     if not whole.all():
       raise UserError(f'the parameters became NaN or infinite at step {step}{seeds.name(~whole)}')
-    if step != saved:
+    if step != log.saved:
       meta = {
+        'run': run_id,
         'config': experiment.to_json(config),
         'version': ganjax.__version__,
         'metrics': log.latest,
       }
       checkpoints.save(step, state, meta)
-      saved = step
+      log.saved = step
 
   def evaluate():
     """Measures a saved state; a signal stops it, and the resumed run measures it first."""
@@ -211,15 +212,17 @@ class Interrupt:
 class Log:
   """Reads what steps returned, some steps later, and writes it down in process 0."""
 
-  def __init__(self, run, workdir, sources, mesh, step, latest, monitor):
+  def __init__(self, run, workdir, sources, mesh, step, latest, monitor, run_id):
     # The newest value of each metric, of several seeds a list: lazy phases do not run at every step.
     self.latest = latest
+    self.saved = None  # the step of the newest checkpoint
     self._run, self._workdir, self._monitor = run, workdir, monitor
     self._pending = collections.deque()
     self._first_step, self._clock = step + 1, (step, time.monotonic())
     self._out = None
     if parallel.is_main():
-      writer.write_json(workdir / 'config.json', experiment.record(run, sources, mesh))
+      record = {'run': run_id, **experiment.record(run, sources, mesh)}
+      writer.write_json(workdir / 'config.json', record)
       (workdir / 'samples').mkdir(exist_ok=True)
       wandb = run.config.wandb and {
         'project': run.config.wandb,
@@ -258,9 +261,10 @@ class Log:
     bad = {n: flags for n, flags in bad.items() if flags.any()}
     if bad:
       where = f'at step {step}{seeds.name(sum(bad.values()))}'
-      raise UserError(
-        f'{", ".join(bad)} became NaN or infinite {where}; the last checkpoint is before that'
+      last = (
+        'there is no checkpoint' if self.saved is None else f'the last checkpoint, {self.saved}, is'
       )
+      raise UserError(f'{", ".join(bad)} became NaN or infinite {where}; {last} before that')
 
   def _pictures(self, step, pictures):
     several = len(pictures) > 1

@@ -7,6 +7,7 @@ there as in any workdir. By fsspec, which knows gs:// where gcsfs is installed.
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import re
@@ -29,6 +30,7 @@ _PUSH_SECONDS = 60  # until all else follows
 _BEAT_SECONDS = 20  # between two signs of life
 _PATIENCE_SECONDS = 90  # a process that gives none for so long is gone
 _HOLDER = '.holder'  # the file that names the process which writes
+_SENT = '.sent'  # in a checkpoint here that the bucket has had
 _FIRST = ('config.json', 'metrics.jsonl', 'evaluations.jsonl')  # a checkpoint goes on from them
 
 
@@ -38,11 +40,12 @@ def copy(url: str):
 
   Checkpoints follow within seconds, logs and pictures within a minute, and all there is when the block ends, be it by
   an error. What the bucket does not take is said, and tried again. The folder stays until the next copy of the URL,
-  which first brings the bucket what it lacks of it. In a run of several processes each has a folder, and process 0
-  writes.
+  which first brings the bucket the checkpoints in it that were never sent. In a run of several processes each has a
+  folder, and process 0 writes.
 
   Raises:
-    UserError: the bucket cannot be read or written, or another run writes there.
+    UserError: the bucket cannot be read or written, another process writes there, the bucket holds a name that is not
+      one of a file below a folder, or another run than that whose checkpoints are here alone.
   """
   name = f'{hashlib.sha256(url.encode()).hexdigest()[:16]}-{jax.process_index()}'
   place = cache_folder('workdirs') / name
@@ -66,7 +69,6 @@ class _Bucket:
 
   def __init__(self, url, place):
     self.folder, self._links, self._new = (place / name for name in ('run', 'links', 'new'))
-    self._unsent = place / 'unsent'  # is there while the bucket may lack something
     self._url = url
     self._there = set()  # names of the run's files in the bucket
     self._sent = {}  # name -> (bytes, time of change) of the local file that the bucket has
@@ -134,10 +136,26 @@ class _Bucket:
       raise _TakenOver(f'{self._url}: another process has taken it over')
 
   def recover(self):
-    """Brings the bucket the checkpoints that it lacks of a run here which could not end by itself."""
-    ours = checkpoint.list_steps(self.folder) if self._unsent.exists() else []
-    theirs = [int(name.split('/')[1]) for name in self._list() if name == _index(name)]
-    if max(ours, default=-1) > max(theirs, default=-1):
+    """Brings the bucket the checkpoints here that it never had, as a process that was killed leaves them.
+
+    Raises:
+      UserError: the bucket does not hold the run that they are of.
+    """
+    folder, names = self.folder / 'checkpoints', self._list()
+    ours = [n for n in checkpoint.list_steps(self.folder) if not (folder / f'{n}/{_SENT}').exists()]
+    theirs = [int(name.split('/')[1]) for name in names if name == _index(name)]
+    if not ours:
+      return
+    record = self.folder / _FIRST[0]
+    here = _describe(record.read_bytes() if record.exists() else None)
+    with self._errors('read'):
+      there = _describe(self._fs.cat_file(self._at(_FIRST[0])) if _FIRST[0] in names else None)
+    if here != there:
+      raise UserError(
+        f'{self._url} holds {there}, and {self.folder} holds {here}, whose checkpoint {ours[-1]} never got there: '
+        'move that folder away or delete it to go on without, or use another workdir'
+      )
+    if ours[-1] > max(theirs, default=-1):
       print(
         f'{self._url}: bringing it to step {ours[-1]}, as left here in {self.folder}', flush=True
       )
@@ -145,11 +163,22 @@ class _Bucket:
         self._send(self._files())
 
   def _list(self) -> set:
-    """Names of the run's files in the bucket: not what is hidden, nor what else lies among the checkpoints."""
+    """Names of the run's files in the bucket: not what is hidden, nor what else lies among the checkpoints.
+
+    Raises:
+      UserError: one is no name of a file below a folder.
+    """
     below = f'{self._root}/'
     with self._errors('read'):
       found = [path for path in self._fs.find(self._root) if path.startswith(below)]
-    names = {path.removeprefix(below) for path in found} - {''}
+    # Consoles mark folders by empty objects whose names end so.
+    names = {path.removeprefix(below) for path in found if not path.endswith('/')}
+    for name in names:
+      # Path('folder') / '/x' is Path('/x').
+      if not {'', '.', '..'}.isdisjoint(name.split('/')):
+        raise UserError(
+          f'{self._url} holds an object named {name!r}, which is no name of a file below a folder: remove it'
+        )
     return {n for n in names if not re.search(r'(^|/)\.|^checkpoints/(?!\d+/)', n)}
 
   def pull(self, everything: bool):
@@ -163,6 +192,8 @@ class _Bucket:
       for folder in {self._new, *((self._new / name).parent for name in names)}:
         folder.mkdir(parents=True, exist_ok=True)
       self._fs.get([self._at(name) for name in names], [str(self._new / name) for name in names])
+      for name in names:
+        self._note_sent(name, self._new)
       shutil.rmtree(self.folder, ignore_errors=True)
       self._new.rename(self.folder)
       self._sent = {name: state for name, (_, state) in self._files().items()}
@@ -170,7 +201,6 @@ class _Bucket:
   @contextlib.contextmanager
   def following(self):
     """Has the bucket follow the folder until the block ends, and be the same as it then."""
-    self._unsent.touch()
     failed = True
     try:
       with _thread(self._follow):
@@ -179,7 +209,6 @@ class _Bucket:
     finally:
       try:
         self._push()
-        self._unsent.unlink(missing_ok=True)
       except UserError as error:
         line = f'{error}; the run as it is now is in {self.folder}'
         if not failed:
@@ -238,6 +267,13 @@ class _Bucket:
       self._fs.pipe_file(self._at(name), content)
       self._there.add(name)
       self._sent[name] = state
+      self._note_sent(name, self.folder)
+
+  def _note_sent(self, name, folder):
+    """Marks a checkpoint below `folder` as one that the bucket has had, once `name`, its index, is there."""
+    if name == _index(name):
+      with contextlib.suppress(FileNotFoundError):  # deleted since
+        (folder / name).with_name(_SENT).touch()
 
   def _files(self) -> dict:
     """{name: (path, (bytes, time of change))} of the folder; not of what is hidden.
@@ -328,3 +364,14 @@ def _index(name) -> str | None:
   """The name of the file without which the checkpoint that `name` is a part of is none."""
   parts = name.split('/')
   return '/'.join([*parts[:2], '_METADATA']) if parts[0] == 'checkpoints' else None
+
+
+def _describe(record: bytes | None) -> str:
+  """The run of a config.json, or of none, in words."""
+  if record is None:
+    return 'no run'
+  try:
+    found = json.loads(record).get('run')
+  except (ValueError, AttributeError):
+    return 'a config.json that is not readable'
+  return f'run {found}' if found else 'a run without an id'

@@ -3,11 +3,13 @@
 `workdir/checkpoints/<step>/` is one orbax PyTree checkpoint of the whole TrainState (a typed PRNG
 key as its uint32 data). Its custom metadata holds the caller's `meta` and an index: per array the
 name, dtype, shape and CRC-32. A save is written under a temporary name and renamed, so that a
-directory named by a step is complete unless the disk spoilt it, which the checksums tell. Nothing
-that is read back depends on the clock (orbax's own `_CHECKPOINT_METADATA` does; it is not read).
+directory named by a step is complete unless the disk spoilt it, which the checksums tell. A disk
+that does not answer has spoilt nothing: that is an error, and changes nothing. Nothing that is read
+back depends on the clock (orbax's own `_CHECKPOINT_METADATA` does; it is not read).
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -25,11 +27,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from ganjax import UserError, parallel
+from ganjax import UserError, lock, parallel
 
 # In the name of every directory that orbax has not renamed yet, and of those being deleted here.
 _TEMPORARY = '.orbax-checkpoint-tmp'
 _KEY_IMPLS = ('threefry2x32', 'rbg', 'unsafe_rbg')
+# What the system says where a file is not there; any other error of its says nothing of a file.
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _report = sys.unraisablehook
 
 
@@ -52,11 +56,18 @@ class _BrokenError(Exception):
 
 
 def list_steps(workdir):
-  """Returns the sorted steps of the committed checkpoints in `workdir`; [] where there are none."""
+  """Returns the sorted steps of the committed checkpoints in `workdir`; [] where there are none.
+
+  Raises:
+    UserError: the disk does not say.
+  """
+  root = Path(workdir, 'checkpoints')
   try:
-    names = os.listdir(Path(workdir, 'checkpoints'))
+    names = os.listdir(root)
   except (FileNotFoundError, NotADirectoryError):
     return []
+  except OSError as error:
+    raise UserError(f'cannot read {root}: {_line(error)}') from None
   return sorted(int(name) for name in names if name.isdecimal())
 
 
@@ -72,7 +83,7 @@ def read(workdir, step=None):
     checksum; tuples and named tuples are dicts too ('0', 'mu'), PRNG keys are uint32 data.
 
   Raises:
-    UserError: no checkpoint, no such step, or none that is whole.
+    UserError: no checkpoint, no such step, none that is whole, or a disk that does not read.
   """
   step, arrays, index, broken = _find(workdir, step)
   for number, reason in broken.items():
@@ -227,7 +238,8 @@ class Checkpoints:
       (state, step, meta), or None where there is no checkpoint and no step is asked for.
 
     Raises:
-      UserError: no such step, none that is whole, or one whose arrays are not the template's.
+      UserError: no such step, none that is whole, one whose arrays are not the template's, or a
+        disk that does not read: then nothing is moved.
     """
     self.wait()
     if step is None and not parallel.gather(self.steps())[0]:
@@ -278,24 +290,35 @@ class Checkpoints:
 def _find(workdir, step=None):
   """Returns (step, arrays, index, {broken newer step: reason}) of the newest whole checkpoint.
 
-  All processes take the same decision. Raises UserError where there is none, or not `step`.
+  All processes take the same decision. Raises UserError where there is none, or not `step`, and
+  where one on the way cannot be read in any of them: it may be whole.
   """
+  lock.check_name(workdir)
   root, steps = Path(workdir, 'checkpoints').absolute(), parallel.gather(list_steps(workdir))[0]
   if not steps or (step is not None and step not in steps):
     wanted = 'checkpoint' if step is None else f'checkpoint {step}'
     raise UserError(f'no {wanted} in {root}: there are {_join(steps)}')
   broken = {}
   for number in reversed(steps) if step is None else [step]:
-    reason = ''
+    spoilt = unread = ''
     try:
       arrays, index = _load(root / str(number))
     except MemoryError:
       raise
     except Exception as error:  # Whatever a spoilt file makes orbax or tensorstore raise.
-      reason = _line(error)
-    if all(parallel.gather(not reason)):
+      if _code(error) in (None, *_MISSING):
+        spoilt = _line(error)
+      else:
+        unread = _line(error)
+    found = parallel.gather([spoilt, unread])
+    if reasons := [reason for _, reason in found if reason]:
+      raise UserError(
+        f'cannot read checkpoint {number} in {root}: {reasons[0]}; nothing was changed: '
+        'try again when the disk answers'
+      )
+    if not any(reason for reason, _ in found):
       return number, arrays, index, broken
-    broken[number] = reason or 'another process cannot read it'
+    broken[number] = spoilt or 'another process cannot read it'
   reasons = '; '.join(f'{number}: {reason}' for number, reason in broken.items())
   raise UserError(
     f'no whole checkpoint in {root} to use ({reasons}); nothing was changed: '
@@ -377,21 +400,35 @@ def _checksum_index(index):
 def _move_broken(path):
   """Moves a checkpoint to checkpoints_broken/<step>, or <step>.1 and so on; returns where."""
   broken = path.parent.with_name('checkpoints_broken')
-  broken.mkdir(exist_ok=True)
   target, count = broken / path.name, 0
-  while target.exists():
-    count += 1
-    target = broken / f'{path.name}.{count}'
-  return path.rename(target)
+  try:
+    broken.mkdir(exist_ok=True)
+    while target.exists():
+      count += 1
+      target = broken / f'{path.name}.{count}'
+    return path.rename(target)
+  except OSError as error:
+    raise UserError(f'cannot move the broken {path} to {target}: {_line(error)}') from None
 
 
 def _join(steps):
   return ', '.join(map(str, steps)) or 'none'
 
 
+def _code(error) -> int | None:
+  """The system's number of an error, or of one that it comes from; tensorstore has it in its text."""
+  while error:
+    if code := getattr(error, 'errno', None):
+      return code
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):
+      return int(code[1])
+    error = error.__cause__ or error.__context__
+  return None
+
+
 def _line(error):
   """One short line for an exception, which tensorstore spreads over many."""
+  if code := _code(error):
+    return os.strerror(code)
   text = ' '.join(str(error).split()) or type(error).__name__
-  if code := getattr(error, 'errno', None) or re.search(r"os_error_code='(\d+)'", text):
-    return os.strerror(code if isinstance(code, int) else int(code[1]))
   return text if len(text) <= 200 else f'{text[:200]}...'

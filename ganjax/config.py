@@ -370,5 +370,7 @@ def load_json(path):
     return json.loads(path.read_text())
   except FileNotFoundError:
     raise UserError(f'{path} is not there: is {path.parent} the workdir of a run?') from None
+  except OSError as error:
+    raise UserError(f'cannot read {path}: {error.strerror}') from None
   except ValueError as error:
     raise UserError(f'{path} is not readable as JSON: {error}') from None

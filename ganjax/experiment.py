@@ -1,9 +1,12 @@
 """What a configuration describes, built: shared by training, sampling and every other command."""
 
+import contextlib
 import functools
 import json
 import platform
+import re
 import subprocess
+import uuid
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -106,7 +109,8 @@ def load(workdir) -> Experiment:
   workdir = Path(workdir)
   if not workdir.is_dir():
     raise UserError(f'workdir {workdir} is not there')
-  return build(saved_config(workdir))
+  with _newer_said(workdir):
+    return build(saved_config(workdir))
 
 
 def saved_config(workdir: Path) -> ConfigDict:
@@ -156,8 +160,48 @@ def to_json(config: ConfigDict) -> dict:
   return json.loads(json.dumps(config.to_dict()))
 
 
+@contextlib.contextmanager
+def _newer_said(workdir):
+  """Says of an error over the run in `workdir`, where a newer version of ganjax left that, to update this one."""
+  try:
+    yield
+  except UserError as error:
+    path = Path(workdir, 'config.json')
+    saved = configs.load_json(path) if path.exists() else {}
+    version = saved.get('versions', {}).get('ganjax', '') if isinstance(saved, dict) else ''
+    numbers = lambda text: [int(number) for number in re.findall(r'\d+', text)]
+    if numbers(version) <= numbers(ganjax.__version__):
+      raise
+    raise UserError(
+      f'{workdir} is of ganjax {version}, newer than this {ganjax.__version__}: update this one ({error})'
+    ) from None
+
+
+def run_id(workdir: Path, meta: dict) -> str:
+  """The id of the run in `workdir`, made at its first start; it names the run, and decides nothing.
+
+  Args:
+    workdir: the run's directory; its config.json says the id, where there is one.
+    meta: of the checkpoint that the run goes on from, {} for none.
+
+  Returns:
+    The same in all processes. A run of a version without ids gets one where it is resumed.
+
+  Raises:
+    UserError: config.json and the checkpoint are of two runs.
+  """
+  path = Path(workdir, 'config.json')
+  saved = configs.load_json(path).get('run') if path.exists() else None
+  other = meta.get('run')
+  if saved and other and saved != other:
+    raise UserError(
+      f'{path} is of run {saved}, and the checkpoints beside it are of run {other}: bring back the files of one run'
+    )
+  return parallel.gather(saved or other or uuid.uuid4().hex)[0]
+
+
 def record(run: Experiment, sources, mesh) -> dict:
-  """What config.json says of a run: the configuration, and where it runs."""
+  """What config.json says of a run besides its id: the configuration, and where it runs."""
   versions = {
     p: metadata.version(p) for p in ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
   }
@@ -200,7 +244,9 @@ def check_resume(run: Experiment, workdir: Path):
         f'{workdir} holds checkpoints but no config.json: it is not a run of ganjax, or it is damaged'
       )
     return
-  for line in configs.compare(run.config, saved_config(workdir).to_dict()):
+  with _newer_said(workdir):
+    changes = configs.compare(run.config, saved_config(workdir).to_dict())
+  for line in changes:
     parallel.say(line)
   before = configs.load_json(workdir / 'config.json').get('activations', 'float32')
   if before != run.activations:
@@ -226,15 +272,16 @@ def check_data(run: Experiment, source):
 
 
 def restore(run: Experiment, checkpoints, mesh):
-  """(state, step, newest metrics) of the newest whole checkpoint, or None where there is none."""
-  found = checkpoints.restore(run.template(mesh))
-  if found is None:
-    return None
-  state, step, meta = found
-  configs.compare(run.config, meta['config'])  # config.json may have been edited
+  """(state, step, meta) of the newest whole checkpoint, or None where there is none."""
+  with _newer_said(checkpoints.workdir):
+    found = checkpoints.restore(run.template(mesh))
+    if found is None:
+      return None
+    state, step, meta = found
+    configs.compare(run.config, meta['config'])  # config.json may have been edited
   if step > run.config.steps:
     raise UserError(f'the run is at step {step} already, past config.steps={run.config.steps}')
-  return state, step, meta['metrics']
+  return state, step, meta
 
 
 def to_state(run: Experiment, saved: dict, mesh, seed_index=0) -> TrainState:
@@ -263,10 +310,12 @@ def read_generator(run: Experiment, workdir, mesh, *, step, weights: str, seed_i
     (state that `stage.sample` takes, its step, the weights that it holds).
 
   Raises:
-    UserError: no such checkpoint or seed, or config.json was edited since, which would misread it.
+    UserError: no such checkpoint or seed, or config.json is of another run or was edited since, which would misread it.
   """
-  saved, step, meta = checkpoint.read(workdir, step)
-  configs.compare(run.config, meta['config'])
+  with _newer_said(workdir):
+    saved, step, meta = checkpoint.read(workdir, step)
+    configs.compare(run.config, meta['config'])
+  run_id(workdir, meta)
   state = to_state(run, saved, mesh, seed_index)
   return (averaged(state), step, 'ema') if weights == 'ema' and state.ema else (state, step, 'raw')
 

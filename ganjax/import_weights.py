@@ -45,14 +45,17 @@ def main():
       ema={net: read.get(net, average) for net, average in state.ema.items()},
     )
     checkpoints = checkpoint.Checkpoints(workdir, config.keep_checkpoints)
+    run_id = experiment.run_id(workdir, {})
     meta = {
+      'run': run_id,
       'config': experiment.to_json(config),
       'version': ganjax.__version__,
       'metrics': {},
     }
     checkpoints.save(0, parallel.replicate(state, mesh), meta)
     checkpoints.close()
-    writer.write_json(workdir / 'config.json', experiment.record(run, [], mesh))
+    record = {'run': run_id, **experiment.record(run, [], mesh)}
+    writer.write_json(workdir / 'config.json', record)
   for net, path in chosen.items():
     parallel.say(f'{net} of {path} is in {workdir}')
 

@@ -21,8 +21,9 @@ def hold(workdir):
   only process 0 should take it.
 
   Raises:
-    UserError: another process holds it, or the directory can't be written.
+    UserError: another process holds it, its name is one that `check_name` refuses, or it can't be written.
   """
+  check_name(workdir)
   try:
     Path(workdir).mkdir(parents=True, exist_ok=True)
     handle = os.open(Path(workdir, '.lock'), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
@@ -48,6 +49,15 @@ def hold(workdir):
   finally:
     _held.discard(handle)
     os.close(handle)
+
+
+def check_name(workdir):
+  """Raises UserError for a name that tensorstore, which writes checkpoints, takes for another, or for none."""
+  name = os.fsencode(Path(workdir).absolute())
+  if b'\\' in name or name.decode(errors='ignore').encode() != name:
+    raise UserError(
+      f'workdir {name!r}: checkpoints need a path that is valid UTF-8 and has no backslash'
+    )
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import pathlib
 import struct
 import sys
 import time
+import uuid
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -120,14 +121,14 @@ def replace_file(path):
   """Gives a binary file that becomes `path`, synced, when the block ends without an error.
 
   Whatever happens in the block, `path` holds either its old content or all of the new one, and no
-  temporary file stays (but after kill -9: `.NAME.tmp`, which the next write to `path` replaces).
+  temporary file stays (but after kill -9: `.NAME.<random>.tmp`). Several may write one path: the last to end wins.
   Raises UserError if it cannot be written.
   """
   path = pathlib.Path(path)
-  temporary = path.with_name(f'.{path.name}.tmp')
+  temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.tmp')
   with user_errors(path):
     try:
-      with open(temporary, 'wb') as file:
+      with open(temporary, 'xb') as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

@@ -81,6 +81,8 @@ TABLE = {
   'data in a bucket': (f'{FOLDER}gs://bucket/data', r'config.data.data_dir=gs://bucket/data: .*rsync'),
   'run of another config': (f'{RESUME} {{tmp}}/run --config.seed=1', r'another config: seed \(was 0, now 1\)'),
   'checkpoint of another config': (f'{RESUME} {{tmp}}/edited --config.networks.width=6', r'configuration: params/'),
+  'files of two runs': (f'{RESUME} {{tmp}}/mixed', r'/mixed/config.json is of run b, .* of run \w{32}:'),
+  'run of a newer ganjax': (f'{RESUME} {{tmp}}/newer', r'/newer is of ganjax 99.1.0, newer .*kilts'),
   'config.json spoilt': (f'{RESUME} {{tmp}}/spoilt', r'spoilt/config.json'),
   'config.json of something else': (f'{RESUME} {{tmp}}/foreign', r'foreign/config.json'),
   'config.json gone': (f'{RESUME} {{tmp}}/headless', r'headless.* no config.json'),
@@ -98,6 +100,7 @@ TABLE = {
   'sample a step that is not there': (f'{SAMPLE} {{tmp}}/run --step=7', r'no checkpoint 7 .* 90, 100'),
   'sample with config.json spoilt': (f'{SAMPLE} {{tmp}}/spoilt', r'spoilt/config.json'),
   'sample with another config': (f'{SAMPLE} {{tmp}}/edited', r'another config: networks.width \(was 4, now 6\)'),
+  'sample of a newer ganjax': (f'{SAMPLE} {{tmp}}/newer', r'/newer is of ganjax 99.1.0, newer .*kilts'),
   'sample to no place': (f'{SAMPLE} {{tmp}}/run --seeds=1 --out={{tmp}}/file/grid.png', r'/file'),
   'no pictures at a time': (f'{SAMPLE} {{tmp}}/run --batch=0', r'--batch'),
   'unknown format': (f'{SAMPLE} {{tmp}}/run --format=jpg', r'format.*jpg.*png'),
@@ -173,9 +176,13 @@ def folder(tmp_path_factory):
     "  config.networks = dict(name='dcgan', depth=3)\n  return config\n"
   )
   run = shutil.copytree(command.finished()[0], tmp / 'run')
-  for name in ('edited', 'spoilt', 'foreign', 'headless', 'young'):
+  for name in ('edited', 'mixed', 'newer', 'spoilt', 'foreign', 'headless', 'young'):
     shutil.copytree(run, tmp / name)
   saved = json.loads((run / 'config.json').read_text())
+  (tmp / 'mixed/config.json').write_text(json.dumps(saved | {'run': 'b'}))
+  newer = json.loads(json.dumps(saved))
+  newer['versions']['ganjax'], newer['config']['networks']['kilts'] = '99.1.0', 2
+  (tmp / 'newer/config.json').write_text(json.dumps(newer))
   saved['config']['networks']['width'] = 6
   (tmp / 'edited/config.json').write_text(json.dumps(saved))
   (tmp / 'spoilt/config.json').write_text('{"config": {')
@@ -225,7 +232,7 @@ def test_a_process_of_its_own_says_the_same(name, outcomes, folder):
 def test_nothing_was_begun_or_spoilt(outcomes, folder):
   """No line of the table left a checkpoint behind or touched those that were there."""
   assert not list((folder / 'new').glob('*/checkpoints/*'))
-  for name in ('run', 'edited', 'spoilt', 'foreign', 'headless'):
+  for name in ('run', 'edited', 'mixed', 'newer', 'spoilt', 'foreign', 'headless'):
     assert checkpoint.list_steps(folder / name) == [90, 100]
     kept, ours = (path / 'metrics.jsonl' for path in (folder / name, command.finished()[0]))
     assert kept.read_bytes() == ours.read_bytes()

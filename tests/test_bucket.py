@@ -1,6 +1,7 @@
 """Workdirs in a bucket: in memory, where writing fails wherever it may, and on a stand-in for Google's, by gcsfs."""
 
 import contextlib
+import json
 import math
 import os
 import re
@@ -15,6 +16,7 @@ import gcs
 import jax
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFile
 
 from ganjax import UserError, bucket, checkpoint, writer
 from ganjax.checkpoint import Checkpoints
@@ -50,8 +52,9 @@ def wait(what):
     time.sleep(0.01)
 
 
-def train(folder, first, last, keep=2):
+def train(folder, first, last, keep=2, run='a'):
   """A run of steps first, ..., last - 1, as train.py leaves it: lines of all, then a checkpoint of each."""
+  writer.write_json(folder / 'config.json', {'run': run} if run else {})
   checkpoints = Checkpoints(folder, keep)
   with (folder / 'metrics.jsonl').open('a') as log:
     for step in range(first, last):
@@ -60,6 +63,17 @@ def train(folder, first, last, keep=2):
       checkpoints.save(step, {'step': jax.numpy.int32(step), 'w': jax.numpy.full(9, step)}, {})
       checkpoints.wait()
   checkpoints.close()
+
+
+@contextlib.contextmanager
+def killed(monkeypatch):
+  """Gives what kills the writing to the bucket, and with it the copy."""
+
+  def fail(place):
+    raise UserError('killed')
+
+  with pytest.raises(UserError, match='killed'), monkeypatch.context() as patch:
+    yield lambda: patch.setattr(bucket._Bucket, '_push', fail)
 
 
 def lines(folder) -> list:
@@ -188,6 +202,89 @@ def test_what_a_bucket_lacks_of_a_run_that_was_cut_off_is_brought_to_it(monkeypa
   FILES.rm('/bucket/run', recursive=True)
   with bucket.copy(URL) as folder:
     assert checkpoint.list_steps(folder) == []
+
+
+def test_who_empties_a_bucket_starts_anew_after_a_kill_too(monkeypatch):
+  with killed(monkeypatch) as kill, bucket.copy(URL) as folder:
+    train(folder, 1, 5)
+    wait(lambda: steps() == [3, 4])
+    time.sleep(0.2)
+    kill()
+  FILES.rm('/bucket/run', recursive=True)
+  with bucket.copy(URL) as folder:
+    assert checkpoint.list_steps(folder) == [] and not (folder / 'config.json').exists()
+
+
+def test_what_comes_back_to_another_run_takes_that(monkeypatch, tmp_path):
+  with killed(monkeypatch) as kill, bucket.copy(URL) as folder:
+    train(folder, 1, 5)
+    wait(lambda: steps() == [3, 4])
+    time.sleep(0.2)
+    kill()
+  FILES.rm('/bucket/run', recursive=True)
+  monkeypatch.setenv('GANJAX_CACHE_DIR', str(tmp_path / 'another host'))
+  with bucket.copy(URL) as elsewhere:
+    train(elsewhere, 1, 3, run='b')
+  there = {name: FILES.cat_file(name) for name in FILES.find('/bucket/run')}
+  monkeypatch.setenv('GANJAX_CACHE_DIR', str(tmp_path / 'cache'))
+  with bucket.copy(URL) as folder:
+    assert checkpoint.list_steps(folder) == lines(folder) == [1, 2]
+    assert json.loads((folder / 'config.json').read_text()) == {'run': 'b'}
+  assert there == {name: FILES.cat_file(name) for name in FILES.find('/bucket/run')}
+
+
+def test_what_another_run_would_destroy_here_or_there_is_refused(monkeypatch, tmp_path):
+  with killed(monkeypatch) as kill, bucket.copy(URL) as folder:
+    train(folder, 1, 3)
+    wait(lambda: steps() == [1, 2])
+    kill()
+    train(folder, 3, 5)
+
+  def refused(what):
+    there = {name: FILES.cat_file(name) for name in FILES.find('/bucket/run')}
+    said = f'{URL} holds {what}, and {folder} holds run a, whose checkpoint 4 never got there: move'
+    with pytest.raises(UserError, match=said), bucket.copy(URL):
+      raise AssertionError
+    assert checkpoint.list_steps(folder) == [3, 4] and lines(folder) == [1, 2, 3, 4]
+    assert there == {name: FILES.cat_file(name) for name in FILES.find('/bucket/run')}
+
+  FILES.rm('/bucket/run', recursive=True)
+  refused('no run')
+  monkeypatch.setenv('GANJAX_CACHE_DIR', str(tmp_path / 'another host'))
+  with bucket.copy(URL) as elsewhere:
+    train(elsewhere, 1, 3, run='b')
+  monkeypatch.setenv('GANJAX_CACHE_DIR', str(tmp_path / 'cache'))
+  refused('run b')
+  for name, said in {
+    b'{}': 'a run without an id',
+    b'{': 'a config.json that is not readable',
+  }.items():
+    FILES.pipe_file('/bucket/run/config.json', name)
+    refused(said)
+  # Who moves it away goes on with what is there.
+  FILES.pipe_file('/bucket/run/config.json', b'{"run": "b"}')
+  folder.rename(tmp_path / 'kept')
+  with bucket.copy(URL) as folder:
+    assert checkpoint.list_steps(folder) == [1, 2]
+
+
+@pytest.mark.parametrize('name', ['{outside}', '../x', 'samples/../../../x', 'a//x', './x'])
+def test_names_that_lead_out_of_the_folder_are_refused(name, tmp_path):
+  outside = tmp_path / 'x'
+  name = name.format(outside=outside)
+  FILES.store[f'/bucket/run/{name}'] = MemoryFile(FILES, f'/bucket/run/{name}', b'pwned')
+  with pytest.raises(UserError, match=f"holds an object named '{name}'"), bucket.copy(URL):
+    raise AssertionError
+  assert not outside.exists()
+
+
+def test_folders_that_a_console_made_are_no_files():
+  for name in ('', 'samples/'):
+    FILES.store[f'/bucket/run/{name}'] = MemoryFile(FILES, f'/bucket/run/{name}', b'')
+  FILES.pipe_file('/bucket/run/samples/1.png', b'1')
+  with bucket.copy(URL) as folder:
+    assert (folder / 'samples/1.png').read_bytes() == b'1'
+  assert '/bucket/run/samples/' in FILES.store
 
 
 def test_other_processes_take_what_training_reads():

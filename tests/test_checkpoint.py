@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -268,6 +269,67 @@ def test_a_broken_newest_is_moved_and_the_one_before_is_used(tmp_path, capsys, s
   assert sorted(os.listdir(tmp_path / 'checkpoints_broken')) == ['2', '2.1']
 
 
+FILES = {
+  'index': lambda workdir: workdir / 'checkpoints/2/_METADATA',
+  'manifest': lambda workdir: workdir / 'checkpoints/2/manifest.ocdbt',
+  'arrays': lambda workdir: biggest(workdir, 2),
+}
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_what_a_disk_does_not_read_is_not_broken(tmp_path, name):
+  """A link to itself is an error of the system to whoever opens it, Python or tensorstore."""
+  save_steps(tmp_path, 1, 2)
+  path = FILES[name](tmp_path)
+  kept = path.rename(tmp_path / 'kept')
+  path.symlink_to(path)
+  for call in (
+    Checkpoints(tmp_path).restore,
+    Checkpoints(tmp_path).restore,
+    lambda _: read(tmp_path),
+  ):
+    said = 'cannot read checkpoint 2 in .*: Too many levels of symbolic links; nothing was changed'
+    with pytest.raises(UserError, match=said):
+      call(make_state())
+  assert list_steps(tmp_path) == [1, 2] and not (tmp_path / 'checkpoints_broken').exists()
+  kept.rename(path)
+  assert Checkpoints(tmp_path).restore(make_state())[1] == 2
+
+
+def test_a_folder_that_a_disk_does_not_list_is_one_line(tmp_path):
+  (tmp_path / 'checkpoints').symlink_to(tmp_path / 'checkpoints')
+  for call in (list_steps, read):
+    with pytest.raises(UserError, match='cannot read .*checkpoints: Too many levels'):
+      call(tmp_path)
+
+
+def test_broken_ones_that_cannot_be_moved_are_one_line(tmp_path):
+  save_steps(tmp_path, 1, 2)
+  break_by_emptying(tmp_path)
+  (tmp_path / 'checkpoints_broken').write_text('')
+  with pytest.raises(UserError, match='cannot move the broken .*/2 to .*: File exists'):
+    Checkpoints(tmp_path).restore(make_state())
+
+
+@pytest.mark.parametrize('name', [b'\xff', b'a\\b', b'\xed\xb3\xbf'], ids=repr)
+def test_a_name_that_tensorstore_does_not_take_is_refused_at_once(tmp_path, name):
+  save_steps(tmp_path / 'run', 1)
+  workdir = tmp_path / os.fsdecode(name)
+  said = f'workdir {os.fsencode(workdir)!r}: checkpoints need a path that is valid UTF-8'
+  with pytest.raises(UserError, match=re.escape(said)), lock(workdir):
+    pass
+  assert not workdir.exists()
+  # Nothing is wrong with the checkpoints of a run that was renamed so.
+  (tmp_path / 'run').rename(workdir)
+  for call in (read, lambda workdir: Checkpoints(workdir).restore(make_state())):
+    with pytest.raises(UserError, match=re.escape(said)):
+      call(workdir)
+  for name in ('läuft %20 #?', 'a:b{c}', 'e\u0301 \U0001f600'):
+    workdir = workdir.rename(tmp_path / name)
+    with lock(workdir):
+      assert read(workdir)[1] == 1
+
+
 def test_all_broken_is_an_error_and_stays_one(tmp_path):
   save_steps(tmp_path, 1, 2)
   for step in (1, 2):
@@ -487,7 +549,19 @@ def test_two_processes_write_what_one_restores(tmp_path):
       seen = workdir / 'copy'
       for number in '23':
         shutil.copytree(workdir / 'checkpoints' / number, seen / 'checkpoints' / number)
-      flip(biggest(seen, 3), 9000)
+      path = biggest(seen, 3)
+      path.rename(seen / 'kept')
+      path.symlink_to(path)  # its disk gives an error
+    multihost_utils.sync_global_devices('unread')
+    try:
+      Checkpoints(seen).restore(abstract(state))
+      raise AssertionError
+    except UserError as error:
+      assert 'cannot read checkpoint 3 in ' in str(error) and 'symbolic links' in str(error), error
+    assert not (workdir / 'checkpoints_broken').exists()
+    if jax.process_index() == 1:
+      (seen / 'kept').rename(path)
+      flip(path, 9000)
     multihost_utils.sync_global_devices('spoilt')
     assert read(seen)[1] == 2
     restored, step, meta = Checkpoints(seen).restore(abstract(state))

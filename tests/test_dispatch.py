@@ -355,7 +355,9 @@ def test_runs_are_the_same_however_dispatched_and_stopped(train, tmp_path, capsy
 
 def test_nan_within_a_dispatch_names_its_step(train):
   """Metrics of all four steps of a dispatch are looked at."""
-  with pytest.raises(UserError, match='became NaN or infinite at step 2; the last checkpoint'):
+  with pytest.raises(
+    UserError, match='became NaN or infinite at step 2; there is no checkpoint before that'
+  ):
     train('run', configure(**SMALL, **OVERFLOWS))
 
 

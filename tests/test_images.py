@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 
@@ -10,11 +11,6 @@ from ganjax import UserError, __version__, images
 
 def _noise(*shape):
   return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-
-
-def _full_disk(path):
-  """Makes the next write_to `path` land on a device that is always full."""
-  path.with_name(f'.{path.name}.tmp').symlink_to('/dev/full')
 
 
 TEXT = images.describe('dcgan_cifar', 1200, 7)
@@ -127,10 +123,13 @@ SAVES = {
 
 
 @pytest.mark.parametrize('kind', SAVES)
-def test_full_disk_is_one_line_and_keeps_the_old_file(tmp_path, kind):
+def test_full_disk_is_one_line_and_keeps_the_old_file(tmp_path, monkeypatch, kind):
+  def full(_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
   path = tmp_path / f'a.{kind}'
   path.write_bytes(b'old')
-  _full_disk(path)
+  monkeypatch.setattr(os, 'fsync', full)
   with pytest.raises(UserError) as error:
     SAVES[kind](path)
   assert str(error.value) == f'could not write {path}: No space left on device'

@@ -89,6 +89,9 @@ def test_leaves_config_and_environment():
   assert saved['devices']['count'] == 1 and saved['devices']['platform'] == 'cpu'
   (data,) = saved['data']
   assert data['dataset'] == 'folder' and data['num_examples'] == 40
+  assert re.fullmatch('[0-9a-f]{32}', saved['run'])
+  for step in (90, 100):
+    assert checkpoint.read(command.finished()[0], step)[2]['run'] == saved['run']
 
 
 def test_leaves_metrics_of_every_step():
@@ -337,6 +340,10 @@ def test_stops_at_nan(workdir):
   fields = {'optim.D.lr': 1e30, 'checkpoint_every_steps': 1, 'keep_checkpoints': 100}
   done = resume(workdir, fields)
   one_line(done, r'became NaN or infinite at step \d+')
+  kept = checkpoint.list_steps(workdir)
+  if 'parameters' not in done.stderr:
+    last = f'the last checkpoint, {kept[-1]}, is' if kept else 'there is no checkpoint'
+    assert done.stderr.endswith(f'; {last} before that\n')
   names, step = re.search(r'error: (.*) became NaN or infinite at step (\d+)', done.stderr).groups()
   named = re.findall(r'loss_\w+|grad_norm_\w+|D_\w+|parameters', names)
   assert named, done.stderr
@@ -382,6 +389,7 @@ def test_full_disk(small_disk):
 
 
 def test_more_steps_and_another_cadence(copied):
+  run = json.loads((copied / 'config.json').read_text())['run']
   done = resume(copied, {'steps': 105, 'sample_every_steps': 3, 'log_every_steps': 5})
   assert done.returncode == 0, done.stderr
   lines = done.stdout.splitlines()
@@ -391,7 +399,9 @@ def test_more_steps_and_another_cadence(copied):
   assert 'learning rates of G' in note and 'schedule' in note
   assert 'resuming at step 100 of 105' in done.stdout and 'finished 105 steps' in done.stdout
   assert [line['step'] for line in metrics(copied)][-2:] == [102, 105]
-  assert json.loads((copied / 'config.json').read_text())['config']['steps'] == 105
+  after = json.loads((copied / 'config.json').read_text())
+  assert after['config']['steps'] == 105 and after['run'] == run
+  assert [checkpoint.read(copied, step)[2]['run'] for step in (100, 105)] == [run] * 2
 
 
 def test_other_changes_are_refused_by_name(copied):

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -240,7 +241,10 @@ def test_workdir_that_cannot_be_one_is_one_line(tmp_path):
     Writer('/proc/run', 0)
 
 
-def test_json_is_replaced_whole(tmp_path):
+def test_json_is_replaced_whole(tmp_path, monkeypatch):
+  def full(_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
   path = tmp_path / 'config.json'
   writer.write_json(path, {'name': 'a', 'nested': {'x': [1, None]}})
   assert json.loads(path.read_text()) == {'name': 'a', 'nested': {'x': [1, None]}}
@@ -249,10 +253,23 @@ def test_json_is_replaced_whole(tmp_path):
   with pytest.raises(KeyboardInterrupt), writer.replace_file(path) as file:
     file.write(b'half')
     raise KeyboardInterrupt
-  path.with_name('.config.json.tmp').symlink_to('/dev/full')
-  with pytest.raises(UserError, match='config.json: No space left on device'):
-    writer.write_json(path, {'name': 'b'})
+  with monkeypatch.context() as patch:
+    patch.setattr(os, 'fsync', full)
+    with pytest.raises(UserError, match='config.json: No space left on device'):
+      writer.write_json(path, {'name': 'b'})
   assert json.loads(path.read_text())['name'] == 'a' and os.listdir(tmp_path) == ['config.json']
+
+
+def test_several_may_write_one_file(tmp_path):
+  """Each writes a file of its own: the last to end wins, whole."""
+  path = tmp_path / 'a'
+  with writer.replace_file(path) as one:
+    one.write(b'one, the longer')
+    with writer.replace_file(path) as other:
+      other.write(b'other')
+    assert path.read_bytes() == b'other'
+    one.write(b' of both')
+  assert path.read_bytes() == b'one, the longer of both' and os.listdir(tmp_path) == ['a']
 
 
 def test_progress_line():

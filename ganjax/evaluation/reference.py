@@ -6,7 +6,6 @@ side of an evaluation itself; so may statistics of the TTUR and pytorch-fid kind
 
 import hashlib
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ import ganjax
 from ganjax import UserError, cache_folder, parallel
 from ganjax.evaluation.extract import Plan, extract
 from ganjax.metrics import fid
+from ganjax.writer import replace_file, user_errors
 
 
 class Statistics(NamedTuple):
@@ -130,15 +130,13 @@ def _path(side, plan, kind, output) -> Path | None:
 
 def _write(path, value, identity):
   arrays = value._asdict() if isinstance(value, Statistics) else {'rows': value}
-  temporary = path.with_name(f'.{os.getpid()}-{path.name}')  # others may be at the same entry
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(temporary, 'wb') as file:
+    with user_errors(path):
+      path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_file(path) as file:
       np.savez(file, **arrays, identity=np.array(json.dumps(identity)))
-    os.replace(temporary, path)
-  except OSError as error:  # an hour of features must not be lost for that
-    temporary.unlink(missing_ok=True)
-    print(f'note: statistics are not kept in {path.parent}: {error.strerror}', file=sys.stderr)
+  except UserError as error:  # an hour of features must not be lost for that
+    print(f'note: statistics are not kept: {error}', file=sys.stderr)
 
 
 def _read(path):

@@ -1,10 +1,10 @@
 """Weight files of published networks: finding, downloading and checking them. They are read without torch."""
 
 import hashlib
+import http.client
 import importlib.util
 import io
 import os
-import tempfile
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ganjax import UserError, cache_folder, parallel
+from ganjax import UserError, cache_folder, parallel, writer
 from ganjax.features import torch_file
 
 
@@ -104,24 +104,20 @@ def _download(file: File) -> Path:
   """Fetches the file into the cache, under its name only when it is whole and right."""
   failure, folder = 'there is no address to download it from', cache_folder('weights')
   if file.url:
-    part = None
     try:
-      folder.mkdir(parents=True, exist_ok=True)
       parallel.say(f'downloading {file.url}')
       with urllib.request.urlopen(file.url, timeout=20) as answer:
-        digest = hashlib.sha256()
-        with tempfile.NamedTemporaryFile(dir=folder, suffix='.part', delete=False) as part:
-          while block := answer.read(1 << 20):
-            digest.update(block)
-            part.write(block)
-      _check(file, file.url, digest.hexdigest())
-      os.replace(part.name, folder / file.name)
-      return folder / file.name
-    except OSError as error:  # URLError and time-outs are OSErrors
+        data = answer.read()
+    except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
       failure = f'downloading {file.url} failed ({error})'
-    finally:
-      if part:
-        Path(part.name).unlink(missing_ok=True)
+    else:
+      _check(file, file.url, hashlib.sha256(data).hexdigest())
+      path = folder / file.name
+      with writer.user_errors(path):
+        folder.mkdir(parents=True, exist_ok=True)
+      with writer.replace_file(path) as part:
+        part.write(data)
+      return path
   places = ', '.join(dict.fromkeys(str(path.parent) for path in _places(file)))
   remedy = f'pip install {file.pip}, or ' if file.pip else ''
   raise UserError(
