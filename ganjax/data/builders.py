@@ -1,4 +1,4 @@
-"""Five data sets of the TFDS catalogue that are prepared without TensorFlow: CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST, STL-10.
+"""Five data sets of the TFDS catalogue without TensorFlow: CIFAR-10, CIFAR-100, MNIST, Fashion-MNIST, STL-10.
 
 TFDS's builders of these read their files and encode their pictures by TensorFlow; here NumPy and Pillow do. Names,
 versions, features, addresses, checksums, downloads and the order of examples stay TFDS's, so the result is the data set
@@ -60,7 +60,9 @@ def _download(url, builder, dl_manager):
   try:
     return dl_manager.download(url)
   except NonMatchingChecksumError as e:
-    raise UserError(f'{url} came broken, or is another file: its sha256 is not what TFDS has') from e
+    raise UserError(
+      f'{url} came broken, or is another file: its sha256 is not what TFDS has'
+    ) from e
   finally:
     # Of a file that did not come whole, in this process or in one that was killed.
     for partial in (dl_manager.download_dir / builder.name).glob('*.tmp.*'):

@@ -13,15 +13,14 @@ import types
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from etils import epath
 from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.core.download import checksums
 
 from ganjax import UserError, data
 from ganjax.data import builders
 
-CIFAR10 = 'airplane automobile bird cat deer dog frog horse ship truck'.split()
-STL10 = 'airplane bird car cat deer dog horse monkey ship truck'.split()
+CIFAR10 = ['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck']
+STL10 = ['airplane', 'bird', 'car', 'cat', 'deer', 'dog', 'horse', 'monkey', 'ship', 'truck']
 
 
 def noise(seed, *shape):
@@ -68,7 +67,9 @@ def cifar100():
 def mnist(seed=9):
   files = {}
   for part, count in (('train', 30), ('t10k', 6)):
-    pictures = struct.pack('>4i', 2051, count, 28, 28) + noise([seed, count], count, 28, 28).tobytes()
+    pictures = (
+      struct.pack('>4i', 2051, count, 28, 28) + noise([seed, count], count, 28, 28).tobytes()
+    )
     labels = struct.pack('>2i', 2049, count) + bytes(i * i % 10 for i in range(count))
     files[f'{part}-images-idx3-ubyte.gz'] = gzip.compress(pictures)
     files[f'{part}-labels-idx1-ubyte.gz'] = gzip.compress(labels)
@@ -92,7 +93,12 @@ SETS = {
   'cifar10/3.0.2': ('train', 'image_classification.cifar', cifar10, {'train': 20, 'test': 6}),
   'cifar100/3.0.2': ('train', 'image_classification.cifar', cifar100, {'train': 30, 'test': 5}),
   'mnist/3.0.1': ('test', 'image_classification.mnist', mnist, {'train': 30, 'test': 6}),
-  'fashion_mnist/3.0.1': ('train', 'image_classification.mnist', lambda: mnist(5), {'train': 30, 'test': 6}),
+  'fashion_mnist/3.0.1': (
+    'train',
+    'image_classification.mnist',
+    lambda: mnist(5),
+    {'train': 30, 'test': 6},
+  ),
   'stl10/1.0.0': (
     'unlabelled',
     'datasets.stl10.stl10_dataset_builder',
@@ -173,7 +179,9 @@ def test_the_data_set_is_the_one_of_the_catalogue(
   name, origin, tmp_path, monkeypatch, tensorflow_trap
 ):
   monkeypatch.syspath_prepend(tensorflow_trap)
-  monkeypatch.setattr(shuffle, 'MAX_MEM_BUFFER_SIZE', 1000)  # TFDS sorts more than that by TensorFlow
+  monkeypatch.setattr(
+    shuffle, 'MAX_MEM_BUFFER_SIZE', 1000
+  )  # TFDS sorts more than that by TensorFlow
   short, (split, module, files, counts) = name.split('/')[0], SETS[name]
   builder = tfds.builder(short, data_dir=tmp_path / 'reference')
   expected = theirs(builder, module, files(), tmp_path, monkeypatch)
@@ -181,7 +189,11 @@ def test_the_data_set_is_the_one_of_the_catalogue(
   origin(name)
   size = expected[split][0][1]['image'].shape[0]
   source = data.build(
-    dataset=short, resolution=size, channels=1 if size == 28 else 3, split=split, data_dir=str(tmp_path / 'tfds')
+    dataset=short,
+    resolution=size,
+    channels=1 if size == 28 else 3,
+    split=split,
+    data_dir=str(tmp_path / 'tfds'),
   )
   assert shuffle.MAX_MEM_BUFFER_SIZE == 1000
   assert source.info['dataset'] == builder.info.full_name == name
@@ -212,3 +224,79 @@ def test_the_data_set_is_the_one_of_the_catalogue(
         np.testing.assert_array_equal(batch['image'][row], wanted['image'])
         assert batch['label'][row] == wanted['label']
   assert not list(tmp_path.rglob('*evil*'))
+
+
+def prepare(tmp_path, name='mnist'):
+  return data.build(dataset=name, resolution=28, channels=1, data_dir=str(tmp_path / 'tfds'))
+
+
+def refused(tmp_path, capfd):
+  """The one line that says why MNIST is not there; nothing of it is, and no half of a file."""
+  with pytest.raises(UserError) as error:
+    prepare(tmp_path)
+  line = str(error.value)
+  assert line.startswith(f'mnist is not prepared in {tmp_path / "tfds"}')
+  assert 'the same command prepares it' in line
+  assert '\n' not in line and 'tfds]' not in line
+  assert not list((tmp_path / 'tfds').rglob('*.tmp.*'))
+  assert not list((tmp_path / 'tfds').glob('mnist/*'))
+  out, err = capfd.readouterr()
+  assert out == ''
+  assert [text.split(':')[0] for text in err.splitlines()] == [
+    f'mnist is not prepared in {tmp_path / "tfds"}',
+    'mnist/3.0.1',
+  ]
+  return line
+
+
+IMAGES = 'train-images-idx3-ubyte.gz'
+
+
+@pytest.mark.parametrize('spoilt', ['another file', 'cut short'])
+def test_a_broken_download_is_removed_and_comes_again(origin, tmp_path, capfd, spoilt):
+  served = origin('mnist/3.0.1')
+  whole, length = served[IMAGES]
+  other = whole[:-1] + bytes([whole[-1] ^ 1])
+  served[IMAGES] = (other, length) if spoilt == 'another file' else (whole[:-100], length)
+  killed = tmp_path / 'tfds' / 'downloads' / 'mnist' / 'x.tmp.0123'  # by a run before this one
+  killed.mkdir(parents=True)
+  (killed / IMAGES).write_bytes(b'half')
+  cause = refused(tmp_path, capfd)
+  assert f'{IMAGES} came broken' in cause if spoilt == 'another file' else 'IncompleteRead' in cause
+  served[IMAGES] = whole, length
+  assert prepare(tmp_path).num_examples == 30
+
+
+def test_a_file_that_was_downloaded_before_is_not_again(origin, tmp_path, capfd):
+  served = origin('mnist/3.0.1')
+  prepare(tmp_path)
+  shutil.rmtree(tmp_path / 'tfds' / 'mnist')
+  served.clear()
+  assert prepare(tmp_path).num_examples == 30
+  # Nor is its sha256 asked for again: one that was spoilt since is named.
+  shutil.rmtree(tmp_path / 'tfds' / 'mnist')
+  (path,) = (tmp_path / 'tfds' / 'downloads' / 'mnist').glob('*train-images*.gz')
+  path.write_bytes(path.read_bytes()[:5000])
+  capfd.readouterr()
+  assert f'{path} is broken' in refused(tmp_path, capfd)
+
+
+def test_room_is_looked_for_first(origin, tmp_path, capfd):
+  served = origin('mnist/3.0.1', scale=2**30)
+  served.clear()  # nothing is asked for
+  with pytest.raises(
+    UserError, match=r'mnist is not prepared .* it takes [\d,]+ MiB, and [\d,]+ MiB are free there'
+  ):
+    prepare(tmp_path)
+
+
+def test_what_tfds_prepares_and_where_it_takes_it_from():
+  """A release of TFDS with other files or versions is seen here, and goes by TensorFlow."""
+  for name, (_, _, files, _) in SETS.items():
+    builder = tfds.builder(name.split('/')[0], data_dir='/nowhere')
+    assert builder.info.full_name == name
+    assert {info.filename for info in builder.url_infos.values()} == set(files())
+    for url, info in builder.url_infos.items():
+      assert url.startswith('http') and url.endswith(f'/{info.filename}')
+      assert len(info.checksum) == 64
+  assert {name.split('/')[0] for name in SETS} == builders.NAMES
