@@ -125,10 +125,10 @@ def read_to(process, text) -> str:
 def finished():
   """(workdir, output, tripped, seconds) of one whole run: 100 steps that nobody disturbed.
 
-  TensorFlow and torch are traps in it: `tripped` is a file that holds the names of those that anything imported.
+  TensorFlow, TFDS and torch are traps in it: `tripped` is a file that holds the names of those that anything imported.
   """
   workdir, traps, tripped = files() / 'finished', files() / 'traps', files() / 'tripped'
-  for name in ('tensorflow', 'torch'):
+  for name in ('tensorflow', 'tensorflow_datasets', 'torch'):
     (traps / name).mkdir(parents=True)
     (traps / name / '__init__.py').write_text(
       f'open({str(tripped)!r}, "a").write("{name} ")\nraise ImportError("a trap of the tests")\n'

@@ -67,7 +67,7 @@ TABLE = {
   'tasks that JAX cannot find': (EMOJI, r'other 3 processes .*JAX_NUM_PROCESSES=4', {'OMPI_COMM_WORLD_SIZE': '4'}),
   # Data.
   'unknown data set': (f'{CIFAR} --config.data.dataset=cifar11', r'cifar11.*cifar10', OFFLINE),
-  'data set not to be had': (CIFAR, r'cifar10 is not prepared in .*/tfds.*tfds build cifar10.*dcgan_emoji.py', OFFLINE),
+  'data set not to be had': (CIFAR, r'cifar10 is not prepared in .*/tfds.*the same command.*dcgan_emoji.py', OFFLINE),
   'unknown split': (f'{EMOJI} --config.data.split=test', r"emoji has no split 'test'.*train"),
   'folder without a name': (f'{EMOJI} --config.data.dataset=folder', r'data.data_dir'),
   'missing folder': (f'{FOLDER}{{tmp}}/nowhere', r'/nowhere'),

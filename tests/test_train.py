@@ -145,7 +145,7 @@ def test_progress_lines():
   assert 'python sample.py --workdir' in output.splitlines()[-1]
 
 
-def test_imports_neither_tensorflow_nor_torch():
+def test_imports_neither_tensorflow_nor_tfds_nor_torch():
   _, _, tripped, _ = command.finished()
   assert not tripped.exists(), tripped.read_text()
 

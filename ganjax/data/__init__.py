@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 
 from ganjax import UserError
-from ganjax.data import folder, pixels, stacked_mnist
+from ganjax.data import emoji, folder, pixels, stacked_mnist
 from ganjax.data.cache import cores, open_arrays
 
 _ORDER, _SUBSET = 0, 1  # what a random stream is for: no two purposes share one
@@ -209,8 +209,6 @@ def _decoder(examples):
 
 def _emoji(resolution, channels):
   """The shipped pictures, all in memory: 5,416 of them take 67 MB at their own size of 64."""
-  from ganjax.data import emoji  # imports TFDS, which takes a second
-
   table = emoji.load()
   arrays = {'image': table['image'], 'label': table['category']}
   arrays |= {name: table[name] for name in ('style', 'category', 'emoji_id')}

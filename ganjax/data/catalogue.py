@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
 from ganjax import UserError
-from ganjax.data import pixels
+from ganjax.data import builders, pixels
 from ganjax.data.cache import Examples, lock_file
 
 _EXTRA = "in the checkout, pip install '.[tfds]'"
@@ -137,17 +137,20 @@ def _prepare(dataset, data_dir):
         print(f'{dataset} is not prepared in {data_dir}: preparing it with TFDS', file=sys.stderr)
         tty = sys.stderr.isatty()
         (tfds.enable_progress_bar if tty else tfds.disable_progress_bar)()
-        builder.download_and_prepare(file_format='array_record')
+        builders.prepare(builder)
       return builder
   except Exception as e:  # anything: network, disk, checksums, missing packages, manual downloads
     if isinstance(e, ModuleNotFoundError):
       cause = f'it needs the package {e.name}'
     else:
       cause = _reason(e)
+    if re.split('[/:]', dataset)[0] in builders.NAMES:
+      remedy = 'the same command prepares it'
+    else:
+      remedy = f'{_EXTRA} && tfds build {shlex.quote(dataset)} --file_format=array_record'
     raise UserError(
       f'{dataset} is not prepared in {data_dir}, and TFDS could not download and prepare it there '
-      f'({cause}). Where there is a network: {_EXTRA} && tfds build {shlex.quote(dataset)} '
-      '--file_format=array_record, then copy its directory from ~/tensorflow_datasets to '
+      f'({cause}). Where there is a network: {remedy}, then copy its directory from ~/tensorflow_datasets to '
       f'{data_dir}. This runs now, offline: python train.py --config configs/dcgan_emoji.py'
     ) from e
   finally:

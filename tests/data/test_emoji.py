@@ -1,6 +1,8 @@
 import hashlib
 import json
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -96,6 +98,20 @@ def test_the_tfds_builder_needs_neither_tensorflow_nor_network(
     np.testing.assert_array_equal(example['image'], table['image'][row])
     assert example['category'] == table['category'][row]
     assert example['caption'].decode() == table['captions'][example['emoji_id']]
+
+
+def test_training_on_it_needs_no_tfds():
+  text = """
+import sys
+from ganjax import data, experiment
+from ganjax.data import emoji
+print(data.build(dataset='emoji', resolution=64).num_examples, hasattr(emoji, 'builder'))
+print(*sorted({name.split('.')[0] for name in sys.modules} & {'tensorflow', 'tensorflow_datasets'}))
+print(hasattr(emoji, 'Nothing'), emoji.Emoji.__name__, 'tensorflow_datasets' in sys.modules)
+"""
+  command = [sys.executable, '-c', text]
+  out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+  assert out.splitlines() == ['5416 False', '', 'False Emoji True']
 
 
 def test_it_has_one_split():
