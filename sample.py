@@ -3,44 +3,47 @@
 The same seed gives the same picture on any number of devices. A picture is synthetic, and says so in its metadata.
 """
 
-import hashlib
-from pathlib import Path
+from ganjax import commandline
 
-import jax
-import numpy as np
-from absl import flags
-
-from ganjax import UserError, experiment, images, latents, parallel, sampler
-from ganjax import config as configs
-
-WORKDIR = flags.DEFINE_string('workdir', None, 'The run.')
-OUT = flags.DEFINE_string(
-  'out', None, 'File or folder to write; by default below WORKDIR/generated.'
-)
-SEEDS = flags.DEFINE_string(
+COMMAND = commandline.Command(__doc__)
+WORKDIR = COMMAND.string('workdir', None, 'The run.')
+OUT = COMMAND.string('out', None, 'File or folder to write; by default below WORKDIR/generated.')
+SEEDS = COMMAND.string(
   'seeds', '0-63', 'Such as 0-35 or 3,7,10-12; one picture each (50,000 images: 0-49999).'
 )
-FORMAT = flags.DEFINE_enum(
+FORMAT = COMMAND.choice(
   'format',
   'grid',
   ['grid', 'png', 'npz', 'strip', 'gif'],
   'strip and gif interpolate from seed to seed.',
 )
-SEED_INDEX = flags.DEFINE_integer('seed_index', 0, 'Which of config.seeds trained together.')
-STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint; the newest by default.')
-WEIGHTS = flags.DEFINE_enum(
+SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')
+STEP = COMMAND.integer('step', None, 'Step of the checkpoint; the newest by default.')
+WEIGHTS = COMMAND.choice(
   'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
 )
-BATCH_NORM = flags.DEFINE_enum(
-  'batch_norm', 'running', sampler.BATCH_NORM_MODES, 'Statistics that normalise.'
+BATCH_NORM = COMMAND.choice(
+  'batch_norm', 'running', ['running', 'batch', 'standing'], 'Statistics that normalise.'
 )
-FRAMES = flags.DEFINE_integer('frames', 8, 'Pictures from one seed to the next, for strip and gif.')
-CLASSES = flags.DEFINE_string(
+FRAMES = COMMAND.integer('frames', 8, 'Pictures from one seed to the next, for strip and gif.')
+CLASSES = COMMAND.string(
   'classes',
   None,
   'Such as 0-9, of a conditional run: every seed in each of these classes, a row of the grid a class.',
 )
-BATCH = flags.DEFINE_integer('batch', 64, 'Pictures at a time.')
+BATCH = COMMAND.integer('batch', 64, 'Pictures at a time.')
+
+if __name__ == '__main__':  # before the slow imports
+  COMMAND.parse()
+
+import hashlib
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ganjax import UserError, experiment, images, latents, parallel, sampler
+from ganjax import config as configs
 
 
 def main():

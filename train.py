@@ -3,30 +3,40 @@
 The same command resumes a run that stopped. `--summary` prints what a config describes and computes nothing.
 """
 
-import collections
-import contextlib
-import functools
 import os
 import signal
 import time
 
 STARTED = time.monotonic()
+
+from ganjax import commandline, signals
+
+COMMAND = commandline.Command(__doc__, buckets=['workdir'])
+CONFIG = COMMAND.config()
+WORKDIR = COMMAND.string(
+  'workdir', None, 'Folder of the run, or gs://bucket/folder: checkpoints, metrics, samples.'
+)
+SUMMARY = COMMAND.switch('summary', 'Print networks, phases and stages, and stop.')
+
 if __name__ == '__main__':  # before the slow imports, where a signal would end in a traceback
 
-  def stop_early(number, frame):
+  def stop_early(number):
     """Until `Interrupt` takes over, a signal finds nothing to save."""
     name = signal.Signals(number).name
-    os.write(1, f'stopped by {name} before any step; the same command goes on\n'.encode())
+    signals.say(f'stopped by {name} before any step; the same command goes on')
     if 'parallel' in globals():
       parallel.dismiss()
     os._exit(128 + number)
 
-  signal.signal(signal.SIGTERM, stop_early)
-  signal.signal(signal.SIGINT, stop_early)
+  signals.listen(stop_early)
+  COMMAND.parse()
+
+import collections
+import contextlib
+import functools
 
 import jax
 import numpy as np
-from absl import flags
 
 import ganjax
 from ganjax import (
@@ -50,16 +60,11 @@ from ganjax.evaluation.monitor import Monitor
 from ganjax.feed import Feed
 from ganjax.update import active, all_finite, averaged, init_opt
 
-CONFIG = configs.define()
-WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder of the run, or gs://bucket/folder: checkpoints, metrics, samples.'
-)
-SUMMARY = flags.DEFINE_bool('summary', False, 'Print networks, phases and stages, and stop.')
 GRID = 64  # pictures in a sample grid
 
 
 def main():
-  config = configs.value(CONFIG)
+  config = commandline.config(CONFIG)
   if SUMMARY.value:
     jax.config.update('jax_platforms', 'cpu')  # nothing is computed: other devices are left alone
     print(experiment.summary(experiment.build(config)))
@@ -169,27 +174,38 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
 
 
 class Interrupt:
-  """Notes SIGTERM and SIGINT for the loop to act on between two steps; in one process a second signal kills at once."""
+  """Notes SIGTERM, SIGINT and SIGHUP for the loop to act on between two steps, and says so at once.
+
+  In one process a second signal ends it, but for SIGHUP, of which a terminal that closes sends several. Several
+  processes stop together: SIGTERM is JAX's, which tells it to the others, and is sent in place of the other signals.
+  """
 
   def __init__(self):
     self._number, self._agreed, self._calls = 0, False, 0
-    if parallel.is_joined():  # SIGTERM is JAX's, which tells the other processes
-      signal.signal(signal.SIGINT, self._pass_on)
-    else:
-      for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, self._note)
+    self._acknowledged, self._joined = False, parallel.is_joined()
+    numbers = [n for n in signals.NUMBERS if n != signal.SIGTERM or not self._joined]
+    signals.listen(self._act, self._note, numbers)
 
   def _note(self, number, frame):
-    self._number = number
-    signal.signal(number, signal.SIG_DFL)
+    """In the main thread: what this process sent itself counts before the next step."""
+    self._number = self._number or number
+    if not self._joined:
+      signal.signal(signal.SIGTERM, signal.SIG_DFL)  # says that the run is stopping
 
-  def _pass_on(self, number, frame):
-    self._number = number
-    os.kill(os.getpid(), signal.SIGTERM)
+  def _act(self, number):
+    if self._acknowledged and not self._joined and number != signal.SIGHUP:
+      os._exit(128 + number)
+    self._number = self._number or number
+    if self._joined:
+      os.kill(os.getpid(), signal.SIGTERM)
+    if not self._acknowledged:
+      self._acknowledged = True
+      more = 'as do all processes' if self._joined else 'again to stop at once'
+      signals.say(f'{signal.Signals(number).name}: saving at the next step; {more}')
 
   def at(self) -> bool:
     """True when a signal came, to this process or another; all processes must ask equally often."""
-    if not parallel.is_joined():
+    if not self._joined:
       return self._number > 0
     if not self._agreed:
       self._calls += 1
@@ -204,7 +220,7 @@ class Interrupt:
 
   @property
   def status(self) -> int:
-    """128 + the signal's number, as a shell has it: 143 for SIGTERM, 130 for SIGINT."""
+    """128 + the signal's number, as a shell has it: 143 for SIGTERM, 130 for SIGINT, 129 for SIGHUP."""
     return 128 + (self._number or signal.SIGTERM)
 
 
@@ -301,4 +317,4 @@ class Log:
 
 
 if __name__ == '__main__':
-  configs.run(main, buckets=['workdir'])
+  configs.run(main)

@@ -299,7 +299,7 @@ def _for_seeds(tree, run):
 def _take_networks(run, state):
   """The state with networks, and their averages, of another run's newest checkpoint."""
   configs.refuse_bucket('config.init_from', run.config.init_from)
-  other, nets = Path(run.config.init_from), run.config.init_nets
+  other, nets = Path(run.config.init_from).expanduser(), run.config.init_nets
   unknown = [n for n in nets if n not in run.method.nets]
   if unknown:
     raise UserError(
