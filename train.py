@@ -34,6 +34,7 @@ if __name__ == '__main__':  # before the slow imports, where a signal would end 
 import collections
 import contextlib
 import functools
+import shlex
 
 import jax
 import numpy as np
@@ -61,6 +62,8 @@ from ganjax.feed import Feed
 from ganjax.update import active, all_finite, averaged, init_opt
 
 GRID = 64  # pictures in a sample grid
+# Of slow steps a line comes so soon after the first, then so often, whatever log_every_steps says.
+FIRST_LINE_SECONDS, LINE_SECONDS = 10, 600
 
 
 def main():
@@ -98,6 +101,8 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   checkpoints.best = monitor.best_step
   log = Log(run, workdir, sources, mesh, step, latest, monitor)
   interrupt = Interrupt()
+  if step < config.steps:
+    parallel.say('compiling the first step: it may take minutes, and is kept for the next start')
   latents = jax.device_get(method.latents(np.arange(GRID)))
   finite = jax.jit(lambda state: seeds.each(all_finite, state))
   saved = step if step in parallel.gather(checkpoints.steps())[0] else None
@@ -165,9 +170,8 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   if step == config.steps and not monitor.due(step):
     if monitor.summary():
       parallel.say(monitor.summary())
-    parallel.say(
-      f'finished {step} steps in {workdir}; pictures: python sample.py --workdir {workdir}'
-    )
+    where = f'finished {step} steps in {workdir}: {log.grid(step)}'
+    parallel.say(f'{where}; more pictures: python sample.py --workdir {shlex.quote(f"{workdir}")}')
     return 0
   parallel.say(f'stopped by {interrupt.name} at step {step}, saved; the same command resumes')
   return interrupt.status
@@ -233,6 +237,7 @@ class Log:
     self._run, self._workdir, self._monitor = run, workdir, monitor
     self._pending = collections.deque()
     self._first_step, self._clock = step + 1, (step, time.monotonic())
+    self._seconds, self._due = 0.0, None  # of a step; when a line is due that no step asks for
     self._out = None
     if parallel.is_main():
       writer.write_json(workdir / 'config.json', experiment.record(run, sources, mesh))
@@ -262,10 +267,12 @@ class Log:
         parallel.say(f'first step done {time.monotonic() - STARTED:.1f} s after the start')
       if pictures is not None:
         self._pictures(step, [images.to_uint8(np.asarray(one)) for one in pictures])
-      if step and (pictures is not None or step % self._run.config.log_every_steps == 0):
-        self._line(step)
-      if first:
-        self._clock = (step, time.monotonic())  # compilation is over
+      asked = pictures is not None or step % self._run.config.log_every_steps == 0
+      if step and (asked or (self._due and time.monotonic() > self._due)):
+        self._line(step, kept=asked)
+      if first:  # compilation is over
+        self._clock = (self._done(step), time.monotonic())
+        self._due = self._due or time.monotonic() + FIRST_LINE_SECONDS
 
   def _check(self, step, metrics):
     """Takes in the metrics of a step."""
@@ -278,28 +285,40 @@ class Log:
         f'{", ".join(bad)} became NaN or infinite {where}; the last checkpoint is before that'
       )
 
+  def grid(self, step, k=0):
+    """The file of the grid of a step, of several seeds that of the one of index k."""
+    one = f'-seed{k}' if self._run.config.seeds > 1 else ''
+    return self._workdir / f'samples/{step:08}{one}.png'
+
   def _pictures(self, step, pictures):
-    several = len(pictures) > 1
     found = [sampler.diversity(one) for one in pictures]
-    self.latest['sample_diversity'] = found if several else found[0]
+    self.latest['sample_diversity'] = found if len(found) > 1 else found[0]
     for k, one in enumerate(pictures if self._out else ()):
       grid = images.grid(one)
       about = experiment.about(self._run, k)
       text = images.describe(self._run.config.name, step, f'0-{GRID - 1}', **about)
-      name = f'{step:08}-seed{k}' if several else f'{step:08}'
-      images.save_png(self._workdir / f'samples/{name}.png', grid, text)
-      self._out.image(step, f'samples/{k}' if several else 'samples', grid)
+      images.save_png(self.grid(step, k), grid, text)
+      self._out.image(step, f'samples/{k}' if len(found) > 1 else 'samples', grid)
+      print(f'pictures: {self.grid(step, k)}', flush=True)
 
-  def _line(self, step):
-    since, then = self._clock
-    self._clock = (step, time.monotonic())
-    seconds = (time.monotonic() - then) / max(step - since, 1)
+  def _done(self, step):
+    """The newest step that the devices have done, from one that was read on: several are in flight."""
+    ready = lambda metrics: all(x.is_ready() for x in jax.tree.leaves(metrics))
+    return max([step, *(s for s, metrics, *_ in self._pending if ready(metrics))])
+
+  def _line(self, step, kept=True):
+    """A line of progress; only what the configuration asks for is kept, so that a resumed run keeps the same."""
+    (since, then), done, now = self._clock, self._done(step), time.monotonic()
+    if done > since:
+      self._seconds, self._clock = (now - then) / (done - since), (done, now)
+    self._due = now + LINE_SECONDS
     count = self._run.config.seeds * self._run.images_per_step(self._run.span_at(step - 1))
-    speed = count / max(seconds, 1e-9)
+    speed = count / max(self._seconds, 1e-9)
     if self._out:
-      self._out.write(step, {**self.latest, 'images_per_second': speed, **diagnose.costs()})
+      if kept:
+        self._out.write(step, {**self.latest, 'images_per_second': speed, **diagnose.costs()})
       steps = self._run.config.steps
-      line = writer.progress(step, steps, speed, (steps - step) * seconds, self.latest)
+      line = writer.progress(step, steps, speed, (steps - step) * self._seconds, self.latest)
       print('  '.join([line, *map(str.upper, self._monitor.flags)]), flush=True)
 
   def write(self, step, values):

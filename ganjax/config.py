@@ -66,7 +66,7 @@ def base(name: str) -> ConfigDict:
       # A file in ganjax/methods; its `build` explains the other fields of method.
       method=dict(name='gan'),
       optim=dict(
-        # lr, b1, b2, eps and decay; see `adam` in ganjax/config.py.
+        # The rate lr, Adam's b1, b2 and eps, and decay: 'constant', or 'linear' to 0 over `steps`.
         G=adam(),
         D=adam(),  # the same of D
       ),

@@ -1,6 +1,6 @@
 """Starts a run from published PyTorch weights.
 
-    python -m ganjax.import_weights --format mimicry --G netG_100000_steps.pth --D netD_100000_steps.pth \
+    python -m ganjax.import_weights --format mimicry --G netG_100000_steps.pth --D netD_100000_steps.pth \\
       --config configs/sngan_cifar.py --workdir runs/imported
 
 The workdir is that of a run at step 0: sample.py, ganjax.evaluate, train.py and `--config.init_from` take it. Files are
