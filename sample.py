@@ -45,12 +45,17 @@ import numpy as np
 from ganjax import UserError, experiment, images, latents, parallel, sampler
 from ganjax import config as configs
 
+# What each format writes; png writes a folder of pictures.
+ENDINGS = {'grid': '.png', 'strip': '.png', 'png': '', 'npz': '.npz', 'gif': '.gif'}
+
 
 def main():
   if WORKDIR.value is None:
     raise UserError('--workdir is missing: the folder of a run, such as --workdir runs/dcgan')
   if min(FRAMES.value, BATCH.value) < 1:
     raise UserError('--frames and --batch must be at least 1')
+  if OUT.value and FORMAT.value != 'png':
+    commandline.check_ending(OUT, ENDINGS[FORMAT.value], f'--format {FORMAT.value}')
   workdir, seeds = Path(WORKDIR.value), sampler.parse_seeds(SEEDS.value)
   parallel.start()
   run = experiment.load(workdir)
@@ -71,10 +76,9 @@ def main():
     columns = len(jax.tree.leaves(rows)[0])
   pictures = sampler.generate(stage, state, rows, batch_size=BATCH.value, **how)
 
-  suffix = {'png': '', 'npz': '.npz', 'gif': '.gif'}.get(FORMAT.value, '.png')
   one = f'-seed{SEED_INDEX.value}' if run.config.seeds > 1 else ''
   classes = f'-classes{_short(CLASSES.value)}' if CLASSES.value else ''
-  file = f'{FORMAT.value}-{step:08}{one}-seeds{_short(SEEDS.value)}{classes}{suffix}'
+  file = f'{FORMAT.value}-{step:08}{one}-seeds{_short(SEEDS.value)}{classes}{ENDINGS[FORMAT.value]}'
   out = Path(OUT.value) if OUT.value else workdir / 'generated' / file
   labels = rows['label'] if run.method.num_classes else None
   about = experiment.about(run, SEED_INDEX.value)

@@ -91,7 +91,10 @@ class Command:
     except flags.UnrecognizedFlagError as error:
       raise UserError(self._unknown(error.flagname.partition('=')[0], argv)) from None
     except flags.Error as error:
-      raise UserError(_one_line(error)) from None
+      line = _one_line(error)
+      found = re.match(r'flag --(\w+)=(.*): value should be one of <(.*)>', line)
+      near = closest(found[2], found[3].split('|')) if found else ''
+      raise UserError(line + near) from None
     except OSError as error:
       raise UserError(_load_failure(error)) from None
     except (KeyError, AttributeError) as error:
@@ -207,10 +210,19 @@ def refuse_bucket(name, value):
     )
 
 
+def check_ending(flag, ending, what):
+  """Raises UserError where a file would be called what it is not: `what` writes `ending`; none may be given."""
+  path = Path(flag.value)
+  if path.suffix and path.suffix.lower() != ending:
+    raise UserError(
+      f'--{flag.name}={path}: {what} writes {ending} files: name it {path.with_suffix(ending)}'
+    )
+
+
 def closest(name, known) -> str:
-  """' (did you mean a or b?)' of the known names nearest to one, or ''."""
-  found = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-  return f' (did you mean {" or ".join(found)}?)' if found else ''
+  """' (did you mean a?)' of the known name that is nearest to one, or ''."""
+  found = difflib.get_close_matches(str(name), [*known], n=1, cutoff=0.5)
+  return f' (did you mean {found[0]}?)' if found else ''
 
 
 def _nearest(name, known) -> str:

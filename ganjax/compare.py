@@ -27,6 +27,7 @@ TRAINING = ('loss', 'D', 'sample')  # families of training metrics that are draw
 
 def main():
   runs = [Path(run) for run in COMMAND.arguments]
+  commandline.check_ending(OUT, '.png', 'ganjax.compare')
   if not runs:
     raise UserError('name the workdirs of one run or more: python -m ganjax.compare runs/a runs/b')
   for run in runs:

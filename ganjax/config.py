@@ -7,11 +7,13 @@ sub-dicts: a `name`, which is a file in that folder, and the arguments of the `b
 import importlib
 import inspect
 import json
+import math
 import os
 import pkgutil
 import sys
 import traceback
 
+import jax
 from ml_collections import ConfigDict, config_dict
 
 from ganjax import UserError, diagnose, parallel, schedules
@@ -114,8 +116,25 @@ def rmsprop(lr=5e-5, decay_rate=0.99, eps=1e-8, decay='constant', clip=None) -> 
   return fields | ({} if clip is None else {'clip': clip})
 
 
+MOST = 2**16  # of every whole number in `networks`: widths, classes, sizes
+MOST_SEEDS, MOST_PIXELS = 1000, 2**14
+
+
+def check_numbers(config: dict):
+  """Raises UserError for a number that nothing can compute with, in whichever field it is."""
+  for path, value in jax.tree_util.tree_leaves_with_path(config):
+    most = MOST if path[0].key == 'networks' else 2**31 - 1
+    name = jax.tree_util.keystr(path, simple=True, separator='.')
+    if isinstance(value, int) and abs(value) > most:
+      limit = 'below 2^31' if most > MOST else f'at most {most}'
+      raise UserError(f'config.{name}={value} must be {limit}')
+    if isinstance(value, float) and not math.isfinite(value):
+      raise UserError(f'config.{name}={value} must be finite')
+
+
 def check(config: ConfigDict):
   """Raises UserError for values that no component would notice."""
+  check_numbers(config.to_dict())
   positive = (
     'seeds steps batch_size microbatches log_every_steps sample_every_steps checkpoint_every_steps '
     'keep_checkpoints'
@@ -123,6 +142,8 @@ def check(config: ConfigDict):
   for field in positive.split():
     if config[field] < 1:
       raise UserError(f'config.{field}={config[field]} must be at least 1')
+  if config.seeds > MOST_SEEDS:
+    raise UserError(f'config.seeds={config.seeds} must be at most {MOST_SEEDS}')
   if config.steps_per_dispatch is not None and config.steps_per_dispatch < 1:
     raise UserError(f'config.steps_per_dispatch={config.steps_per_dispatch} must be at least 1')
   if not 0 <= config.seed <= 2**31 - config.seeds:
@@ -138,9 +159,9 @@ def check(config: ConfigDict):
     raise UserError(
       "config.data.dataset is not set: a TFDS name such as cifar10, 'folder' or 'emoji'"
     )
-  if config.data.channels not in (1, 3) or config.data.resolution < 1:
+  if config.data.channels not in (1, 3) or not 1 <= config.data.resolution <= MOST_PIXELS:
     raise UserError(
-      f'config.data needs channels 1 or 3 and a positive resolution, not {config.data.to_dict()}'
+      f'config.data needs channels 1 or 3 and a resolution from 1 to {MOST_PIXELS}, not {config.data.to_dict()}'
     )
   if not 0 < config.data.fraction <= 1:
     raise UserError(f'config.data.fraction={config.data.fraction} must be above 0 and at most 1')

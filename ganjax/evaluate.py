@@ -80,6 +80,8 @@ def main():
   for name, (flag, number) in least.items():
     if flag.value is not None and flag.value < number:
       raise UserError(f'{name}={flag.value} must be at least {number}')
+  if OUT.value:
+    commandline.check_ending(OUT, '.jsonl', 'ganjax.evaluate')
   metrics, presets = parse_metrics(METRICS.value), parse_presets(PRESET.value)
   extractors = Extractors(_parse_weights(FEATURE_WEIGHTS.value))
   parallel.start()
