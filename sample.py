@@ -3,44 +3,50 @@
 The same seed gives the same picture on any number of devices. A picture is synthetic, and says so in its metadata.
 """
 
-import hashlib
-from pathlib import Path
+from ganjax import commandline
 
-import jax
-import numpy as np
-from absl import flags
-
-from ganjax import UserError, experiment, images, latents, parallel, sampler
-from ganjax import config as configs
-
-WORKDIR = flags.DEFINE_string('workdir', None, 'The run.')
-OUT = flags.DEFINE_string(
-  'out', None, 'File or folder to write; by default below WORKDIR/generated.'
-)
-SEEDS = flags.DEFINE_string(
+COMMAND = commandline.Command(__doc__)
+WORKDIR = COMMAND.string('workdir', None, 'The run.')
+OUT = COMMAND.string('out', None, 'File or folder to write; by default below WORKDIR/generated.')
+SEEDS = COMMAND.string(
   'seeds', '0-63', 'Such as 0-35 or 3,7,10-12; one picture each (50,000 images: 0-49999).'
 )
-FORMAT = flags.DEFINE_enum(
+FORMAT = COMMAND.choice(
   'format',
   'grid',
   ['grid', 'png', 'npz', 'strip', 'gif'],
   'strip and gif interpolate from seed to seed.',
 )
-SEED_INDEX = flags.DEFINE_integer('seed_index', 0, 'Which of config.seeds trained together.')
-STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint; the newest by default.')
-WEIGHTS = flags.DEFINE_enum(
+SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')
+STEP = COMMAND.integer('step', None, 'Step of the checkpoint; the newest by default.')
+WEIGHTS = COMMAND.choice(
   'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
 )
-BATCH_NORM = flags.DEFINE_enum(
-  'batch_norm', 'running', sampler.BATCH_NORM_MODES, 'Statistics that normalise.'
+BATCH_NORM = COMMAND.choice(
+  'batch_norm', 'running', ['running', 'batch', 'standing'], 'Statistics that normalise.'
 )
-FRAMES = flags.DEFINE_integer('frames', 8, 'Pictures from one seed to the next, for strip and gif.')
-CLASSES = flags.DEFINE_string(
+FRAMES = COMMAND.integer('frames', 8, 'Pictures from one seed to the next, for strip and gif.')
+CLASSES = COMMAND.string(
   'classes',
   None,
   'Such as 0-9, of a conditional run: every seed in each of these classes, a row of the grid a class.',
 )
-BATCH = flags.DEFINE_integer('batch', 64, 'Pictures at a time.')
+BATCH = COMMAND.integer('batch', 64, 'Pictures at a time.')
+
+if __name__ == '__main__':  # before the slow imports
+  COMMAND.parse()
+
+import hashlib
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ganjax import UserError, experiment, images, latents, parallel, sampler
+from ganjax import config as configs
+
+# What each format writes; png writes a folder of pictures.
+ENDINGS = {'grid': '.png', 'strip': '.png', 'png': '', 'npz': '.npz', 'gif': '.gif'}
 
 
 def main():
@@ -48,6 +54,8 @@ def main():
     raise UserError('--workdir is missing: the folder of a run, such as --workdir runs/dcgan')
   if min(FRAMES.value, BATCH.value) < 1:
     raise UserError('--frames and --batch must be at least 1')
+  if OUT.value and FORMAT.value != 'png':
+    commandline.check_ending(OUT, ENDINGS[FORMAT.value], f'--format {FORMAT.value}')
   workdir, seeds = Path(WORKDIR.value), sampler.parse_seeds(SEEDS.value)
   parallel.start()
   run = experiment.load(workdir)
@@ -68,10 +76,9 @@ def main():
     columns = len(jax.tree.leaves(rows)[0])
   pictures = sampler.generate(stage, state, rows, batch_size=BATCH.value, **how)
 
-  suffix = {'png': '', 'npz': '.npz', 'gif': '.gif'}.get(FORMAT.value, '.png')
   one = f'-seed{SEED_INDEX.value}' if run.config.seeds > 1 else ''
   classes = f'-classes{_short(CLASSES.value)}' if CLASSES.value else ''
-  file = f'{FORMAT.value}-{step:08}{one}-seeds{_short(SEEDS.value)}{classes}{suffix}'
+  file = f'{FORMAT.value}-{step:08}{one}-seeds{_short(SEEDS.value)}{classes}{ENDINGS[FORMAT.value]}'
   out = Path(OUT.value) if OUT.value else workdir / 'generated' / file
   labels = rows['label'] if run.method.num_classes else None
   about = experiment.about(run, SEED_INDEX.value)

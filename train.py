@@ -3,30 +3,41 @@
 The same command resumes a run that stopped. `--summary` prints what a config describes and computes nothing.
 """
 
-import collections
-import contextlib
-import functools
 import os
 import signal
 import time
 
 STARTED = time.monotonic()
+
+from ganjax import commandline, signals
+
+COMMAND = commandline.Command(__doc__, buckets=['workdir'])
+CONFIG = COMMAND.config()
+WORKDIR = COMMAND.string(
+  'workdir', None, 'Folder of the run, or gs://bucket/folder: checkpoints, metrics, samples.'
+)
+SUMMARY = COMMAND.switch('summary', 'Print networks, phases and stages, and stop.')
+
 if __name__ == '__main__':  # before the slow imports, where a signal would end in a traceback
 
-  def stop_early(number, frame):
+  def stop_early(number):
     """Until `Interrupt` takes over, a signal finds nothing to save."""
     name = signal.Signals(number).name
-    os.write(1, f'stopped by {name} before any step; the same command goes on\n'.encode())
+    signals.say(f'stopped by {name} before any step; the same command goes on')
     if 'parallel' in globals():
       parallel.dismiss()
     os._exit(128 + number)
 
-  signal.signal(signal.SIGTERM, stop_early)
-  signal.signal(signal.SIGINT, stop_early)
+  signals.listen(stop_early)
+  COMMAND.parse()
+
+import collections
+import contextlib
+import functools
+import shlex
 
 import jax
 import numpy as np
-from absl import flags
 
 import ganjax
 from ganjax import (
@@ -50,16 +61,13 @@ from ganjax.evaluation.monitor import Monitor
 from ganjax.feed import Feed
 from ganjax.update import active, all_finite, averaged, init_opt
 
-CONFIG = configs.define()
-WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder of the run, or gs://bucket/folder: checkpoints, metrics, samples.'
-)
-SUMMARY = flags.DEFINE_bool('summary', False, 'Print networks, phases and stages, and stop.')
 GRID = 64  # pictures in a sample grid
+# Of slow steps a line comes so soon after the first, then so often, whatever log_every_steps says.
+FIRST_LINE_SECONDS, LINE_SECONDS = 10, 600
 
 
 def main():
-  config = configs.value(CONFIG)
+  config = commandline.config(CONFIG)
   if SUMMARY.value:
     jax.config.update('jax_platforms', 'cpu')  # nothing is computed: other devices are left alone
     print(experiment.summary(experiment.build(config)))
@@ -94,6 +102,8 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   checkpoints.best = monitor.best_step
   log = Log(run, workdir, sources, mesh, step, meta.get('metrics', {}), monitor, run_id)
   interrupt = Interrupt()
+  if step < config.steps:
+    parallel.say('compiling the first step: it may take minutes, and is kept for the next start')
   latents = jax.device_get(method.latents(np.arange(GRID)))
   finite = jax.jit(lambda state: seeds.each(all_finite, state))
   log.saved = step if step in parallel.gather(checkpoints.steps())[0] else None
@@ -161,36 +171,46 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   if step == config.steps and not monitor.due(step):
     if monitor.summary():
       parallel.say(monitor.summary())
-    parallel.say(
-      f'finished {step} steps in {workdir}; pictures: python sample.py --workdir {workdir}'
-    )
+    where = f'finished {step} steps in {workdir}: {log.grid(step)}'
+    parallel.say(f'{where}; more pictures: python sample.py --workdir {shlex.quote(f"{workdir}")}')
     return 0
   parallel.say(f'stopped by {interrupt.name} at step {step}, saved; the same command resumes')
   return interrupt.status
 
 
 class Interrupt:
-  """Notes SIGTERM and SIGINT for the loop to act on between two steps; in one process a second signal kills at once."""
+  """Notes SIGTERM, SIGINT and SIGHUP for the loop to act on between two steps, and says so at once.
+
+  In one process a second signal ends it, but for SIGHUP, of which a terminal that closes sends several. Several
+  processes stop together: SIGTERM is JAX's, which tells it to the others, and is sent in place of the other signals.
+  """
 
   def __init__(self):
     self._number, self._agreed, self._calls = 0, False, 0
-    if parallel.is_joined():  # SIGTERM is JAX's, which tells the other processes
-      signal.signal(signal.SIGINT, self._pass_on)
-    else:
-      for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, self._note)
+    self._acknowledged, self._joined = False, parallel.is_joined()
+    numbers = [n for n in signals.NUMBERS if n != signal.SIGTERM or not self._joined]
+    signals.listen(self._act, self._note, numbers)
 
   def _note(self, number, frame):
-    self._number = number
-    signal.signal(number, signal.SIG_DFL)
+    """In the main thread: what this process sent itself counts before the next step."""
+    self._number = self._number or number
+    if not self._joined:
+      signal.signal(signal.SIGTERM, signal.SIG_DFL)  # says that the run is stopping
 
-  def _pass_on(self, number, frame):
-    self._number = number
-    os.kill(os.getpid(), signal.SIGTERM)
+  def _act(self, number):
+    if self._acknowledged and not self._joined and number != signal.SIGHUP:
+      os._exit(128 + number)
+    self._number = self._number or number
+    if self._joined:
+      os.kill(os.getpid(), signal.SIGTERM)
+    if not self._acknowledged:
+      self._acknowledged = True
+      more = 'as do all processes' if self._joined else 'again to stop at once'
+      signals.say(f'{signal.Signals(number).name}: saving at the next step; {more}')
 
   def at(self) -> bool:
     """True when a signal came, to this process or another; all processes must ask equally often."""
-    if not parallel.is_joined():
+    if not self._joined:
       return self._number > 0
     if not self._agreed:
       self._calls += 1
@@ -205,7 +225,7 @@ class Interrupt:
 
   @property
   def status(self) -> int:
-    """128 + the signal's number, as a shell has it: 143 for SIGTERM, 130 for SIGINT."""
+    """128 + the signal's number, as a shell has it: 143 for SIGTERM, 130 for SIGINT, 129 for SIGHUP."""
     return 128 + (self._number or signal.SIGTERM)
 
 
@@ -219,6 +239,7 @@ class Log:
     self._run, self._workdir, self._monitor = run, workdir, monitor
     self._pending = collections.deque()
     self._first_step, self._clock = step + 1, (step, time.monotonic())
+    self._seconds, self._due = 0.0, None  # of a step; when a line is due that no step asks for
     self._out = None
     if parallel.is_main():
       record = {'run': run_id, **experiment.record(run, sources, mesh)}
@@ -249,10 +270,12 @@ class Log:
         parallel.say(f'first step done {time.monotonic() - STARTED:.1f} s after the start')
       if pictures is not None:
         self._pictures(step, [images.to_uint8(np.asarray(one)) for one in pictures])
-      if step and (pictures is not None or step % self._run.config.log_every_steps == 0):
-        self._line(step)
-      if first:
-        self._clock = (step, time.monotonic())  # compilation is over
+      asked = pictures is not None or step % self._run.config.log_every_steps == 0
+      if step and (asked or (self._due and time.monotonic() > self._due)):
+        self._line(step, kept=asked)
+      if first:  # compilation is over
+        self._clock = (self._done(step), time.monotonic())
+        self._due = self._due or time.monotonic() + FIRST_LINE_SECONDS
 
   def _check(self, step, metrics):
     """Takes in the metrics of a step."""
@@ -266,28 +289,40 @@ class Log:
       )
       raise UserError(f'{", ".join(bad)} became NaN or infinite {where}; {last} before that')
 
+  def grid(self, step, k=0):
+    """The file of the grid of a step, of several seeds that of the one of index k."""
+    one = f'-seed{k}' if self._run.config.seeds > 1 else ''
+    return self._workdir / f'samples/{step:08}{one}.png'
+
   def _pictures(self, step, pictures):
-    several = len(pictures) > 1
     found = [sampler.diversity(one) for one in pictures]
-    self.latest['sample_diversity'] = found if several else found[0]
+    self.latest['sample_diversity'] = found if len(found) > 1 else found[0]
     for k, one in enumerate(pictures if self._out else ()):
       grid = images.grid(one)
       about = experiment.about(self._run, k)
       text = images.describe(self._run.config.name, step, f'0-{GRID - 1}', **about)
-      name = f'{step:08}-seed{k}' if several else f'{step:08}'
-      images.save_png(self._workdir / f'samples/{name}.png', grid, text)
-      self._out.image(step, f'samples/{k}' if several else 'samples', grid)
+      images.save_png(self.grid(step, k), grid, text)
+      self._out.image(step, f'samples/{k}' if len(found) > 1 else 'samples', grid)
+      print(f'pictures: {self.grid(step, k)}', flush=True)
 
-  def _line(self, step):
-    since, then = self._clock
-    self._clock = (step, time.monotonic())
-    seconds = (time.monotonic() - then) / max(step - since, 1)
+  def _done(self, step):
+    """The newest step that the devices have done, from one that was read on: several are in flight."""
+    ready = lambda metrics: all(x.is_ready() for x in jax.tree.leaves(metrics))
+    return max([step, *(s for s, metrics, *_ in self._pending if ready(metrics))])
+
+  def _line(self, step, kept=True):
+    """A line of progress; only what the configuration asks for is kept, so that a resumed run keeps the same."""
+    (since, then), done, now = self._clock, self._done(step), time.monotonic()
+    if done > since:
+      self._seconds, self._clock = (now - then) / (done - since), (done, now)
+    self._due = now + LINE_SECONDS
     count = self._run.config.seeds * self._run.images_per_step(self._run.span_at(step - 1))
-    speed = count / max(seconds, 1e-9)
+    speed = count / max(self._seconds, 1e-9)
     if self._out:
-      self._out.write(step, {**self.latest, 'images_per_second': speed, **diagnose.costs()})
+      if kept:
+        self._out.write(step, {**self.latest, 'images_per_second': speed, **diagnose.costs()})
       steps = self._run.config.steps
-      line = writer.progress(step, steps, speed, (steps - step) * seconds, self.latest)
+      line = writer.progress(step, steps, speed, (steps - step) * self._seconds, self.latest)
       print('  '.join([line, *map(str.upper, self._monitor.flags)]), flush=True)
 
   def write(self, step, values):
@@ -305,4 +340,4 @@ class Log:
 
 
 if __name__ == '__main__':
-  configs.run(main, buckets=['workdir'])
+  configs.run(main)

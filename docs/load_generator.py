@@ -10,7 +10,16 @@ import zipfile
 import numpy as np
 from jax import export
 
-path, out, count, *label = sys.argv[1:]
+if '--help' in sys.argv:
+  print(__doc__.strip())
+  sys.exit()
+try:
+  path, out, count, *label = sys.argv[1:]
+  count, label = int(count), [*map(int, label)]
+  if count < 1 or len(label) > 1 or not out.endswith('.npz'):
+    raise ValueError
+except ValueError:
+  sys.exit('usage: python load_generator.py G.stablehlo pictures.npz N [CLASS], N from 1')
 try:
   with zipfile.ZipFile(path) as file:
     about = json.loads(file.read('meta.json'))
@@ -20,9 +29,13 @@ except (OSError, KeyError, zipfile.BadZipFile) as error:
 if (about.get('format'), about.get('version')) != ('ganjax generator', 1):
   sys.exit(f'error: {path} is of another format or version than this script')
 # z [N, Z], or {'z', 'label'} with classes
-rows = export.deserialize(latents).call(np.arange(int(count), dtype=np.int32))
+rows = export.deserialize(latents).call(np.arange(count, dtype=np.int32))
 if label:
-  if not 0 <= int(label[0]) < about['num_classes']:
+  if not 0 <= label[0] < about['num_classes']:
     sys.exit(f'error: {path} has {about["num_classes"]} classes')
-  rows['label'] = np.full(int(count), int(label[0]), np.int32)
-np.savez(out, arr_0=export.deserialize(generator).call(rows), metadata=json.dumps(about))
+  rows['label'] = np.full(count, label[0], np.int32)
+pictures = export.deserialize(generator).call(rows)
+try:
+  np.savez(out, arr_0=pictures, metadata=json.dumps(about))
+except OSError as error:
+  sys.exit(f'error: cannot write {out}: {error.strerror}')

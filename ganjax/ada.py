@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganjax import UserError, backend, parallel
+from ganjax.commandline import closest
 
 # The parts of the pipeline, and how many numbers each draws.
 PARTS = {'blit': 4, 'geom': 6, 'color': 5, 'filter': 4, 'noise': 1, 'cutout': 2}
@@ -33,7 +34,9 @@ SYM2 = np.array([1 - 3**0.5, 3 - 3**0.5, 3 + 3**0.5, 1 + 3**0.5]) / 32**0.5
 def check(pipe: str):
   """Raises UserError where `pipe` is no name in `PIPES`."""
   if pipe not in PIPES:
-    raise UserError(f'the ADA pipe {pipe!r} is not known; pipes are {", ".join(PIPES)}')
+    raise UserError(
+      f'the ADA pipe {pipe!r} is not known{closest(pipe, PIPES)}; pipes are {", ".join(PIPES)}'
+    )
 
 
 def augment(images, key, p, pipe='bgc'):

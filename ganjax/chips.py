@@ -13,6 +13,7 @@ from typing import NamedTuple
 from jax.experimental import topologies
 
 from ganjax import UserError
+from ganjax.commandline import closest
 
 GiB = 2**30
 FLAT = '1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16'
@@ -60,7 +61,10 @@ def find(topology: str) -> tuple:
   kind, _, shape = topology.partition(':')
   if kind not in CHIPS or shape not in CHIPS[kind].slices:
     known = '; '.join(f'{name}: {" ".join(chip.slices)}' for name, chip in CHIPS.items())
-    raise UserError(f'topology {topology!r} is not known; there are {known}; and gpu:N')
+    slices = [f'{name}:{one}' for name, chip in CHIPS.items() for one in chip.slices]
+    raise UserError(
+      f'topology {topology!r} is not known{closest(topology, slices)}; there are {known}; and gpu:N'
+    )
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # else it asks the cloud's metadata server
   # No device is taken, so that several processes may compile.
   os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
+from ganjax.commandline import closest
 
 HEADS = {'auxiliary_classifier': 'classifier', 'contrastive_2c': 'proxy', 'd2d_ce': 'proxy'}
 
@@ -36,7 +37,9 @@ def build(fields, head: str):
   arguments = dict(fields)
   name = arguments.pop('name', None)
   if name not in HEADS:
-    raise UserError(f'method.class_loss.name={name!r} is not known; there are {", ".join(HEADS)}')
+    raise UserError(
+      f'method.class_loss.name={name!r} is not known{closest(name, HEADS)}; there are {", ".join(HEADS)}'
+    )
   if head != HEADS[name]:
     raise UserError(f'method.class_loss {name} needs networks.head={HEADS[name]!r}, not {head!r}')
   weight = {k: arguments.pop(k, default) for k, default in dict(D=1.0, D_fake=0.0, G=1.0).items()}

@@ -5,22 +5,29 @@ different presets or numbers of pictures are different rows. The picture overlay
 of records (`ganjax.evaluate --out`) may stand among the runs: real pictures against real ones make a line to aim at.
 """
 
+from ganjax import commandline
+
+COMMAND = commandline.Command(__doc__, 'RUN ...')
+OUT = COMMAND.string('out', 'compare.png', 'The picture.')
+
+if __name__ == '__main__':  # before the slow imports
+  COMMAND.parse()
+
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from absl import flags
 
 from ganjax import UserError, curves
 from ganjax import config as configs
 from ganjax.evaluation import records
 
-OUT = flags.DEFINE_string('out', 'compare.png', 'The picture.')
 TRAINING = ('loss', 'D', 'sample')  # families of training metrics that are drawn
 
 
-def main(runs):
-  runs = [Path(run) for run in runs]
+def main():
+  runs = [Path(run) for run in COMMAND.arguments]
+  commandline.check_ending(OUT, '.png', 'ganjax.compare')
   if not runs:
     raise UserError('name the workdirs of one run or more: python -m ganjax.compare runs/a runs/b')
   for run in runs:
@@ -107,4 +114,4 @@ def _panels(runs, values) -> dict:
 
 
 if __name__ == '__main__':
-  configs.run(main, takes_arguments=True)
+  configs.run(main)

@@ -11,6 +11,18 @@ the chip between kernels is not in it. Layout copies and padding are counted whe
   --largest_batch      also looks for the largest global batch that fits (some more compilations)
 """
 
+from ganjax import commandline
+
+COMMAND = commandline.Command(__doc__)
+CONFIG = COMMAND.config()
+TOPOLOGY = COMMAND.string('topology', 'v5e:2x4', 'Slice of TPUs, or gpu:N.')
+ALL = COMMAND.switch('all', 'Every file of configs/.')
+OUT = COMMAND.string('out', 'docs/tpu.md', 'Where --all writes its table.')
+LARGEST = COMMAND.switch('largest_batch', 'Look for the largest global batch too.')
+
+if __name__ == '__main__':  # before the slow imports
+  COMMAND.parse()
+
 import functools
 import importlib
 import math
@@ -18,7 +30,6 @@ from importlib import metadata
 from pathlib import Path
 
 import jax
-from absl import flags
 
 import ganjax
 from ganjax import UserError, chips, roofline
@@ -26,11 +37,6 @@ from ganjax import config as configs
 from ganjax.writer import replace_file
 
 MB, GB = 1e6, 1e9
-CONFIG = configs.define()
-TOPOLOGY = flags.DEFINE_string('topology', 'v5e:2x4', 'Slice of TPUs, or gpu:N.')
-ALL = flags.DEFINE_bool('all', False, 'Every file of configs/.')
-OUT = flags.DEFINE_string('out', 'docs/tpu.md', 'Where --all writes its table.')
-LARGEST = flags.DEFINE_bool('largest_batch', False, 'Look for the largest global batch too.')
 
 
 def main():
@@ -50,7 +56,7 @@ def main():
         f'{out} is not of {TOPOLOGY.value}: name another file by --out, or it to replace it'
       )
     return write_table(TOPOLOGY.value, Path('configs'), out)
-  config = configs.value(CONFIG)
+  config = commandline.config(CONFIG)
   if kind == 'gpu':
     if not shape.isdecimal() or int(shape) < 1:
       raise UserError(f'--topology={TOPOLOGY.value}: gpu:N takes a number of GPUs')

@@ -4,19 +4,20 @@ A configuration is a Python file with `get_config()`, which starts from `base()`
 sub-dicts: a `name`, which is a file in that folder, and the arguments of the `build` in it.
 """
 
-import difflib
 import importlib
 import inspect
 import json
+import math
 import os
 import pkgutil
 import sys
 import traceback
 
-from absl import flags
-from ml_collections import ConfigDict, config_dict, config_flags
+import jax
+from ml_collections import ConfigDict, config_dict
 
 from ganjax import UserError, diagnose, parallel, schedules
+from ganjax.commandline import closest, refuse_bucket
 
 # What a resumed run may change; everything else would make it another run.
 FREE = (
@@ -38,42 +39,48 @@ def base(name: str) -> ConfigDict:
   """Fields and defaults common to all configurations; `name` is that of the file."""
   return ConfigDict(
     dict(
-      name=name,
-      seed=0,
+      name=name,  # of the file, which records and pictures carry
+      seed=0,  # of networks and draws
       seeds=1,  # trained together: seed, seed + 1, ..., each with networks and draws of its own
       steps=100_000,  # updates of G
       batch_size=64,  # real images of one D update, over all devices
       microbatches=1,  # parts that a gradient is accumulated over; batch norm is then over a part
       # Steps in one program; by default what suits the devices.
       steps_per_dispatch=config_dict.placeholder(int),
-      log_every_steps=100,
-      sample_every_steps=1000,
-      checkpoint_every_steps=1000,
+      log_every_steps=100,  # a line of metrics.jsonl and of the progress
+      sample_every_steps=1000,  # a grid of 64 pictures, workdir/samples/STEP.png
+      checkpoint_every_steps=1000,  # what a run that was killed goes on from
       keep_checkpoints=2,  # the newest N
       data=dict(
         dataset=config_dict.placeholder(str),  # a TFDS name, 'folder' or 'emoji'
         data_dir=config_dict.placeholder(str),  # TFDS's data_dir, or the folder of images
-        split='train',
-        resolution=32,
-        channels=3,
+        split='train',  # TFDS's name of it
+        resolution=32,  # side in pixels that pictures are cropped and brought to
+        channels=3,  # 1 or 3
         fraction=1.0,  # of the examples, a subset drawn with `seed`
         flip=False,  # mirror with probability 1/2
         cache=True,  # decode once into an array on disk
         # Order of the examples, the same for all `seeds`; or a tuple with that of each.
         seed=config_dict.FieldReference(0, field_type=object),
       ),
+      # A file in ganjax/networks; its `build` explains the other fields of networks.
       networks=dict(name='dcgan'),
+      # A file in ganjax/methods; its `build` explains the other fields of method.
       method=dict(name='gan'),
-      optim=dict(G=adam(), D=adam()),
+      optim=dict(
+        # The rate lr, Adam's b1, b2 and eps, and decay: 'constant', or 'linear' to 0 over `steps`.
+        G=adam(),
+        D=adam(),  # the same of D
+      ),
       ema=dict(
         half_life_images=0,  # a number or a ramp; 0: no average of G is kept
-        rampup=0.0,
-        start_steps=0,
+        rampup=0.0,  # half-life at most this share of the images seen; 0: no ramp
+        start_steps=0,  # the average is a copy of G until then
       ),
       eval=dict(
         every_steps=0,  # 0: not while training
         metrics='fid',  # such as 'fid,kid,prdc' or 'fd_efficientnet_lite0'
-        preset='monitor',
+        preset='monitor',  # whose pipeline, see `ganjax.evaluate`
         num=10_000,  # fakes
         num_real=config_dict.placeholder(int),  # all by default, else drawn with seed 0
         split=config_dict.placeholder(str),  # of the reals; that of `data` by default
@@ -109,8 +116,25 @@ def rmsprop(lr=5e-5, decay_rate=0.99, eps=1e-8, decay='constant', clip=None) -> 
   return fields | ({} if clip is None else {'clip': clip})
 
 
+MOST = 2**16  # of every whole number in `networks`: widths, classes, sizes
+MOST_SEEDS, MOST_PIXELS = 1000, 2**14
+
+
+def check_numbers(config: dict):
+  """Raises UserError for a number that nothing can compute with, in whichever field it is."""
+  for path, value in jax.tree_util.tree_leaves_with_path(config):
+    most = MOST if path[0].key == 'networks' else 2**31 - 1
+    name = jax.tree_util.keystr(path, simple=True, separator='.')
+    if isinstance(value, int) and abs(value) > most:
+      limit = 'below 2^31' if most > MOST else f'at most {most}'
+      raise UserError(f'config.{name}={value} must be {limit}')
+    if isinstance(value, float) and not math.isfinite(value):
+      raise UserError(f'config.{name}={value} must be finite')
+
+
 def check(config: ConfigDict):
   """Raises UserError for values that no component would notice."""
+  check_numbers(config.to_dict())
   positive = (
     'seeds steps batch_size microbatches log_every_steps sample_every_steps checkpoint_every_steps '
     'keep_checkpoints'
@@ -118,6 +142,8 @@ def check(config: ConfigDict):
   for field in positive.split():
     if config[field] < 1:
       raise UserError(f'config.{field}={config[field]} must be at least 1')
+  if config.seeds > MOST_SEEDS:
+    raise UserError(f'config.seeds={config.seeds} must be at most {MOST_SEEDS}')
   if config.steps_per_dispatch is not None and config.steps_per_dispatch < 1:
     raise UserError(f'config.steps_per_dispatch={config.steps_per_dispatch} must be at least 1')
   if not 0 <= config.seed <= 2**31 - config.seeds:
@@ -133,9 +159,9 @@ def check(config: ConfigDict):
     raise UserError(
       "config.data.dataset is not set: a TFDS name such as cifar10, 'folder' or 'emoji'"
     )
-  if config.data.channels not in (1, 3) or config.data.resolution < 1:
+  if config.data.channels not in (1, 3) or not 1 <= config.data.resolution <= MOST_PIXELS:
     raise UserError(
-      f'config.data needs channels 1 or 3 and a positive resolution, not {config.data.to_dict()}'
+      f'config.data needs channels 1 or 3 and a resolution from 1 to {MOST_PIXELS}, not {config.data.to_dict()}'
     )
   if not 0 < config.data.fraction <= 1:
     raise UserError(f'config.data.fraction={config.data.fraction} must be above 0 and at most 1')
@@ -190,7 +216,7 @@ def component(kind: str, arguments: dict, **more):
   known = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
   if name not in known:
     raise UserError(
-      f'{kind}.name={name!r} is not known{_closest(name, known)}; there are {", ".join(known)}'
+      f'{kind}.name={name!r} is not known{closest(name, known)}; there are {", ".join(known)}'
     )
   build = importlib.import_module(f'ganjax.{kind}.{name}').build
   taken = check_arguments(f'{kind} {name!r}', build, arguments, {*more, 'nets'})
@@ -208,11 +234,6 @@ def check_arguments(what: str, function, arguments, others):
   if missing := sorted(needed - arguments.keys() - set(others)):
     raise UserError(f'{what} needs {", ".join(missing)}: {advice}')
   return taken
-
-
-def _closest(name, known) -> str:
-  found = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-  return f' (did you mean {" or ".join(found)}?)' if found else ''
 
 
 def flatten(config: dict, prefix='') -> dict:
@@ -261,95 +282,13 @@ def compare(new: ConfigDict, saved: dict) -> list:
   return lines
 
 
-def define(name='config'):
-  """Defines the --config flag."""
-  return config_flags.DEFINE_config_file(
-    name, help_string='Configuration file, configs/<method>_<dataset>.py.'
-  )
+def run(main):
+  """Runs a command's `main()` once its flags are parsed: prints user errors as one line, exits with a status.
 
-
-def value(flag) -> ConfigDict:
-  """The configuration that a flag holds.
-
-  Raises:
-    UserError: none was given, or its file cannot be loaded.
-  """
-  if flag.value is None and not flag.present:
-    raise UserError('--config is missing, such as --config configs/dcgan_cifar.py')
-  try:
-    hasattr(flag.value, 'keys')
-  except OSError as error:
-    raise UserError(_load_failure(error)) from None
-  if not isinstance(flag.value, ConfigDict):
-    raise UserError(f'--config: get_config() returned no ConfigDict but {flag.value!r}')
-  return flag.value
-
-
-def parse(argv, buckets=()):
-  """Parses flags; every mistake becomes one line. Returns the other arguments. `buckets`: flags that may be URLs.
-
-  ml_collections answers a misspelt field with three tracebacks from inside flag parsing; this keeps
-  the last line that says something.
-  """
-  try:
-    rest = flags.FLAGS(argv)
-  except flags.Error as error:
-    raise UserError(_one_line(error)) from None
-  except OSError as error:
-    raise UserError(_load_failure(error)) from None
-  except (KeyError, AttributeError) as error:
-    line = _one_line(error)
-    # Either the file lacks get_config(), or a field is not there, and the line ends with the nearest one.
-    raise UserError(
-      f'config: {line}'
-      if 'module' in line
-      else f'config has no field {line} (what a file lacks, a copy of it may add)'
-    ) from None
-  except (TypeError, ValueError, IndexError, SyntaxError, ImportError) as error:
-    raise UserError(f'config: {_one_line(error)}') from None
-  for name in {*flags.FLAGS} - {*buckets}:
-    refuse_bucket(f'--{name}', flags.FLAGS[name].value)
-  for one in rest[1:]:
-    refuse_bucket('argument', one)
-  return rest[1:]
-
-
-def refuse_bucket(name, value):
-  """Raises UserError where a user named a bucket for a file or folder."""
-  if isinstance(value, str) and '://' in value:
-    raise UserError(
-      f"{name}={value}: only train.py's --workdir may be in a bucket; use a folder, and copy: "
-      'gcloud storage rsync --recursive FROM TO'
-    )
-
-
-def _load_failure(error) -> str:
-  """ml_collections keeps a failure to load the file until the first access; its cause is the last line."""
-  return f'--config: {str(error).splitlines()[-1].strip()}'
-
-
-def _one_line(error) -> str:
-  # The text of a KeyError is a repr, at times of a repr.
-  while error.args and isinstance(error.args[0], Exception):
-    error = error.args[0]
-  text = str(error.args[0] if error.args else error)
-  text = text.replace('\\n', '\n').replace("\\'", "'")
-  lines = [line.strip(" '") for line in text.splitlines() if line.strip()]
-  return '. '.join(lines[:3]) or type(error).__name__
-
-
-def run(main, takes_arguments=False, buckets=()):
-  """Runs a command line's `main()`: parses flags, prints user errors as one line, exits with a status.
-
-  With `takes_arguments` main gets the list of those that are no flags; else they are an error. `buckets` names the
-  flags that may be URLs.
   Status 0 after success or what main returns, 2 for a UserError.
   """
   try:
-    rest = parse(sys.argv, buckets)
-    if rest and not takes_arguments:
-      raise UserError(f'unexpected arguments: {" ".join(rest)}')
-    status = main(rest) if takes_arguments else main()
+    status = main()
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     parallel.fail(2)

@@ -4,65 +4,67 @@ Or of anything: --fake FOLDER_OR_NPZ --real cifar10:train. Prints a table; every
 says what it was computed of and how, in WORKDIR/evaluations.jsonl or --out.
 """
 
+from ganjax import commandline
+
+COMMAND = commandline.Command(__doc__)
+WORKDIR = COMMAND.string('workdir', None, 'A run, whose generator makes the fakes.')
+FAKE = COMMAND.string('fake', None, 'Fakes instead: a folder, an .npz, or a data set.')
+REAL = COMMAND.string(
+  'real',
+  None,
+  'Reals: a TFDS name with its split (cifar10:test), a folder, an .npz of pictures or of statistics; '
+  'with --workdir the training set by default.',
+)
+METRICS = COMMAND.string('metrics', 'fid', 'Such as fid,kid,is,prdc,fd_efficientnet_lite0.')
+PRESET = COMMAND.string(
+  'preset',
+  'ttur',
+  'Whose pipeline: ttur, stylegan, pytorch_fid, clean, adm, studiogan, monitor; or several.',
+)
+NUM = COMMAND.integer('num', None, 'Fakes; 50,000 of a generator, else all by default.')
+NUM_REAL = COMMAND.integer('num_real', None, 'Reals, drawn with seed 0; all by default.')
+STEP = COMMAND.string(
+  'step', None, "Checkpoints: 'all' or such as 1000,2000; the newest by default."
+)
+SEED = COMMAND.integer('seed', 0, 'Seed s takes latents s * num to (s + 1) * num - 1.')
+SEED_INDEX = COMMAND.integer(
+  'seed_index', 0, 'Which of config.seeds trained together makes the fakes.'
+)
+WEIGHTS = COMMAND.choice(
+  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
+)
+BATCH_NORM = COMMAND.choice(
+  'batch_norm',
+  'running',
+  ['running', 'batch', 'standing'],
+  'Statistics that normalise in the generator; with averaged weights, running ones are averages too.',
+)
+BATCH = COMMAND.integer('batch', None, 'Pictures at a time; by default what suits the devices.')
+DATA_DIR = COMMAND.string('data_dir', None, "TFDS's folder.")
+RESOLUTION = COMMAND.integer(
+  'resolution',
+  None,
+  'Side in pixels that a data set is brought to; by default that of the other side.',
+)
+FEATURE_WEIGHTS = COMMAND.strings(
+  'feature_weights', 'NETWORK=FILE, where a feature network is not in the usual folders.'
+)
+CROP = COMMAND.integer(
+  'crop', 0, 'Pixels off each border for psnr and ssim: the scale, in super-resolution.'
+)
+OUT = COMMAND.string('out', None, 'File that records are appended to.')
+
+if __name__ == '__main__':  # before the slow imports
+  COMMAND.parse()
+
 import json
 from pathlib import Path
-
-from absl import flags
 
 from ganjax import UserError, backend, checkpoint, experiment, images, parallel, sampler
 from ganjax import config as configs
 from ganjax.evaluation import records, reference, sides
 from ganjax.evaluation.measure import ALONE, Extractors, measure
 from ganjax.evaluation.presets import parse_metrics, parse_presets
-
-WORKDIR = flags.DEFINE_string('workdir', None, 'A run, whose generator makes the fakes.')
-FAKE = flags.DEFINE_string('fake', None, 'Fakes instead: a folder, an .npz, or a data set.')
-REAL = flags.DEFINE_string(
-  'real',
-  None,
-  'Reals: a TFDS name with its split (cifar10:test), a folder, an .npz of pictures or of statistics; '
-  'with --workdir the training set by default.',
-)
-METRICS = flags.DEFINE_string('metrics', 'fid', 'Such as fid,kid,is,prdc,fd_efficientnet_lite0.')
-PRESET = flags.DEFINE_string(
-  'preset',
-  'ttur',
-  'Whose pipeline: ttur, stylegan, pytorch_fid, clean, adm, studiogan, monitor; or several.',
-)
-NUM = flags.DEFINE_integer('num', None, 'Fakes; 50,000 of a generator, else all by default.')
-NUM_REAL = flags.DEFINE_integer('num_real', None, 'Reals, drawn with seed 0; all by default.')
-STEP = flags.DEFINE_string(
-  'step', None, "Checkpoints: 'all' or such as 1000,2000; the newest by default."
-)
-SEED = flags.DEFINE_integer('seed', 0, 'Seed s takes latents s * num to (s + 1) * num - 1.')
-SEED_INDEX = flags.DEFINE_integer(
-  'seed_index', 0, 'Which of config.seeds trained together makes the fakes.'
-)
-WEIGHTS = flags.DEFINE_enum(
-  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
-)
-BATCH_NORM = flags.DEFINE_enum(
-  'batch_norm',
-  'running',
-  sampler.BATCH_NORM_MODES,
-  'Statistics that normalise in the generator; with averaged weights, running ones are averages too.',
-)
-BATCH = flags.DEFINE_integer(
-  'batch', None, 'Pictures at a time; by default what suits the devices.'
-)
-DATA_DIR = flags.DEFINE_string('data_dir', None, "TFDS's folder.")
-RESOLUTION = flags.DEFINE_integer(
-  'resolution',
-  None,
-  'Side in pixels that a data set is brought to; by default that of the other side.',
-)
-FEATURE_WEIGHTS = flags.DEFINE_multi_string(
-  'feature_weights', [], 'NETWORK=FILE, where a feature network is not in the usual folders.'
-)
-CROP = flags.DEFINE_integer(
-  'crop', 0, 'Pixels off each border for psnr and ssim: the scale, in super-resolution.'
-)
-OUT = flags.DEFINE_string('out', None, 'File that records are appended to.')
 
 
 def main():
@@ -78,6 +80,8 @@ def main():
   for name, (flag, number) in least.items():
     if flag.value is not None and flag.value < number:
       raise UserError(f'{name}={flag.value} must be at least {number}')
+  if OUT.value:
+    commandline.check_ending(OUT, '.jsonl', 'ganjax.evaluate')
   metrics, presets = parse_metrics(METRICS.value), parse_presets(PRESET.value)
   extractors = Extractors(_parse_weights(FEATURE_WEIGHTS.value))
   parallel.start()

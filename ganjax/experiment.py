@@ -48,8 +48,16 @@ class Experiment(NamedTuple):
     return jnp.stack(keys) if len(keys) > 1 else keys[0]
 
   def init(self, key):
-    """The state at step 0 from a key, or from several. To be called under jit or eval_shape."""
-    return init(self.method, self.optimizers, key, example(self.config, self.spans[-1]))
+    """The state at step 0 from a key, or from several. To be called under jit or eval_shape.
+
+    Raises:
+      UserError: networks or batches that no machine holds.
+    """
+    batch = example(self.config, self.spans[-1])
+    check_size(f'a batch of config.batch_size={self.config.batch_size}', batch)
+    state = init(self.method, self.optimizers, key, batch)
+    check_size('config.networks: the parameters', state.params)
+    return state
 
   def template(self, mesh):
     """Shapes and placement of the state, for a restore."""
@@ -92,6 +100,13 @@ def build(config: ConfigDict) -> Experiment:
     method = method._replace(ema=())
   optimizers = optim.build(config.optim.to_dict(), method.phases, config.steps)
   return Experiment(config, method, spans(method, config.steps, config.batch_size), optimizers)
+
+
+def check_size(what: str, tree):
+  """Raises UserError for arrays, which may be traced, of a tebibyte or more."""
+  size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+  if size >= 2**40:
+    raise UserError(f'{what} would take {size / 2**40:,.0f} TiB: take smaller ones')
 
 
 def example(config: ConfigDict, span) -> dict:
@@ -348,7 +363,7 @@ def _for_seeds(tree, run):
 def _take_networks(run, state):
   """The state with networks, and their averages, of another run's newest checkpoint."""
   configs.refuse_bucket('config.init_from', run.config.init_from)
-  other, nets = Path(run.config.init_from), run.config.init_nets
+  other, nets = Path(run.config.init_from).expanduser(), run.config.init_nets
   unknown = [n for n in nets if n not in run.method.nets]
   if unknown:
     raise UserError(

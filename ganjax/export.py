@@ -19,6 +19,26 @@ activations, where the config leaves it open, is float32) goes into the programs
 they are made. Forms of convolutions are each platform's own.
 """
 
+from ganjax import commandline
+
+COMMAND = commandline.Command(__doc__)
+WORKDIR = COMMAND.string('workdir', None, 'The run.')
+OUT = COMMAND.string('out', None, 'File to write: NAME.stablehlo or NAME.safetensors.')
+SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')
+STEP = COMMAND.integer('step', None, 'Step of the checkpoint; the newest by default.')
+WEIGHTS = COMMAND.choice(
+  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
+)
+BATCH_NORM = COMMAND.choice(
+  'batch_norm',
+  'running',
+  ['running', 'standing'],
+  'Statistics that normalise. Not those of a batch: a picture would depend on its neighbours in it.',
+)
+
+if __name__ == '__main__':  # before the slow imports
+  COMMAND.parse()
+
 import json
 import zipfile
 from pathlib import Path
@@ -26,7 +46,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from jax import export
 
 from ganjax import UserError, __version__, experiment, parallel, sampler
@@ -38,20 +57,6 @@ FORMAT, VERSION = 'ganjax generator', 1
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 # What safetensors calls the dtypes of networks.
 DTYPES = {'float64': 'F64', 'float32': 'F32', 'float16': 'F16', 'bfloat16': 'BF16'}
-
-WORKDIR = flags.DEFINE_string('workdir', None, 'The run.')
-OUT = flags.DEFINE_string('out', None, 'File to write: NAME.stablehlo or NAME.safetensors.')
-SEED_INDEX = flags.DEFINE_integer('seed_index', 0, 'Which of config.seeds trained together.')
-STEP = flags.DEFINE_integer('step', None, 'Step of the checkpoint; the newest by default.')
-WEIGHTS = flags.DEFINE_enum(
-  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
-)
-BATCH_NORM = flags.DEFINE_enum(
-  'batch_norm',
-  'running',
-  ['running', 'standing'],
-  'Statistics that normalise. Not those of a batch: a picture would depend on its neighbours in it.',
-)
 
 
 def main():

@@ -1,6 +1,6 @@
 """Starts a run from published PyTorch weights.
 
-    python -m ganjax.import_weights --format mimicry --G netG_100000_steps.pth --D netD_100000_steps.pth \
+    python -m ganjax.import_weights --format mimicry --G netG_100000_steps.pth --D netD_100000_steps.pth \\
       --config configs/sngan_cifar.py --workdir runs/imported
 
 The workdir is that of a run at step 0: sample.py, ganjax.evaluate, train.py and `--config.init_from` take it. Files are
@@ -8,26 +8,31 @@ read without torch and run nothing. A network that has no file keeps its initial
 have that ours have not by default is set in the configuration, and said. Formats: see `ganjax.published`.
 """
 
+from ganjax import commandline
+
+COMMAND = commandline.Command(__doc__)
+CONFIG = COMMAND.config()
+WORKDIR = COMMAND.string('workdir', None, 'Folder of the new run.')
+FORMAT = COMMAND.choice('format', None, ['mimicry', 'biggan_pytorch'], 'Whose files these are.')
+FILES = {net: COMMAND.string(net, None, f'File of {net}.') for net in 'GD'}
+
+if __name__ == '__main__':  # before the slow imports
+  COMMAND.parse()
+
 from pathlib import Path
 
 import jax
-from absl import flags
 
 import ganjax
 from ganjax import UserError, checkpoint, experiment, lock, parallel, published, writer
 from ganjax import config as configs
-
-CONFIG = configs.define()
-WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the new run.')
-FORMAT = flags.DEFINE_enum('format', None, list(published.NETWORKS), 'Whose files these are.')
-FILES = {net: flags.DEFINE_string(net, None, f'File of {net}.') for net in 'GD'}
 
 
 def main():
   chosen = {net: Path(flag.value) for net, flag in FILES.items() if flag.value}
   if WORKDIR.value is None or FORMAT.value is None or not chosen:
     raise UserError('--workdir, --format and at least one of --G and --D are needed')
-  config, workdir = configs.value(CONFIG), Path(WORKDIR.value)
+  config, workdir = commandline.config(CONFIG), Path(WORKDIR.value)
   for line in published.set_networks(config, FORMAT.value):
     parallel.say(line)
   parallel.start()

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from ganjax import UserError, schedules
+from ganjax.commandline import closest
 from ganjax.config import check_arguments
 
 
@@ -43,7 +44,9 @@ def _make(config, **schedule):
   name, clip = arguments.pop('name', 'adam'), arguments.pop('clip', None)
   kinds = {'adam': adam, 'rmsprop': rmsprop}
   if name not in kinds:
-    raise UserError(f'optim name={name!r} is not known; there are {", ".join(kinds)}')
+    raise UserError(
+      f'optim name={name!r} is not known{closest(name, kinds)}; there are {", ".join(kinds)}'
+    )
   check_arguments(f'optim {name!r}', kinds[name], arguments, schedule)
   optimizer = kinds[name](**arguments, **schedule)
   return optimizer if clip is None else optax.chain(optimizer, clip_parameters(clip))
@@ -103,7 +106,9 @@ def clip_parameters(limit: float) -> optax.GradientTransformation:
 def _rate(lr, decay, steps, lazy):
   """The learning rate as a function of the training step."""
   if decay not in ('constant', 'linear'):
-    raise UserError(f"optim decay={decay!r} is not known; take 'constant' or 'linear'")
+    raise UserError(
+      f"optim decay={decay!r} is not known{closest(decay, ('constant', 'linear'))}; take 'constant' or 'linear'"
+    )
   rates = schedules.ends('optim lr', lr)
   if not all(rate > 0 for rate in rates):
     raise UserError(f'optim needs lr > 0; got lr={lr}')

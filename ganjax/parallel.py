@@ -39,10 +39,29 @@ def start(preemptible=False):
     preemptible: whether SIGTERM is for JAX to tell to all of several processes (`is_stop`).
 
   Raises:
-    UserError: no home for the cache; variables that are missing or no integers; tasks of a cluster unknown to JAX.
+    UserError: no home for the cache; variables that are missing or no integers; tasks of a cluster unknown to JAX; no
+      devices of the kind that JAX_PLATFORMS names.
   """
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update('jax_compilation_cache_dir', str(cache_folder('xla')))
+  _join(preemptible)
+  try:
+    jax.local_devices()
+  except (
+    RuntimeError,
+    AssertionError,
+  ) as error:  # the latter where JAX knows the kind, and has no plugin for it
+    asked = jax.config.jax_platforms
+    extra = {'cuda': 'cuda', 'gpu': 'cuda', 'tpu': 'tpu'}.get(asked)
+    advice = f"in the checkout, pip install '.[{extra}]'" if extra else 'take cpu, cuda or tpu'
+    reason = f' ({str(error).splitlines()[0]})' if str(error) else ''
+    raise UserError(
+      f'JAX_PLATFORMS={asked}: no such devices, or no plugin for them: {advice}{reason}'
+    ) from None
+
+
+def _join(preemptible):
+  """Joins the other processes where there are any."""
   arguments, tasks = {}, _count_tasks()
   if address := os.environ.get('JAX_COORDINATOR_ADDRESS'):
     try:

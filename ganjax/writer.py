@@ -161,9 +161,9 @@ def progress(step, steps, images_per_second, seconds_left, metrics):
   spread = lambda v: f'+-{text(np.std(v, ddof=1))}' if np.ndim(v) else ''
   values = {n: metrics[n] for n in names or list(metrics)[:6]}
   done = f'step {step:>{len(str(steps))}}/{steps}'
-  speed = f'{images_per_second:.0f} images/s'
+  speed = f'{images_per_second:.0f}' if images_per_second > 9.5 else f'{images_per_second:.2g}'
   shown = [f'{n} {text(np.mean(v))}{spread(v)}' for n, v in values.items()]
-  return '  '.join([done, speed, f'{_duration(seconds_left)} left', *shown])
+  return '  '.join([done, f'{speed} images/s', f'{_duration(seconds_left)} left', *shown])
 
 
 def parse_lines(content):
@@ -270,4 +270,6 @@ def _duration(seconds):
     return f'{seconds}s'
   if seconds < 3600:
     return f'{seconds // 60}m{seconds % 60:02}s'
-  return f'{seconds // 3600}h{seconds // 60 % 60:02}m'
+  if seconds < 100 * 3600:
+    return f'{seconds // 3600}h{seconds // 60 % 60:02}m'
+  return f'{seconds // 86400}d{seconds // 3600 % 24:02}h'

@@ -39,7 +39,7 @@ TABLE = {
   'config that raises': (f'{TRAIN} {{tmp}}/raises.py', r'no_such_module'),
   'config that returns nothing': (f'{TRAIN} {{tmp}}/none.py', r'get_config.* None'),
   'misspelt field': (f'{EMOJI} --config.batch_sise=8', r'batch_sise.*batch_size'),
-  'misspelt nested field': (f'{EMOJI} --config.optim.G.rl=1', r'no field rl \('),
+  'misspelt nested field': (f'{EMOJI} --config.optim.G.rl=1', r'no field optim.G.rl .*optim.G.lr'),
   'misspelt component': (f'{EMOJI} --config.network.width=8', r'network\b.*networks'),
   'field below a value': (f'{EMOJI} --config.steps.more=8', r'steps'),
   'word for a number': (f'{EMOJI} --config.batch_size=many', r'batch_size.*many'),

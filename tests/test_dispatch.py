@@ -27,6 +27,7 @@ from ganjax import (
   optim,
   parallel,
   regularizers,
+  signals,
 )
 from ganjax import config as configs
 from ganjax.feed import Feed
@@ -298,7 +299,7 @@ def test_nothing_moves_between_host_and_devices_within_a_dispatch():
 @pytest.fixture
 def train(tmp_path):
   """Trains a config by train.py's loop on 4 devices in float64 -> (status, end state, metrics without times)."""
-  before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+  before = {number: signal.getsignal(number) for number in signals.NUMBERS}
   mesh = parallel.make_mesh()
 
   def work(name, config, make=experiment.build):
@@ -316,6 +317,7 @@ def train(tmp_path):
   yield work
   for number, handler in before.items():
     signal.signal(number, handler)
+  signal.set_wakeup_fd(-1)
 
 
 class Signalled(experiment.Experiment):

@@ -4,10 +4,10 @@ FID of one and the same generator moves by 2 to 5 between these pipelines, so a 
 numbers of its own preset.
 """
 
-import difflib
 from typing import NamedTuple
 
 from ganjax import UserError, features
+from ganjax.commandline import closest
 
 TF_SCALE = (128.0, 1 / 128)  # (x - 128) / 128, of the TensorFlow graph
 UNIT_SCALE = (127.5, 1 / 127.5)  # 2 (x / 255) - 1; 0.4 % from the other
@@ -121,9 +121,10 @@ def _parse(name) -> Metric:
     network = name.removeprefix(f'{kind}_')
     if network != name and network in features.names() and network != 'inception':
       return Metric(name, kind, network)
-  near = difflib.get_close_matches(name, _known(), n=1)
-  hint = f' (did you mean {near[0]}?)' if near else ''
-  raise UserError(f'metric {name!r} is not known{hint}; there are {", ".join(_known())}')
+  known = _known()
+  raise UserError(
+    f'metric {name!r} is not known{closest(name, known)}; there are {", ".join(known)}'
+  )
 
 
 def _known() -> list:
@@ -136,8 +137,9 @@ def parse_presets(text: str) -> dict:
   names = [name.strip() for name in text.split(',') if name.strip()]
   unknown = [name for name in names if name not in PRESETS]
   if unknown or not names:
+    name = (unknown or [text])[0]
     raise UserError(
-      f'preset {(unknown or [text])[0]!r} is not known; there are {", ".join(PRESETS)}'
+      f'preset {name!r} is not known{closest(name, PRESETS)}; there are {", ".join(PRESETS)}'
     )
   return {name: PRESETS[name] for name in names}
 

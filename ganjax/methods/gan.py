@@ -16,6 +16,7 @@ from ganjax import UserError, class_losses, consistency, latents, losses, regula
 from ganjax import lecam as anchors
 from ganjax import penalties as kinds
 from ganjax import view as views
+from ganjax.commandline import closest
 from ganjax.update import Aux, Method, Phase, Stage, apply
 
 
@@ -58,8 +59,12 @@ def build(
   """
   G, D = nets['G'], nets['D']
   classes = max(getattr(net, 'num_classes', 0) for net in (G, D))
-  if not all(isinstance(n, int) and n > 0 for n in (z_dim, n_critic, fakes_per_real)):
-    raise UserError('method.z_dim, method.n_critic and method.fakes_per_real must be whole, from 1')
+  # All updates of D are in one program.
+  counts = (z_dim, 2**16), (n_critic, 1000), (fakes_per_real, 1000)
+  if not all(isinstance(n, int) and 0 < n <= most for n, most in counts):
+    raise UserError(
+      'method.z_dim, method.n_critic and method.fakes_per_real must be whole, from 1 to 65,536, 1000 and 1000'
+    )
   loss_D, loss_G = _pair(loss, fakes_per_real)
   view = views.build(packing, diffaugment=diffaugment, ada=ada)
   penalties = _check_penalties(penalties or {}, penalties_every, packing)
@@ -202,7 +207,9 @@ def _pair(loss, fakes_per_real):
     pair = getattr(losses, f'{loss}_D'), getattr(losses, f'{loss}_G')
   except AttributeError:
     known = sorted(n[:-2] for n in vars(losses) if n.endswith('_D'))
-    raise UserError(f'method.loss={loss!r} is not known; losses are {", ".join(known)}') from None
+    raise UserError(
+      f'method.loss={loss!r} is not known{closest(loss, known)}; losses are {", ".join(known)}'
+    ) from None
   if loss == 'relativistic' and fakes_per_real > 1:
     raise UserError(
       'method.loss=relativistic pairs each fake with a real: fakes_per_real must be 1'
@@ -238,7 +245,7 @@ def _check_penalties(penalties, every, packing) -> dict:
   for name, weight in penalties.items():
     if name not in known:
       raise UserError(
-        f'method.penalties.{name} is not known; penalties are {", ".join(sorted(known))}'
+        f'method.penalties.{name} is not known{closest(name, known)}; penalties are {", ".join(sorted(known))}'
       )
     schedules.check(f'method.penalties.{name}', weight)
   if every < 1 or (every > 1 and not penalties):

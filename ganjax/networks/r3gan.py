@@ -13,6 +13,7 @@ from ganjax.layers.conv import Conv
 from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.resample import downsample_bilinear, upsample_bilinear
 
+MOST_BLOCKS = 100  # a resolution: each is traced
 PLAIN = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
 
@@ -137,6 +138,8 @@ def build(
       f'networks needs width, blocks, cardinality, expansion, embed_dim from 1, and one width or {count} at '
       f'data.resolution={resolution}; got width={width}'
     )
+  if blocks > MOST_BLOCKS:
+    raise UserError(f'networks.blocks={blocks} must be at most {MOST_BLOCKS} a resolution')
   if num_classes < 0:
     raise UserError(f'networks.num_classes={num_classes} must be at least 0')
   group, rest = divmod(max(widths) * expansion, cardinality)

@@ -1,0 +1,298 @@
+"""Command lines: flags of each command's own, their help, mistakes in one line, output that nobody reads.
+
+Little is imported here, so that a command answers `--help` and a mistyped flag before it imports what is slow: it makes
+its `Command` and flags at the top, and calls `parse` where it is run.
+"""
+
+import ast
+import difflib
+import errno
+import io
+import os
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from ganjax import UserError
+
+
+class Command:
+  """A command line; modules with one are imported without side effects, and beside each other.
+
+  Args:
+    about: the text of the help, the module's docstring.
+    arguments: what may stand beside the flags, such as 'RUN ...'; nothing may by default.
+    buckets: flags that may be URLs.
+  """
+
+  def __init__(self, about: str, arguments='', buckets=()):
+    self.arguments = []  # those that were given, once parsed
+    self._about, self._takes, self._buckets = about, arguments, buckets
+    self._flags = flags.FlagValues()
+    self._config = None
+
+  def string(self, name, default, text):
+    return flags.DEFINE_string(name, default, text, self._flags)
+
+  def strings(self, name, text):
+    """A flag that may be given several times: the list of its values."""
+    return flags.DEFINE_multi_string(name, [], text, self._flags)
+
+  def integer(self, name, default, text):
+    return flags.DEFINE_integer(name, default, text, flag_values=self._flags)
+
+  def switch(self, name, text):
+    return flags.DEFINE_bool(name, False, text, self._flags)
+
+  def choice(self, name, default, choices, text):
+    return flags.DEFINE_enum(name, default, choices, text, self._flags)
+
+  def config(self):
+    """The flag --config, and with it an override of every field."""
+    text = 'Configuration file, configs/<method>_<dataset>.py.'
+    # Unlike the other flags it looks for overrides in sys.argv.
+    self._config = config_flags.DEFINE_config_file(
+      'config', help_string=text, flag_values=self._flags
+    )
+    return self._config
+
+  def parse(self):
+    """Takes in what was typed, at the start of a process. Ends it after --help, and at a mistake, said in a line."""
+    _guard_output()
+    if {'--help', '-help', '-h', '--helpfull', '--helpshort'} & {*sys.argv[1:]}:
+      print(self.help())
+      sys.exit(0)
+    try:
+      self.read(sys.argv)
+    except UserError as error:
+      print(f'error: {error}', file=sys.stderr)
+      sys.exit(2)
+
+  def read(self, argv):
+    """Parses `argv`, which must be sys.argv where there is a --config; flags have their defaults before it.
+
+    A leading ~ is the user's home, also where the shell has left it, as in quotes.
+
+    Raises:
+      UserError: in one line, with the nearest right name.
+    """
+    self._flags.unparse_flags()
+    for name in [*self._flags]:
+      if name.startswith('config.'):
+        delattr(self._flags, name)
+      else:
+        self._flags[name].unparse()
+    try:
+      self.arguments = [*map(_expand, self._flags(argv)[1:])]
+    except flags.UnrecognizedFlagError as error:
+      raise UserError(self._unknown(error.flagname.partition('=')[0], argv)) from None
+    except flags.Error as error:
+      line = _one_line(error)
+      found = re.match(r'flag --(\w+)=(.*): value should be one of <(.*)>', line)
+      near = closest(found[2], found[3].split('|')) if found else ''
+      raise UserError(line + near) from None
+    except OSError as error:
+      raise UserError(_load_failure(error)) from None
+    except (KeyError, AttributeError) as error:
+      self._find_unknown(argv)
+      raise UserError(f'config: {_one_line(error)}') from None
+    except (TypeError, ValueError, IndexError, SyntaxError, ImportError) as error:
+      raise UserError(f'config: {_one_line(error)}') from None
+    for name in self._flags:
+      value = self._flags[name].value
+      if isinstance(value, str):
+        self._flags[name].value = value = _expand(value)
+      if name not in self._buckets:
+        refuse_bucket(f'--{name}', value)
+    for one in self.arguments:
+      refuse_bucket('argument', one)
+    if self.arguments and not self._takes:
+      raise UserError(f'unexpected arguments: {" ".join(self.arguments)}')
+
+  def help(self) -> str:
+    """What the command does, its flags, and the fields of a configuration where it takes one."""
+    rows = [('--help', 'Prints this.')]
+    for name in self._flags:
+      flag = self._flags[name]
+      default = f' (default: {flag.default})' if flag.default not in (None, False, []) else ''
+      rows.append((f'--{name}', flag.help.partition(';\n')[0] + default))
+    text = f'{self._about.strip()}\n\nFlags, --NAME=VALUE{self._takes and " beside "}{self._takes}:\n{_table(rows)}'
+    if self._config is None:
+      return text
+    rows = [(name, f'{text} (default: {default})') for name, (default, text) in fields().items()]
+    return f'{text}\n\nFields of every configuration, --config.NAME=VALUE after --config:\n{_table(rows)}'
+
+  def _find_unknown(self, argv):
+    """Raises UserError for the first --config.FIELD that the file does not have."""
+    there = self._fields(argv)
+    for arg in argv if there else ():
+      name = re.match(r'--?((?:no)?config\.[^=]+)', arg)
+      if name and name[1].removeprefix('no') not in there:
+        raise UserError(self._unknown(name[1], argv))
+
+  def _unknown(self, name, argv) -> str:
+    if name.startswith('config.'):
+      if self._config is None:
+        return f'--{name}: this command takes no --config'
+      there = self._fields(argv)
+      if not there:
+        return f'--{name}: name the file first, such as --config configs/dcgan_cifar.py'
+      what = f'config has no field {name.removeprefix("config.")}'
+      return f'{what}{_nearest(name, there)}; what a file lacks, a copy of it may add'
+    common = [] if self._config is None else [f'config.{field}' for field in fields()]
+    known = [*self._flags, *(self._fields(argv) or common)]
+    return f'there is no --{name}{_nearest(name, known)}; --help lists what there is'
+
+  def _fields(self, argv) -> dict:
+    """{'config.FIELD'} of the file that was named, sections too; {} where none was, or it cannot be loaded."""
+    path = [after for one, after in zip(argv, argv[1:]) if one in ('--config', '-config')]
+    path += [one.partition('=')[2] for one in argv if re.match('--?config=', one)]
+    if self._config is None or not path:
+      return {}
+    alone = flags.FlagValues()
+    config_flags.DEFINE_config_file('config', flag_values=alone, sys_argv=[''])
+    try:
+      found = alone(['', f'--config={path[0]}']) and alone.config
+      return {f'config.{name}': None for name in _names(found)}
+    except Exception:
+      return {}
+
+
+def fields() -> dict:
+  """{field: (its default, what it is)} of `config.base`, as the comments behind or above the fields there have it."""
+  text = Path(__file__).with_name('config.py').read_text()
+  lines = text.splitlines()
+  (base,) = (one for one in ast.parse(text).body if getattr(one, 'name', '') == 'base')
+
+  def walk(call, prefix):
+    for one in call.keywords:
+      value, name = one.value, f'{prefix}{one.arg}'
+      made_by = ast.unparse(value.func) if isinstance(value, ast.Call) else None
+      if made_by == 'dict':
+        yield from walk(value, f'{name}.')
+        continue
+      above, behind = lines[one.lineno - 2].strip(), lines[value.end_lineno - 1]
+      comment = behind[value.end_col_offset :].partition('# ')[2]
+      comment = comment or (above[2:] if above.startswith('# ') else '')
+      known = {'config_dict.placeholder': 'None', 'config_dict.FieldReference': '0'}
+      yield name, (known.get(made_by) or ast.unparse(value), comment)
+
+  return dict(walk(base.body[-1].value.args[0], ''))
+
+
+def config(flag) -> ConfigDict:
+  """The configuration that a flag holds.
+
+  Raises:
+    UserError: none was given, or its file cannot be loaded.
+  """
+  if flag.value is None and not flag.present:
+    raise UserError('--config is missing, such as --config configs/dcgan_cifar.py')
+  try:
+    hasattr(flag.value, 'keys')
+  except OSError as error:
+    raise UserError(_load_failure(error)) from None
+  if not isinstance(flag.value, ConfigDict):
+    raise UserError(f'--config: get_config() returned no ConfigDict but {flag.value!r}')
+  return flag.value
+
+
+def refuse_bucket(name, value):
+  """Raises UserError where a user named a bucket for a file or folder."""
+  if isinstance(value, str) and '://' in value:
+    raise UserError(
+      f"{name}={value}: only train.py's --workdir may be in a bucket; use a folder, and copy: "
+      'gcloud storage rsync --recursive FROM TO'
+    )
+
+
+def check_ending(flag, ending, what):
+  """Raises UserError where a file would be called what it is not: `what` writes `ending`; none may be given."""
+  path = Path(flag.value)
+  if path.suffix and path.suffix.lower() != ending:
+    raise UserError(
+      f'--{flag.name}={path}: {what} writes {ending} files: name it {path.with_suffix(ending)}'
+    )
+
+
+def closest(name, known) -> str:
+  """' (did you mean a?)' of the known name that is nearest to one, or ''."""
+  found = difflib.get_close_matches(str(name), [*known], n=1, cutoff=0.5)
+  return f' (did you mean {found[0]}?)' if found else ''
+
+
+def _nearest(name, known) -> str:
+  """As `closest`, of flags: those whose last part is the same come first."""
+  same = [one for one in known if one.rpartition('.')[2] == name.rpartition('.')[2]]
+  same = difflib.get_close_matches(name, same, n=3, cutoff=0) or difflib.get_close_matches(
+    name, known, n=2, cutoff=0.6
+  )
+  return f' (did you mean {" or ".join(f"--{one}" for one in same)}?)' if same else ''
+
+
+def _names(config, prefix=''):
+  """All fields of a ConfigDict by their whole names, and its sections."""
+  for key in config:
+    yield prefix + key
+    if hasattr(config.get_ref(key).get(), 'keys'):
+      yield from _names(config[key], f'{prefix}{key}.')
+
+
+def _table(rows) -> str:
+  """Rows of a name and a text, which goes on below itself."""
+  width = max(len(name) for name, _ in rows) + 4
+  wrap = lambda name, text: textwrap.fill(
+    text, 110, initial_indent=f'  {name}'.ljust(width), subsequent_indent=' ' * width
+  )
+  return '\n'.join(wrap(*row) for row in rows)
+
+
+def _expand(text) -> str:
+  return os.path.expanduser(text)
+
+
+def _load_failure(error) -> str:
+  """ml_collections keeps a failure to load the file until the first access; its cause is the last line."""
+  line = str(error).splitlines()[-1].strip()
+  path = Path((re.findall(r"No such file or directory: '(.*)'$", line) or [''])[0])
+  near = closest(str(path), [str(one) for one in path.parent.glob('[!_]*.py')])
+  return f'--config: {line}{near if path.name else ""}'
+
+
+def _one_line(error) -> str:
+  while error.args and isinstance(error.args[0], Exception):
+    error = error.args[0]
+  text = str(error.args[0] if error.args else error)
+  # The text of a KeyError is a repr, at times of a repr.
+  while len(text) > 1 and text[0] in '"\'' and text[0] == text[-1]:
+    try:
+      text = str(ast.literal_eval(text))
+    except (SyntaxError, ValueError):
+      break
+  lines = [line.strip() for line in text.splitlines() if line.strip()]
+  return '. '.join(lines[:3]) or type(error).__name__
+
+
+class _Output(io.FileIO):
+  """A file to write to whose reader may go, as `| head` does, or a terminal: what comes then is dropped."""
+
+  def write(self, data):
+    try:
+      return super().write(data)
+    except OSError as error:
+      if error.errno not in (errno.EPIPE, errno.EIO):
+        raise
+      return len(data)
+
+
+def _guard_output():
+  for name in ('stdout', 'stderr'):
+    stream = getattr(sys, name)
+    if stream is not None:
+      raw = io.BufferedWriter(_Output(stream.fileno(), 'w', closefd=False))
+      kept = dict(encoding=stream.encoding, errors=stream.errors)
+      setattr(sys, name, io.TextIOWrapper(raw, **kept, line_buffering=stream.line_buffering))

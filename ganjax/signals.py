@@ -1,0 +1,42 @@
+"""Signals that end a training: SIGTERM, SIGINT (Ctrl-C), and SIGHUP of a terminal that closes.
+
+Python runs a handler between two bytecodes of the main thread, and a compilation keeps that thread in C++ for minutes.
+So a thread acts on signals, which the system's own handler writes to a pipe (`signal.set_wakeup_fd`).
+"""
+
+import os
+import select
+import signal
+import threading
+
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def listen(act, note=lambda number, frame: None, numbers=NUMBERS):
+  """Has a thread call `act(number)` at each of these signals, at once; `note` is the handler that Python calls later.
+
+  The newest call counts. Only the main thread may make it. A SIGHUP that is ignored, as nohup has it, stays so.
+  """
+  ends, pipe = os.pipe()
+  os.set_blocking(pipe, False)
+
+  def read():
+    while True:
+      for number in os.read(ends, 64):
+        if number in numbers:
+          act(number)
+
+  threading.Thread(target=read, daemon=True).start()
+  signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
+  for number in numbers:
+    if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+      signal.signal(number, note)
+
+
+def say(line: str):
+  """Prints a line where that does not wait for its reader: a thread that acts on signals must not."""
+  try:
+    if select.select([], [1], [], 0)[1]:
+      os.write(1, f'{line}\n'.encode())
+  except OSError:  # nobody reads any more
+    return

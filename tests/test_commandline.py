@@ -1,0 +1,160 @@
+"""Command lines: help, the nearest right name, homes, commands in one process, and output that nobody reads."""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import command
+import pytest
+from absl import flags
+
+from ganjax import UserError, checkpoint, commandline
+from ganjax import config as configs
+
+MODULES = ('compare', 'compile_check', 'evaluate', 'export', 'import_weights')
+COMMANDS = ('train.py', 'sample.py', *(f'ganjax.{name}' for name in MODULES))
+EMOJI = ['--config', str(command.ROOT / 'configs/dcgan_emoji.py')]
+
+
+def read(monkeypatch, *arguments) -> commandline.Command:
+  """A command of a --config and a --workdir that was called so."""
+  made = commandline.Command('About it.', buckets=['workdir'])
+  made.config()
+  made.string('workdir', None, 'Folder of the run.')
+  monkeypatch.setattr(sys, 'argv', ['command', *arguments])
+  made.read(sys.argv)
+  return made
+
+
+def test_commands_are_imported_together():
+  """They define no flags that all share, and parse nothing."""
+  for name in MODULES:
+    importlib.import_module(f'ganjax.{name}')
+  assert not {'workdir', 'config', 'out', 'seed'} & {*flags.FLAGS}
+
+
+def test_a_command_may_be_called_again(monkeypatch):
+  from ganjax import compare
+
+  monkeypatch.chdir(command.ROOT)
+  for arguments in (['a', 'b', '--out=x.png'], ['~/c']):
+    compare.COMMAND.read(['compare', *arguments])
+  assert compare.COMMAND.arguments == [os.path.expanduser('~/c')]
+  assert compare.OUT.value == 'compare.png'
+
+
+@pytest.mark.parametrize('script', COMMANDS)
+def test_help(script, tmp_path):
+  """At once: before JAX is imported, which is a trap here."""
+  (tmp_path / 'jax.py').write_text('raise SystemExit("slow")')
+  done = command.run(script, '--workdir', tmp_path / 'new', '--help', env={'PYTHONPATH': tmp_path})
+  assert (done.returncode, done.stderr) == (0, ''), done
+  module = importlib.import_module(script) if '.py' not in script else None
+  assert module is None or done.stdout.startswith(module.__doc__.strip())
+  assert '\n  --out ' in done.stdout or '\n  --workdir ' in done.stdout
+  assert ('\n  batch_size ' in done.stdout) == ('\n  --config ' in done.stdout)
+  assert max(map(len, done.stdout.splitlines())) <= 120 and not [*tmp_path.glob('new')]
+
+
+def test_every_field_is_explained():
+  fields = commandline.fields()
+  shared = {
+    'optim.G' if name.startswith('optim.G') else 'optim.D' if name.startswith('optim.D') else name
+    for name in configs.flatten(configs.base('').to_dict())
+  }
+  assert {*fields} == shared
+  assert all(text and default for default, text in fields.values()), fields
+  assert fields['batch_size'] == ('64', 'real images of one D update, over all devices')
+  assert fields['data.dataset'] == ('None', "a TFDS name, 'folder' or 'emoji'")
+
+
+@pytest.mark.parametrize(
+  'arguments, line',
+  [
+    (['--batch_size=32', *EMOJI], r'no --batch_size \(did you mean --config.batch_size or '),
+    (['--batch_size=32'], r'no --batch_size \(did you mean --config.batch_size or '),
+    (['--wrokdir=x'], r'no --wrokdir \(did you mean --workdir\?\)'),
+    ([*EMOJI, '--config.lr=1'], r'no field lr \(did you mean --config.optim.G.lr or --config.opt'),
+    ([*EMOJI, '--config.batch_sise=8'], r'no field batch_sise \(did you mean --config.batch_size '),
+    ([*EMOJI, '--config.optim.G.rl=1'], r'optim.G.rl \(did you mean --config.optim.G.lr '),
+    ([*EMOJI, '--config.network.width=1'], r'no field network.width .*--config.networks.width\?'),
+    ([*EMOJI, '--config.steps.more=1'], r'no field steps.more \(did you mean --config.steps '),
+    ([*EMOJI, '--noconfig.flip'], r'--config.data.flip'),
+    (['--config.lr=1'], r'--config.lr: name the file first'),
+    (['--config=configs/dcgan_cifer.py'], r'dcgan_cifer.py. \(did you mean configs/dcgan_cifar.py'),
+    ([*EMOJI, '--config.batch_size=many'], r"batch_size=many: .* base 10: 'many'$"),
+    ([*EMOJI, '--workdir'], r'--workdir'),
+    ([*EMOJI, 'resume'], r'unexpected arguments: resume'),
+  ],
+)
+def test_mistakes_name_what_is_right(monkeypatch, arguments, line):
+  monkeypatch.chdir(command.ROOT)
+  with pytest.raises(UserError, match=line) as error:
+    made = read(monkeypatch, *arguments)
+    commandline.config(made._config)
+  assert '\n' not in str(error.value)
+
+
+def test_a_quoted_home_is_one(monkeypatch):
+  monkeypatch.setenv('HOME', '/home/somebody')
+  assert read(monkeypatch, '--workdir', '~/run')._flags['workdir'].value == '/home/somebody/run'
+  made = read(monkeypatch, *EMOJI, '--config.init_from=~/other')
+  assert made._flags['config'].value.init_from == '~/other'  # expanded where it is read
+
+
+# Lost on the way out.
+
+BLOCKED = """
+import hashlib
+import signal
+import sys
+from ganjax import signals
+
+signals.listen(lambda number: signals.say(f'heard {number}'))
+print('ready', flush=True)
+hashlib.pbkdf2_hmac('sha256', b'', b'', 10**8)  # a minute in C
+"""
+
+
+def test_a_signal_is_heard_while_the_main_thread_is_in_c():
+  process = subprocess.Popen(
+    [sys.executable, '-c', BLOCKED], cwd=command.ROOT, stdout=subprocess.PIPE
+  )
+  try:
+    command.read_to(process, 'ready')
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+      process.send_signal(number)
+      command.read_to(process, f'heard {number:d}')
+  finally:
+    process.kill()
+    process.communicate()
+
+
+def test_a_run_whose_reader_and_terminal_are_gone_saves(tmp_path):
+  """`| head`, then the terminal closes: nobody reads, and SIGHUP comes, twice."""
+  arguments = [*command.tiny({'steps': 100_000}), '--workdir', tmp_path]
+  process = command.start('train.py', *arguments)
+  command.read_to(process, 'step ')
+  process.stdout.close()
+  process.stderr.close()
+  lines = lambda: (tmp_path / 'metrics.jsonl').read_text().count('\n')
+  before = lines()
+  while lines() < before + 20 and process.poll() is None:
+    time.sleep(0.1)
+  process.send_signal(signal.SIGHUP)
+  process.send_signal(signal.SIGHUP)
+  assert process.wait(60) == 129
+  assert checkpoint.list_steps(tmp_path)[-1] == lines()
+
+
+def test_ctrl_c_is_acknowledged_and_a_second_one_stops_at_once(tmp_path):
+  arguments = [*command.tiny({'steps': 100_000}), '--workdir', tmp_path]
+  process = command.start('train.py', *arguments)
+  command.read_to(process, 'compiling')
+  process.send_signal(signal.SIGINT)
+  command.read_to(process, 'SIGINT: saving at the next step; again to stop at once')
+  process.send_signal(signal.SIGINT)
+  assert command.finish(process).returncode in (130, -signal.SIGINT)
