@@ -22,7 +22,7 @@ from ganjax import UserError, cache_folder, checkpoint, holder, leads_out, lock,
 
 _LOOK_SECONDS = 2  # between two looks for a new checkpoint
 _PUSH_SECONDS = 60  # until all else follows
-_SENT = '.sent'  # in a checkpoint here that the bucket has had
+_SENT = '.sent'  # in a run or a checkpoint here that the bucket has had
 _FIRST = ('config.json', 'metrics.jsonl', 'evaluations.jsonl')  # a checkpoint goes on from them
 
 
@@ -96,10 +96,11 @@ class _Bucket:
     if not ours:
       return
     record = self.folder / _FIRST[0]
-    here = _describe(record.read_bytes() if record.exists() else None)
     with self._errors('read'):
+      here = _describe(record.read_bytes() if record.exists() else None)
       there = _describe(self._fs.cat_file(self._at(_FIRST[0])) if _FIRST[0] in names else None)
-    if here != there:
+    new = not names and not (self.folder / _SENT).exists()
+    if here != there and not new:
       raise UserError(
         f'{self._url} holds {there}, and {self.folder} holds {here}, whose checkpoint {ours[-1]} never got there: '
         'move that folder away or delete it to go on without, or use another workdir'
@@ -218,8 +219,8 @@ class _Bucket:
       self._note_sent(name, self.folder)
 
   def _note_sent(self, name, folder):
-    """Marks a checkpoint below `folder` as one that the bucket has had, once `name`, its index, is there."""
-    if name == _index(name):
+    """Marks a checkpoint below `folder` as one that the bucket has had once its index is there; so the run itself."""
+    if name in (_FIRST[0], _index(name)):
       with contextlib.suppress(FileNotFoundError):  # deleted since
         (folder / name).with_name(_SENT).touch()
 

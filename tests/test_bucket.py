@@ -221,6 +221,15 @@ def test_who_empties_a_bucket_starts_anew_after_a_kill_too(monkeypatch):
     assert checkpoint.list_steps(folder) == [] and not (folder / 'config.json').exists()
 
 
+def test_a_run_that_never_reached_its_bucket_does_when_it_goes_on(monkeypatch):
+  with killed(monkeypatch) as kill, bucket.copy(URL) as folder:
+    kill()
+    train(folder, 1, 3)
+  assert not there()
+  with bucket.copy(URL) as folder:
+    assert checkpoint.list_steps(folder) == steps() == lines(folder) == [1, 2]
+
+
 def test_what_comes_back_to_another_run_takes_that(monkeypatch, tmp_path):
   with killed(monkeypatch) as kill, bucket.copy(URL) as folder:
     train(folder, 1, 5)
