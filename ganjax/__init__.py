@@ -23,3 +23,9 @@ def cache_folder(name: str) -> Path:
       'programs, or HOME'
     )
   return Path(root, name)
+
+
+def leads_out(name: str) -> bool:
+  """Whether a name from outside, as of an object in a bucket, can be a path out of the folder that it is put below."""
+  # An empty first part too: Path('folder') / '/x' is Path('/x').
+  return not {'', '.', '..'}.isdisjoint(name.split('/'))

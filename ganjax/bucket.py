@@ -12,25 +12,17 @@ import logging
 import os
 import re
 import shutil
-import signal
-import socket
-import sys
-import threading
 import time
-import uuid
 from pathlib import Path
 
 import fsspec
 import jax
 
-from ganjax import UserError, cache_folder, checkpoint, lock, parallel
+from ganjax import UserError, cache_folder, checkpoint, holder, leads_out, lock, parallel
 
 _LOOK_SECONDS = 2  # between two looks for a new checkpoint
 _PUSH_SECONDS = 60  # until all else follows
-_BEAT_SECONDS = 20  # between two signs of life
-_PATIENCE_SECONDS = 90  # a process that gives none for so long is gone
-_HOLDER = '.holder'  # the file that names the process which writes
-_SENT = '.sent'  # in a checkpoint here that the bucket has had
+_SENT = '.sent'  # in a run or a checkpoint here that the bucket has had
 _FIRST = ('config.json', 'metrics.jsonl', 'evaluations.jsonl')  # a checkpoint goes on from them
 
 
@@ -72,68 +64,25 @@ class _Bucket:
     self._url = url
     self._there = set()  # names of the run's files in the bucket
     self._sent = {}  # name -> (bytes, time of change) of the local file that the bucket has
-    self._me, self._beats = f'{os.getpid()} on {socket.gethostname()}\n{uuid.uuid4()}\n', 0
     # Its retries are reported with tracebacks; what fails in the end is said here, in a line.
     logging.getLogger('gcsfs').setLevel(logging.CRITICAL)
     # A request that is never answered would be waited for.
     options = {'requests_timeout': 300} if url.startswith('gs:') else {}
     with self._errors('read'):
       self._fs, self._root = fsspec.core.url_to_fs(url.rstrip('/'), **options)
+    self._holder = holder.Holder(self._fs, self._at('.holder'), url)
 
   @contextlib.contextmanager
   def held(self):
-    """Is the one that writes there until the block ends; there are no locks, so a file is written again and again.
+    """Is the one that writes there until the block ends.
 
     Raises:
       UserError: another process does.
     """
     with self._errors('write'):
-      seen = self._holder()
-      who = seen and seen.partition('\n')[0]
-      if seen and not _is_dead(who):
-        print(f'{self._url}: is process {who} still there? Waiting for a sign', flush=True)
-        until = time.monotonic() + _PATIENCE_SECONDS
-        while self._holder() == seen and time.monotonic() < until:
-          time.sleep(_LOOK_SECONDS)
-        if self._holder() not in (seen, None):
-          raise UserError(
-            f'{self._url} is in use by process {who}: stop it, or use another workdir'
-          )
-      self._beat()
-    try:
-      with _thread(self._beat_on):
-        yield
-    finally:
-      with contextlib.suppress(Exception):  # a courtesy to the next
-        self._check_held()
-        self._fs.rm_file(self._at(_HOLDER))
-
-  def _beat(self):
-    self._beats += 1
-    self._fs.pipe_file(self._at(_HOLDER), f'{self._me}{self._beats}\n'.encode())
-
-  def _beat_on(self, ended):
-    while not ended.wait(_BEAT_SECONDS):
-      try:
-        self._check_held()
-        self._beat()
-      except _TakenOver as error:
-        _say(f'error: {error}')
-        if signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:  # else the run is stopping already
-          os.kill(os.getpid(), signal.SIGTERM)
-        return
-      except Exception:  # pushes fail too, and say so
-        continue
-
-  def _holder(self) -> str | None:
-    try:
-      return self._fs.cat_file(self._at(_HOLDER)).decode()
-    except FileNotFoundError:
-      return None
-
-  def _check_held(self):
-    if not (self._holder() or self._me).startswith(self._me):  # that of nobody becomes ours
-      raise _TakenOver(f'{self._url}: another process has taken it over')
+      self._holder.take()
+    with self._holder.kept():
+      yield
 
   def recover(self):
     """Brings the bucket the checkpoints here that it never had, as a process that was killed leaves them.
@@ -147,10 +96,11 @@ class _Bucket:
     if not ours:
       return
     record = self.folder / _FIRST[0]
-    here = _describe(record.read_bytes() if record.exists() else None)
     with self._errors('read'):
+      here = _describe(record.read_bytes() if record.exists() else None)
       there = _describe(self._fs.cat_file(self._at(_FIRST[0])) if _FIRST[0] in names else None)
-    if here != there:
+    new = not names and not (self.folder / _SENT).exists()
+    if here != there and not new:
       raise UserError(
         f'{self._url} holds {there}, and {self.folder} holds {here}, whose checkpoint {ours[-1]} never got there: '
         'move that folder away or delete it to go on without, or use another workdir'
@@ -174,8 +124,7 @@ class _Bucket:
     # Consoles mark folders by empty objects whose names end so.
     names = {path.removeprefix(below) for path in found if not path.endswith('/')}
     for name in names:
-      # Path('folder') / '/x' is Path('/x').
-      if not {'', '.', '..'}.isdisjoint(name.split('/')):
+      if leads_out(name):
         raise UserError(
           f'{self._url} holds an object named {name!r}, which is no name of a file below a folder: remove it'
         )
@@ -203,7 +152,7 @@ class _Bucket:
     """Has the bucket follow the folder until the block ends, and be the same as it then."""
     failed = True
     try:
-      with _thread(self._follow):
+      with holder.beside(self._follow):
         yield
       failed = False
     finally:
@@ -213,7 +162,7 @@ class _Bucket:
         line = f'{error}; the run as it is now is in {self.folder}'
         if not failed:
           raise UserError(line) from None
-        _say(f'error: {line}')  # the other error is raised
+        holder.say(f'error: {line}')  # the other error is raised
 
   def _follow(self, ended):
     steps, push_at, said = None, 0, False
@@ -224,25 +173,25 @@ class _Bucket:
           steps, push_at = found, now + _PUSH_SECONDS
           self._push()
           said = False
-      except _TakenOver:
-        return  # `_beat_on` sees it too
+      except holder.TakenOver:
+        return  # the holder sees it too
       except Exception as error:
         if not said:
-          _say(f'{error}; trying again')
+          holder.say(f'{error}; trying again')
         said = True
 
   def _push(self):
     """Makes the bucket's files those of the folder.
 
     Raises:
-      _TakenOver: the bucket is another's now.
+      holder.TakenOver: the bucket is another's now.
       UserError: it cannot be written.
     """
     with self._errors('write'):
-      self._check_held()
+      self._holder.check()
       files = self._files()
       self._send(files)
-      self._check_held()
+      self._holder.check()
       # Of those that went, the index first.
       for name in sorted(self._there - files.keys(), key=lambda name: name != _index(name)):
         with contextlib.suppress(FileNotFoundError):
@@ -259,7 +208,7 @@ class _Bucket:
       if self._sent.get(name) == state:
         continue
       if name in (_FIRST[0], _index(name)):
-        self._check_held()
+        self._holder.check()
       try:
         content = path.read_bytes()  # at once: logs grow
       except FileNotFoundError:
@@ -270,8 +219,8 @@ class _Bucket:
       self._note_sent(name, self.folder)
 
   def _note_sent(self, name, folder):
-    """Marks a checkpoint below `folder` as one that the bucket has had, once `name`, its index, is there."""
-    if name == _index(name):
+    """Marks a checkpoint below `folder` as one that the bucket has had once its index is there; so the run itself."""
+    if name in (_FIRST[0], _index(name)):
       with contextlib.suppress(FileNotFoundError):  # deleted since
         (folder / name).with_name(_SENT).touch()
 
@@ -324,40 +273,11 @@ class _Bucket:
       raise UserError(line + hint) from None
 
 
-class _TakenOver(UserError):
-  """Another process writes to the same place."""
-
-
-@contextlib.contextmanager
-def _thread(work):
-  """Runs work(event) beside the block, until the event says that it has ended."""
-  ended = threading.Event()
-  thread = threading.Thread(target=work, args=(ended,), daemon=True)
-  thread.start()
-  try:
-    yield
-  finally:
-    ended.set()
-    thread.join()
-
-
-def _say(line):
-  with contextlib.suppress(OSError, ValueError):  # a full disk or a closed pipe ends no thread
-    print(line, file=sys.stderr, flush=True)
-
-
 def _link(source, target):
   try:
     os.link(source, target)
   except OSError:  # a disk without, or the file went: that is said by this
     shutil.copy2(source, target)
-
-
-def _is_dead(who) -> bool:
-  """Whether a process 'PID on HOST' was one of this host and is no more."""
-  pid, _, host = who.partition(' on ')
-  here = host == socket.gethostname() and os.path.exists('/proc/self')
-  return here and pid.isdigit() and not os.path.exists(f'/proc/{pid}')
 
 
 def _index(name) -> str | None:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import threading
 import time
 
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFile
 
-from ganjax import UserError, bucket, checkpoint, writer
+from ganjax import UserError, bucket, checkpoint, holder, writer
 from ganjax.checkpoint import Checkpoints
 
 URL = 'memory://bucket/run'
@@ -30,8 +31,13 @@ def quick(monkeypatch, tmp_path):
   """An empty bucket, a cache of this test's own, and little patience."""
   FILES.store.clear()
   monkeypatch.setenv('GANJAX_CACHE_DIR', str(tmp_path / 'cache'))
-  for name, seconds in {'LOOK': 0.01, 'PUSH': 0.05, 'BEAT': 0.05, 'PATIENCE': 0.5}.items():
-    monkeypatch.setattr(bucket, f'_{name}_SECONDS', seconds)
+  seconds = {
+    bucket: {'LOOK': 0.01, 'PUSH': 0.05},
+    holder: {'LOOK': 0.01, 'BEAT': 0.05, 'PATIENCE': 0.5},
+  }
+  for module, values in seconds.items():
+    for name, value in values.items():
+      monkeypatch.setattr(module, f'_{name}_SECONDS', value)
 
 
 def there() -> set:
@@ -213,6 +219,15 @@ def test_who_empties_a_bucket_starts_anew_after_a_kill_too(monkeypatch):
   FILES.rm('/bucket/run', recursive=True)
   with bucket.copy(URL) as folder:
     assert checkpoint.list_steps(folder) == [] and not (folder / 'config.json').exists()
+
+
+def test_a_run_that_never_reached_its_bucket_does_when_it_goes_on(monkeypatch):
+  with killed(monkeypatch) as kill, bucket.copy(URL) as folder:
+    kill()
+    train(folder, 1, 3)
+  assert not there()
+  with bucket.copy(URL) as folder:
+    assert checkpoint.list_steps(folder) == steps() == lines(folder) == [1, 2]
 
 
 def test_what_comes_back_to_another_run_takes_that(monkeypatch, tmp_path):
@@ -418,7 +433,7 @@ def test_one_writes_at_a_time(monkeypatch, capsys):
   # While writing takes long, or fails, there are signs of life all the same.
   write = FILES.pipe_file
   beats = lambda: FILES.cat_file('/bucket/run/.holder')
-  monkeypatch.setattr(bucket, '_PATIENCE_SECONDS', 0.2)
+  monkeypatch.setattr(holder, '_PATIENCE_SECONDS', 0.2)
   with bucket.copy(URL) as folder:
     slow = lambda path, data: (path.endswith('.holder') or time.sleep(1), write(path, data))
     monkeypatch.setattr(FILES, 'pipe_file', slow)
@@ -440,13 +455,11 @@ def test_one_writes_at_a_time(monkeypatch, capsys):
   monkeypatch.setattr(FILES, 'pipe_file', write)
   assert 7 not in steps()
   # A process of this host that is no more need not be waited for.
-  monkeypatch.setattr(bucket, '_PATIENCE_SECONDS', 1000)
+  monkeypatch.setattr(holder, '_PATIENCE_SECONDS', 1000)
   gone = command.start('sample.py')
   gone.kill()
   command.finish(gone)
-  FILES.pipe_file(
-    '/bucket/run/.holder', f'{gone.pid} on {bucket.socket.gethostname()}\nx\n'.encode()
-  )
+  FILES.pipe_file('/bucket/run/.holder', f'{gone.pid} on {socket.gethostname()}\nx\n'.encode())
   with bucket.copy(URL) as folder:
     assert checkpoint.list_steps(folder) == [2, 5, 7]
 

@@ -1,6 +1,7 @@
 """Weight files: where they are found, and whether they are what they should be."""
 
 import hashlib
+import http.client
 import io
 import sys
 from pathlib import Path
@@ -122,8 +123,8 @@ def test_downloads_are_checked_then_kept(caches, monkeypatch):
   def urlopen(url, timeout):
     asked.append(url)
     assert 0 < timeout <= 60
-    if answer is None:
-      raise TimeoutError('timed out')
+    if isinstance(answer, Exception):
+      raise answer
     return io.BytesIO(answer)
 
   monkeypatch.setattr('urllib.request.urlopen', urlopen)
@@ -132,7 +133,10 @@ def test_downloads_are_checked_then_kept(caches, monkeypatch):
   answer = ZIP[:100]
   with pytest.raises(UserError, match='https://example.org/net.pth is not net.pth: sha256'):
     weights.load(file)
-  answer = None
+  answer = http.client.IncompleteRead(b'')
+  with pytest.raises(UserError, match=r'net.pth failed \(IncompleteRead.*To mend it'):
+    weights.load(file)
+  answer = TimeoutError('timed out')
   with pytest.raises(UserError) as error:
     weights.load(file)
   for part in (
@@ -148,9 +152,9 @@ def test_downloads_are_checked_then_kept(caches, monkeypatch):
 
   answer = ZIP
   assert weights.load(file).info['verified']
-  assert len(asked) == 3
+  assert len(asked) == 4
   assert weights.load(file).info['file'] == 'net.pth'  # from the cache now
-  assert len(asked) == 3
+  assert len(asked) == 4
   assert [p.name for p in caches[0].iterdir()] == ['net.pth']
 
 
