@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import os
 import socket
 import subprocess
@@ -100,6 +101,29 @@ def finish(process, timeout=240) -> subprocess.CompletedProcess:
 
 def run(script, *arguments, env=()) -> subprocess.CompletedProcess:
   return finish(start(script, *arguments, env=env))
+
+
+def run_all(commands) -> dict:
+  """Runs {name: ([script, *arguments], environment)}, in forks of one process that has imported what they import.
+
+  Returns:
+    {name: the finished process}. Two run at a time; see forks.py.
+  """
+  folder = Path(tempfile.mkdtemp(dir=files()))
+  cases = {name: (list(map(str, words)), dict(env)) for name, (words, env) in commands.items()}
+  (folder / 'cases.json').write_text(json.dumps(cases, default=str))
+  done = finish(start('tests/forks.py', folder / 'cases.json'), timeout=600)
+  assert done.returncode == 0, done.stderr
+  found = json.loads(done.stdout).items()
+  return {name: subprocess.CompletedProcess(cases[name][0], *how) for name, how in found}
+
+
+def succeed_all(commands) -> dict:
+  """Runs command lines as `run_all`; all must end with status 0."""
+  done = run_all(commands)
+  for name, process in done.items():
+    assert process.returncode == 0, (name, process.stderr)
+  return done
 
 
 def succeed(script, *arguments, env=()) -> subprocess.CompletedProcess:

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import jax
+import pytest
 
 _CACHE = os.environ.get('JAX_COMPILATION_CACHE_DIR') or str(
   Path(tempfile.gettempdir()) / 'ganjax-test-xla'
@@ -17,3 +18,10 @@ _CACHE = os.environ.get('JAX_COMPILATION_CACHE_DIR') or str(
 jax.config.update('jax_compilation_cache_dir', _CACHE)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
 jax.config.update('jax_disable_most_optimizations', True)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def programs():
+  """Compiled programs go after each file: kept to the end they are gigabytes. The disk has what was slow."""
+  yield
+  jax.clear_caches()

@@ -194,16 +194,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def outcomes(folder, request):
-  """{name: (status, output, errors)} of the cases that were asked for."""
+  """{name: the finished process} of the cases that were asked for."""
   tests = [item for item in request.session.items if item.function is test_ends_with_one_line]
   cases = {item.callspec.params['name']: None for item in tests}
   for name in cases:
     line, _, *env = TABLE[name]
-    cases[name] = split(line, folder, name), dict(*env)
-  (folder / 'cases.json').write_text(json.dumps(cases))
-  done = command.finish(command.start('tests/forks.py', folder / 'cases.json'), timeout=600)
-  assert done.returncode == 0, done.stderr
-  return json.loads(done.stdout)
+    cases[name] = split(line, folder, name), *(env or [{}])
+  return command.run_all(cases)
 
 
 def split(line, folder, name):
@@ -213,11 +210,11 @@ def split(line, folder, name):
 
 @pytest.mark.parametrize('name', TABLE)
 def test_ends_with_one_line(name, outcomes):
-  status, out, errors = outcomes[name]
-  assert 'Traceback' not in out + errors, out + errors
-  assert status == 2, (out, errors)
-  *notices, error = errors.splitlines()
-  assert all(re.fullmatch(NOTICES, line) for line in notices), errors
+  done = outcomes[name]
+  assert 'Traceback' not in done.stdout + done.stderr, done.stdout + done.stderr
+  assert done.returncode == 2, done
+  *notices, error = done.stderr.splitlines()
+  assert all(re.fullmatch(NOTICES, line) for line in notices), done.stderr
   assert error.startswith('error: ') and re.search(TABLE[name][1], error), error
   assert len(error) < 700
 
@@ -226,7 +223,8 @@ def test_ends_with_one_line(name, outcomes):
 def test_a_process_of_its_own_says_the_same(name, outcomes, folder):
   """What the table's forks do not see: the imports, and what they print."""
   done = command.run(*split(TABLE[name][0], folder, name))
-  assert [done.returncode, done.stdout, done.stderr] == outcomes[name]
+  fork = outcomes[name]
+  assert (done.returncode, done.stdout, done.stderr) == (fork.returncode, fork.stdout, fork.stderr)
 
 
 def test_nothing_was_begun_or_spoilt(outcomes, folder):

@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
+import command
 import pytest
 
 from ganjax import hlo
 
-ROOT = Path(__file__).resolve().parents[1]
-COUNT = len([*ROOT.glob('configs/*.py')])
+COUNT = len([*command.ROOT.glob('configs/*.py')])
 # Stands in for the compiler: a program whose memory grows with the batch, of two patterns.
 STAND_IN = """
 import sys
@@ -53,16 +52,53 @@ config.run(compile_check.main)
 """
 
 
-def command(*args, folder='.'):
+REPORTED = {
+  'report': ('--config', 'configs/dcgan_cifar.py', '--config.batch_size=64'),
+  'too large': ('--config', 'configs/dcgan_cifar.py', '--config.batch_size=256'),
+}
+# What the line of error must say -> the command line.
+REFUSED = {
+  'there is no compiler for GPUs here': ('--all', '--topology', 'gpu:8'),
+  'gpu:N takes a number of GPUs': (
+    '--config',
+    'configs/dcgan_cifar.py',
+    '--topology',
+    'gpu:²',
+  ),
+  '--config is missing': ('--topology', 'v5e:2x4'),
+  '--largest_batch is for one config on a slice of TPUs, not for --all': (
+    '--all',
+    '--largest_batch',
+  ),
+  'not for gpu:N, for which nothing is compiled': (
+    '--config',
+    'configs/dcgan_cifar.py',
+    '--topology',
+    'gpu:8',
+    '--largest_batch',
+  ),
+}
+
+
+@pytest.fixture(scope='module')
+def done(tmp_path_factory):
+  """{name: the finished process} of REPORTED and REFUSED."""
+  script = tmp_path_factory.mktemp('check') / 'stand_in.py'
+  script.write_text(STAND_IN)
+  lines = REPORTED | REFUSED
+  return command.run_all({name: ([script, *words], {}) for name, words in lines.items()})
+
+
+def check(*args, folder='.'):
   run = [sys.executable, '-c', STAND_IN, *map(str, args)]
-  env = {**os.environ, 'PYTHONPATH': str(ROOT)}
+  env = {**os.environ, 'PYTHONPATH': str(command.ROOT)}
   return subprocess.run(run, capture_output=True, text=True, timeout=120, cwd=folder, env=env)
 
 
-def test_report():
-  done = command('--config', 'configs/dcgan_cifar.py', '--config.batch_size=64')
-  assert done.returncode == 0, done.stderr
-  lines = [' '.join(line.split()) for line in done.stdout.splitlines()]
+def test_report(done):
+  report = done['report']
+  assert report.returncode == 0, report.stderr
+  lines = [' '.join(line.split()) for line in report.stdout.splitlines()]
   for expected in (
     'dcgan_cifar on v5e:2x4: 8 chips, 8 images each, 2 program(s)',
     'phases D, D_penalty, G: 0.25 of the steps, dispatch of 1 step(s), compiled in 9 s',
@@ -84,20 +120,20 @@ def test_report():
     # A quarter of the steps 2.030 ms, the others 1.221.
     'a step: 250.00 GFLOP and 1000 MB a chip (125.00 MB an image), at best 1.423 ms, 703 steps/s',
   ):
-    assert expected in lines, done.stdout
+    assert expected in lines, report.stdout
   # Of both programs: six million cycles, and sixty in ten steps.
   assert sum(line.startswith('estimated by XLA 3.992 ms') for line in lines) == 2
 
 
-def test_what_does_not_fit_fails_with_the_number():
-  done = command('--config', 'configs/dcgan_cifar.py', '--config.batch_size=256')
-  assert done.returncode == 2
-  assert 'batch_size=256 takes 32.00 GiB a chip of 15.75; take a larger slice' in done.stderr
+def test_what_does_not_fit_fails_with_the_number(done):
+  assert done['too large'].returncode == 2
+  line = 'batch_size=256 takes 32.00 GiB a chip of 15.75; take a larger slice'
+  assert line in done['too large'].stderr
 
 
 def test_table_goes_on_and_keeps_its_status(tmp_path):
   out = tmp_path / 'tpu.md'
-  done = command('--all', '--out', out)
+  done = check('--all', '--out', out)
   text = out.read_text()
   rows = [line for line in text.splitlines() if line.startswith('| `')]
   heads = next(line for line in text.splitlines() if line.startswith('| config'))
@@ -113,47 +149,32 @@ def test_table_goes_on_and_keeps_its_status(tmp_path):
 
   # A row that is missing is made, the others stay, and what did not fit still counts.
   out.write_text(text.replace(row + '\n', ''))
-  done = command('--all', '--out', out)
+  done = check('--all', '--out', out)
   assert done.returncode == 2 and done.stdout.count('compiling') == 1
   assert sorted(out.read_text()) == sorted(text)
   # Rows of another compiler are not kept.
   out.write_text(text.replace('libtpu 1.2.3', 'libtpu 1.2.2'))
-  assert command('--all', '--out', out).stdout.count('compiling') == COUNT - 1
+  assert check('--all', '--out', out).stdout.count('compiling') == COUNT - 1
 
 
 def test_the_table_of_another_slice_is_replaced_by_name_alone(tmp_path):
   (tmp_path / 'docs').mkdir()
   (tmp_path / 'configs').mkdir()
-  (tmp_path / 'configs/acgan_cifar.py').symlink_to(ROOT / 'configs/acgan_cifar.py')
+  (tmp_path / 'configs/acgan_cifar.py').symlink_to(command.ROOT / 'configs/acgan_cifar.py')
   table = tmp_path / 'docs/tpu.md'
   table.write_text('# Every configuration, compiled for v4:2x2x1\n\nBy ...\n')
-  done = command('--all', folder=tmp_path)
+  done = check('--all', folder=tmp_path)
   line = 'error: docs/tpu.md is not of v5e:2x4: name another file by --out, or it to replace it\n'
   assert (done.returncode, done.stderr) == (2, line) and 'v4:2x2x1' in table.read_text()
   for more in (['--out', 'docs/tpu.md'], []):
-    assert command('--all', *more, folder=tmp_path).returncode == 0
+    assert check('--all', *more, folder=tmp_path).returncode == 0
     assert table.read_text().startswith('# Every configuration, compiled for v5e:2x4\n')
 
 
-@pytest.mark.parametrize(
-  'args, line',
-  [
-    (('--all', '--topology', 'gpu:8'), 'there is no compiler for GPUs here'),
-    (('--config', 'configs/dcgan_cifar.py', '--topology', 'gpu:²'), 'gpu:N takes a number of GPUs'),
-    (('--topology', 'v5e:2x4'), '--config is missing'),
-    (
-      ('--all', '--largest_batch'),
-      '--largest_batch is for one config on a slice of TPUs, not for --all',
-    ),
-    (
-      ('--config', 'configs/dcgan_cifar.py', '--topology', 'gpu:8', '--largest_batch'),
-      'not for gpu:N, for which nothing is compiled',
-    ),
-  ],
-)
-def test_bad_command_lines_are_one_line(args, line):
-  done = command(*args)
-  assert done.returncode == 2 and line in done.stderr and done.stderr.count('\n') == 1
+def test_bad_command_lines_are_one_line(done):
+  for line in REFUSED:
+    assert done[line].returncode == 2 and done[line].stderr.count('\n') == 1, done[line]
+    assert line in done[line].stderr, done[line]
 
 
 def test_exchanges_take_longer_far_apart():

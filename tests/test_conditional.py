@@ -1,7 +1,5 @@
 """A conditional run from end to end: classes are learned, sampled in grids and strips, kept with the pictures."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import command
 import numpy as np
 import pytest
@@ -79,14 +77,10 @@ def run(tmp_path_factory):
   """The folder of a run, and what sample.py made of it."""
   tmp = tmp_path_factory.mktemp('conditional')
   command.succeed('train.py', *arguments(write_pictures(tmp / 'data', CLASSES), tmp / 'run'))
-
-  def make(name):
-    return command.succeed(
-      'sample.py', '--workdir', tmp / 'run', *SAMPLES[name], '--out', tmp / 'out' / name
-    )
-
-  with ThreadPoolExecutor(2) as pool:
-    list(pool.map(make, SAMPLES))
+  sample = ['sample.py', '--workdir', tmp / 'run']
+  command.succeed_all(
+    {name: ([*sample, *flags, '--out', tmp / 'out' / name], {}) for name, flags in SAMPLES.items()}
+  )
   return tmp
 
 
@@ -137,26 +131,27 @@ def test_single_pictures_are_named_by_seed_and_class(run):
   assert file.name == 'seed000007-class0001.png'
 
 
-@pytest.mark.parametrize('name', REFUSED)
-def test_what_sampling_refuses(run, name):
-  flags, line = REFUSED[name]
-  done = command.run('sample.py', '--workdir', run / 'run', *flags)
-  assert done.returncode == 2 and line in done.stderr and done.stderr.count('\n') == 1
+def test_what_sampling_refuses(run):
+  sample = ['sample.py', '--workdir', run / 'run']
+  done = command.run_all({name: ([*sample, *flags], {}) for name, (flags, _) in REFUSED.items()})
+  for name, process in done.items():
+    assert process.returncode == 2 and process.stderr.count('\n') == 1, process
+    assert REFUSED[name][1] in process.stderr, process
 
 
-@pytest.mark.parametrize(
-  'classes, fields, line',
-  [
-    ((), {}, 'folder has no labels: take other data'),
-    (('red',), {}, 'has one class only: take an unconditional config'),
-    (('red', 'blue'), {}, 'has 2 classes: set --config.networks.num_classes=2'),
-  ],
-)
-def test_data_that_do_not_fit(tmp_path, classes, fields, line):
-  data = write_pictures(tmp_path / 'data', classes)
-  if not classes:
-    data.mkdir()
-    Image.new('RGB', (8, 8)).save(data / 'one.png')
-  done = command.run('train.py', *arguments(data, tmp_path / 'run', **fields))
-  assert done.returncode == 2 and line in done.stderr.splitlines()[-1]
-  assert not list((tmp_path / 'run').glob('checkpoints/*'))
+def test_data_that_do_not_fit(tmp_path):
+  lines = {
+    '': 'folder has no labels: take other data',
+    'red': 'has one class only: take an unconditional config',
+    'red blue': 'has 2 classes: set --config.networks.num_classes=2',
+  }
+  commands = {}
+  for classes in lines:
+    data = write_pictures(tmp_path / classes / 'data', classes.split())
+    if not classes:
+      data.mkdir()
+      Image.new('RGB', (8, 8)).save(data / 'one.png')
+    commands[classes] = ['train.py', *arguments(data, tmp_path / classes / 'run')], {}
+  for classes, done in command.run_all(commands).items():
+    assert done.returncode == 2 and lines[classes] in done.stderr.splitlines()[-1], done
+    assert not list((tmp_path / classes / 'run').glob('checkpoints/*'))

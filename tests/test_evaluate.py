@@ -274,7 +274,7 @@ def test_a_resumed_monitor_remembers_what_is_alike(workdir, tmp_path, monkeypatc
 
 def test_bad_input_is_one_line(workdir, tmp_path):
   (no_run := tmp_path / 'no_run').mkdir()
-  for arguments, line in [
+  cases = [
     (['--workdir', tmp_path / 'typo'], 'typo is not there'),
     (['--workdir', no_run], 'config.json is not there: is'),
     (['--workdir', workdir, '--seed=-1'], '--seed=-1 must be at least 0'),
@@ -296,10 +296,11 @@ def test_bad_input_is_one_line(workdir, tmp_path):
       __file__,
     ),
     (['--fake', tmp_path, '--metrics', f'fd_{NET}'], 'no images in'),
-  ]:
-    done = command.run('ganjax.evaluate', *arguments)
-    assert done.returncode == 2, (arguments, done.stderr)
-    assert len(done.stderr.strip().splitlines()) == 1 and line in done.stderr, done.stderr
+  ]
+  done = command.run_all({line: (['ganjax.evaluate', *arguments], {}) for arguments, line in cases})
+  for line, process in done.items():
+    assert process.returncode == 2 and process.stderr.strip().count('\n') == 0, process
+    assert line in process.stderr, process
   assert not list(no_run.iterdir())
 
 

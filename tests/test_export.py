@@ -57,7 +57,7 @@ def make_conditional(workdir):
 
 @pytest.fixture(scope='module')
 def tmp(tmp_path_factory):
-  """The folder of two runs and of all that was made of them, two processes at a time."""
+  """The folder of two runs and of all that was made of them."""
   tmp = tmp_path_factory.mktemp('export')
   shutil.copytree(command.finished()[0], tmp / 'run')
   make_conditional(tmp / 'conditional')
@@ -65,22 +65,21 @@ def tmp(tmp_path_factory):
   (tmp / 'trap/ganjax/__init__.py').write_text('raise ImportError("a trap of the tests")\n')
   (tmp / 'run/folder.safetensors').mkdir()
 
-  def sample(name):
-    run, flags = SAMPLES[name]
+  commands = {}
+  for name, (run, flags) in EXPORTS.items():
+    out = ['--out', tmp / 'out' / name]
+    commands[name] = ['ganjax.export', '--workdir', tmp / run, *flags, *out], {}
+  for name, (run, flags) in SAMPLES.items():
     out = ['--format=npz', '--out', tmp / f'{name}.npz']
-    return command.succeed('sample.py', '--workdir', tmp / run, *flags, *out)
-
-  def write(name):
-    run, flags = EXPORTS[name]
-    command.succeed('ganjax.export', '--workdir', tmp / run, *flags, '--out', tmp / 'out' / name)
+    commands[name] = ['sample.py', '--workdir', tmp / run, *flags, *out], {}
+  command.succeed_all(commands)
 
   def load(name):
     file, *arguments = LOADED[name]
     return load_without_ganjax(tmp, tmp / 'out' / file, tmp / f'{name}-loaded.npz', *arguments)
 
   with ThreadPoolExecutor(2) as pool:
-    for work, names in ((write, EXPORTS), (sample, SAMPLES), (load, LOADED)):
-      done = dict(zip(names, pool.map(work, names)))
+    done = dict(zip(LOADED, pool.map(load, LOADED)))
   assert all(process.returncode == 0 for process in done.values()), done
   return tmp
 
@@ -236,13 +235,9 @@ def test_safetensors(tmp):
 
 def test_refusals(tmp):
   fill = lambda text: text.format(tmp=tmp / 'run')
-
-  def run(name):
-    return command.run('ganjax.export', '--workdir', tmp / 'run', *map(fill, REFUSED[name][0]))
-
-  with ThreadPoolExecutor(2) as pool:
-    done = dict(zip(REFUSED, pool.map(run, REFUSED)))
-  for name, process in done.items():
+  words = ['ganjax.export', '--workdir', tmp / 'run']
+  cases = {name: ([*words, *map(fill, flags)], {}) for name, (flags, _) in REFUSED.items()}
+  for name, process in command.run_all(cases).items():
     assert process.returncode == 2 and process.stderr.count('\n') == 1, process.stderr
     assert fill(REFUSED[name][1]) in process.stderr, name
 

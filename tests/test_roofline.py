@@ -95,14 +95,10 @@ def command(*args):
   return subprocess.run(run, capture_output=True, text=True, timeout=300)
 
 
-def test_command_line_lowers_for_gpus_and_refuses_in_one_line():
+def test_command_line_lowers_for_gpus():
   done = command('--topology', 'gpu:2', '--config.networks.width=8')
   assert done.returncode == 0 and 'LOWERING ONLY' in done.stdout, done.stderr
   assert 'MB unfused over all GPUs' in done.stdout
-  done = command('--topology', 'gpu:x')
-  assert done.returncode == 2 and done.stderr.splitlines() == [
-    'error: --topology=gpu:x: gpu:N takes a number of GPUs'
-  ]
 
 
 def test_a_missing_compiler_says_what_to_install():

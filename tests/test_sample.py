@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import command
 import numpy as np
@@ -37,20 +36,14 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def printed(workdir):
-  """{name: what it printed} of all OUTPUTS, two processes at a time, without the pictures that the run saw."""
-
-  def make(name):
-    arguments, env = OUTPUTS[name]
+  """{name: what it printed} of all OUTPUTS, without the pictures that the run saw."""
+  commands, nothing = {}, {'GANJAX_CACHE_DIR': workdir / 'no-cache'}
+  for name, (arguments, env) in OUTPUTS.items():
     out = [] if name in ('default', 'many') else ['--out', workdir / 'out' / name]
-    nothing = {'GANJAX_CACHE_DIR': workdir / 'no-cache'}
-    return command.succeed(
-      'sample.py', '--workdir', workdir, *arguments, *out, env={**env, **nothing}
-    ).stdout
-
+    commands[name] = ['sample.py', '--workdir', workdir, *arguments, *out], {**env, **nothing}
   gone = command.pictures().rename(command.files() / 'gone')
   try:
-    with ThreadPoolExecutor(2) as pool:
-      return dict(zip(OUTPUTS, pool.map(make, OUTPUTS)))
+    return {name: done.stdout for name, done in command.succeed_all(commands).items()}
   finally:
     gone.rename(command.pictures())
 
