@@ -13,7 +13,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core import shuffle
+from tensorflow_datasets.core import hashing, shuffle
 from tensorflow_datasets.core.download import checksums
 
 from ganjax import UserError, data
@@ -148,12 +148,12 @@ def origin(tmp_path, monkeypatch):
 
 def theirs(builder, module, files, folder, monkeypatch):
   """{split: [(key, example)]} as TFDS's own generators give them, with files in place of TensorFlow's."""
+  module = importlib.import_module(f'tensorflow_datasets.{module}')
   gfile = types.SimpleNamespace(GFile=open)
-  monkeypatch.setattr(
-    importlib.import_module(f'tensorflow_datasets.{module}'),
-    'tf',
-    types.SimpleNamespace(io=types.SimpleNamespace(gfile=gfile)),
-  )
+  monkeypatch.setattr(module, 'tf', types.SimpleNamespace(io=types.SimpleNamespace(gfile=gfile)))
+  # How many of MNIST it reads.
+  monkeypatch.setattr(module, '_TRAIN_EXAMPLES', 30, raising=False)
+  monkeypatch.setattr(module, '_TEST_EXAMPLES', 6, raising=False)
 
   def unpack(urls):
     if isinstance(urls, dict):
@@ -179,9 +179,8 @@ def test_the_data_set_is_the_one_of_the_catalogue(
   name, origin, tmp_path, monkeypatch, tensorflow_trap
 ):
   monkeypatch.syspath_prepend(tensorflow_trap)
-  monkeypatch.setattr(
-    shuffle, 'MAX_MEM_BUFFER_SIZE', 1000
-  )  # TFDS sorts more than that by TensorFlow
+  # More than that TFDS sorts by TensorFlow, if it may.
+  monkeypatch.setattr(shuffle, 'MAX_MEM_BUFFER_SIZE', 1000)
   short, (split, module, files, counts) = name.split('/')[0], SETS[name]
   builder = tfds.builder(short, data_dir=tmp_path / 'reference')
   expected = theirs(builder, module, files(), tmp_path, monkeypatch)
@@ -211,7 +210,7 @@ def test_the_data_set_is_the_one_of_the_catalogue(
   batch = source.read(np.arange(source.num_examples))
   for part, examples in expected.items():
     # TFDS's order: that of the keys' hashes, salted by the split.
-    hasher = tfds.core.hashing.Hasher(part)
+    hasher = hashing.Hasher(part)
     examples.sort(key=lambda example: hasher.hash_key(example[0]))
     for row, example in enumerate(ours.as_data_source(part)):
       key, wanted = examples[row]
@@ -281,7 +280,7 @@ def test_a_file_that_was_downloaded_before_is_not_again(origin, tmp_path, capfd)
   assert f'{path} is broken' in refused(tmp_path, capfd)
 
 
-def test_room_is_looked_for_first(origin, tmp_path, capfd):
+def test_room_is_looked_for_first(origin, tmp_path):
   served = origin('mnist/3.0.1', scale=2**30)
   served.clear()  # nothing is asked for
   with pytest.raises(
