@@ -139,6 +139,8 @@ def _prepare(dataset, data_dir):
         (tfds.enable_progress_bar if tty else tfds.disable_progress_bar)()
         builders.prepare(builder)
       return builder
+  except UserError:
+    raise
   except Exception as e:  # anything: network, disk, checksums, missing packages, manual downloads
     if isinstance(e, ModuleNotFoundError):
       cause = f'it needs the package {e.name}'
