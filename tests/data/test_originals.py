@@ -18,7 +18,7 @@ from tensorflow_datasets.core import hashing, shuffle
 from tensorflow_datasets.core.download import checksums
 
 from ganjax import UserError, data
-from ganjax.data import builders
+from ganjax.data import originals
 
 CIFAR10 = ['airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck']
 STL10 = ['airplane', 'bird', 'car', 'cat', 'deer', 'dog', 'horse', 'monkey', 'ship', 'truck']
@@ -300,4 +300,4 @@ def test_what_tfds_prepares_and_where_it_takes_it_from():
     for url, info in builder.url_infos.items():
       assert url.startswith('http') and url.endswith(f'/{info.filename}')
       assert len(info.checksum) == 64
-  assert {name.split('/')[0] for name in SETS} == builders.NAMES
+  assert {name.split('/')[0] for name in SETS} == originals.NAMES
