@@ -101,7 +101,7 @@ SETS = {
     {'train': 30, 'test': 6},
   ),
   'stl10/1.0.0': (
-    'unlabelled',
+    'train',
     'datasets.stl10.stl10_dataset_builder',
     stl10,
     {'train': 10, 'test': 3, 'unlabelled': 9},
@@ -206,7 +206,7 @@ def test_the_data_set_is_the_one_of_the_catalogue(
   for feature in ours.info.features:
     if feature.endswith('label'):
       assert ours.info.features[feature].names == builder.info.features[feature].names
-  assert source.class_names == builder.info.features['label'].names
+  assert list(source.class_names) == builder.info.features['label'].names
 
   batch = source.read(np.arange(source.num_examples))
   for part, examples in expected.items():
