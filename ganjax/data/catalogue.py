@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
 
 from ganjax import UserError
-from ganjax.data import builders, pixels
+from ganjax.data import originals, pixels
 from ganjax.data.cache import Examples, lock_file
 
 _EXTRA = "in the checkout, pip install '.[tfds]'"
@@ -137,14 +137,16 @@ def _prepare(dataset, data_dir):
         print(f'{dataset} is not prepared in {data_dir}: preparing it with TFDS', file=sys.stderr)
         tty = sys.stderr.isatty()
         (tfds.enable_progress_bar if tty else tfds.disable_progress_bar)()
-        builders.prepare(builder)
+        originals.prepare(builder)
       return builder
+  except UserError:
+    raise
   except Exception as e:  # anything: network, disk, checksums, missing packages, manual downloads
     if isinstance(e, ModuleNotFoundError):
       cause = f'it needs the package {e.name}'
     else:
       cause = _reason(e)
-    if re.split('[/:]', dataset)[0] in builders.NAMES:
+    if re.split('[/:]', dataset)[0] in originals.NAMES:
       remedy = 'the same command prepares it'
     else:
       remedy = f'{_EXTRA} && tfds build {shlex.quote(dataset)} --file_format=array_record'

@@ -103,7 +103,7 @@ def test_the_tfds_builder_needs_neither_tensorflow_nor_network(
 def test_training_on_it_needs_no_tfds():
   text = """
 import sys
-from ganjax import data, experiment
+from ganjax import data
 from ganjax.data import emoji
 print(data.build(dataset='emoji', resolution=64).num_examples, hasattr(emoji, 'builder'))
 print(*sorted({name.split('.')[0] for name in sys.modules} & {'tensorflow', 'tensorflow_datasets'}))

@@ -48,7 +48,10 @@ def _splits(builder, read, dl_manager):
   free = shutil.disk_usage(dl_manager.download_dir).free / 2**20
   # Small pictures as PNG take up to twice the room of one archive.
   if 3 * size > free:
-    raise UserError(f'it takes {3 * size:,.0f} MiB, and {free:,.0f} MiB are free there')
+    raise UserError(
+      f'{builder.name} takes {3 * size:,.0f} MiB while it is prepared, and {dl_manager.download_dir} has '
+      f'{free:,.0f} MiB free: point data.data_dir at a larger disk'
+    )
   hosts = {urllib.parse.urlsplit(url).netloc for url in sources}
   print(f'{builder.info.full_name}: {size:,.0f} MiB from {", ".join(hosts)}', file=sys.stderr)
   files = {info.filename: _download(url, builder, dl_manager) for url, info in sources.items()}
@@ -61,7 +64,7 @@ def _download(url, builder, dl_manager):
     return dl_manager.download(url)
   except NonMatchingChecksumError as e:
     raise UserError(
-      f'{url} came broken, or is another file: its sha256 is not what TFDS has'
+      f'{url} came broken, or is another file (its sha256 is not that of TFDS), and is removed: run again'
     ) from e
   finally:
     # Of a file that did not come whole, in this process or in one that was killed.
@@ -167,7 +170,7 @@ def _reading(path):
   try:
     yield
   except (EOFError, ValueError, gzip.BadGzipFile, tarfile.TarError, zlib.error) as e:
-    raise UserError(f'{path} is broken ({e}): remove it') from e
+    raise UserError(f'{path} is broken ({e}): remove it and run again') from e
 
 
 # By name and version: TFDS prepares what else there is, or will be.
