@@ -158,8 +158,7 @@ VALUES = [
   ('networks.width', 2**16 + 2, r'config.networks.width=65538 must be at most 65536'),
   ('method.n_critic', 1001, r'n_critic .* 1000'),
   ('optim.G.lr', float('inf'), r'config.optim.G.lr=inf must be finite'),
-  ('optim.D.lr', {'start': 0.1, 'end': float('nan'), 'steps': 5}, r'config.optim.D.lr.end=nan must be finite'),
-  ('ema.half_life_images', float('inf'), r'half_life_images=inf must be finite'),
+  ('data.fraction', float('nan'), r'config.data.fraction=nan must be finite'),
   ('ema.rampup', float('nan'), r'config.ema.rampup=nan must be finite'),
   ('method.penalties', {'r1': float('nan')}, r'config.method.penalties.r1=nan must be finite'),
 ]
