@@ -54,9 +54,9 @@ class Experiment(NamedTuple):
       UserError: networks or batches that no machine holds.
     """
     batch = example(self.config, self.spans[-1])
-    check_size(f'a batch of config.batch_size={self.config.batch_size}', batch)
+    check_size(f'a batch of config.batch_size={self.config.batch_size}', batch, 2**40)
     state = init(self.method, self.optimizers, key, batch)
-    check_size('config.networks: the parameters', state.params)
+    check_size('config.networks: the parameters', state.params, 2**36)  # whole on each device
     return state
 
   def template(self, mesh):
@@ -102,11 +102,11 @@ def build(config: ConfigDict) -> Experiment:
   return Experiment(config, method, spans(method, config.steps, config.batch_size), optimizers)
 
 
-def check_size(what: str, tree):
-  """Raises UserError for arrays, which may be traced, of a tebibyte or more."""
+def check_size(what: str, tree, most: int):
+  """Raises UserError for arrays, which may be traced, of `most` bytes or more."""
   size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
-  if size >= 2**40:
-    raise UserError(f'{what} would take {size / 2**40:,.0f} TiB: take smaller ones')
+  if size >= most:
+    raise UserError(f'{what} would take {size / 2**30:,.0f} GiB: take fewer or smaller ones')
 
 
 def example(config: ConfigDict, span) -> dict:

@@ -106,9 +106,7 @@ def clip_parameters(limit: float) -> optax.GradientTransformation:
 def _rate(lr, decay, steps, lazy):
   """The learning rate as a function of the training step."""
   if decay not in ('constant', 'linear'):
-    raise UserError(
-      f"optim decay={decay!r} is not known{closest(decay, ('constant', 'linear'))}; take 'constant' or 'linear'"
-    )
+    raise UserError(f"optim decay={decay!r} is not known; take 'constant' or 'linear'")
   rates = schedules.ends('optim lr', lr)
   if not all(rate > 0 for rate in rates):
     raise UserError(f'optim needs lr > 0; got lr={lr}')

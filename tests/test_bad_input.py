@@ -14,6 +14,7 @@ from ganjax import UserError, checkpoint, experiment, sampler
 OFFLINE = dict.fromkeys(('http_proxy', 'https_proxy', 'HTTPS_PROXY'), 'http://127.0.0.1:9')
 ADDRESS = {'JAX_COORDINATOR_ADDRESS': 'localhost:1'}
 FIVE_OF_FOUR = {**ADDRESS, 'JAX_NUM_PROCESSES': '4', 'JAX_PROCESS_ID': '4'}
+GQU = {'JAX_PLATFORMS': 'gqu'}
 FOUR_DEVICES = {'XLA_FLAGS': '--xla_force_host_platform_device_count=4'}
 # A run that would end soon if what is wrong with it were accepted. {new} is a workdir of the case's own.
 TRAIN = 'train.py --workdir {new} --config'
@@ -104,6 +105,8 @@ TABLE = {
   'sample to no place': (f'{SAMPLE} {{tmp}}/run --seeds=1 --out={{tmp}}/file/grid.png', r'/file'),
   'no pictures at a time': (f'{SAMPLE} {{tmp}}/run --batch=0', r'--batch'),
   'unknown format': (f'{SAMPLE} {{tmp}}/run --format=jpg', r'format.*jpg.*png'),
+  'another ending': (f'{SAMPLE} {{tmp}}/run --out=x.jpg', r'--out=x.jpg: --format grid writes .png files: .* x.png'),
+  'an unknown kind of device': (f'{SAMPLE} {{tmp}}/run', r'JAX_PLATFORMS=gqu: .*take cpu', GQU),
   'seeds that are words': (f'{SAMPLE} {{tmp}}/run --seeds=some', r"--seeds='some'"),
   'strip of one seed': (f'{SAMPLE} {{tmp}}/run --format=strip --seeds=1', r'two seeds'),
   'step that is a word': (f'{SAMPLE} {{tmp}}/run --step=last', r'step.*last'),
@@ -150,6 +153,16 @@ VALUES = [
   ('optim.G.decay', 'cosine', r"cosine.*'linear'"),
   ('ema.half_life_images', -5, r'half_life_images'),
   ('ema.rampup', -1.0, r'rampup'),
+  # What nothing computes with, wherever it stands.
+  ('batch_size', 10**20, r'config.batch_size=10* must be below 2\^31'),
+  ('seeds', 1001, r'seeds=1001 must be at most 1000'),
+  ('data.resolution', 2**15, r'resolution from 1 to 16384'),
+  ('networks.width', 2**16 + 2, r'config.networks.width=65538 must be at most 65536'),
+  ('method.n_critic', 1001, r'n_critic .* 1000'),
+  ('optim.G.lr', float('inf'), r'config.optim.G.lr=inf must be finite'),
+  ('data.fraction', float('nan'), r'config.data.fraction=nan must be finite'),
+  ('ema.rampup', float('nan'), r'config.ema.rampup=nan must be finite'),
+  ('method.penalties', {'r1': float('nan')}, r'config.method.penalties.r1=nan must be finite'),
 ]
 # fmt: on
 # Lines that may stand before the error: what took long, and a warning of ml_collections that says the same.

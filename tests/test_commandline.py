@@ -2,16 +2,18 @@
 
 import importlib
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
 
 import command
+import jax
 import pytest
 from absl import flags
 
-from ganjax import UserError, checkpoint, commandline
+from ganjax import UserError, checkpoint, commandline, parallel
 from ganjax import config as configs
 
 MODULES = ('compare', 'compile_check', 'evaluate', 'export', 'import_weights')
@@ -105,6 +107,49 @@ def test_a_quoted_home_is_one(monkeypatch):
   assert made._flags['config'].value.init_from == '~/other'  # expanded where it is read
 
 
+@pytest.mark.parametrize('asked, extra', [('cuda', 'cuda'), ('gpu', 'cuda'), ('tpu', 'tpu')])
+def test_devices_that_are_not_there_name_the_extra(monkeypatch, asked, extra):
+  def missing():
+    raise AssertionError  # as JAX does
+
+  monkeypatch.setattr(jax, 'local_devices', missing)
+  monkeypatch.setattr(type(jax.config), 'jax_platforms', asked)
+  line = rf"JAX_PLATFORMS={asked}: no such devices, or no plugin .* pip install '\.\[{extra}\]'$"
+  with pytest.raises(UserError, match=line):
+    parallel.start()
+
+
+@pytest.mark.parametrize(
+  'format, name, line',
+  [
+    ('grid', 'x.jpg', '--format grid writes .png files: name it x.png'),
+    ('gif', 'x.png', '--format gif writes .gif files: name it x.gif'),
+    ('npz', 'x.npy', '--format npz writes .npz files: name it x.npz'),
+  ],
+)
+def test_a_file_is_not_called_what_it_is_not(format, name, line):
+  sample = runpy.run_path(str(command.ROOT / 'sample.py'), run_name='sample')
+  for out in (name, name.upper()):
+    sample['COMMAND'].read(['sample.py', f'--format={format}', f'--out={out}', '--workdir=w'])
+    with pytest.raises(UserError, match=line[:-6]):
+      sample['main']()
+  for right in (name[:2], line[-5:], line[-5:].upper()):
+    sample['COMMAND'].read(['sample.py', f'--format={format}', f'--out={right}', '--workdir=w'])
+    with pytest.raises(UserError, match='workdir w is not there'):
+      sample['main']()
+
+
+@pytest.mark.parametrize(
+  'arguments', [[], ['G.stablehlo'], ['G', 'x.npz', 'n'], ['G', 'x.png', '3']]
+)
+def test_the_loader_of_generators_says_how_it_is_called(monkeypatch, arguments):
+  monkeypatch.setattr(sys, 'argv', ['load_generator.py', *arguments])
+  with pytest.raises(
+    SystemExit, match=r'^usage: python load_generator.py G.stablehlo pictures.npz'
+  ):
+    runpy.run_path(str(command.ROOT / 'docs/load_generator.py'))
+
+
 # Lost on the way out.
 
 BLOCKED = """
@@ -142,7 +187,7 @@ def test_a_run_whose_reader_and_terminal_are_gone_saves(tmp_path):
   process.stderr.close()
   lines = lambda: (tmp_path / 'metrics.jsonl').read_text().count('\n')
   before = lines()
-  while lines() < before + 20 and process.poll() is None:
+  while lines() < before + 5 and process.poll() is None:
     time.sleep(0.1)
   process.send_signal(signal.SIGHUP)
   process.send_signal(signal.SIGHUP)

@@ -47,7 +47,7 @@ def load(file: File, path=None) -> Weights:
   Raises:
     UserError: no such file anywhere, another file of that name, or one that cannot be read.
   """
-  path = Path(path) if path else _find(file) or _download(file)
+  path = Path(path).expanduser() if path else _find(file) or _download(file)
   try:
     data = path.read_bytes()
   except OSError as error:

@@ -1,0 +1,85 @@
+"""Whatever number or word stands behind a field of a configuration: --summary builds it, or refuses it in one line."""
+
+import random
+import signal
+import sys
+
+import command
+import pytest
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_path
+
+from ganjax import UserError, commandline, experiment
+
+FILES = sorted((command.ROOT / 'configs').glob('[!_]*.py'))
+HUGE = ['2147483647', '2147483648', '1' + 20 * '0']
+VALUES = {
+  bool: ['true', 'false'],
+  int: ['0', '-1', '1', '3', '100', '1000000', *HUGE],
+  float: ['nan', 'inf', '-inf', '0.0', '-1.0', '1e308', '1e-308'],
+  str: ['', 'x', '..', '0', 'nan'],
+  tuple: ['()', "('G',)", '(0,)', '(1,1,1,1)', f'({HUGE[-1]},)', '(1e999,)'],
+  object: ['-1', '1e999', '(1,2)', HUGE[-1], "'x'", 'None', '[]', '{}'],
+}
+SECONDS = 20  # the bound that a test allows for one
+
+
+@pytest.fixture
+def summary(monkeypatch):
+  """Calls what --summary does, and stops it when its time is over."""
+
+  def late(number, frame):
+    raise TimeoutError
+
+  train = commandline.Command('Trains.')
+  config = train.config()
+
+  def summary(file, *overrides):
+    monkeypatch.setattr(sys, 'argv', ['train.py', f'--config={file}', *overrides])
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+      train.read(sys.argv)
+      return commandline.config(config), experiment.summary(experiment.build(config.value))
+    finally:
+      signal.setitimer(signal.ITIMER_REAL, 0)
+
+  before = signal.signal(signal.SIGALRM, late)
+  yield summary
+  signal.signal(signal.SIGALRM, before)
+
+
+def fields(config, prefix=''):
+  """(name, type) of all that may be overridden."""
+  for key in config:
+    kind = config_path.get_type(key, config)
+    if isinstance(kind, type) and issubclass(kind, ConfigDict):
+      yield from fields(config[key], f'{prefix}{key}.')
+    else:
+      yield f'{prefix}{key}', kind
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
+def test_every_field_is_built_or_refused(summary, file):
+  """Two values of each field, drawn anew for each configuration."""
+  chance = random.Random(file.stem)
+  failed = []
+  for name, kind in fields(summary(file)[0]):
+    values = VALUES[kind if kind in VALUES else object]
+    for value in chance.sample(values, 2):
+      try:
+        summary(file, f'--config.{name}={value}')
+      except UserError as error:
+        if '\n' in str(error):
+          failed.append(f'{name}={value}: {error}')
+      except Exception as error:
+        failed.append(f'{name}={value}: {type(error).__name__} {error}')
+  assert not failed, '\n'.join(failed)
+
+
+def test_networks_that_no_machine_holds(summary):
+  file = command.ROOT / 'configs/gan_mnist.py'
+  with pytest.raises(UserError, match='networks: the parameters would take [0-9,]+ GiB: take'):
+    summary(file, '--config.data.resolution=16000', '--config.batch_size=1')
+  with pytest.raises(UserError, match='config.batch_size=1000000000 would take [0-9,]+ GiB'):
+    summary(file, '--config.batch_size=1000000000')
