@@ -7,6 +7,7 @@ generator's program for TPUs, traced on a CPU, has a TPU's convolutions and the 
 import functools
 
 import jax
+import jax.numpy as jnp
 
 
 def platform() -> str:
@@ -102,5 +103,20 @@ def _are_known(**options) -> bool:
 
 
 def fold(step, carry, xs):
-  """`lax.scan`: a loop, for the memory of one turn; unrolled on CPU, whose loops run convolutions slowly."""
-  return jax.lax.scan(step, carry, xs, unroll=platform() == 'cpu')
+  """`lax.scan`: a loop, for the memory of one turn; unrolled on CPU, whose loops run convolutions slowly.
+
+  XLA's CPU compiler would fuse the sums of all turns into one that waits for every addend, and drops optimization
+  barriers. So between two turns there is a condition that always holds, as XLA cannot know.
+  """
+  if platform() != 'cpu':
+    return jax.lax.scan(step, carry, xs)
+  number = next(x for x in jax.tree.leaves(xs) if jnp.issubdtype(x.dtype, jnp.number)).ravel()[0]
+  holds = ~(number.astype(jnp.float32) * 0 > 1)  # of NaN too
+  found = []
+  for turn in range(len(jax.tree.leaves(xs)[0])):
+    if turn:
+      zeros = lambda tree: jax.tree.map(jnp.zeros_like, tree)
+      carry, turn = jax.lax.cond(holds, lambda tree: tree, zeros, (carry, jnp.int32(turn)))
+    carry, y = step(carry, jax.tree.map(lambda x: x[turn], xs))
+    found.append(y)
+  return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *found)

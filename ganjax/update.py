@@ -229,8 +229,18 @@ def update_phase(phase: Phase, optimizer, state: TrainState, batch: dict, key, m
   else:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(microbatches))
     parts = jax.tree.map(lambda x: parallel.deal(x, microbatches), batch)
-    kept, (grads, metrics, carry) = backend.fold(part, kept, (parts, keys))
-    grads, metrics = jax.tree.map(lambda x: jnp.mean(x, 0), (grads, metrics))
+    # Each part adds to one sum, so that there is one gradient beside it, whatever the number of parts.
+    wide = lambda x: jnp.promote_types(x.dtype, jnp.float32)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, wide(x)), trained)
+
+    def add(carried, batch_and_key):
+      kept, total = carried
+      kept, (grads, metrics, carry) = part(kept, batch_and_key)
+      return (kept, jax.tree.map(jnp.add, total, grads)), (metrics, carry)
+
+    (kept, total), (metrics, carry) = backend.fold(add, (kept, zeros), (parts, keys))
+    grads = jax.tree.map(lambda t, x: (t / microbatches).astype(x.dtype), total, trained)
+    metrics = jax.tree.map(lambda x: jnp.mean(x, 0), metrics)
     carry = jax.tree.map(parallel.collect, carry)
   changes, opt = optimizer.update(grads, state.opt[phase.opt], trained, step=state.step)
   suffix = '' if phase.every == 1 else f'_{phase.name}'

@@ -458,3 +458,38 @@ def test_all_finite_sees_every_floating_leaf():
     kernel = state.params['D']['Dense_0']['kernel'].at[0, 0].set(bad)
     params = {**state.params, 'D': {'Dense_0': {**state.params['D']['Dense_0'], 'kernel': kernel}}}
     assert not all_finite(state.replace(params=params))
+
+
+@pytest.fixture
+def optimized():
+  """XLA as in training: what it fuses decides how long arrays live."""
+  jax.config.update('jax_disable_most_optimizations', False)
+  yield
+  jax.config.update('jax_disable_most_optimizations', True)
+
+
+def test_memory_does_not_grow_with_microbatches(optimized):
+  """One gradient is held beside the one that is being computed, whatever the number of parts."""
+  nets = name_nets({'D': Linear(256)})
+
+  def loss(state, batch, key):
+    out, state = apply(nets['D'], state, batch['image'], train=True)
+    out = jnp.mean(jnp.tanh(out) ** 2)
+    return out, Aux(state, {'loss_D': out})
+
+  stage = Stage((Phase('D', loss, ('D',), 'D'),), sample)
+  method = Method(nets, lambda b: {'D': (b['image'],)}, LATENTS, (stage,))
+  seen = {'image': jax.random.normal(jax.random.key(0), (64, 256))}
+  optimizers = optim.build({'D': ADAM}, method.phases, 8)
+  state = init(method, optimizers, jax.random.key(0), seen)
+  gradient = 4 * 256 * 257
+
+  def temporaries(parts):
+    update = make_update(method, spans(method, 8, 64)[0], optimizers, microbatches=parts)
+    return (
+      update.lower(state, (seen,), {}, phases=('D',)).compile().memory_analysis().temp_size_in_bytes
+    )
+
+  two, many = temporaries(2), temporaries(16)
+  assert many < two + gradient / 2
+  assert many < 6 * gradient
