@@ -5,6 +5,7 @@ generator's program for TPUs, traced on a CPU, has a TPU's convolutions and the 
 """
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -112,11 +113,11 @@ def fold(step, carry, xs):
     return jax.lax.scan(step, carry, xs)
   number = next(x for x in jax.tree.leaves(xs) if jnp.issubdtype(x.dtype, jnp.number)).ravel()[0]
   holds = ~(number.astype(jnp.float32) * 0 > 1)  # of NaN too
-  found = []
+  zeros = lambda tree: jax.tree.map(jnp.zeros_like, tree)
+  found, at = [], jnp.int32(0)
   for turn in range(len(jax.tree.leaves(xs)[0])):
     if turn:
-      zeros = lambda tree: jax.tree.map(jnp.zeros_like, tree)
-      carry, turn = jax.lax.cond(holds, lambda tree: tree, zeros, (carry, jnp.int32(turn)))
-    carry, y = step(carry, jax.tree.map(lambda x: x[turn], xs))
+      carry, at = jax.lax.cond(holds, lambda tree: tree, zeros, (carry, jnp.int32(turn)))
+    carry, y = step(carry, jax.tree.map(operator.itemgetter(at), xs))
     found.append(y)
   return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *found)
