@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 
-
 # Fields that are pictures [B, ..., H, W, C], or clips of them, where they are stored as uint8.
 PICTURES = 'image', 'source', 'target', 'video'
 
@@ -12,8 +11,8 @@ def prepare(batch: dict, key, *, flip: bool) -> dict:
   """uint8 pictures -> float32 in [-1, 1] (x / 127.5 - 1), mirrored with probability 1/2 where `flip`.
 
   Args:
-    batch: fields [B, ...]; of those of dtype uint8, the ones that `PICTURES` names are pictures. Others may be anything,
-      such as voxels of 0 and 1.
+    batch: fields [B, ...]; those of dtype uint8 that `PICTURES` names are pictures. Others may be anything, such as
+      voxels of 0 and 1.
     key: decides the flips, one coin for each example: all pictures of an example (source and target, the frames of a
       clip) are mirrored together.
     flip: whether to mirror at all.

@@ -111,8 +111,8 @@ def fold(step, carry, xs):
   """
   if platform() != 'cpu':
     return jax.lax.scan(step, carry, xs)
-  number = next(x for x in jax.tree.leaves(xs) if jnp.issubdtype(x.dtype, jnp.number)).ravel()[0]
-  holds = ~(number.astype(jnp.float32) * 0 > 1)  # of NaN too
+  numbers = next(x for x in jax.tree.leaves(xs) if jnp.issubdtype(x.dtype, jnp.number))
+  holds = ~(numbers[(0,) * numbers.ndim].astype(jnp.float32) * 0 > 1)  # of NaN too
   zeros = lambda tree: jax.tree.map(jnp.zeros_like, tree)
   found, at = [], jnp.int32(0)
   for turn in range(len(jax.tree.leaves(xs)[0])):

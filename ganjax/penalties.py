@@ -65,7 +65,8 @@ def cr(D, real, fake, key):
   """E (D(real) - D(T(real)))^2: consistency regularization (CR-GAN, arXiv:1910.12027, equation 2 at the last layer).
 
   T mirrors with probability 1/2 and moves by whole pixels, up to 1/8 of each side, rounded down (4 at 32
-  pixels, 3 at 28), reflecting the border. The weight is the paper's lambda, 10. The mean is over all logits. Batch norm in D sees both batches apart.
+  pixels, 3 at 28), reflecting the border. The weight is the paper's lambda, 10. The mean is over all logits. Batch norm
+  in D sees both batches apart.
   """
   return _inconsistency(D, real, key)
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 def orthogonal(params):
   """|W^T W * (1 - I)|^2 over the weights W of a network, a column an output (BigGAN, arXiv:1809.11096, equation 3).
 
-  Only the angles between columns count, not their lengths; the published weight beta is 1e-4. BigGAN-PyTorch adds the
-  gradient 2 W (W^T W * (1 - I)) times its weight, which is half of the gradient here: its 1e-4 is 5e-5 here. Tables of classes
-  ('embedding') are left out, as in the paper's G; so are vectors. Kernels of transposed convolutions, whose last axis
-  is the input, are taken as they stand.
+  Only the angles between columns count, not their lengths; the published weight beta is 1e-4. BigGAN-PyTorch adds its
+  weight times the gradient 2 W (W^T W * (1 - I)), which is half of the one here: its 1e-4 is 5e-5 here. Tables of
+  classes ('embedding') are left out, as in the paper's G; so are vectors. Kernels of transposed convolutions, whose
+  last axis is the input, are taken as they stand.
 
   Args:
     params: a pytree of parameters; kernels are [..., inputs, outputs].

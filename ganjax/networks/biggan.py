@@ -203,8 +203,8 @@ def build(
     shared_dim: length of the class embedding that G's blocks share. 0: z goes whole into the linear layer and each
       batch norm has tables of its own, the form of BigGAN-PyTorch's CIFAR-10 runs (width=64, width_D=128).
     attention: side of the maps that get self-attention, 0 for none: 64 at 128 pixels in the paper, 16 at 32.
-    relu_skip: whether D's identity paths see their input after a ReLU, as StudioGAN's do, whose ReLU works in place; not
-      in the paper, nor in BigGAN-PyTorch.
+    relu_skip: whether D's identity paths see their input after a ReLU, as StudioGAN's do, whose ReLU works in place;
+      in the paper and in BigGAN-PyTorch they do not.
     norm_eps: what batch norm adds to variances: StudioGAN's; in BigGAN-PyTorch's published runs it is 1e-5.
     head, embed_dim: what D has for classes and the length of the embeddings of 'proxy'; see `apply_head`.
     dtype, param_dtype: of activations and of parameters.
