@@ -4,6 +4,9 @@ Paper: Brock et al. 2018, arXiv:1809.11096: FID 14.73, IS 9.22 on CIFAR-10. The 
 FID 4.16, IS 9.96 with 50,000 fakes against the training set, standing statistics, its best checkpoint. G has 9.42
 million parameters, D 2.42 million.
 
+StudioGAN's figure is of a D whose identity paths see relu(x), as its ReLU works in place; so is this D. Those of the
+paper and of BigGAN-PyTorch see x (`--config.networks.relu_skip=False`).
+
     python train.py --config configs/biggan_cifar.py --workdir runs/biggan
 """
 
@@ -26,6 +29,7 @@ def get_config():
     width_D=96,
     shared_dim=128,
     attention=16,
+    relu_skip=True,
     dtype='auto',
     param_dtype='float32',
   )

@@ -5,6 +5,9 @@ data (`--config.data.fraction=0.2`), 22.40 with 10 %. The recipe is StudioGAN's 
 10.03 with 50,000 fakes against the training set, standing statistics, its best checkpoint. G has 9.42 million
 parameters, D 2.42 million.
 
+StudioGAN's figure is of a D whose identity paths see relu(x), as its ReLU works in place; so is this D. Those of the
+paper and of BigGAN-PyTorch see x (`--config.networks.relu_skip=False`).
+
     python train.py --config configs/biggan_diffaug_cifar.py --workdir runs/biggan_diffaug
 """
 
@@ -27,6 +30,7 @@ def get_config():
     width_D=96,
     shared_dim=128,
     attention=16,
+    relu_skip=True,
     dtype='auto',
     param_dtype='float32',
   )

@@ -4,6 +4,9 @@ Paper: Tseng et al. 2021, arXiv:2104.03310: FID 8.31 (with 10,000 fakes against 
 StudioGAN's (BigGAN-LeCam.yaml): FID 3.23, IS 10.17 with 50,000 fakes against the training set, standing statistics,
 its best checkpoint. G has 9.42 million parameters, D 2.42 million.
 
+StudioGAN's figure is of a D whose identity paths see relu(x), as its ReLU works in place; so is this D. Those of the
+paper and of BigGAN-PyTorch see x (`--config.networks.relu_skip=False`).
+
     python train.py --config configs/biggan_lecam_cifar.py --workdir runs/biggan_lecam
 """
 
@@ -26,6 +29,7 @@ def get_config():
     width_D=96,
     shared_dim=128,
     attention=16,
+    relu_skip=True,
     dtype='auto',
     param_dtype='float32',
   )

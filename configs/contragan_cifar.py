@@ -4,6 +4,9 @@ Paper: Kang and Park 2020, arXiv:2006.12681: FID 10.60 +- 0.27. The recipe is St
 IS 9.78 with 50,000 fakes against the training set, standing statistics, its best checkpoint. G has 9.42 million
 parameters, D 2.52 million with its head.
 
+StudioGAN's figure is of a D whose identity paths see relu(x), as its ReLU works in place; so is this D. Those of the
+paper and of BigGAN-PyTorch see x (`--config.networks.relu_skip=False`).
+
     python train.py --config configs/contragan_cifar.py --workdir runs/contragan
 """
 
@@ -26,6 +29,7 @@ def get_config():
     width_D=96,
     shared_dim=128,
     attention=16,
+    relu_skip=True,
     head='proxy',
     embed_dim=512,
     dtype='auto',

@@ -3,12 +3,16 @@
 import jax
 import jax.numpy as jnp
 
+# Fields that are pictures [B, ..., H, W, C], or clips of them, where they are stored as uint8.
+PICTURES = 'image', 'source', 'target', 'video'
+
 
 def prepare(batch: dict, key, *, flip: bool) -> dict:
   """uint8 pictures -> float32 in [-1, 1] (x / 127.5 - 1), mirrored with probability 1/2 where `flip`.
 
   Args:
-    batch: fields [B, ...]; those of dtype uint8 with at least 4 axes are pictures [..., H, W, C] (or clips).
+    batch: fields [B, ...]; those of dtype uint8 that `PICTURES` names are pictures. Others may be anything, such as
+      voxels of 0 and 1.
     key: decides the flips, one coin for each example: all pictures of an example (source and target, the frames of a
       clip) are mirrored together.
     flip: whether to mirror at all.
@@ -19,12 +23,12 @@ def prepare(batch: dict, key, *, flip: bool) -> dict:
   n = len(next(iter(batch.values())))
   coins = jax.random.bernoulli(key, 0.5, (n,)) if flip else None
 
-  def convert(x):
-    if x.dtype != jnp.uint8 or x.ndim < 4:
+  def convert(name, x):
+    if x.dtype != jnp.uint8 or name not in PICTURES:
       return x
     x = x.astype(jnp.float32) / 127.5 - 1
     if flip:
       x = jnp.where(coins.reshape(n, *[1] * (x.ndim - 1)), jnp.flip(x, axis=-2), x)
     return x
 
-  return {name: convert(x) for name, x in batch.items()}
+  return {name: convert(name, x) for name, x in batch.items()}

@@ -5,8 +5,10 @@ generator's program for TPUs, traced on a CPU, has a TPU's convolutions and the 
 """
 
 import functools
+import operator
 
 import jax
+import jax.numpy as jnp
 
 
 def platform() -> str:
@@ -102,5 +104,20 @@ def _are_known(**options) -> bool:
 
 
 def fold(step, carry, xs):
-  """`lax.scan`: a loop, for the memory of one turn; unrolled on CPU, whose loops run convolutions slowly."""
-  return jax.lax.scan(step, carry, xs, unroll=platform() == 'cpu')
+  """`lax.scan`: a loop, for the memory of one turn; unrolled on CPU, whose loops run convolutions slowly.
+
+  XLA's CPU compiler would fuse the sums of all turns into one that waits for every addend, and drops optimization
+  barriers. So between two turns there is a condition that always holds, as XLA cannot know.
+  """
+  if platform() != 'cpu':
+    return jax.lax.scan(step, carry, xs)
+  numbers = next(x for x in jax.tree.leaves(xs) if jnp.issubdtype(x.dtype, jnp.number))
+  holds = ~(numbers[(0,) * numbers.ndim].astype(jnp.float32) * 0 > 1)  # of NaN too
+  zeros = lambda tree: jax.tree.map(jnp.zeros_like, tree)
+  found, at = [], jnp.int32(0)
+  for turn in range(len(jax.tree.leaves(xs)[0])):
+    if turn:
+      carry, at = jax.lax.cond(holds, lambda tree: tree, zeros, (carry, jnp.int32(turn)))
+    carry, y = step(carry, jax.tree.map(operator.itemgetter(at), xs))
+    found.append(y)
+  return carry, jax.tree.map(lambda *ys: jnp.stack(ys), *found)

@@ -50,10 +50,10 @@ def diffaugment(images, key, policy):
   return images
 
 
-def translate(images, key, mode='constant'):
-  """Moves each image by a whole number of pixels, up to 1/8 of each side; `mode`, as in jnp.pad, is what comes in."""
+def translate(images, key, mode='constant', most=lambda side: int(side / 8 + 0.5)):
+  """Moves each image by a whole number of pixels, up to `most(side)`; `mode`, as in jnp.pad, is what comes in."""
   b, h, w, c = images.shape
-  reach = [int(side / 8 + 0.5) for side in (h, w)]
+  reach = [most(side) for side in (h, w)]
   padded = jnp.pad(images, ((0, 0), *((n, n) for n in reach), (0, 0)), mode)
   starts = jax.random.randint(key, (b, 2), 0, 2 * jnp.array(reach) + 1)
   cut = lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), (h, w, c))

@@ -28,12 +28,21 @@ def decay(nimg, batch_size: int, half_life_images, rampup=0.0, start_steps=0, st
   return jnp.where(step < start_steps, 0.0, kept)
 
 
-def step(average, new, factor):
-  """average * factor + new * (1 - factor), leaf by leaf; integer leaves (counters) are taken as they are."""
+def step(average: dict, new: dict, factor) -> dict:
+  """average * factor + new * (1 - factor) of a network's parameters and batch statistics; all else is the new value.
+
+  Copied are buffers such as the mean style, noise, magnitudes and vectors of spectral norm, and counters.
+
+  Args:
+    average, new: {'params', 'stats'} of a network; `stats` holds its other collections by name.
+    factor: what the average keeps, of `decay`.
+  """
 
   def leaf(a, b):
     if not jnp.issubdtype(a.dtype, jnp.floating):
       return b
     return b + (a - b) * factor.astype(a.dtype)
 
-  return jax.tree.map(leaf, average, new)
+  mix = lambda a, b: jax.tree.map(leaf, a, b)
+  kept = {k: mix(average['stats'][k], v) for k, v in new['stats'].items() if k == 'batch_stats'}
+  return {'params': mix(average['params'], new['params']), 'stats': {**new['stats'], **kept}}

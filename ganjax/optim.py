@@ -18,12 +18,14 @@ def build(configs, phases, steps: int) -> dict:
 
   Args:
     configs: optimizer name -> `name` ('adam' where it is missing, or 'rmsprop') and the arguments of that function;
-      `clip`, where there is one, as in `clip_parameters`.
+      `clip`, where there is one, as in `clip_parameters`; `lazy_every`, see below.
     phases: all phases of the method.
     steps: steps of the whole training, the length of the schedules.
 
   Returns:
-    name -> optax.GradientTransformationExtraArgs; `update` takes the keyword `step`.
+    name -> optax.GradientTransformationExtraArgs; `update` takes the keyword `step`, and `lazy`, by which it scales
+    rate and log betas: `update.lazy_ratio`, which depends on the stage. An optimizer of `lazy_every` k scales by
+    k / (k + 1) instead, whatever the phases.
 
   Raises:
     UserError: a name is missing, or one is there that no phase uses; arguments that do not fit.
@@ -33,10 +35,7 @@ def build(configs, phases, steps: int) -> dict:
     raise UserError(
       f'config.optim must hold {sorted(used)} for this method; it holds {sorted(configs)}'
     )
-  return {
-    name: _make(configs[name], steps=steps, lazy=lazy_ratio([p for p in phases if p.opt == name]))
-    for name in sorted(used)
-  }
+  return {name: _make(configs[name], steps=steps) for name in sorted(used)}
 
 
 def _make(config, **schedule):
@@ -52,30 +51,25 @@ def _make(config, **schedule):
   return optimizer if clip is None else optax.chain(optimizer, clip_parameters(clip))
 
 
-def lazy_ratio(phases) -> float:
-  """k / (k + 1) for a main phase with a regularizer every k steps, 1 without one.
-
-  StyleGAN2 (arXiv:1912.04958, appendix B): with lazy phases an optimizer makes 1 + 1/k updates a step; learning rate
-  and log betas are scaled back by that.
-  """
-  if all(phase.every == 1 for phase in phases):
-    return 1.0
-  return 1 / sum(1 / phase.every for phase in phases)
-
-
-def adam(*, lr: float, b1: float, b2: float, eps=1e-8, decay='constant', steps: int, lazy=1.0):
+def adam(
+  *, lr: float, b1: float, b2: float, eps=1e-8, decay='constant', lazy_every=None, steps: int
+):
   """Adam (arXiv:1412.6980) with the rate `lr`, constant or falling linearly to 0 over `steps`.
 
   With decay 'constant', `lr` may be a ramp of `schedules`; so may `b2`.
   """
   if not (0 <= b1 < 1 and all(0 <= b < 1 for b in schedules.ends('optim b2', b2)) and eps >= 0):
     raise UserError(f'optim needs betas in [0, 1), eps >= 0; got b1={b1}, b2={b2}, eps={eps}')
-  rate = _rate(lr, decay, steps, lazy)
-  beta = lambda step: schedules.ramp(b2, step) ** lazy
-  return optax.chain(_scale_by_adam(b1**lazy, beta, eps), _scale_by_step(rate))
+
+  def scale(step, lazy):
+    return optax.scale_by_adam(b1**lazy, schedules.ramp(b2, step) ** lazy, eps)
+
+  # Where b2 changes, moments are corrected by 1 - b2^updates with the b2 of the step, as torch.optim.Adam does where
+  # its betas are set anew (R3GAN's training).
+  return _scheduled(scale, _rate(lr, decay, steps), lazy_every)
 
 
-def rmsprop(*, lr: float, decay_rate=0.99, eps=1e-8, decay='constant', steps: int, lazy=1.0):
+def rmsprop(*, lr: float, decay_rate=0.99, eps=1e-8, decay='constant', lazy_every=None, steps: int):
   """RMSProp: g / (sqrt(mean g^2) + eps), the mean over about 1 / (1 - decay_rate) updates, from 0, uncorrected.
 
   As in torch.optim.RMSprop, with which WGAN was found (arXiv:1701.07875). The rate is as in `adam`.
@@ -84,8 +78,8 @@ def rmsprop(*, lr: float, decay_rate=0.99, eps=1e-8, decay='constant', steps: in
     raise UserError(
       f'optim needs decay_rate in [0, 1), eps >= 0; got decay_rate={decay_rate}, eps={eps}'
     )
-  scale = optax.scale_by_rms(decay_rate**lazy, eps, eps_in_sqrt=False)
-  return optax.chain(scale, _scale_by_step(_rate(lr, decay, steps, lazy)))
+  scale = lambda step, lazy: optax.scale_by_rms(decay_rate**lazy, eps, eps_in_sqrt=False)
+  return _scheduled(scale, _rate(lr, decay, steps), lazy_every)
 
 
 def clip_parameters(limit: float) -> optax.GradientTransformation:
@@ -103,7 +97,7 @@ def clip_parameters(limit: float) -> optax.GradientTransformation:
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def _rate(lr, decay, steps, lazy):
+def _rate(lr, decay, steps):
   """The learning rate as a function of the training step."""
   if decay not in ('constant', 'linear'):
     raise UserError(f"optim decay={decay!r} is not known; take 'constant' or 'linear'")
@@ -113,27 +107,19 @@ def _rate(lr, decay, steps, lazy):
   if len(rates) > 1 and decay != 'constant':
     raise UserError(f"optim lr is a ramp, which needs decay='constant', not {decay!r}")
   left = lambda step: 1 - step / steps if decay == 'linear' else 1.0
-  return lambda step: schedules.ramp(lr, step) * lazy * left(step)
+  return lambda step: schedules.ramp(lr, step) * left(step)
 
 
-def _scale_by_adam(b1, b2, eps) -> optax.GradientTransformationExtraArgs:
-  """optax.scale_by_adam, with its state, for a decay b2(step) of the second moment.
+def _scheduled(scale, rate, lazy_every) -> optax.GradientTransformationExtraArgs:
+  """Updates of `scale(step, lazy)`, whose state is the same for all, times -rate(step) * lazy."""
+  if lazy_every is not None and not (isinstance(lazy_every, int) and lazy_every >= 1):
+    raise UserError(f'optim lazy_every={lazy_every} must be a whole number of steps, from 1')
 
-  Where it changes, moments are corrected by 1 - b2^updates with the b2 of the step, as torch.optim.Adam does where its
-  betas are set anew (R3GAN's training).
-  """
+  def update(updates, state, params=None, *, step, lazy=1.0, **unused):
+    lazy = lazy_every / (lazy_every + 1) if lazy_every else lazy
+    updates, inner = scale(step, lazy).update(updates, state[0], params)
+    return optax.tree.scale(-rate(step) * lazy, updates), (inner, *state[1:])
 
-  def update(updates, state, params=None, *, step, **unused):
-    return optax.scale_by_adam(b1, b2(step), eps).update(updates, state, params)
-
-  return optax.GradientTransformationExtraArgs(optax.scale_by_adam(b1).init, update)
-
-
-def _scale_by_step(rate) -> optax.GradientTransformationExtraArgs:
-  """Multiplies updates by -rate(step), where `step` is the training step given to `update`."""
-
-  def update(updates, state, params=None, *, step, **unused):
-    factor = -rate(step)
-    return optax.tree.scale(factor, updates), state
-
-  return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+  # The second, empty part keeps the tree of states that are saved.
+  start = lambda params: (scale(0, 1.0).init(params), optax.EmptyState())
+  return optax.GradientTransformationExtraArgs(start, update)

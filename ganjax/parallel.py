@@ -263,6 +263,23 @@ def split(x):
   return jax.lax.with_sharding_constraint(x, PartitionSpec('batch'))
 
 
+def count(x) -> int:
+  """Inside jit: among how many devices of the mesh the rows of `x` [B, ...] divide evenly; 1 where they do not."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return 1 if mesh.empty or x.shape[0] % mesh.size else mesh.size
+
+
+def join(x):
+  """Inside jit: a row of each device, [devices, ...], whole on every device by one sum; of one device, `x`.
+
+  A gather would move half as much, but XLA sums what several layers and gradients exchange together.
+  """
+  if len(x) == 1:
+    return x
+  rows = jnp.eye(len(x), dtype=x.dtype).reshape(len(x), len(x), *[1] * (x.ndim - 1))
+  return jnp.sum(split(rows * x[:, None]), 0)
+
+
 def deal(x, parts: int):
   """[B, ...] -> [parts, B / parts, ...]: each part has rows of every device, so none of them moves.
 

@@ -64,8 +64,9 @@ def r2(D, real, fake, key):
 def cr(D, real, fake, key):
   """E (D(real) - D(T(real)))^2: consistency regularization (CR-GAN, arXiv:1910.12027, equation 2 at the last layer).
 
-  T mirrors with probability 1/2 and moves by whole pixels, up to 1/8 of each side (4 at 32 pixels), reflecting the
-  border. The weight is the paper's lambda, 10. The mean is over all logits. Batch norm in D sees both batches apart.
+  T mirrors with probability 1/2 and moves by whole pixels, up to 1/8 of each side, rounded down (4 at 32
+  pixels, 3 at 28), reflecting the border. The weight is the paper's lambda, 10. The mean is over all logits. Batch norm
+  in D sees both batches apart.
   """
   return _inconsistency(D, real, key)
 
@@ -83,5 +84,5 @@ def _inconsistency(D, images, key):
   flip, move = jax.random.split(key)
   coins = jax.random.bernoulli(flip, 0.5, (len(images), 1, 1, 1))
   changed = jnp.where(coins, images[:, :, ::-1], images)
-  changed = diffaugment.translate(changed, move, 'reflect')
+  changed = diffaugment.translate(changed, move, 'reflect', lambda side: side // 8)
   return consistency.zcr_D(D(images), D(changed))

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 def orthogonal(params):
   """|W^T W * (1 - I)|^2 over the weights W of a network, a column an output (BigGAN, arXiv:1809.11096, equation 3).
 
-  Only the angles between columns count, not their lengths; the published weight beta is 1e-4. Tables of classes
-  ('embedding') are left out, as in the paper's G; so are vectors. Kernels of transposed convolutions, whose last axis
-  is the input, are taken as they stand.
+  Only the angles between columns count, not their lengths; the published weight beta is 1e-4. BigGAN-PyTorch adds its
+  weight times the gradient 2 W (W^T W * (1 - I)), which is half of the one here: its 1e-4 is 5e-5 here. Tables of
+  classes ('embedding') are left out, as in the paper's G; so are vectors. Kernels of transposed convolutions, whose
+  last axis is the input, are taken as they stand.
 
   Args:
     params: a pytree of parameters; kernels are [..., inputs, outputs].
@@ -32,8 +33,8 @@ def orthogonal(params):
 def path_length(synthesize, w, key, mean, decay=0.99):
   """E (|J_w^T y| - a)^2, y ~ N(0, I) images: path length regularization (StyleGAN2, arXiv:1912.04958, equation 4).
 
-  J is the Jacobian of the images by w, and `a` the running mean of these lengths, which is moved first. Images are
-  scaled by 1 / sqrt(H W), as published.
+  J is the Jacobian of the images by w, and `a` the running mean of these lengths, which is moved first; gradients go
+  through its move, as in StyleGAN2's code. Images are scaled by 1 / sqrt(H W), as published.
 
   Args:
     synthesize: styles [B, L, W] -> images [B, H, W, C].
@@ -50,5 +51,5 @@ def path_length(synthesize, w, key, mean, decay=0.99):
   y = jax.random.normal(key, images.shape, wide) / jnp.sqrt(images.shape[1] * images.shape[2])
   slopes = jax.grad(lambda w: jnp.sum(synthesize(w) * y, dtype=wide))(w)
   lengths = jnp.sqrt(jnp.mean(jnp.sum(slopes.astype(wide) ** 2, -1), -1))
-  mean = mean + (1 - decay) * (jax.lax.stop_gradient(jnp.mean(lengths)) - mean)
-  return jnp.mean((lengths - mean) ** 2), mean
+  mean = mean + (1 - decay) * (jnp.mean(lengths) - mean)
+  return jnp.mean((lengths - mean) ** 2), jax.lax.stop_gradient(mean)

@@ -24,7 +24,7 @@ class TrainState(struct.PyTreeNode):
   params: dict  # network -> parameters
   stats: dict  # network -> every other collection: batch statistics, spectral norm vectors, ...
   opt: dict  # optimizer name -> optax state
-  ema: dict  # network -> {'params', 'stats'}, averaged
+  ema: dict  # network -> {'params', 'stats'}, averaged as `ema.step` says
   extra: dict  # arrays that a method owns: path-length mean, ADA probability, image pools
 
 
@@ -201,12 +201,14 @@ def averaged(state: TrainState) -> TrainState:
   )
 
 
-def update_phase(phase: Phase, optimizer, state: TrainState, batch: dict, key, microbatches=1):
+def update_phase(
+  phase: Phase, optimizer, state: TrainState, batch: dict, key, microbatches=1, lazy=1.0
+):
   """One optimizer update: gradients for `phase.nets` alone. Returns (state, metrics, carry).
 
   With `microbatches`, the gradient is the mean of those of so many parts of the batch, one after the other, for memory:
   statistics and `extra` pass from part to part, and what is taken over a batch (batch norm, minibatch deviations,
-  contrastive losses) is taken over a part.
+  contrastive losses) is taken over a part. `lazy` is the phase's `lazy_ratio`.
   """
   trained = {name: state.params[name] for name in phase.nets}
 
@@ -229,10 +231,21 @@ def update_phase(phase: Phase, optimizer, state: TrainState, batch: dict, key, m
   else:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(microbatches))
     parts = jax.tree.map(lambda x: parallel.deal(x, microbatches), batch)
-    kept, (grads, metrics, carry) = backend.fold(part, kept, (parts, keys))
-    grads, metrics = jax.tree.map(lambda x: jnp.mean(x, 0), (grads, metrics))
+    # Each part adds to one sum, so that there is one gradient beside it, whatever the number of parts.
+    wide = lambda x: jnp.promote_types(x.dtype, jnp.float32)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, wide(x)), trained)
+
+    def add(carried, batch_and_key):
+      kept, total = carried
+      kept, (grads, metrics, carry) = part(kept, batch_and_key)
+      return (kept, jax.tree.map(jnp.add, total, grads)), (metrics, carry)
+
+    (kept, total), (metrics, carry) = backend.fold(add, (kept, zeros), (parts, keys))
+    grads = jax.tree.map(lambda t, x: (t / microbatches).astype(x.dtype), total, trained)
+    metrics = jax.tree.map(lambda x: jnp.mean(x, 0), metrics)
     carry = jax.tree.map(parallel.collect, carry)
-  changes, opt = optimizer.update(grads, state.opt[phase.opt], trained, step=state.step)
+  how = dict(step=state.step, lazy=lazy)
+  changes, opt = optimizer.update(grads, state.opt[phase.opt], trained, **how)
   suffix = '' if phase.every == 1 else f'_{phase.name}'
   norms = {f'grad_norm_{name}{suffix}': optax.tree.norm(grads[name]) for name in phase.nets}
   state = state.replace(
@@ -247,6 +260,16 @@ def update_phase(phase: Phase, optimizer, state: TrainState, batch: dict, key, m
 def active(stage: Stage, step: int) -> tuple:
   """The names of the phases that run at `step`: a function of the step alone, so a resume finds the same."""
   return tuple(phase.name for phase in stage.phases if step % phase.every == 0)
+
+
+def lazy_ratio(stage: Stage, opt: str) -> float:
+  """k / (k + 1) for an optimizer that has, in this stage, a main phase and a regularizer every k steps; 1 without one.
+
+  StyleGAN2 (arXiv:1912.04958, appendix B): with lazy phases an optimizer makes 1 + 1/k updates a step; learning rate
+  and log betas are scaled back by that.
+  """
+  every = [phase.every for phase in stage.phases if phase.opt == opt]
+  return every.count(min(every)) / min(every) / sum(1 / k for k in every)
 
 
 def make_update(
@@ -303,7 +326,13 @@ def make_update(
         seen_batch, own_key = {**batch, **carry}, jax.random.fold_in(key, r)
         with jax.named_scope(phase.name):  # names what a profile or a compiled program shows
           state, found, carried = update_phase(
-            phase, optimizers[phase.opt], state, seen_batch, own_key, microbatches
+            phase,
+            optimizers[phase.opt],
+            state,
+            seen_batch,
+            own_key,
+            microbatches,
+            lazy_ratio(span.stage, phase.opt),
           )
         seen.append(found)
       carry |= carried
@@ -316,7 +345,7 @@ def make_update(
     if ema:
       factor = averages.decay(span.nimg(state.step), span.batch_size, step=state.step, **ema)
       new = {n: {'params': state.params[n], 'stats': state.stats[n]} for n in method.ema}
-      state = state.replace(ema=averages.step(state.ema, new, factor))
+      state = state.replace(ema={n: averages.step(state.ema[n], new[n], factor) for n in new})
     state = state.replace(
       step=state.step + 1,
       params={n: state.params[n] for n in own.params},

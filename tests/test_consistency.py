@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ganjax import consistency, optim, parallel, penalties
+from ganjax.layers.spectral import SpectralNorm
 from ganjax.methods import gan
 from ganjax.update import active, init, make_update, name_nets, spans
 
@@ -26,7 +27,7 @@ def seen_by(penalty, real, fake):
 
   def D(x):
     jax.debug.callback(lambda x: batches.append(np.asarray(x)), x, ordered=True)
-    return linear(x)
+    return linear(x) if x.shape[1:] == W.shape else jnp.sum(x, (1, 2, 3))
 
   value = penalty(D, real, fake, KEY)
   jax.effects_barrier()
@@ -68,6 +69,14 @@ def test_fakes_count_too_where_balanced():
   # Reals and fakes have draws of their own.
   batches, _ = seen_by(penalties.bcr, REAL, REAL)
   assert (batches[1] != batches[3]).any()
+
+
+@pytest.mark.parametrize('side, most', [(32, 4), (28, 3), (12, 1), (7, 0)])
+def test_moves_are_an_eighth_of_the_side_rounded_down(side, most):
+  rows = jnp.broadcast_to(jnp.arange(float(side))[:, None, None], (200, side, side, 1))
+  (_, changed), _ = seen_by(penalties.cr, rows, rows)
+  middle = changed[:, side // 2, side // 2, 0] - side // 2
+  assert (middle.min(), middle.max()) == (-most, most)
 
 
 @pytest.mark.parametrize('name', ['cr', 'bcr'])
@@ -128,6 +137,31 @@ class Plane(nn.Module):
   @nn.compact
   def __call__(self, x, label=None, *, train):
     return jnp.sum(x * self.param('w', nn.initializers.normal(0.02), (16, 8, 3)), (1, 2, 3))
+
+
+class Spectral(nn.Module):
+  @nn.compact
+  def __call__(self, x, label=None, *, train):
+    return SpectralNorm(nn.Dense(1))(nn.tanh(SpectralNorm(nn.Dense(5))(x.reshape(len(x), -1))))[
+      :, 0
+    ]
+
+
+def test_latent_consistency_is_of_one_D_whose_spectral_norm_moves():
+  """At sigma 0 both fakes are the same, and so is what D says of them, however far its u is from having converged."""
+
+  def term(sigma):
+    zcr = {'sigma': sigma, 'D': 1.0, 'G': 1.0}
+    nets = name_nets({'G': Scale(), 'D': Spectral()})
+    made = gan.build(nets, z_dim=2, loss='hinge', zcr=zcr)
+    optimizers = optim.build(dict.fromkeys('DG', dict(lr=0.1, b1=0.0, b2=0.9)), made.phases, 8)
+    state = init(made, optimizers, KEY, {'image': REAL})
+    (phase,) = (p for p in made.phases if p.name == 'D')
+    return phase.loss(state, {'image': REAL}, KEY)[1].metrics['loss_zcr']
+
+  assert term(0.0) == 0
+  near, far = term(0.01), term(0.02)
+  assert 0 < 3 * near < far < 5 * near  # squares of what sigma moves
 
 
 def test_both_are_penalties_of_a_method():

@@ -321,13 +321,15 @@ def train(tmp_path):
 
 
 class Signalled(experiment.Experiment):
-  """An experiment that gets SIGTERM within the dispatch that begins at step 8."""
+  """An experiment that gets SIGTERM within the dispatch of the step before `last`."""
+
+  last = 9
 
   def update(self, span):
     update = super().update(span)
 
     def signalled(state, *args, **static):
-      if int(state.step) == 8:
+      if int(state.step) == self.last - 1:
         os.kill(os.getpid(), signal.SIGTERM)
       return update(state, *args, **static)
 
@@ -353,6 +355,29 @@ def test_runs_are_the_same_however_dispatched_and_stopped(train, tmp_path, capsy
   for a, b in zip(lines_one, lines_four, strict=True):
     assert a.keys() == b.keys() and {'loss_G', 'loss_r1', 'grad_norm_D_D_penalty'} <= a.keys()
     jax.tree.map(close, a, b)
+
+
+def two_stages(config):
+  """The run in two stages of the same phases, the second from step 8 on with fresh optimizers."""
+  run = experiment.build(config)
+  (stage,) = run.method.stages
+  made = stage._replace(steps=8), stage._replace(reset_opt=True)
+  method = run.method._replace(stages=made)
+  return run._replace(method=method, spans=spans(method, config.steps, config.batch_size))
+
+
+def test_a_stage_starts_with_fresh_optimizers_once(train, monkeypatch, capsys):
+  """Stopped before, at or after the border and resumed: Adam has counted the updates since the border and no more."""
+  config = configure(steps=11, steps_per_dispatch=1, sample_every_steps=11, **SMALL)
+  _, whole, _ = train('whole', config, two_stages)
+  assert [int(whole['opt'][name][0]['count']) for name in 'GD'] == [3, 3]
+  for last in 8, 9:
+    monkeypatch.setattr(Signalled, 'last', last)
+    status, _, _ = train('stopped', config, lambda c: Signalled(*two_stages(c)))
+    assert status == 143 and f'stopped by SIGTERM at step {last}, saved' in capsys.readouterr().out
+  status, resumed, _ = train('stopped', config, two_stages)
+  assert status == 0
+  jax.tree.map(np.testing.assert_array_equal, resumed, whole)
 
 
 def test_nan_within_a_dispatch_names_its_step(train):

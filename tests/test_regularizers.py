@@ -65,3 +65,22 @@ def test_path_length_holds_lengths_at_their_mean():
   slope = jax.grad(lambda s: loss(s)[0])(1.3)
   wanted = np.mean(2 * (1.3 * np.abs(y) - 0.7) * np.abs(y))
   np.testing.assert_allclose(slope, wanted, rtol=1e-9)
+
+
+def test_path_length_has_the_gradient_of_its_moving_mean():
+  """a = 0.7 + 0.1 (E length - 0.7) moves with the lengths, as in StyleGAN2's code; what is kept has no gradient."""
+  w = jnp.ones((8, 1, 1))
+  y = np.abs(np.asarray(jax.random.normal(jax.random.key(1), (8, 1, 1, 1)))).ravel()
+
+  def loss(scale):
+    synthesize = lambda w: scale * w[:, :, None, None]
+    return regularizers.path_length(synthesize, w, jax.random.key(1), jnp.float64(0.7), 0.9)
+
+  mean = 0.7 + 0.1 * (1.3 * y.mean() - 0.7)
+  value, kept = loss(1.3)
+  np.testing.assert_allclose(kept, mean, rtol=1e-9)
+  np.testing.assert_allclose(value, np.mean((1.3 * y - mean) ** 2), rtol=1e-9)
+  slope = jax.grad(lambda s: loss(s)[0])(1.3)
+  wanted = np.mean(2 * (1.3 * y - mean) * (y - 0.1 * y.mean()))
+  np.testing.assert_allclose(slope, wanted, rtol=1e-9)
+  assert jax.grad(lambda s: loss(s)[1])(1.3) == 0

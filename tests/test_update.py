@@ -21,6 +21,7 @@ from ganjax.update import (
   averaged,
   init,
   init_opt,
+  lazy_ratio,
   make_update,
   name_nets,
   spans,
@@ -197,8 +198,30 @@ def test_lazy_phases_run_on_their_steps_with_the_loss_times_every():
   )(state.params['D'])
   np.testing.assert_allclose(metrics['grad_norm_D_D_reg'], 4 * optax.tree.norm(grads), rtol=1e-5)
   # StyleGAN2: learning rate and log betas times k / (k + 1).
-  assert optim.lazy_ratio([p for p in method.phases if p.opt == 'D']) == pytest.approx(4 / 5)
-  assert optim.lazy_ratio([p for p in method.phases if p.opt == 'G']) == 1
+  assert lazy_ratio(method.stages[0], 'D') == pytest.approx(4 / 5)
+  assert lazy_ratio(method.stages[0], 'G') == 1
+
+
+def test_each_stage_scales_by_its_own_phases():
+  """The same stage once or six times over, and stages with and without a regularizer: each has its own rate."""
+  (stage,) = two_nets([('D', {}), ('D_reg', {'every': 16})]).stages
+  plain = stage._replace(phases=stage.phases[:1])
+  for stages in (stage,), (stage,) * 6, (plain, stage):
+    method = two_nets([])._replace(stages=tuple(s._replace(steps=2) for s in stages))
+    state, optimizers = setup(method, steps=2 * len(stages), optim_names=('D',))
+    for span in spans(method, 2 * len(stages), 8):
+      ratio = 16 / 17 if len(span.stage.phases) == 2 else 1.0
+      update = make_update(method, span, optimizers)
+      fresh = copy(state).replace(opt=init_opt(method, optimizers, state.params))
+      new, _ = update(fresh, (batch(0),), {}, phases=('D',))
+      assert jax.tree.structure(new) == jax.tree.structure(state)
+      # Adam's first update is the rate in each coordinate, and its moments tell the betas.
+      moved = new.params['D']['Dense_0']['kernel'] - state.params['D']['Dense_0']['kernel']
+      np.testing.assert_allclose(np.abs(moved), ADAM['lr'] * ratio, rtol=1e-4)
+      adam = new.opt['D'][0]
+      mu, nu = (np.asarray(tree['D']['Dense_0']['kernel']) for tree in (adam.mu, adam.nu))
+      b1, b2 = ADAM['b1'] ** ratio, ADAM['b2'] ** ratio
+      np.testing.assert_allclose(nu / mu**2, (1 - b2) / (1 - b1) ** 2, rtol=1e-4)
 
 
 @pytest.mark.parametrize('stop', range(1, 8))
@@ -458,3 +481,38 @@ def test_all_finite_sees_every_floating_leaf():
     kernel = state.params['D']['Dense_0']['kernel'].at[0, 0].set(bad)
     params = {**state.params, 'D': {'Dense_0': {**state.params['D']['Dense_0'], 'kernel': kernel}}}
     assert not all_finite(state.replace(params=params))
+
+
+@pytest.fixture
+def optimized():
+  """XLA as in training: what it fuses decides how long arrays live."""
+  jax.config.update('jax_disable_most_optimizations', False)
+  yield
+  jax.config.update('jax_disable_most_optimizations', True)
+
+
+def test_memory_does_not_grow_with_microbatches(optimized):
+  """One gradient is held beside the one that is being computed, whatever the number of parts."""
+  nets = name_nets({'D': Linear(256)})
+
+  def loss(state, batch, key):
+    out, state = apply(nets['D'], state, batch['image'], train=True)
+    out = jnp.mean(jnp.tanh(out) ** 2)
+    return out, Aux(state, {'loss_D': out})
+
+  stage = Stage((Phase('D', loss, ('D',), 'D'),), sample)
+  method = Method(nets, lambda b: {'D': (b['image'],)}, LATENTS, (stage,))
+  seen = {'image': jax.random.normal(jax.random.key(0), (64, 256))}
+  optimizers = optim.build({'D': ADAM}, method.phases, 8)
+  state = init(method, optimizers, jax.random.key(0), seen)
+  gradient = 4 * 256 * 257
+
+  def temporaries(parts):
+    update = make_update(method, spans(method, 8, 64)[0], optimizers, microbatches=parts)
+    return (
+      update.lower(state, (seen,), {}, phases=('D',)).compile().memory_analysis().temp_size_in_bytes
+    )
+
+  two, many = temporaries(2), temporaries(16)
+  assert many < two + gradient / 2
+  assert many < 6 * gradient

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 
-from ganjax import UserError
+from ganjax import UserError, parallel
 from ganjax.layers.embed import ClassEmbed
 
 
@@ -23,8 +23,7 @@ class BatchNorm(nn.Module):
 
   The variance that normalises is the biased one (divided by n); the running variance is the unbiased one (n - 1), and
   momentum 0.1 is the new value's share: PyTorch's conventions, which the published GAN recipes were found with.
-  Statistics are float32 at least, whatever `dtype`. Those of a batch are taken around the running mean, so that has to
-  be finite in every mode.
+  Statistics are float32 at least, whatever `dtype`.
   """
 
   momentum: float = 0.1
@@ -91,15 +90,7 @@ def _normalize(module, x, scale, bias, train):
   running_var = module.variable('batch_stats', 'var', jnp.ones, features, wide)
 
   if train:
-    # In one pass, so that devices exchange once and not twice. E[x^2] - E[x]^2 cancels where a channel's mean is large:
-    # so it is taken around the running mean, which follows it. What is lost is of the order of eps times the squared
-    # distance between the two; where no more than that is left, it counts as the variance.
-    shift = lax.stop_gradient(running_mean.value)
-    shifted, axes = x.astype(wide) - shift, tuple(range(x.ndim - 1))
-    mean = jnp.mean(shifted, axes)
-    lost = jnp.finfo(wide).eps * jnp.square(mean)
-    var = jnp.maximum(jnp.mean(jnp.square(shifted), axes) - jnp.square(mean), lost)
-    mean += shift
+    mean, var = _moments(x.astype(wide))
     if not module.is_initializing():
       if module.is_mutable_collection('batch_stats'):
         unbiased = var * (n / max(n - 1, 1))
@@ -120,8 +111,30 @@ def _normalize(module, x, scale, bias, train):
     mean, var = running_mean.value, running_var.value
 
   factor = scale.astype(wide) / jnp.sqrt(var + module.eps)
-  offset = bias.astype(wide) - mean * factor
-  return (x.astype(wide) * factor + offset).astype(module.dtype)
+  return ((x.astype(wide) - mean) * factor + bias.astype(wide)).astype(module.dtype)
+
+
+def _moments(x):
+  """Mean and biased variance [C] of [B, ..., C] over the global batch, in one pass and one exchange of devices.
+
+  E[x^2] - E[x]^2 cancels where a channel's mean is large beside its deviation. So each device takes its own rows
+  around the mean of its first: that is at most sqrt(rows) deviations away, so that the loss is of the order of
+  rows * eps. Then all devices' means and squared deviations are laid side by side, and pooled as Chan et al. (1979) do.
+  """
+  devices = parallel.count(x)
+  x = parallel.split(x.reshape(devices, len(x) // devices, *x.shape[1:]))
+  axes = tuple(range(1, x.ndim - 1))
+  shift = lax.stop_gradient(jnp.mean(x[:, :1], axes, keepdims=True))
+  shifted = x - shift
+  mean = jnp.mean(shifted, axes)
+  lost = jnp.finfo(x.dtype).eps * jnp.square(
+    mean
+  )  # where no more is left, it counts as the variance
+  var = jnp.maximum(jnp.mean(jnp.square(shifted), axes) - jnp.square(mean), lost)
+  own = jnp.stack([mean + shift.reshape(mean.shape), var], 1)
+  means, variances = jnp.moveaxis(parallel.join(own), 1, 0)
+  mean = jnp.mean(means, 0)
+  return mean, jnp.mean(variances, 0) + jnp.mean(jnp.square(means - mean), 0)
 
 
 def use_standing(stats: dict) -> dict:

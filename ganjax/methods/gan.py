@@ -118,7 +118,8 @@ def build(
     z = latents.normal(key, len(images), z_dim)
     fakes, _ = generate(state, z, label)
     of_real, state = judge(state, images, label, _draw(key, 'real'))
-    of_fake, state = judge(state, fakes, label, _draw(key, 'fake'))
+    before = state
+    of_fake, state = judge(before, fakes, label, _draw(key, 'fake'))
     real, fake = logits_of(of_real), logits_of(of_fake)
     terms = loss_D(real, fake)
     terms |= class_terms(of_real, label, D='loss_class')
@@ -126,8 +127,9 @@ def build(
     if penalties_every == 1:
       terms |= penalize(state, images, fakes, label, key)
     if zcr:
-      beside, _ = generate(state, near(z, key), label)
-      moved = logits_of(judge(state, beside, label, _draw(key, 'fake'))[0])
+      # By the D that saw the fakes: at sigma 0 there is no difference.
+      beside, _ = generate(before, near(z, key), label)
+      moved = logits_of(judge(before, beside, label, _draw(key, 'fake'))[0])
       terms['loss_zcr'] = zcr['D'] * consistency.zcr_D(fake, moved)
     if lecam:
       averages, started = state.extra['lecam'], state.step >= lecam['start_steps']

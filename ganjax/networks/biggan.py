@@ -72,12 +72,14 @@ class DownBlock(nn.Module):
   features: int
   down: bool
   first: bool  # of the network: no ReLU of the image
+  relu_skip: bool
   dtype: str
   param_dtype: str
 
   @nn.compact
   def __call__(self, x):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    x = nn.relu(x) if self.relu_skip and not self.first else x
     y = conv(self.features, **kinds)(x if self.first else nn.relu(x))
     down = 'down' if self.down else None
     y = conv(self.features, resample=down, **kinds)(nn.relu(y))
@@ -137,6 +139,7 @@ class Discriminator(nn.Module):
   resolution: int
   width: int
   attention: int
+  relu_skip: bool
   num_classes: int
   head: str
   embed_dim: int
@@ -148,7 +151,7 @@ class Discriminator(nn.Module):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     _, factors, downs = SHAPES[self.resolution]
     for i, factor in enumerate(factors):
-      x = DownBlock(factor * self.width, i < downs, i == 0, **kinds)(x)
+      x = DownBlock(factor * self.width, i < downs, i == 0, self.relu_skip, **kinds)(x)
       if i < downs and x.shape[1] == self.attention:
         x = SelfAttention(normalize, INIT, **kinds)(x)
     heads = dict(head=self.head, num_classes=self.num_classes, embed_dim=self.embed_dim)
@@ -182,6 +185,7 @@ def build(
   width_D=96,
   shared_dim=128,
   attention=0,
+  relu_skip=False,
   norm_eps=EPS,
   head='projection',
   embed_dim=512,
@@ -199,6 +203,8 @@ def build(
     shared_dim: length of the class embedding that G's blocks share. 0: z goes whole into the linear layer and each
       batch norm has tables of its own, the form of BigGAN-PyTorch's CIFAR-10 runs (width=64, width_D=128).
     attention: side of the maps that get self-attention, 0 for none: 64 at 128 pixels in the paper, 16 at 32.
+    relu_skip: whether D's identity paths see their input after a ReLU, as StudioGAN's do, whose ReLU works in place;
+      in the paper and in BigGAN-PyTorch they do not.
     norm_eps: what batch norm adds to variances: StudioGAN's; in BigGAN-PyTorch's published runs it is 1e-5.
     head, embed_dim: what D has for classes and the length of the embeddings of 'proxy'; see `apply_head`.
     dtype, param_dtype: of activations and of parameters.
@@ -214,5 +220,7 @@ def build(
     'G': Generator(
       resolution, channels, width, attention, num_classes, shared_dim, norm_eps, **kinds
     ),
-    'D': Discriminator(resolution, width_D, attention, num_classes, head, embed_dim, **kinds),
+    'D': Discriminator(
+      resolution, width_D, attention, relu_skip, num_classes, head, embed_dim, **kinds
+    ),
   }

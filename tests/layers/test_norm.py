@@ -1,11 +1,13 @@
 """Batch norm, conditional too: its four modes, and PyTorch's conventions."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import UserError
+from ganjax import UserError, parallel
 from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm, use_standing
 from ganjax.layers.spectral import SpectralNorm
@@ -61,17 +63,44 @@ def test_standing_statistics_are_those_of_all_batches_together():
   )
 
 
-def test_large_means_do_not_cancel():
-  # Statistics are taken around the running mean: at the start 0, later near.
-  for mean, running in (200, 0), (1e4, 0.999e4):
-    v = variables()
-    v = {**v, 'batch_stats': {'mean': jnp.full(3, running), 'var': jnp.ones(3)}}
-    x = X[0].astype(np.float64) + mean
-    y, new = BatchNorm().apply(v, x.astype(np.float32), train=True, mutable=['batch_stats'])
-    np.testing.assert_allclose(y.std((0, 1, 2)), 1, rtol=1e-2)
-    np.testing.assert_allclose(
-      new['batch_stats']['mean'], 0.9 * running + 0.1 * x.mean((0, 1, 2)), rtol=1e-6
-    )
+def over(devices, x):
+  """(output, batch statistics, program) of a first call in training, with rows over so many devices."""
+  mesh = parallel.make_mesh(jax.devices()[:devices])
+  with jax.set_mesh(mesh):
+    run = jax.jit(lambda x: BatchNorm().apply(variables(), x, train=True, mutable=['batch_stats']))
+    x = parallel.place_batch(x, mesh)
+    y, new = run(x)
+    return np.asarray(y), new['batch_stats'], run.lower(x).compile().as_text()
+
+
+@pytest.mark.parametrize('devices', [1, 4])
+@pytest.mark.parametrize('mean', [0, 200, 1e4])
+def test_large_means_do_not_cancel(mean, devices):
+  """Two passes in float64 say the same of a first call, whose running mean is still 0."""
+  x = (X[0] * [1, 1, 0.5] + mean).astype(np.float32)
+  x[0] += 3  # a first row that is off
+  exact = x.astype(np.float64)
+  y, new, _ = over(devices, x)
+  found = exact.mean((0, 1, 2)), exact.var((0, 1, 2)), exact.var((0, 1, 2), ddof=1)
+  wanted = (exact - found[0]) / np.sqrt(found[1] + 1e-5)
+  np.testing.assert_allclose(y, wanted, atol=1e-5 + 3e-7 * mean)
+  np.testing.assert_allclose(new['mean'], 0.1 * found[0], rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(new['var'], 0.9 + 0.1 * found[2], rtol=1e-5)
+
+
+def test_rows_of_each_device_may_differ_much_and_are_exchanged_once():
+  """What one device has lies a thousand deviations from what another has."""
+  x = X[0] + 1e3 * np.arange(8)[:, None, None, None].astype(np.float32)
+  one, four = over(1, x), over(4, x)
+  np.testing.assert_allclose(four[0], one[0], atol=1e-5)
+  for name in 'mean', 'var':
+    np.testing.assert_allclose(four[1][name], one[1][name], rtol=1e-5)
+  np.testing.assert_allclose(
+    four[1]['var'], 0.9 + 0.1 * x.astype(float).var((0, 1, 2), ddof=1), rtol=1e-5
+  )
+  exchanges = r' (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(-start)?\('
+  assert re.findall(exchanges, four[2]) == [('all-reduce', '')]
+  assert re.findall(exchanges, one[2]) == []
 
 
 def test_what_cancels_is_not_blown_up():
@@ -89,7 +118,7 @@ def test_what_cancels_is_not_blown_up():
 
 @pytest.mark.parametrize('condition', [None, 'labels'])
 def test_gradients_are_those_of_the_normalised_batch(condition):
-  """First and second, as penalties take them, whatever the running mean."""
+  """First and second, as penalties take them, on one device and on four."""
   with jax.enable_x64(True):
     kinds = dict(dtype='float64', param_dtype='float64')
     x, target = X[0].astype(np.float64), X[1].astype(np.float64)
@@ -98,14 +127,19 @@ def test_gradients_are_those_of_the_normalised_batch(condition):
     v = net.init(jax.random.key(0), x, *labels, train=False)
     v = {**v, 'batch_stats': {'mean': jnp.array([1.0, 2, 3]), 'var': jnp.ones(3)}}
     found = lambda x: net.apply(v, x, *labels, train=True, mutable=['batch_stats'])[0]
+    mesh = parallel.make_mesh()
     plain = lambda x: (x - x.mean((0, 1, 2))) / jnp.sqrt(x.var((0, 1, 2)) + 1e-5)
 
-    def gradients(f):
+    def gradients(f, x=x):
       first = jax.grad(lambda x: jnp.sum(f(x) ** 2 * target))
       return first(x), jax.grad(lambda x: jnp.sum(first(x) ** 2))(x)
 
-    for a, b in zip(gradients(found), gradients(plain)):
+    exact = gradients(plain)
+    with jax.set_mesh(mesh):
+      over_four = jax.jit(lambda x: gradients(found, x))(parallel.place_batch(x, mesh))
+    for a, b, c in zip(gradients(found), exact, over_four):
       np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+      np.testing.assert_allclose(c, b, rtol=1e-8, atol=1e-10)
 
 
 def test_bfloat16_activations_have_float32_statistics():

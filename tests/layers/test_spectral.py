@@ -103,6 +103,28 @@ def test_a_network_keeps_its_parameters_and_equals_one_with_divided_weights():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5), a, b)
 
 
+@pytest.mark.parametrize('name', LAYERS)
+def test_gradients_hold_u_and_v_before_they_have_converged(name):
+  """After one iteration from a random u, v still depends much on W: its gradient must not go through it."""
+  layer, x, axes = LAYERS[name]
+  net = SpectralNorm(layer)
+  v = net.init(jax.random.key(0), x)
+  w, u = matrix(v, axes), np.asarray(v['spectral_norm']['u'])
+  right = w.T @ u / np.linalg.norm(w.T @ u)
+  left = w @ right / np.linalg.norm(w @ right)
+  plain = layer.apply({'params': v['params']['layer']}, x)
+  target = RNG.normal(size=plain.shape)
+
+  def held(params):
+    (weights,) = params.values()
+    rows = jnp.transpose(weights, axes).reshape(w.shape)
+    return jnp.sum(layer.apply({'params': params}, x) / (left @ rows @ right) * target)
+
+  run = lambda params: jnp.sum(net.apply({**v, 'params': {'layer': params}}, x) * target)
+  a, b = jax.grad(run)(v['params']['layer']), jax.grad(held)(v['params']['layer'])
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), a, b)
+
+
 def test_u_moves_only_where_it_may():
   net = Block(True)
   v = net.init(jax.random.key(0), X)

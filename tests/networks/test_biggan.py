@@ -173,6 +173,24 @@ def test_weights_of_one_class_are_its_label(net, case):
   assert np.abs(a - run(np.full((4, 3), 1 / 3, np.float32))).max() > 1e-3
 
 
+def test_relu_skip_shows_the_identity_paths_what_is_above_0():
+  """Such a block of x is the block of relu(x) without, as relu(relu(x)) is relu(x); the first, of pixels, is the same."""
+  paper, studio = tiny()['D'], tiny(relu_skip=True)['D']
+  v = start(paper)
+  kinds = dict(dtype='float32', param_dtype='float32')
+  x = np.random.default_rng(0).normal(size=(2, 4, 4, 6)).astype(np.float32)
+  for down in True, False:
+    plain, relu = (biggan.DownBlock(6, down, False, skip, **kinds) for skip in (False, True))
+    of_block = plain.init(jax.random.key(0), x)
+    np.testing.assert_array_equal(relu.apply(of_block, x), plain.apply(of_block, np.maximum(x, 0)))
+    assert np.abs(relu.apply(of_block, x) - plain.apply(of_block, x)).max() > 0.1
+  first = (biggan.DownBlock(6, True, True, skip, **kinds) for skip in (False, True))
+  a, b = (block.apply(block.init(jax.random.key(0), x), x) for block in first)
+  np.testing.assert_array_equal(a, b)
+  a, b = (net.apply(v, X, LABEL, train=False) for net in (paper, studio))
+  assert np.abs(a - b).max() > 0.05 * np.abs(a).max()
+
+
 def test_without_a_shared_embedding_each_norm_has_tables_and_z_is_whole():
   G = tiny(shared_dim=0)['G']
   params = start(G)['params']
