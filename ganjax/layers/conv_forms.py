@@ -151,7 +151,7 @@ def transposed_cpu(g, y, w):
     return transposed_tiles(g, y, w)
   if by_depth(g):
     return transposed_depth(g, y, w)
-  if len(g.size) == 1 and w.shape[-2] >= 16:
+  if by_phase(g, w.shape[-2]):
     return transposed_phases(g, y, w)
   if max(g.stride) == 1 and math.prod(g.kernel) <= math.prod(g.out):
     return transposed_lax(g, y, w)
@@ -189,6 +189,11 @@ def weights_parts(g, x, y):
 
 
 # One axis on CPU: the s phases of x as so many channels, so that the stride is 1.
+
+
+def by_phase(g, channels):
+  """Whether there is one axis, long beside the kernel, and channels enough: else one product for all taps is faster."""
+  return len(g.size) == 1 and channels >= 16 and g.stride[0] * g.out[0] >= 8 * g.kernel[0]
 
 
 def transposed_phases(g, y, w):

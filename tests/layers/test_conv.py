@@ -446,6 +446,56 @@ def test_odd_sides_are_not_halved(kernel):
     layer.init(jax.random.key(0), jnp.zeros((1, 7, 8, 3)))
 
 
+@pytest.mark.parametrize('sides', [(8,), (4, 6, 4)], ids=str)
+def test_sound_and_solids_are_resampled_in_a_convolution_too(x64, sides):
+  plain = Conv(3, 3, padding=1, param_dtype='float64')
+  x = draw((2, *sides, 2))[0]
+  for size in (1, 3):
+    layer = plain.clone(kernel=size, padding=size // 2)
+    variables = layer.init(jax.random.key(0), x)
+    for how, expected in (
+      ('up', layer.apply(variables, upsample(x))),
+      ('down', mean_pool(layer.apply(variables, x))),
+    ):
+      found = layer.clone(resample=how).apply(variables, x)
+      np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize('sides', [(6,), (5, 6)], ids=str)
+def test_the_border_may_be_a_mirror(x64, sides):
+  """'reflect' is np.pad's and torch's: the outermost pixels are not repeated."""
+  x, w = draw((2, *sides, 3), (*[5] * len(sides), 3, 4))
+  layer = Conv(4, 5, stride=2, padding=2, outside='reflect', use_bias=False)
+  found = layer.apply({'params': {'kernel': w}}, x)
+  mirrored = np.pad(x, ((0, 0), *[(2, 2)] * len(sides), (0, 0)), 'reflect')
+  np.testing.assert_allclose(found, conv(jnp.asarray(mirrored), w, 2), rtol=1e-10, atol=1e-12)
+  assert np.abs(found - conv(x, w, 2, 2)).max() > 0.1
+
+
+@pytest.mark.parametrize('groups', [1, 2])
+def test_vmap_of_one_factor_of_both_and_twice(x64, groups):
+  """All three maps; which axis is mapped, and what `jax.vmap` makes of it, is no matter."""
+  g = example(*GEOMETRIES[14])[0]._replace(groups=groups)
+  shapes = {'x': (2, *g.size, 4), 'w': (*g.kernel, 4 // groups, 6), 'y': (2, *g.out, 6)}
+  for function, pair in (
+    (module._strided, 'xw'),
+    (module._transposed, 'yw'),
+    (module._weights, 'xy'),
+  ):
+    one = functools.partial(function, g)
+    a, b = draw((3, 5, *shapes[pair[0]]), (3, 5, *shapes[pair[1]]))
+
+    def check(found, a, b):
+      rows = [jnp.stack([one(*p) for p in zip(*row)]) for row in zip(a, b)]
+      np.testing.assert_allclose(found, jnp.stack(rows), rtol=1e-10, atol=1e-12)
+
+    same = lambda a: jnp.broadcast_to(a[:, :1], a.shape)
+    check(jax.vmap(jax.vmap(one))(a, b), a, b)
+    found = jax.vmap(jax.vmap(one, (2, None), 1))(jnp.moveaxis(a, 1, 3), b[:, 0])
+    check(jnp.moveaxis(found, 2, 1), a, same(b))
+    check(jax.vmap(jax.vmap(one, (None, 0)))(a[:, 0], b), same(a), b)
+
+
 def test_shapes_that_do_not_fit():
   x, w = jnp.zeros((1, 2, 2, 3)), jnp.zeros((4, 4, 3, 5))
   with pytest.raises(UserError, match='smaller than the kernel'):
@@ -456,6 +506,14 @@ def test_shapes_that_do_not_fit():
     conv_transpose(x, w)
   with pytest.raises(UserError, match='leaves nothing'):
     conv_transpose(jnp.zeros((1, 1, 1, 5)), w, 1, 2)
+  with pytest.raises(UserError, match='one axis'):
+    conv(x, w[0])
+  with pytest.raises(UserError, match='each of the 1 spatial axes'):
+    Conv(4, (3, 3)).init(jax.random.key(0), jnp.zeros((1, 8, 3)))
+  with pytest.raises(UserError, match='below the stride'):
+    conv_transpose(jnp.zeros((1, 4, 4, 5)), w, 2, 1, (0, 2))
+  with pytest.raises(TypeError, match='one dtype'):
+    conv(jnp.zeros((1, 8, 8, 3)), w.astype('bfloat16'))
 
 
 @pytest.mark.parametrize('batch', [8, 6])
