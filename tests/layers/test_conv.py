@@ -446,7 +446,7 @@ def test_odd_sides_are_not_halved(kernel):
     layer.init(jax.random.key(0), jnp.zeros((1, 7, 8, 3)))
 
 
-@pytest.mark.parametrize('sides', [(8,), (4, 6, 4)], ids=str)
+@pytest.mark.parametrize('sides', [(8,), (4, 2, 4)], ids=str)
 def test_sound_and_solids_are_resampled_in_a_convolution_too(x64, sides):
   plain = Conv(3, 3, padding=1, param_dtype='float64')
   x = draw((2, *sides, 2))[0]
@@ -473,27 +473,25 @@ def test_the_border_may_be_a_mirror(x64, sides):
 
 
 @pytest.mark.parametrize('groups', [1, 2])
-def test_vmap_of_one_factor_of_both_and_twice(x64, groups):
-  """All three maps; which axis is mapped, and what `jax.vmap` makes of it, is no matter."""
+@pytest.mark.parametrize(
+  'name, factors', [('strided', 'xw'), ('transposed', 'yw'), ('weights', 'xy')]
+)
+def test_vmap_of_one_factor_of_both_and_twice(x64, name, factors, groups):
+  """Whichever is mapped, at whichever axis, it is the map of each."""
   g = example(*GEOMETRIES[14])[0]._replace(groups=groups)
   shapes = {'x': (2, *g.size, 4), 'w': (*g.kernel, 4 // groups, 6), 'y': (2, *g.out, 6)}
-  for function, pair in (
-    (module._strided, 'xw'),
-    (module._transposed, 'yw'),
-    (module._weights, 'xy'),
-  ):
-    one = functools.partial(function, g)
-    a, b = draw((3, 5, *shapes[pair[0]]), (3, 5, *shapes[pair[1]]))
+  one = functools.partial(getattr(module, f'_{name}'), g)
+  a, b = draw(*((3, 5, *shapes[factor]) for factor in factors))
 
-    def check(found, a, b):
-      rows = [jnp.stack([one(*p) for p in zip(*row)]) for row in zip(a, b)]
-      np.testing.assert_allclose(found, jnp.stack(rows), rtol=1e-10, atol=1e-12)
+  def check(found, a, b):
+    rows = [jnp.stack([one(*p) for p in zip(*row)]) for row in zip(a, b)]
+    np.testing.assert_allclose(found, jnp.stack(rows), rtol=1e-10, atol=1e-12)
 
-    same = lambda a: jnp.broadcast_to(a[:, :1], a.shape)
-    check(jax.vmap(jax.vmap(one))(a, b), a, b)
-    found = jax.vmap(jax.vmap(one, (2, None), 1))(jnp.moveaxis(a, 1, 3), b[:, 0])
-    check(jnp.moveaxis(found, 2, 1), a, same(b))
-    check(jax.vmap(jax.vmap(one, (None, 0)))(a[:, 0], b), same(a), b)
+  same = lambda a: jnp.broadcast_to(a[:, :1], a.shape)
+  check(jax.vmap(jax.vmap(one))(a, b), a, b)
+  found = jax.vmap(jax.vmap(one, (2, None), 1))(jnp.moveaxis(a, 1, 3), b[:, 0])
+  check(jnp.moveaxis(found, 2, 1), a, same(b))
+  check(jax.vmap(jax.vmap(one, (None, 0)))(a[:, 0], b), same(a), b)
 
 
 def test_shapes_that_do_not_fit():
