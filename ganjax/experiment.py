@@ -167,6 +167,9 @@ def summary(experiment: Experiment) -> str:
       lines.append(
         f'  {phase.name:<10} trains {", ".join(phase.nets)} with optimizer {phase.opt}, {times}'
       )
+  for name, optimizer in sorted(config.optim.items()):
+    fall = ', falling linearly to 0' if optimizer.get('decay') == 'linear' else ''
+    lines.append(f'optimizer {name}: learning rate {schedules.describe(optimizer.lr)}{fall}')
   return '\n'.join(lines)
 
 

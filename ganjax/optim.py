@@ -56,7 +56,7 @@ def adam(
 ):
   """Adam (arXiv:1412.6980) with the rate `lr`, constant or falling linearly to 0 over `steps`.
 
-  With decay 'constant', `lr` may be a ramp of `schedules`; so may `b2`.
+  With decay 'constant', `lr` may be a schedule of `schedules`, to 0 too; so may `b2`.
   """
   if not (0 <= b1 < 1 and all(0 <= b < 1 for b in schedules.ends('optim b2', b2)) and eps >= 0):
     raise UserError(f'optim needs betas in [0, 1), eps >= 0; got b1={b1}, b2={b2}, eps={eps}')
@@ -102,10 +102,10 @@ def _rate(lr, decay, steps):
   if decay not in ('constant', 'linear'):
     raise UserError(f"optim decay={decay!r} is not known; take 'constant' or 'linear'")
   rates = schedules.ends('optim lr', lr)
-  if not all(rate > 0 for rate in rates):
+  if min(rates) < 0 or max(rates) == 0:
     raise UserError(f'optim needs lr > 0; got lr={lr}')
   if len(rates) > 1 and decay != 'constant':
-    raise UserError(f"optim lr is a ramp, which needs decay='constant', not {decay!r}")
+    raise UserError(f"optim lr is a schedule, which needs decay='constant', not {decay!r}")
   left = lambda step: 1 - step / steps if decay == 'linear' else 1.0
   return lambda step: schedules.ramp(lr, step) * left(step)
 

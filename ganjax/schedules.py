@@ -1,8 +1,13 @@
-"""Values that may change with the training step: a number, or a ramp that a configuration writes as a mapping.
+"""Values that may change with the training step: a number, or a schedule that a configuration writes as a mapping.
 
-A ramp is {'start', 'end', 'steps', 'shape'}: from `start` to `end` over the first `steps` training steps, then `end`.
-The shape is 'cosine', which it is where it is missing, or 'linear'. R3GAN (Huang et al. 2024, arXiv:2501.05441,
-appendix D) moves learning rate, Adam's beta 2, penalties, augmentation and the half-life of the average by such ramps.
+A ramp is {'start', 'end', 'steps', 'begin', 'shape'}: `start` up to the training step `begin` (0 where it is missing),
+then to `end` over `steps` steps, then `end`. The shape is 'cosine', which it is where it is missing, or 'linear'. R3GAN
+(Huang et al. 2024, arXiv:2501.05441, appendix D) moves learning rate, Adam's beta 2, penalties, augmentation and the
+half-life of the average by such ramps; CycleGAN (Zhu et al. 2017, arXiv:1703.10593, section 4) keeps the learning rate
+for the first half of training, and lets it fall linearly to 0 over the second.
+
+Falls are {'start', 'factor', 'at'}: `start`, multiplied by `factor` at each of the training steps `at`. ESRGAN (Wang et
+al. 2018, arXiv:1809.00219, section 4.1) halves the learning rate after 50, 100, 200 and 300 thousand steps.
 """
 
 import math
@@ -12,53 +17,87 @@ import jax.numpy as jnp
 from ganjax import UserError
 
 
-def ramp(value, step):
-  """The value at a training step, an int or a traced scalar: a number as it is, a ramp as a float32 scalar."""
-  if not _is_ramp(value):
-    return value
-  left = 1 - jnp.minimum(step / value['steps'], 1.0)
-  if value.get('shape', 'cosine') == 'cosine':
+def ramp(schedule, step):
+  """The value at a training step, an int or a traced scalar: a number as it is, a schedule's as a float32 scalar."""
+  if not _is_mapping(schedule):
+    return schedule
+  if 'at' in schedule:
+    passed = jnp.sum(step >= jnp.asarray(schedule['at']))
+    return schedule['start'] * jnp.float32(schedule['factor']) ** passed
+  left = 1 - jnp.clip((step - schedule.get('begin', 0)) / schedule['steps'], 0.0, 1.0)
+  if schedule.get('shape', 'cosine') == 'cosine':
     left = (1 - jnp.cos(jnp.pi * left)) / 2
-  return value['end'] + (value['start'] - value['end']) * left
+  return schedule['end'] + (schedule['start'] - schedule['end']) * left
 
 
-def ends(name: str, value) -> tuple:
-  """The numbers that bound all values: (value,), or (start, end) of a ramp.
+def ends(name: str, schedule) -> tuple:
+  """The numbers that bound all values: (number,), or (first, last) of a schedule.
 
   Raises:
-    UserError: `value`, called `name` in the message, is neither a number nor a ramp.
+    UserError: `schedule`, called `name` in the message, is neither a number nor a schedule.
   """
   number = lambda x: isinstance(x, (int, float))
-  if not _is_ramp(value):
-    if not number(value):
-      raise UserError(f'{name}={value!r} is neither a number nor a ramp')
-    return (value,)
-  value = dict(value)
-  keys, needed = {*value}, {'start', 'end', 'steps'}
-  if not needed <= keys <= {*needed, 'shape'} or not all(number(value[key]) for key in needed):
-    raise UserError(f'{name}={value} must be a number, or numbers start, end, steps and a shape')
-  if value['steps'] < 1 or value.get('shape', 'cosine') not in ('cosine', 'linear'):
-    raise UserError(f"{name}={value} needs steps >= 1 and shape 'cosine' or 'linear'")
-  return value['start'], value['end']
-
-
-def check(name: str, value, low: float = 0.0, high: float = math.inf):
-  """Raises UserError unless `value`, called `name`, is a number or ramp of finite numbers in [low, high]."""
-  if not all(low <= x <= high and math.isfinite(x) for x in ends(name, value)):
-    value = dict(value) if _is_ramp(value) else value
+  if not _is_mapping(schedule):
+    if not number(schedule):
+      raise UserError(f'{name}={schedule!r} is neither a number nor a ramp')
+    return (schedule,)
+  schedule = dict(schedule)
+  if 'at' in schedule:
+    return _ends_of_falls(name, schedule, number)
+  keys, needed = {*schedule}, {'start', 'end', 'steps'}
+  numbers = all(number(v) for key, v in schedule.items() if key != 'shape')
+  if not needed <= keys <= {*needed, 'begin', 'shape'} or not numbers:
     raise UserError(
-      f'{name}={value} must be finite and '
+      f'{name}={schedule} must be a number, or numbers start, end, steps, perhaps begin, and a shape'
+      "; or start, factor and a list 'at' of steps"
+    )
+  shape, begin = schedule.get('shape', 'cosine'), schedule.get('begin', 0)
+  if schedule['steps'] < 1 or begin < 0 or shape not in ('cosine', 'linear'):
+    raise UserError(
+      f"{name}={schedule} needs steps >= 1, begin >= 0 and shape 'cosine' or 'linear'"
+    )
+  return schedule['start'], schedule['end']
+
+
+def _ends_of_falls(name, schedule, number):
+  at, factor = schedule['at'], schedule.get('factor')
+  if (
+    {*schedule} != {'start', 'factor', 'at'} or not number(schedule['start']) or not number(factor)
+  ):
+    raise UserError(
+      f"{name}={schedule} must hold numbers start and factor, and a list 'at' of steps"
+    )
+  whole = isinstance(at, (list, tuple)) and at and all(isinstance(step, int) for step in at)
+  if not whole or factor < 0 or not all(a < b for a, b in zip((0, *at), at)):
+    raise UserError(f"{name}={schedule} needs factor >= 0 and rising whole steps 'at', from 1")
+  return schedule['start'], schedule['start'] * factor ** len(at)
+
+
+def check(name: str, schedule, low: float = 0.0, high: float = math.inf):
+  """Raises UserError unless `schedule`, called `name`, is a number or has finite numbers in [low, high]."""
+  if not all(low <= x <= high and math.isfinite(x) for x in ends(name, schedule)):
+    schedule = dict(schedule) if _is_mapping(schedule) else schedule
+    raise UserError(
+      f'{name}={schedule} must be finite and '
       + (f'from {low:g}' if high == math.inf else f'in [{low:g}, {high:g}]')
     )
 
 
-def describe(value, unit: str) -> str:
-  """'20,000 images', or '0 to 20,000 images over 500 steps'."""
-  if not _is_ramp(value):
-    return f'{value:,} {unit}'
-  return f'{value["start"]:,} to {value["end"]:,} {unit} over {value["steps"]:,} steps'
+def describe(schedule, unit: str = '') -> str:
+  """'20,000 images', '0 to 20,000 images over 500 steps', '0.1, times 0.5 at steps 1,000 and 2,000'."""
+  unit = f' {unit}' if unit else ''
+  if not _is_mapping(schedule):
+    return f'{schedule:,}{unit}'
+  start = f'{schedule["start"]:,}'
+  if 'at' in schedule:
+    *others, last = (f'{step:,}' for step in schedule['at'])
+    steps = f'steps {", ".join(others)} and {last}' if others else f'step {last}'
+    return f'{start}{unit}, times {schedule["factor"]:g} at {steps}'
+  begin, steps = schedule.get('begin', 0), schedule['steps']
+  over = f'from step {begin:,} to {begin + steps:,}' if begin else f'over {steps:,} steps'
+  return f'{start} to {schedule["end"]:,}{unit} {over}'
 
 
-def _is_ramp(value):
+def _is_mapping(schedule):
   """Dicts, and those of ml_collections, which are no Mapping."""
-  return hasattr(value, 'keys')
+  return hasattr(schedule, 'keys')

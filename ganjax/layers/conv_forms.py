@@ -6,16 +6,24 @@ A form takes the geometry and two of x [B, H, W, C], y [B, h, v, F], w [kh, kw, 
 """
 
 import functools
-import itertools
 import math
 import operator
 
 import jax.numpy as jnp
 from jax import lax
 
+from ganjax.layers.taps import (
+  add_taps,
+  by_tap,
+  place,
+  strided_taps,
+  taps,
+  transposed_columns,
+  transposed_taps,
+  weights_taps,
+)
 from ganjax.layers.winograd import (
   by_tile,
-  dot,
   strided_tiles,
   transposed_tiles,
   weights_tiles,
@@ -32,7 +40,7 @@ def strided_lax(g, x, w):
     w,
     g.stride,
     pads,
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    dimension_numbers=_orders(g, 'N*C', '*IO', 'N*C'),
     feature_group_count=g.groups,
   )
 
@@ -44,11 +52,11 @@ def transposed_lax(g, y, w):
   ]
   return lax.conv_general_dilated(
     y,
-    _channels_in_rows(g.groups, w)[::-1, ::-1],
-    (1, 1),
+    jnp.flip(_channels_in_rows(g.groups, w), range(len(g.size))),
+    (1,) * len(g.size),
     pads,
     g.stride,
-    dimension_numbers=('NHWC', 'HWOI', 'NHWC'),
+    dimension_numbers=_orders(g, 'N*C', '*OI', 'N*C'),
     feature_group_count=g.groups,
   )
 
@@ -61,19 +69,26 @@ def weights_lax(g, x, y):
   return lax.conv_general_dilated(
     x,
     y,
-    (1, 1),
+    (1,) * len(g.size),
     pads,
     rhs_dilation=g.stride,
-    dimension_numbers=('CHWN', 'IHWO', 'HWNC'),
+    dimension_numbers=_orders(g, 'C*N', 'I*O', '*NC'),
     batch_group_count=g.groups,
   )
 
 
+def _orders(g, *orders):
+  """The names of axes, the spatial ones in place of *."""
+  return tuple(order.replace('*', 'HWD'[: len(g.size)]) for order in orders)
+
+
 def _channels_in_rows(groups, w):
   """w [kh, kw, C / groups, F] -> [kh, kw, C, F / groups], the same numbers."""
-  kh, kw, c, f = w.shape
-  w = w.reshape(kh, kw, c, groups, f // groups).swapaxes(2, 3)
-  return w.reshape(kh, kw, groups * c, f // groups)
+  if groups == 1:
+    return w
+  *kernel, c, f = w.shape
+  w = w.reshape(*kernel, c, groups, f // groups).swapaxes(-3, -2)
+  return w.reshape(*kernel, groups * c, f // groups)
 
 
 # TPU forms: native, but for groups narrower than the 128 channels that its products take. XLA lays these out with the
@@ -84,17 +99,17 @@ def _channels_in_rows(groups, w):
 
 
 def strided_tpu(g, x, w):
-  m, joined = _join(g, x.shape[3])
+  m, joined = _join(g, x.shape[-1])
   return strided_lax(joined, x, _with_zeros(m, w, joined.groups))
 
 
 def transposed_tpu(g, y, w):
-  m, joined = _join(g, w.shape[2] * g.groups)
+  m, joined = _join(g, w.shape[-2] * g.groups)
   return transposed_lax(joined, y, _with_zeros(m, w, joined.groups))
 
 
 def weights_tpu(g, x, y):
-  m, joined = _join(g, x.shape[3])
+  m, joined = _join(g, x.shape[-1])
   return _without_zeros(m, weights_lax(joined, x, y), joined.groups)
 
 
@@ -118,11 +133,13 @@ def strided_cpu(g, x, w):
     return strided_blocks(g, x, w)
   if by_tap(g):
     return strided_taps(g, x, w)
-  if by_tile(g, x.shape[0], *w.shape[2:]):
+  if by_tile(g, x.shape[0], *w.shape[-2:]):
     return strided_tiles(g, x, w)
-  spare = -x.shape[3] % 4 if x.shape[3] < 8 else 0
-  x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, spare)))
-  return strided_lax(g, x, jnp.pad(w, ((0, 0), (0, 0), (0, spare), (0, 0))))
+  if by_depth(g):
+    return strided_depth(g, x, w)
+  spare = -x.shape[-1] % 4 if x.shape[-1] < 8 else 0
+  at = lambda a, axis: jnp.pad(a, [(0, spare if i == a.ndim + axis else 0) for i in range(a.ndim)])
+  return strided_lax(g, at(x, -1), at(w, -2))
 
 
 def transposed_cpu(g, y, w):
@@ -130,12 +147,15 @@ def transposed_cpu(g, y, w):
     return transposed_blocks(g, y, w)
   if by_tap(g):
     return transposed_taps(g, y, w)
-  if by_tile(g, y.shape[0], *w.shape[2:]):
+  if by_tile(g, y.shape[0], *w.shape[-2:]):
     return transposed_tiles(g, y, w)
-  if g.stride == (1, 1) and math.prod(g.kernel) <= math.prod(g.out):
+  if by_depth(g):
+    return transposed_depth(g, y, w)
+  if by_phase(g, w.shape[-2]):
+    return transposed_phases(g, y, w)
+  if max(g.stride) == 1 and math.prod(g.kernel) <= math.prod(g.out):
     return transposed_lax(g, y, w)
-  columns = dot(y, w, [3], [3])  # [B, h, v, kh, kw, C]: all taps in one product
-  return _add_taps(g, lambda a, b, rows, cols: columns[:, rows, cols, a, b], y, w)
+  return transposed_columns(g, y, w)
 
 
 def weights_cpu(g, x, y):
@@ -143,8 +163,10 @@ def weights_cpu(g, x, y):
     return weights_blocks(g, x, y)
   if by_tap(g):
     return weights_taps(g, x, y)
-  if by_tile(g, x.shape[0], x.shape[3], y.shape[3]):
+  if by_tile(g, x.shape[0], x.shape[-1], y.shape[-1]):
     return weights_tiles(g, x, y)
+  if by_depth(g):
+    return weights_depth(g, x, y)
   return weights_parts(g, x, y)
 
 
@@ -155,7 +177,7 @@ def weights_parts(g, x, y):
   459 ms whole, 149 ms in 16 parts). Each part compiles on its own.
   """
   n, pixels = 1, len(y) * math.prod(g.out)
-  many = pixels * math.prod(g.kernel) * x.shape[3] * y.shape[3] >= 1 << 28
+  many = pixels * math.prod(g.kernel) * x.shape[-1] * y.shape[-1] >= 1 << 28
   while many and n < 16 and len(y) % (2 * n) == 0 and pixels >= 2048 * 2 * n:
     n *= 2
   if n == 1:
@@ -166,75 +188,68 @@ def weights_parts(g, x, y):
   return functools.reduce(operator.add, parts).astype(x.dtype)
 
 
-def by_tap(g):
-  """Whether one product for each tap is best: 1x1 kernels, and those that reach far out of the image.
-
-  A product by tap leaves out the taps that lie on the padding: 7/16 of them for 4x4, stride 2, from 4x4 to 2x2.
-  """
-  touching = math.prod(sum(y.stop - y.start for _, y in _spans(g, axis)) for axis in (0, 1))
-  area = math.prod(g.kernel)
-  return area == 1 or area > math.prod(g.size) or touching < 0.65 * area * math.prod(g.out)
+# One axis on CPU: the s phases of x as so many channels, so that the stride is 1.
 
 
-def _spans(g, axis):
-  """For each tap of the kernel along an axis, the pixels of x and the pixels of y that it joins."""
-  n, m, k, s, p = (field[axis] for field in (g.size, g.out, g.kernel, g.stride, g.padding))
-  for a in range(k):
-    start = min(max(0, -((a - p) // s)), m)
-    stop = max(start, min(m, (n - 1 + p - a) // s + 1))
-    first = s * start + a - p
-    yield slice(first, first + s * (stop - start), s), slice(start, stop)
+def by_phase(g, channels):
+  """Whether there is one axis, long beside the kernel, and channels enough: else one product for all taps is faster."""
+  return len(g.size) == 1 and channels >= 16 and g.stride[0] * g.out[0] >= 8 * g.kernel[0]
 
 
-def _taps(g):
-  """All taps a, b that touch the image: (a, b, rows of x, columns of x, rows of y, columns of y)."""
-  for a, (xr, yr) in enumerate(_spans(g, 0)):
-    for b, (xc, yc) in enumerate(_spans(g, 1)):
-      if yr.start < yr.stop and yc.start < yc.stop:
-        yield a, b, xr, xc, yr, yc
+def transposed_phases(g, y, w):
+  (n,), (m,), (k,), (s,), (p,) = g.size, g.out, g.kernel, g.stride, g.padding
+  kernel, channels = -(-k // s), w.shape[-2]
+  w = jnp.pad(w, ((0, kernel * s - k), (0, 0), (0, 0))).reshape(kernel, s * channels, -1)
+  one = g._replace(size=(m + kernel - 1,), kernel=(kernel,), stride=(1,), padding=(0,))
+  x = transposed_lax(one, y, w).reshape(y.shape[0], -1, channels)
+  return jnp.pad(x, ((0, 0), (0, max(0, n + p - x.shape[1])), (0, 0)))[:, p : p + n]
 
 
-def _place(x, size, rows, cols):
-  """Puts x [B, r, c, C] at rows and columns of zeros [B, *size, C]."""
-  pads = ((s.start, n - s.stop) for s, n in zip((rows, cols), size))
-  return jnp.pad(x, ((0, 0), *pads, (0, 0)))
+# Three axes on CPU: for each depth of y a picture, whose channels hold the depths of x that it sees, so that XLA's fast
+# convolutions of pictures, and the forms above, serve. Its own of three axes are slower, the transposed one 30 times.
 
 
-def strided_taps(g, x, w):
-  parts = [
-    _place(dot(x[:, xr, xc], w[a, b], [3], [0]), g.out, yr, yc) for a, b, xr, xc, yr, yc in _taps(g)
-  ]
-  return sum(parts, jnp.zeros((x.shape[0], *g.out, w.shape[3]), wide(x))).astype(x.dtype)
+def by_depth(g):
+  """Whether there are three axes, and depths of x that y sees."""
+  return len(g.size) == 3 and any(taps(_slice(g)[0]))
 
 
-def transposed_taps(g, y, w):
-  return _add_taps(g, lambda a, b, rows, cols: dot(y[:, rows, cols], w[a, b], [3], [1]), y, w)
+def strided_depth(g, x, w):
+  depth, flat = _slice(g)
+  y = strided_cpu(flat, _depths(depth, x), _depth_in_rows(w))
+  return y.reshape(x.shape[0], *g.out, -1)
 
 
-def weights_taps(g, x, y):
-  zero = jnp.zeros((x.shape[3], y.shape[3]), wide(x))
-  parts = {
-    (a, b): dot(x[:, xr, xc], y[:, yr, yc], [0, 1, 2], [0, 1, 2])
-    for a, b, xr, xc, yr, yc in _taps(g)
-  }
-  w = jnp.stack([parts.get(tap, zero) for tap in itertools.product(*map(range, g.kernel))])
-  return w.reshape(*g.kernel, *zero.shape).astype(x.dtype)
+def transposed_depth(g, y, w):
+  depth, flat = _slice(g)
+  x = transposed_cpu(flat, y.reshape(-1, *y.shape[2:]), _depth_in_rows(w))
+  x = x.reshape(*y.shape[:2], *flat.size, g.kernel[0], -1)
+  return add_taps(depth, lambda tap, ys: x[*ys, ..., tap[0], :], y.dtype)
 
 
-def _add_taps(g, product, y, w):
-  """Sums what each tap adds to x: within each of the s x s phases of x taps are shifted without gaps."""
-  (s, t), (n, m) = g.stride, (-(-size // stride) for size, stride in zip(g.size, g.stride))
-  phases = {}
-  for a, b, xr, xc, yr, yc in _taps(g):
-    part = product(a, b, yr, yc)
-    r, c = xr.start // s, xc.start // t
-    part = _place(part, (n, m), slice(r, r + part.shape[1]), slice(c, c + part.shape[2]))
-    phase = xr.start % s, xc.start % t
-    phases[phase] = phases[phase] + part if phase in phases else part
-  zero = jnp.zeros((y.shape[0], n, m, w.shape[2]), y.dtype)
-  x = jnp.stack([jnp.stack([phases.get((i, j), zero) for j in range(t)], 3) for i in range(s)], 2)
-  x = x.reshape(y.shape[0], n * s, m * t, w.shape[2])
-  return x[:, : g.size[0], : g.size[1]].astype(y.dtype)
+def weights_depth(g, x, y):
+  depth, flat = _slice(g)
+  w = weights_cpu(flat, _depths(depth, x), y.reshape(-1, *y.shape[2:]))
+  return jnp.moveaxis(w.reshape(*flat.kernel, g.kernel[0], -1, y.shape[-1]), -3, 0)
+
+
+def _depths(depth, x):
+  """[B, D, H, W, C] -> [B d, H, W, k C]: for each depth of y a picture, in whose channels are the k depths of x."""
+  parts = [jnp.zeros((x.shape[0], *depth.out, *x.shape[2:]), x.dtype)] * depth.kernel[0]
+  for (a,), xs, ys in taps(depth):
+    parts[a] = place(x[xs], depth.out, ys[1:])
+  return jnp.concatenate(parts, -1).reshape(-1, *x.shape[2:-1], depth.kernel[0] * x.shape[-1])
+
+
+def _depth_in_rows(w):
+  """[k, kh, kw, C, F] -> [kh, kw, k C, F]."""
+  w = jnp.moveaxis(w, 0, -3)
+  return w.reshape(*w.shape[:-3], -1, w.shape[-1])
+
+
+def _slice(g):
+  """The geometries of the first axis, and of the others."""
+  return type(g)(*(v[:1] for v in g[:4])), type(g)(*(v[1:] for v in g[:4]))
 
 
 # Groups on CPU: XLA's own convolution in groups is slow, most of all its gradient of the weights (16 groups of 16
@@ -244,21 +259,21 @@ def _add_taps(g, product, y, w):
 
 
 def strided_blocks(g, x, w):
-  n, one = _blocks(g, x.shape[3])
-  parts = zip(jnp.split(x, n, 3), jnp.split(_with_zeros(g.groups // n, w, n), n, 3))
-  return jnp.concatenate([strided_cpu(one, *part) for part in parts], 3)
+  n, one = _blocks(g, x.shape[-1])
+  parts = zip(jnp.split(x, n, -1), jnp.split(_with_zeros(g.groups // n, w, n), n, -1))
+  return jnp.concatenate([strided_cpu(one, *part) for part in parts], -1)
 
 
 def transposed_blocks(g, y, w):
-  n, one = _blocks(g, w.shape[2] * g.groups)
-  parts = zip(jnp.split(y, n, 3), jnp.split(_with_zeros(g.groups // n, w, n), n, 3))
-  return jnp.concatenate([transposed_cpu(one, *part) for part in parts], 3)
+  n, one = _blocks(g, w.shape[-2] * g.groups)
+  parts = zip(jnp.split(y, n, -1), jnp.split(_with_zeros(g.groups // n, w, n), n, -1))
+  return jnp.concatenate([transposed_cpu(one, *part) for part in parts], -1)
 
 
 def weights_blocks(g, x, y):
-  n, one = _blocks(g, x.shape[3])
-  parts = zip(jnp.split(x, n, 3), jnp.split(y, n, 3))
-  w = jnp.concatenate([weights_cpu(one, *part) for part in parts], 3)
+  n, one = _blocks(g, x.shape[-1])
+  parts = zip(jnp.split(x, n, -1), jnp.split(y, n, -1))
+  w = jnp.concatenate([weights_cpu(one, *part) for part in parts], -1)
   return _without_zeros(g.groups // n, w, n)
 
 
@@ -271,14 +286,18 @@ def _blocks(g, channels):
 
 def _with_zeros(m, w, n):
   """Kernels of n blocks of m groups, w [kh, kw, c, F] -> [kh, kw, m c, F], 0 where features see no channels."""
-  kh, kw, c, f = w.shape
+  if m == 1:
+    return w
+  *kernel, c, f = w.shape
   own = jnp.eye(m, dtype=bool)[:, None, None, :, None]
-  w = jnp.where(own, w.reshape(kh, kw, 1, c, n, m, -1), 0)
-  return w.reshape(kh, kw, m * c, f)
+  w = jnp.where(own, w.reshape(*kernel, 1, c, n, m, -1), 0)
+  return w.reshape(*kernel, m * c, f)
 
 
 def _without_zeros(m, w, n):
   """Undoes `_with_zeros`, whatever is in place of the zeros: [kh, kw, m c, F] -> [kh, kw, c, F]."""
-  kh, kw, rows, f = w.shape
-  w = w.reshape(kh, kw, m, rows // m, n, m, f // (n * m))
-  return jnp.einsum('abicnif->abcnif', w).reshape(kh, kw, rows // m, f)
+  if m == 1:
+    return w
+  *kernel, rows, f = w.shape
+  w = w.reshape(*kernel, m, rows // m, n, m, f // (n * m))
+  return jnp.einsum('...icnif->...cnif', w).reshape(*kernel, rows // m, f)

@@ -1,4 +1,4 @@
-"""Resampling by 2 without parameters, of [B, H, W, C]."""
+"""Resampling by 2 without parameters, of [B, H, W, C]; up, mean and max also of [B, H, C] and [B, D, H, W, C]."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -8,8 +8,10 @@ from ganjax import UserError
 
 def upsample(x):
   """Nearest neighbour: each pixel becomes 2 x 2. [B, H, W, C] -> [B, 2H, 2W, C]."""
-  b, h, w, c = x.shape
-  return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
+  b, *sides, c = x.shape
+  pairs = [n for side in sides for n in (side, 2)]
+  x = jnp.broadcast_to(jnp.expand_dims(x, _seconds(x)), (b, *pairs, c))
+  return x.reshape(b, *(2 * side for side in sides), c)
 
 
 def mean_pool(x):
@@ -19,7 +21,7 @@ def mean_pool(x):
     UserError: an odd side.
   """
   # In the dtype of x: else what comes before writes its whole map in float32 to be summed.
-  return _squares(x).mean((2, 4), dtype=x.dtype)
+  return _squares(x).mean(_seconds(x), dtype=x.dtype)
 
 
 def max_pool(x):
@@ -28,7 +30,7 @@ def max_pool(x):
   Raises:
     UserError: an odd side.
   """
-  return _squares(x).max((2, 4))
+  return _squares(x).max(_seconds(x))
 
 
 def upsample_bilinear(x, outside='constant'):
@@ -65,7 +67,14 @@ def _neighbours(x, axis, outside='constant'):
 
 
 def _squares(x):
-  b, h, w, c = x.shape
-  if h % 2 or w % 2:
-    raise UserError(f'a map of {h}x{w} pixels cannot be halved: both sides must be even')
-  return x.reshape(b, h // 2, 2, w // 2, 2, c)
+  """[B, H, W, C] -> [B, H / 2, 2, W / 2, 2, C]."""
+  b, *sides, c = x.shape
+  if any(side % 2 for side in sides):
+    text = 'x'.join(map(str, sides))
+    raise UserError(f'a map of {text} pixels cannot be halved: all sides must be even')
+  return x.reshape(b, *(n for side in sides for n in (side // 2, 2)), c)
+
+
+def _seconds(x):
+  """The axes of 2 in `_squares(x)`."""
+  return tuple(range(2, 2 * x.ndim - 3, 2))

@@ -30,6 +30,11 @@ GEOMETRIES = [
   ((4, 4), (4, 4), 1, 0),
   ((2, 2), (7, 7), 2, 3),
   ((1, 1), (3, 3), 1, 1),
+  ((64,), (25,), 4, 11),  # WaveGAN's, of sound
+  ((7,), (3,), 1, 1),
+  ((8, 8, 8), (4, 4, 4), 2, 1),  # 3D-GAN's, of solids
+  ((2, 2, 2), (3, 3, 3), 2, 1),  # by tap
+  ((3, 5, 4), (3, 2, 4), (1, 2, 1), (1, 0, 2)),  # of a clip
 ]
 
 
@@ -46,33 +51,32 @@ def draw(*shapes, seed=0):
 
 def example(size, kernel, stride, padding, channels=3, features=4, batch=2):
   """Geometry and x, w, y that fit it."""
-  g = Geometry(size, kernel, module._pair(stride), module._pair(padding))
+  g = Geometry(size, kernel, *(module._sizes(n, len(size)) for n in (stride, padding)))
   shapes = (batch, *size, channels), (*kernel, channels, features), (batch, *g.out, features)
   return g, *draw(*shapes)
 
 
-def direct(x, w, stride, padding):
+def windows(g):
+  """For each pixel of y: its index, and the pixels of the padded x that its window covers."""
+  for pixel in itertools.product(*map(range, g.out)):
+    yield pixel, tuple(slice(s * i, s * i + k) for i, s, k in zip(pixel, g.stride, g.kernel))
+
+
+def direct(g, x, w):
   """The definition: a sum over pixels and taps, in torch's layouts NCHW and OIHW."""
-  (s, t), (p, q) = stride, padding
-  x = np.pad(x, ((0, 0), (0, 0), (p, p), (q, q)))
-  kh, kw = w.shape[2:]
-  h, v = (x.shape[2] - kh) // s + 1, (x.shape[3] - kw) // t + 1
-  y = np.zeros((len(x), len(w), h, v))
-  for i, j in itertools.product(range(h), range(v)):
-    window = x[:, :, s * i : s * i + kh, t * j : t * j + kw]
-    y[:, :, i, j] = np.einsum('bchw,fchw->bf', window, w)
+  x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in g.padding)))
+  y = np.zeros((len(x), len(w), *g.out))
+  for pixel, window in windows(g):
+    y[:, :, *pixel] = np.tensordot(x[:, :, *window], w, (range(1, w.ndim),) * 2)
   return y
 
 
-def direct_transpose(y, w, stride, padding):
-  """The definition: each pixel of y spreads the kernel, in torch's layouts NCHW and IOHW."""
-  (s, t), (p, q) = stride, padding
-  _, _, h, v = y.shape
-  kh, kw = w.shape[2:]
-  x = np.zeros((len(y), w.shape[1], (h - 1) * s + kh, (v - 1) * t + kw))
-  for i, j in itertools.product(range(h), range(v)):
-    x[:, :, s * i : s * i + kh, t * j : t * j + kw] += np.einsum('bi,iohw->bohw', y[:, :, i, j], w)
-  return x[:, :, p : x.shape[2] - p, q : x.shape[3] - q]
+def direct_transpose(g, y, w):
+  """The definition: each pixel of y spreads the kernel, in torch's layouts NCHW and OIHW."""
+  x = np.zeros((len(y), w.shape[1], *(n + 2 * p for n, p in zip(g.size, g.padding))))
+  for pixel, window in windows(g):
+    x[:, :, *window] += np.einsum('bi,io...->bo...', y[:, :, *pixel], w)
+  return x[:, :, *(slice(p, p + n) for n, p in zip(g.size, g.padding))]
 
 
 @pytest.mark.parametrize('geometry', GEOMETRIES, ids=str)
@@ -81,11 +85,16 @@ def test_forms_agree(x64, geometry):
   g, x, w, y = example(*geometry)
   tiles = forms.by_tile(g, 64, 64, 64)
   assert tiles == (geometry == GEOMETRIES[0])
-  kinds = ['lax', 'cpu', 'taps', *(['tiles'] if tiles else [])]
+  kinds = ['lax', 'cpu', *(['tiles'] if tiles else [])]
+  if len(g.size) == 1:
+    kinds += ['phases']
+  if np.prod(g.kernel) < 64:  # else they take long to compile
+    kinds += ['taps', 'columns']
+  there = lambda name: [kind for kind in kinds if hasattr(forms, f'{name}_{kind}')]
 
   @jax.jit
   def compute(x, w, y):
-    each = lambda name, *args: [getattr(forms, f'{name}_{kind}')(g, *args) for kind in kinds]
+    each = lambda name, *args: [getattr(forms, f'{name}_{kind}')(g, *args) for kind in there(name)]
     return each('strided', x, w), each('transposed', y, w), each('weights', x, y)
 
   found = compute(x, w, y)
@@ -114,20 +123,18 @@ def test_choice_by_shape(monkeypatch):
 
 @pytest.mark.parametrize('geometry', GEOMETRIES, ids=str)
 def test_definition_and_torch_layouts(x64, geometry):
-  """Modules compute what torch's layers do; a torch weight transposed by (2, 3, 1, 0) is the kernel."""
+  """Modules compute what torch's layers do; a torch weight with its first two axes last is the kernel."""
   g, x, w, y = example(*geometry)
-  assert g.out == y.shape[1:3]
-  torch_weight, nchw = np.transpose(w, (3, 2, 0, 1)), lambda a: np.transpose(a, (0, 3, 1, 2))
-  params = {'params': {'kernel': np.transpose(torch_weight, (2, 3, 1, 0))}}
+  assert g.out == y.shape[1:-1]
+  torch_weight, first = np.moveaxis(w, (-1, -2), (0, 1)), lambda a: np.moveaxis(a, -1, 1)
+  params = {'params': {'kernel': np.transpose(torch_weight, (*range(2, w.ndim), 1, 0))}}
   layer = dict(kernel=g.kernel, stride=geometry[2], padding=geometry[3], use_bias=False)
   found = Conv(4, **layer).apply(params, x)
-  np.testing.assert_allclose(
-    nchw(found), direct(nchw(x), torch_weight, g.stride, g.padding), atol=1e-10
-  )
-  found = ConvTranspose(3, **layer).apply(params, y)
-  np.testing.assert_allclose(
-    nchw(found), direct_transpose(nchw(y), torch_weight, g.stride, g.padding), atol=1e-10
-  )
+  np.testing.assert_allclose(first(found), direct(g, first(x), torch_weight), atol=1e-10)
+  # Pixels that no window covers are `extra`, torch's output_padding.
+  extra = tuple((n + 2 * p - k) % s for n, k, s, p in zip(*g[:4]))
+  found = ConvTranspose(3, extra=extra, **layer).apply(params, y)
+  np.testing.assert_allclose(first(found), direct_transpose(g, first(y), torch_weight), atol=1e-10)
 
 
 @pytest.mark.parametrize('geometry', [GEOMETRIES[1], GEOMETRIES[8]], ids=str)
@@ -139,6 +146,32 @@ def test_gradients_of_both_orders(x64, geometry):
     (lambda x, y: module._weights(g, x, y), (x, y)),
   ):
     check_grads(jax.jit(function), args, order=2, modes=['rev'], atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize('geometry', [GEOMETRIES[i] for i in (1, 8, 14, 16)], ids=str)
+def test_derivatives_in_a_direction(x64, geometry):
+  """Forward mode: the map in each factor's direction; reverse mode is its adjoint; and forward over reverse."""
+  g, x, w, y = example(*geometry)
+  for name, pair, out in ('strided', (x, w), y), ('transposed', (y, w), x), ('weights', (x, y), w):
+    f = functools.partial(getattr(module, f'_{name}'), g)
+    directions = tuple(draw(*(a.shape for a in pair), seed=1))
+
+    @jax.jit
+    def compute(pair, v, out, f=f):
+      gradient = jax.grad(lambda p, q: jnp.vdot(jnp.sin(f(p, q)), out), (0, 1))
+      along = lambda *pair: sum(map(jnp.vdot, gradient(*pair), v))
+      first = jax.jvp(f, pair, v)[1], f(v[0], pair[1]) + f(pair[0], v[1])
+      second = jax.jvp(gradient, pair, v)[1], jax.grad(along, (0, 1))(*pair)
+      return (
+        first,
+        second,
+        (jnp.vdot(first[0], out), sum(map(jnp.vdot, jax.vjp(f, *pair)[1](out), v))),
+      )
+
+    for found, expected in compute(pair, directions, out):
+      jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), found, expected
+      )
 
 
 def penalty(x, w1, w2, w3):
@@ -417,11 +450,10 @@ def test_skips_are_resampled_in_a_convolution_on_tpus_alone(monkeypatch):
       jnp.zeros((1, 8, 8, 3))
     )
   )
-  assert {how: 'lhs_dilation=(2, 2)' in text(how) for how in ('up', 'down')} == dict.fromkeys(
-    ('up', 'down'), False
-  )
+  assert not any('stride=(2, 2)' in text(how) for how in ('up', 'down'))
   monkeypatch.setattr(backend, 'platform', lambda: 'tpu')
-  assert 'lhs_dilation=(2, 2)' in text('up') and 'window_strides=(2, 2)' in text('down')
+  assert 'conv_transposed' in text('up') and 'stride=(2, 2)' in text('up')
+  assert 'conv_strided' in text('down') and 'stride=(2, 2)' in text('down')
 
 
 @pytest.mark.parametrize('how', [{'resample': 'sideways'}, {'stride': 2}, {'groups': 3}])
@@ -439,6 +471,54 @@ def test_odd_sides_are_not_halved(kernel):
     layer.init(jax.random.key(0), jnp.zeros((1, 7, 8, 3)))
 
 
+@pytest.mark.parametrize('sides', [(8,), (4, 2, 4)], ids=str)
+def test_sound_and_solids_are_resampled_in_a_convolution_too(x64, sides):
+  plain = Conv(3, 3, padding=1, param_dtype='float64')
+  x = draw((2, *sides, 2))[0]
+  for size in (1, 3):
+    layer = plain.clone(kernel=size, padding=size // 2)
+    variables = layer.init(jax.random.key(0), x)
+    for how, expected in (
+      ('up', layer.apply(variables, upsample(x))),
+      ('down', mean_pool(layer.apply(variables, x))),
+    ):
+      found = layer.clone(resample=how).apply(variables, x)
+      np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize('sides', [(6,), (5, 6)], ids=str)
+def test_the_border_may_be_a_mirror(x64, sides):
+  """'reflect' is np.pad's and torch's: the outermost pixels are not repeated."""
+  x, w = draw((2, *sides, 3), (*[5] * len(sides), 3, 4))
+  layer = Conv(4, 5, stride=2, padding=2, outside='reflect', use_bias=False)
+  found = layer.apply({'params': {'kernel': w}}, x)
+  mirrored = np.pad(x, ((0, 0), *[(2, 2)] * len(sides), (0, 0)), 'reflect')
+  np.testing.assert_allclose(found, conv(jnp.asarray(mirrored), w, 2), rtol=1e-10, atol=1e-12)
+  assert np.abs(found - conv(x, w, 2, 2)).max() > 0.1
+
+
+@pytest.mark.parametrize('groups', [1, 2])
+@pytest.mark.parametrize(
+  'name, factors', [('strided', 'xw'), ('transposed', 'yw'), ('weights', 'xy')]
+)
+def test_vmap_of_one_factor_of_both_and_twice(x64, name, factors, groups):
+  """Whichever is mapped, at whichever axis, it is the map of each."""
+  g = example(*GEOMETRIES[14])[0]._replace(groups=groups)
+  shapes = {'x': (2, *g.size, 4), 'w': (*g.kernel, 4 // groups, 6), 'y': (2, *g.out, 6)}
+  one = functools.partial(getattr(module, f'_{name}'), g)
+  a, b = draw(*((3, 5, *shapes[factor]) for factor in factors))
+
+  def check(found, a, b):
+    rows = [jnp.stack([one(*p) for p in zip(*row)]) for row in zip(a, b)]
+    np.testing.assert_allclose(found, jnp.stack(rows), rtol=1e-10, atol=1e-12)
+
+  same = lambda a: jnp.broadcast_to(a[:, :1], a.shape)
+  check(jax.vmap(jax.vmap(one))(a, b), a, b)
+  found = jax.vmap(jax.vmap(one, (2, None), 1))(jnp.moveaxis(a, 1, 3), b[:, 0])
+  check(jnp.moveaxis(found, 2, 1), a, same(b))
+  check(jax.vmap(jax.vmap(one, (None, 0)))(a[:, 0], b), same(a), b)
+
+
 def test_shapes_that_do_not_fit():
   x, w = jnp.zeros((1, 2, 2, 3)), jnp.zeros((4, 4, 3, 5))
   with pytest.raises(UserError, match='smaller than the kernel'):
@@ -449,6 +529,14 @@ def test_shapes_that_do_not_fit():
     conv_transpose(x, w)
   with pytest.raises(UserError, match='leaves nothing'):
     conv_transpose(jnp.zeros((1, 1, 1, 5)), w, 1, 2)
+  with pytest.raises(UserError, match='one axis'):
+    conv(x, w[0])
+  with pytest.raises(UserError, match='each of the 1 spatial axes'):
+    Conv(4, (3, 3)).init(jax.random.key(0), jnp.zeros((1, 8, 3)))
+  with pytest.raises(UserError, match='below the stride'):
+    conv_transpose(jnp.zeros((1, 4, 4, 5)), w, 2, 1, (0, 2))
+  with pytest.raises(TypeError, match='one dtype'):
+    conv(jnp.zeros((1, 8, 8, 3)), w.astype('bfloat16'))
 
 
 @pytest.mark.parametrize('batch', [8, 6])

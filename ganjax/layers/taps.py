@@ -1,0 +1,98 @@
+"""Convolutions as matrix products, one for each tap of the kernel, on the pixels that it joins.
+
+The maps and their arguments are those of `layers/conv_forms.py`, without groups.
+"""
+
+import functools
+import itertools
+import math
+import operator
+
+import jax.numpy as jnp
+
+from ganjax.layers.winograd import dot, wide
+
+
+def by_tap(g):
+  """Whether one product for each tap is best: 1x1 kernels, and those that reach far out of the image.
+
+  A product by tap leaves out the taps that lie on the padding: 7/16 of them for 4x4, stride 2, from 4x4 to 2x2.
+  """
+  axes = range(len(g.size))
+  touching = math.prod(sum(y.stop - y.start for _, y in _spans(g, axis)) for axis in axes)
+  area = math.prod(g.kernel)
+  if not touching:
+    return False
+  return area == 1 or area > math.prod(g.size) or touching < 0.65 * area * math.prod(g.out)
+
+
+def _spans(g, axis):
+  """For each tap of the kernel along an axis, the pixels of x and the pixels of y that it joins."""
+  n, m, k, s, p = (field[axis] for field in (g.size, g.out, g.kernel, g.stride, g.padding))
+  for a in range(k):
+    start = min(max(0, -((a - p) // s)), m)
+    stop = max(start, min(m, (n - 1 + p - a) // s + 1))
+    first = s * start + a - p
+    yield slice(first, first + s * (stop - start), s), slice(start, stop)
+
+
+def taps(g):
+  """All taps that touch the image: (indices in w, index of x, index of y), the latter slices of batch and space."""
+  for tap in itertools.product(*(enumerate(_spans(g, axis)) for axis in range(len(g.size)))):
+    x, y = zip(*(spans for _, spans in tap))
+    if all(span.start < span.stop for span in y):
+      yield tuple(a for a, _ in tap), (slice(None), *x), (slice(None), *y)
+
+
+def place(x, size, spans):
+  """Puts x [B, r, c, ...] at spans of zeros [B, *size, ...]."""
+  pads = [(s.start, n - s.stop) for s, n in zip(spans, size)]
+  return jnp.pad(x, [(0, 0), *pads, *[(0, 0)] * (x.ndim - 1 - len(pads))])
+
+
+def strided_taps(g, x, w):
+  return _sum_taps(g, lambda tap, xs: dot(x[xs], w[tap], [x.ndim - 1], [0]), x.dtype)
+
+
+def transposed_taps(g, y, w):
+  return add_taps(g, lambda tap, ys: dot(y[ys], w[tap], [y.ndim - 1], [1]), y.dtype)
+
+
+def weights_taps(g, x, y):
+  zero = jnp.zeros((x.shape[-1], y.shape[-1]), wide(x))
+  pixels = range(x.ndim - 1)
+  parts = {tap: dot(x[xs], y[ys], pixels, pixels) for tap, xs, ys in taps(g)}
+  w = jnp.stack([parts.get(tap, zero) for tap in itertools.product(*map(range, g.kernel))])
+  return w.reshape(*g.kernel, *zero.shape).astype(x.dtype)
+
+
+def transposed_columns(g, y, w):
+  """All taps in one product."""
+  columns = dot(y, w, [y.ndim - 1], [w.ndim - 1])  # [B, h, v, kh, kw, C]
+  return add_taps(g, lambda tap, ys: columns[*ys, *tap], y.dtype)
+
+
+def _sum_taps(g, product, dtype):
+  """Sums what each tap adds to y, at the pixels that it touches."""
+  parts = [place(product(tap, xs), g.out, ys[1:]) for tap, xs, ys in taps(g)]
+  return functools.reduce(operator.add, parts).astype(dtype)
+
+
+def add_taps(g, product, dtype):
+  """Sums what each tap adds to x: within each of the s x s phases of x taps are shifted without gaps."""
+  size, axes = [-(-n // s) for n, s in zip(g.size, g.stride)], len(g.size)
+  phases = {}
+  for tap, xs, ys in taps(g):
+    part = product(tap, ys)
+    starts = [x.start // s for x, s in zip(xs[1:], g.stride)]
+    part = place(part, size, [slice(i, i + n) for i, n in zip(starts, part.shape[1:])])
+    phase = tuple(x.start % s for x, s in zip(xs[1:], g.stride))
+    phases[phase] = phases[phase] + part if phase in phases else part
+  zero = jnp.zeros_like(part)
+  x = [phases.get(phase, zero) for phase in itertools.product(*map(range, g.stride))]
+  for axis in range(axes, 0, -1):  # puts the phases of an axis behind its pixels
+    s = g.stride[axis - 1]
+    x = [jnp.stack(x[i : i + s], axis + 1) for i in range(0, len(x), s)]
+  sides = [n * s for n, s in zip(size, g.stride)]
+  x = x[0].reshape(part.shape[0], *sides, *part.shape[1 + axes :])
+  return x[:, *map(slice, g.size)].astype(dtype)
