@@ -3,7 +3,9 @@
 The same seed gives the same picture on any number of devices. A picture is synthetic, and says so in its metadata.
 """
 
+import difflib
 import hashlib
+import re
 from pathlib import Path
 
 import jax
@@ -12,6 +14,7 @@ from absl import flags
 
 from ganjax import UserError, experiment, images, latents, parallel, sampler
 from ganjax import config as configs
+from ganjax.data import provenance
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'The run.')
 OUT = flags.DEFINE_string(
@@ -38,7 +41,7 @@ FRAMES = flags.DEFINE_integer('frames', 8, 'Pictures from one seed to the next, 
 CLASSES = flags.DEFINE_string(
   'classes',
   None,
-  'Such as 0-9, of a conditional run: every seed in each of these classes, a row of the grid a class.',
+  'Such as 0-9 or cat,dog, of a conditional run: every seed in each of these classes, a row of the grid a class.',
 )
 BATCH = flags.DEFINE_integer('batch', 64, 'Pictures at a time.')
 
@@ -59,10 +62,15 @@ def main():
   state = sampler.prepare(stage, state, run.method, **how)
 
   rows = jax.device_get(run.method.latents(seeds))
-  names, columns = [(f'seed{seed:06}', int(seed)) for seed in seeds], None
+  names, columns, shown = [(f'seed{seed:06}', int(seed)) for seed in seeds], None, ''
   if CLASSES.value:
-    rows, names = in_classes(rows, seeds, run.method.num_classes)
+    known = provenance.class_names(configs.load_json(workdir / 'config.json'))
+    chosen = parse_classes(CLASSES.value, run.method.num_classes, known)
+    rows, names = in_classes(rows, seeds, chosen)
     columns = len(seeds)
+    shown = (
+      f', classes {", ".join(provenance.show(known[c]) for c in chosen[:20])}' if known else ''
+    )
   if FORMAT.value in ('strip', 'gif'):
     rows = interpolate(rows, run.method.num_classes)
     columns = len(jax.tree.leaves(rows)[0])
@@ -78,24 +86,42 @@ def main():
   text = lambda seed: images.describe(run.config.name, step, seed, **about)
   write(out, pictures, names, labels, columns, text)
   print(
-    f'{out}: {len(pictures)} pictures, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics'
+    f'{out}: {len(pictures)} pictures, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics{shown}'
   )
 
 
 def _short(text):
   """A part of a file's name: what was typed, and of what is too long for one the beginning and a digest."""
+  text = re.sub(r'[^\w.,+-]+', '_', text)
   return (
     text if len(text) <= 80 else f'{text[:60]}...{hashlib.sha256(text.encode()).hexdigest()[:8]}'
   )
 
 
-def in_classes(rows, seeds, num_classes):
-  """(latents of every seed in each class of --classes, class by class; (file's name, seed and class) of each)."""
+def parse_classes(text, num_classes, names=None):
+  """'0-2,cat' -> int64 [4]: numbers, ranges, and `names` of classes, where those are known."""
   if not num_classes:
     raise UserError('--classes is for conditional runs; this one has no classes')
-  chosen = sampler.parse_seeds(CLASSES.value, '--classes')
+  names, chosen = names or [], []
+  for part in text.split(','):
+    if part.isdecimal() or (re.fullmatch(r'\d+-\d+', part) and part not in names):
+      chosen.append(sampler.parse_seeds(part, '--classes'))
+    elif part.strip() in names:
+      chosen.append([names.index(part.strip())])
+    else:
+      close = difflib.get_close_matches(part, names, 5, 0.5) or names[:20]
+      known = f'no class of the run, such as {", ".join(close)}' if names else 'no number'
+      raise UserError(
+        f'--classes={text!r} is not understood: {part!r} is {known}; take numbers, ranges such as 0-9, and names'
+      )
+  chosen = np.concatenate(chosen).astype(np.int64)
   if chosen.max() >= num_classes:
-    raise UserError(f'--classes={CLASSES.value}: the classes are 0 to {num_classes - 1}')
+    raise UserError(f'--classes={text}: the classes are 0 to {num_classes - 1}')
+  return chosen
+
+
+def in_classes(rows, seeds, chosen):
+  """(latents of every seed in each of the classes `chosen`, class by class; (file's name, seed and class) of each)."""
   rows = jax.tree.map(lambda x: np.concatenate([x] * len(chosen)), rows)
   rows['label'] = np.repeat(chosen, len(seeds)).astype(np.int32)
   names = [(f'seed{s:06}-class{c:04}', f'{s}, class {c}') for c in chosen for s in seeds]

@@ -84,7 +84,7 @@ def data_dir(tmp_path_factory):
 def test_pixels_labels_and_description(data_dir):
   source = data.build(dataset='tiny_pictures', resolution=16, data_dir=data_dir)
   assert source.num_examples == 60
-  assert (source.num_classes, source.class_names) == (3, ['even', 'odd', 'none'])
+  assert (source.num_classes, source.class_names) == (3, ('even', 'odd', 'none'))
   batch = source.read(np.arange(60))
   assert (batch['image'].dtype, batch['label'].dtype) == (np.uint8, np.int32)
   # The order is TFDS's own, and the pixels are those that TFDS decodes.
