@@ -3,7 +3,6 @@
 The same seed gives the same picture on any number of devices. A picture is synthetic, and says so in its metadata.
 """
 
-import difflib
 import hashlib
 import re
 from pathlib import Path
@@ -65,7 +64,7 @@ def main():
   names, columns, shown = [(f'seed{seed:06}', int(seed)) for seed in seeds], None, ''
   if CLASSES.value:
     known = provenance.class_names(configs.load_json(workdir / 'config.json'))
-    chosen = parse_classes(CLASSES.value, run.method.num_classes, known)
+    chosen = sampler.parse_classes(CLASSES.value, run.method.num_classes, known)
     rows, names = in_classes(rows, seeds, chosen)
     columns = len(seeds)
     shown = (
@@ -96,28 +95,6 @@ def _short(text):
   return (
     text if len(text) <= 80 else f'{text[:60]}...{hashlib.sha256(text.encode()).hexdigest()[:8]}'
   )
-
-
-def parse_classes(text, num_classes, names=None):
-  """'0-2,cat' -> int64 [4]: numbers, ranges, and `names` of classes, where those are known."""
-  if not num_classes:
-    raise UserError('--classes is for conditional runs; this one has no classes')
-  names, chosen = names or [], []
-  for part in text.split(','):
-    if part.isdecimal() or (re.fullmatch(r'\d+-\d+', part) and part not in names):
-      chosen.append(sampler.parse_seeds(part, '--classes'))
-    elif part.strip() in names:
-      chosen.append([names.index(part.strip())])
-    else:
-      close = difflib.get_close_matches(part, names, 5, 0.5) or names[:20]
-      known = f'no class of the run, such as {", ".join(close)}' if names else 'no number'
-      raise UserError(
-        f'--classes={text!r} is not understood: {part!r} is {known}; take numbers, ranges such as 0-9, and names'
-      )
-  chosen = np.concatenate(chosen).astype(np.int64)
-  if chosen.max() >= num_classes:
-    raise UserError(f'--classes={text}: the classes are 0 to {num_classes - 1}')
-  return chosen
 
 
 def in_classes(rows, seeds, chosen):

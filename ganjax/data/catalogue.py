@@ -15,7 +15,7 @@ import PIL.Image
 import tensorflow_datasets as tfds
 
 from ganjax import UserError
-from ganjax.data import builders, pixels
+from ganjax.data import pixels, preparation
 from ganjax.data.cache import Examples
 from ganjax.data.files import here
 
@@ -29,8 +29,8 @@ def examples(*, dataset, resolution, channels, data_dir, split, cache):
   data_dir = os.path.expanduser(
     data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
   )
-  with builders.quiet():
-    builder = builders.find(dataset, data_dir)
+  with preparation.quiet():
+    builder = preparation.find(dataset, data_dir)
     files, identity = _files(builder, dataset, split)
   image, label = _features(builder.info.features, dataset)
   names = [image] if label is None else [image, label]
@@ -106,7 +106,7 @@ def _files(builder, dataset, split):
     try:
       found = os.stat(i.filename)
     except OSError as e:
-      raise builders.damaged(i.filename, e.strerror) from e
+      raise preparation.damaged(i.filename, e.strerror) from e
     files.append([os.path.basename(i.filename), found.st_size, i.skip, i.take])
     content.update(f'{os.path.realpath(i.filename)}\0{here(found)}'.encode())
   if not files:
@@ -154,8 +154,8 @@ def _array_records(builder, split, names, files):
         except Exception as own:  # noqa: BLE001, PERF203 (as above)
           file = files[np.searchsorted(ends, row, 'right')][0]
           path = os.path.join(builder.data_dir, file)
-          raise builders.damaged(path, builders.reason(own)) from own
-      raise builders.damaged(builder.data_dir, builders.reason(e)) from e
+          raise preparation.damaged(path, preparation.reason(own)) from own
+      raise preparation.damaged(builder.data_dir, preparation.reason(e)) from e
     return [wanted.deserialize_example_np(record, decoders=decoders) for record in records]
 
   return fetch
@@ -168,7 +168,7 @@ def _tfrecords(builder, split, names):
     if importlib.util.find_spec('tensorflow') is None:
       raise UserError(
         f'{builder.info.full_name} is prepared as TFRecord files, which need TensorFlow to be read once '
-        f'into the cache: {builders.EXTRA}, or prepare it with file_format=array_record'
+        f'into the cache: {preparation.EXTRA}, or prepare it with file_format=array_record'
       )
     import tensorflow as tf
 
@@ -190,9 +190,9 @@ def _tfrecords(builder, split, names):
     except UserError:
       raise
     except Exception as e:  # TensorFlow's DataLossError and others
-      raise builders.damaged(builder.data_dir, builders.reason(e)) from e
+      raise preparation.damaged(builder.data_dir, preparation.reason(e)) from e
     if len(found) < len(rows):
-      raise builders.damaged(builder.data_dir, 'examples are missing')
+      raise preparation.damaged(builder.data_dir, 'examples are missing')
     return found
 
   return fetch
