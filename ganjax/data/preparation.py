@@ -61,18 +61,13 @@ def _check_place(dataset, data_dir):
         f'data.data_dir={data_dir} is in the folder of {name} itself: give the one above it, '
         f'--config.data.data_dir={folder.parent}'
       )
-  below = (
-    []
-    if not place.is_dir()
-    else [f for f in place.iterdir() if f.name != 'downloads' and f.is_dir()]
-  )
-  for folder in (place, *below):
-    with contextlib.suppress(OSError):
-      if any(file.lower().endswith(EXTENSIONS) for file in os.listdir(folder)):
-        raise UserError(
-          f'data.data_dir={data_dir} holds pictures, and no data set {name} of TFDS: for the pictures, '
-          f'--config.data.dataset=folder --config.data.data_dir={data_dir}'
-        )
+  with contextlib.suppress(OSError):
+    below = [f for f in place.iterdir() if f.name != 'downloads' and f.is_dir()]
+    if any(f.lower().endswith(EXTENSIONS) for here in (place, *below) for f in os.listdir(here)):
+      raise UserError(
+        f'data.data_dir={data_dir} holds pictures, and no data set {name} of TFDS: for the pictures, '
+        f'--config.data.dataset=folder --config.data.data_dir={data_dir}'
+      )
 
 
 def _name(dataset):
@@ -97,6 +92,7 @@ def _builder(dataset, data_dir):
       raise UserError(f'data set {dataset!r} cannot be opened: {reason(e)}') from e
     close = difflib.get_close_matches(name.lower(), sorted(known), n=5, cutoff=0.5)
     hint = f'did you mean {", ".join(close)}?' if close else 'see tensorflow.org/datasets/catalog'
+    hint = f'for the pictures of that folder, ./{dataset}' if os.path.isdir(dataset) else hint
     raise UserError(f'unknown data set {dataset!r}: {hint}') from e
 
 
@@ -118,7 +114,8 @@ def _prepare(dataset, data_dir):
           builder.download_and_prepare(file_format='array_record')
         return builder
       finally:
-        os.unlink(lock)
+        with contextlib.suppress(OSError):
+          os.unlink(lock)
   except UserError:
     raise
   except Exception as e:  # anything: network, disk, checksums, missing packages, manual downloads

@@ -407,6 +407,8 @@ def test_a_path_for_a_data_set_is_a_folder(tmp_path, monkeypatch, kind):
     assert source.info['dataset'] == 'folder' and source.num_examples == 1
   with pytest.raises(UserError, match='name two places: give data.dataset=folder'):
     data.build(dataset=f'./{name}', data_dir='elsewhere', resolution=8)
+  with pytest.raises(UserError, match=r"data set 'pics': for the pictures of that folder, \./pics"):
+    data.build(dataset='pics', data_dir=str(tmp_path / 'nowhere'), resolution=8)
 
 
 @pytest.mark.parametrize('case', ['none', 'missing', 'empty', 'file', 'both', 'split'])
