@@ -29,7 +29,7 @@ FRAMES = COMMAND.integer('frames', 8, 'Pictures from one seed to the next, for s
 CLASSES = COMMAND.string(
   'classes',
   None,
-  'Such as 0-9, of a conditional run: every seed in each of these classes, a row of the grid a class.',
+  'Such as 0-9 or cat,dog, of a conditional run: every seed in each of these classes, a row of the grid a class.',
 )
 BATCH = COMMAND.integer('batch', 64, 'Pictures at a time.')
 
@@ -37,6 +37,7 @@ if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()
 
 import hashlib
+import re
 from pathlib import Path
 
 import jax
@@ -44,6 +45,7 @@ import numpy as np
 
 from ganjax import UserError, experiment, images, latents, parallel, sampler
 from ganjax import config as configs
+from ganjax.data import provenance
 
 # What each format writes; png writes a folder of pictures.
 ENDINGS = {'grid': '.png', 'strip': '.png', 'png': '', 'npz': '.npz', 'gif': '.gif'}
@@ -67,10 +69,15 @@ def main():
   state = sampler.prepare(stage, state, run.method, **how)
 
   rows = jax.device_get(run.method.latents(seeds))
-  names, columns = [(f'seed{seed:06}', int(seed)) for seed in seeds], None
+  names, columns, shown = [(f'seed{seed:06}', int(seed)) for seed in seeds], None, ''
   if CLASSES.value:
-    rows, names = in_classes(rows, seeds, run.method.num_classes)
+    known = provenance.class_names(configs.load_json(workdir / 'config.json'))
+    chosen = sampler.parse_classes(CLASSES.value, run.method.num_classes, known)
+    rows, names = in_classes(rows, seeds, chosen)
     columns = len(seeds)
+    shown = (
+      f', classes {", ".join(provenance.show(known[c]) for c in chosen[:20])}' if known else ''
+    )
   if FORMAT.value in ('strip', 'gif'):
     rows = interpolate(rows, run.method.num_classes)
     columns = len(jax.tree.leaves(rows)[0])
@@ -85,24 +92,20 @@ def main():
   text = lambda seed: images.describe(run.config.name, step, seed, **about)
   write(out, pictures, names, labels, columns, text)
   print(
-    f'{out}: {len(pictures)} pictures, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics'
+    f'{out}: {len(pictures)} pictures, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics{shown}'
   )
 
 
 def _short(text):
   """A part of a file's name: what was typed, and of what is too long for one the beginning and a digest."""
+  text = re.sub(r'[^\w.,+-]+', '_', text)
   return (
     text if len(text) <= 80 else f'{text[:60]}...{hashlib.sha256(text.encode()).hexdigest()[:8]}'
   )
 
 
-def in_classes(rows, seeds, num_classes):
-  """(latents of every seed in each class of --classes, class by class; (file's name, seed and class) of each)."""
-  if not num_classes:
-    raise UserError('--classes is for conditional runs; this one has no classes')
-  chosen = sampler.parse_seeds(CLASSES.value, '--classes')
-  if chosen.max() >= num_classes:
-    raise UserError(f'--classes={CLASSES.value}: the classes are 0 to {num_classes - 1}')
+def in_classes(rows, seeds, chosen):
+  """(latents of every seed in each of the classes `chosen`, class by class; (file's name, seed and class) of each)."""
   rows = jax.tree.map(lambda x: np.concatenate([x] * len(chosen)), rows)
   rows['label'] = np.repeat(chosen, len(seeds)).astype(np.int32)
   names = [(f'seed{s:06}-class{c:04}', f'{s}, class {c}') for c in chosen for s in seeds]

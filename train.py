@@ -93,8 +93,7 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   """Trains to the end, or until a signal; returns the exit status."""
   config, method = run.config, run.method
   sources = [data.build(**{**config.data, **span.source}) for span in run.spans]
-  for source in sources:
-    experiment.check_data(run, source)
+  experiment.check_data(run, sources, workdir)
   state, step, meta = experiment.restore(run, checkpoints, mesh) or experiment.start(run, mesh)
   run_id = experiment.run_id(workdir, meta)
   frozen = {name: parallel.replicate(net, mesh) for name, net in method.frozen.items()}

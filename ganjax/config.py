@@ -52,7 +52,7 @@ def base(name: str) -> ConfigDict:
       checkpoint_every_steps=1000,  # what a run that was killed goes on from
       keep_checkpoints=2,  # the newest N
       data=dict(
-        dataset=config_dict.placeholder(str),  # a TFDS name, 'folder' or 'emoji'
+        dataset=config_dict.placeholder(str),  # a TFDS name, 'emoji', or a folder or zip archive
         data_dir=config_dict.placeholder(str),  # TFDS's data_dir, or the folder of images
         split='train',  # TFDS's name of it
         resolution=32,  # side in pixels that pictures are cropped and brought to
@@ -156,11 +156,12 @@ def check(config: ConfigDict):
     raise UserError(
       f'config.profile_steps={config.profile_steps} begins after the last of steps={config.steps}'
     )
+  refuse_bucket('config.data.dataset', config.data.dataset)
   refuse_bucket('config.data.data_dir', config.data.data_dir)
   refuse_bucket('TFDS_DATA_DIR', os.environ.get('TFDS_DATA_DIR'))
   if not config.data.dataset:
     raise UserError(
-      "config.data.dataset is not set: a TFDS name such as cifar10, 'folder' or 'emoji'"
+      "config.data.dataset is not set: a TFDS name such as cifar10, the path of a folder of pictures, or 'emoji'"
     )
   if config.data.channels not in (1, 3) or not 1 <= config.data.resolution <= MOST_PIXELS:
     raise UserError(

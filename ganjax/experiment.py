@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 import ganjax
 from ganjax import UserError, backend, checkpoint, optim, parallel, schedules, seeds
 from ganjax import config as configs
+from ganjax.data import folder, provenance
 from ganjax.update import Method, TrainState, averaged, count, init, make_update, name_nets, spans
 
 
@@ -91,6 +92,7 @@ def build(config: ConfigDict) -> Experiment:
   """
   configs.check(config)
   data = config.data
+  data.dataset, data.data_dir = folder.locate(data.dataset, data.data_dir)
   networks = config.networks.to_dict()
   if networks.get('dtype') == 'auto':
     networks['dtype'] = backend.activations()
@@ -232,7 +234,7 @@ def record(run: Experiment, sources, mesh) -> dict:
     'commit': _commit(),
     'devices': {'count': mesh.size, 'kind': device.device_kind, 'platform': device.platform},
     'processes': jax.process_count(),
-    'data': [source.info for source in sources],
+    'data': [provenance.entry(source) for source in sources],
   }
 
 
@@ -271,22 +273,20 @@ def check_resume(run: Experiment, workdir: Path):
     parallel.say(f'activations were {before}, and are {run.activations} from here on')
 
 
-def check_data(run: Experiment, source):
-  """Raises UserError where processes have other data, or a conditional method does not find its classes in them."""
-  parallel.check_same('data', source.identity)
-  wanted, found = run.method.num_classes, source.num_classes
-  if not wanted:
-    return
-  name = run.config.data.dataset
-  if found is None:
-    raise UserError(
-      f'config {run.config.name} is conditional on {wanted} classes, and {name} has no labels: take other data, or an '
-      'unconditional config'
-    )
-  if found == 1:
-    raise UserError(f'{name} has one class only: take an unconditional config')
-  if found != wanted:
-    raise UserError(f'{name} has {found} classes: set --config.networks.num_classes={found}')
+def check_data(run: Experiment, sources, workdir: Path):
+  """Says what the data, of one source a stage, are, and what a resume finds changed.
+
+  Raises UserError where processes have other data, or the data do not suit the run, or the one in `workdir`.
+  """
+  for source in sources:
+    parallel.check_same('data', source.identity)
+  source, wanted = sources[-1], run.method.num_classes
+  provenance.check(source, run.config, wanted)
+  path = workdir / 'config.json'
+  saved = path.exists() and configs.load_json(path).get('data')
+  changed = provenance.compare(source, saved[-1], wanted > 0) if saved else []
+  for line in (provenance.describe(source), *changed):
+    parallel.say(line)
 
 
 def restore(run: Experiment, checkpoints, mesh):

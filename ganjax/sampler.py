@@ -1,6 +1,8 @@
 """Pictures from a state: for the grids of training, for sample.py and for evaluation."""
 
+import difflib
 import functools
+import re
 
 import jax
 import numpy as np
@@ -112,6 +114,28 @@ def parse_seeds(text: str, flag='--seeds') -> np.ndarray:
   if count > MOST_SEEDS:
     raise UserError(f'{flag}={text!r} are {count:,} at once: take {MOST_SEEDS:,} at most')
   return np.concatenate([np.arange(a, b + 1) for a, b in ranges])
+
+
+def parse_classes(text, num_classes, names=None):
+  """'0-2,cat' -> int64 [4]: numbers, ranges, and names of classes, of which a run may have kept the list `names`."""
+  if not num_classes:
+    raise UserError('--classes is for conditional runs; this one has no classes')
+  names, chosen = names or [], []
+  for part in text.split(','):
+    if part.isdecimal() or (re.fullmatch(r'\d+-\d+', part) and part not in names):
+      chosen.append(parse_seeds(part, '--classes'))
+    elif part.strip() in names:
+      chosen.append([names.index(part.strip())])
+    else:
+      close = difflib.get_close_matches(part, names, 5, 0.5) or names[:20]
+      known = f'no class of the run, such as {", ".join(close)}' if names else 'no number'
+      raise UserError(
+        f'--classes={text!r} is not understood: {part!r} is {known}; take numbers, ranges such as 0-9, and names'
+      )
+  chosen = np.concatenate(chosen).astype(np.int64)
+  if chosen.max() >= num_classes:
+    raise UserError(f'--classes={text}: the classes are 0 to {num_classes - 1}')
+  return chosen
 
 
 def check_seeds(last: int, said: str):

@@ -12,13 +12,13 @@ SAMPLES = {
   'plain': ['--format=npz', '--seeds=0-8'],
   'classes': ['--format=npz', '--seeds=0-3', '--classes=0-2'],
   'strip': ['--format=npz', '--seeds=5', '--classes=0,2'],
-  'grid.png': ['--seeds=0-3', '--classes=2,0'],
+  'grid.png': ['--seeds=0-3', '--classes=red,0'],
   'strip.png': ['--format=strip', '--seeds=5', '--classes=0,2', '--frames=4'],
   'png': ['--format=png', '--seeds=7', '--classes=1'],
 }
 REFUSED = {
   'no such class': (['--classes=1-3'], 'the classes are 0 to 2'),
-  'words': (['--classes=red'], "--classes='red' is not understood"),
+  'no such name': (['--classes=rde'], "'rde' is no class of the run, such as red;"),
   'one end': (['--format=strip', '--seeds=1'], 'at least two seeds or classes'),
 }
 

@@ -178,3 +178,41 @@ def test_samples_from_a_run_that_goes_on(tmp_path):
 )
 def test_seeds(text, seeds):
   assert sampler.parse_seeds(text).tolist() == seeds
+
+
+@pytest.mark.parametrize(
+  'text, classes',
+  [
+    ('0-2', [0, 1, 2]),
+    ('dog,cat', [3, 1]),
+    ('3,ant, 7-up', [3, 0, 2]),
+    ('dog,0-1,dog', [3, 0, 1, 3]),
+    ('Smileys & Emotion', [4]),
+    ('2', [2]),  # a number is a number, whatever folders are called
+    ('0-1', [0, 1]),
+  ],
+)
+def test_classes(text, classes):
+  names = ['ant', 'cat', '7-up', 'dog', 'Smileys & Emotion', '2']
+  assert sampler.parse_classes(text, 6, names).tolist() == classes
+
+
+@pytest.mark.parametrize(
+  'text, names, message',
+  [
+    ('cta', ['ant', 'cat'], "'cta' is no class of the run, such as cat; take numbers"),
+    ('Z', ['ant', 'cat'], "'Z' is no class of the run, such as ant, cat;"),
+    ('cat', None, "'cat' is no number;"),
+    ('1-', ['ant', 'cat'], "'1-' is no class"),
+    ('0,2', ['ant', 'cat'], 'the classes are 0 to 1'),
+    ('', ['ant', 'cat'], "'' is no class"),
+  ],
+)
+def test_classes_that_are_none(text, names, message):
+  with pytest.raises(ganjax.UserError, match=message):
+    sampler.parse_classes(text, 2, names)
+
+
+def test_classes_of_a_run_without():
+  with pytest.raises(ganjax.UserError, match='this one has no classes'):
+    sampler.parse_classes('0', 0)

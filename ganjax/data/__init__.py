@@ -27,17 +27,19 @@ class Source:
     fields: {name: (shape of one example, numpy dtype)}; `image` uint8 [R, R, C], `label` int32 [] where
       the data set has classes; further int32 fields of the data set's own.
     num_examples: examples after `fraction` and without broken files; indices go from 0 to it.
-    class_names: names of the labels, or None where there are no labels.
+    class_names: names of the labels, a tuple of str, or None where there are no labels.
     num_classes: their number, or None.
-    info: JSON-able description, recorded with each run.
+    info: JSON-able description, recorded with each run; alike for copies on other hosts.
+    content: what identifies the examples on this host: no other files that were ever in their place have the same.
   """
 
-  def __init__(self, *, read_rows, rows, fields, class_names, info):
+  def __init__(self, *, read_rows, rows, fields, class_names, info, here=''):
     self._read_rows, self._rows = read_rows, rows
     self.fields, self.info = fields, info
     self.num_examples = len(rows)
-    self.class_names = class_names
+    self.class_names = None if class_names is None else tuple(class_names)
     self.num_classes = None if class_names is None else len(class_names)
+    self.content = json.dumps([info, self.class_names, here], sort_keys=True)
 
   @property
   def identity(self) -> dict:
@@ -69,12 +71,12 @@ def build(
   """Opens a data set; the first time, decodes it into the cache.
 
   Args:
-    dataset: 'emoji' (shipped with ganjax), 'folder' (the images under `data_dir`), 'stacked_mnist' (three digits of
-      TFDS's mnist as the channels), else a name of the TFDS catalogue, with config and version if wanted: 'cifar10',
-      'lsun/bedroom', 'mnist:3.0.1'.
+    dataset: 'emoji' (shipped with ganjax), 'folder' (the images under `data_dir`), or the path of a folder or zip
+      archive of images; 'stacked_mnist' (three digits of TFDS's mnist as the channels), else a name of the TFDS
+      catalogue, with config and version if wanted: 'cifar10', 'lsun/bedroom', 'mnist:3.0.1'.
     resolution: side of the images in pixels; `pixels.py` says how they get there.
     channels: 3 (RGB) or 1 (grey).
-    data_dir: the folder, or where TFDS keeps its data sets (default: $TFDS_DATA_DIR, else
+    data_dir: the folder or zip archive, or where TFDS keeps its data sets (default: $TFDS_DATA_DIR, else
       ~/tensorflow_datasets).
     split: a TFDS split or slice ('train', 'test', 'train[:80%]'); 'train' for emoji and folder.
     fraction: share of the examples to keep, in (0, 1]: a random subset given by `seed` alone; smaller
@@ -96,9 +98,11 @@ def build(
     raise UserError(f'data.channels must be 1 (grey) or 3 (RGB), not {channels!r}')
   if not 0 < fraction <= 1:
     raise UserError(f'data.fraction must be above 0 and at most 1, not {fraction!r}')
+  dataset, data_dir = folder.locate(dataset, data_dir)
   if dataset in ('emoji', 'folder') and split != 'train':
     raise UserError(f'{dataset} has no split {split!r}; it has: train')
 
+  here = ''
   if dataset == 'emoji':
     arrays, info = _emoji(resolution, channels)
     rows = np.arange(len(arrays['image']))
@@ -111,6 +115,7 @@ def build(
     rows = np.arange(stacked_mnist.COUNT)
     names = [f'{label:03}' for label in range(stacked_mnist.NUM_CLASSES)]
     info = {**digits.info, 'dataset': f'stacked_{digits.info["dataset"]}', 'class_names': names}
+    here = digits.content
   else:
     size = {'resolution': resolution, 'channels': channels}
     if dataset == 'folder':
@@ -127,11 +132,14 @@ def build(
     key = json.dumps(examples.key, sort_keys=True).encode()
     info['key_sha256'] = hashlib.sha256(key).hexdigest()
     arrays = open_arrays(examples, stored) if stored else {}
-    rows = np.arange(examples.count)
+    rows, here = np.arange(examples.count), examples.here
     if 'whole' in arrays:
-      rows, info['broken'] = folder.select_whole(arrays.pop('whole'), examples.names, data_dir)
+      rows, info['broken'] = folder.select_whole(arrays.pop('whole'), examples, data_dir)
     fields = {name: spec for name, spec in examples.fields.items() if name != 'whole'}
-    read_rows = functools.partial(_gather, arrays) if cache else _decoder(examples)
+    if info.pop('unlabelled', False) or ('label' in arrays and arrays['label'].min() < 0):
+      info |= {'unlabelled': True, 'class_names': None}
+      del fields['label']
+    read_rows = functools.partial(_gather, arrays) if cache else _decoder(examples, fields)
 
   if fraction < 1:
     kept = max(1, round(fraction * len(rows)))
@@ -147,7 +155,9 @@ def build(
     'num_examples': len(rows),
   }
   class_names = info.pop('class_names')
-  return Source(read_rows=read_rows, rows=rows, fields=fields, class_names=class_names, info=info)
+  return Source(
+    read_rows=read_rows, rows=rows, fields=fields, class_names=class_names, info=info, here=here
+  )
 
 
 def indices(seed, start, count, num_examples):
@@ -188,7 +198,7 @@ def _gather(arrays, rows, names):
   return {name: np.take(arrays[name], rows, axis=0) for name in names}
 
 
-def _decoder(examples):
+def _decoder(examples, fields):
   """A read function that decodes at every access, with as many threads as cores."""
   workers = cores()
   pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix='decode')
@@ -198,6 +208,11 @@ def _decoder(examples):
     if 'whole' in arrays and not arrays['whole'].all():
       name = examples.names[rows[np.argmin(arrays['whole'])]]
       raise UserError(f'{name} could be decoded when the run began and no longer can')
+    if 'label' in fields and (arrays['label'] < 0).any():
+      raise UserError(
+        f'{examples.title} has examples without a label (-1): take another split, or data.cache=True, which leaves out '
+        'all labels for an unconditional run'
+      )
     return arrays
 
   def read_rows(rows, names):

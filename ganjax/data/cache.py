@@ -30,12 +30,16 @@ class Examples(NamedTuple):
   """A data set as its files give it, before decoding."""
 
   title: str  # for messages and directory names: 'cifar10/3.0.2 train 32x3'
-  key: dict  # JSON-able: everything that the decoded arrays depend on
+  key: (
+    dict  # JSON-able: everything that the decoded arrays depend on, alike for copies on other hosts
+  )
   count: int
   fields: dict  # name -> (shape of one example, dtype)
   fetch: Callable  # rows int64 [n] -> list of n undecoded records; the cache asks for rows in order
   decode: Callable  # list of n records -> {name: array [n, ...]}; called from many threads
+  here: str = ''  # tells the files from all that were ever in their place on this host: part of an entry's key too
   names: tuple = ()  # what to call each example in messages
+  explain: Callable | None = None  # row -> why it cannot be decoded
 
 
 def open_arrays(examples, names):
@@ -45,7 +49,8 @@ def open_arrays(examples, names):
   """
   root = cache_folder('data')
   specs = {name: examples.fields[name] for name in names}
-  key = json.dumps({**examples.key, 'stored': sorted(names), 'layout': 1}, sort_keys=True)
+  key = {**examples.key, 'here': examples.here, 'stored': sorted(names), 'layout': 1}
+  key = json.dumps(key, sort_keys=True)
   slug = re.sub(r'[^\w.]+', '-', examples.title)[:80]
   entry = root / f'{slug}-{hashlib.sha256(key.encode()).hexdigest()[:16]}'
   arrays = _open(entry, examples.count, specs)
@@ -83,14 +88,19 @@ def lock_file(path, doing):
 
   The lock goes with its process, however that ends. Raises OSError where the file cannot be made or locked.
   """
-  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-  file = open(path, 'a')  # noqa: SIM115 (closing it is what unlocks)
-  try:
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    print(f'waiting for another process that is {doing}', file=sys.stderr, flush=True)
-    fcntl.flock(file, fcntl.LOCK_EX)
-  return file
+  while True:
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, 'a')  # noqa: SIM115 (closing it is what unlocks)
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      print(f'waiting for another process that is {doing}', file=sys.stderr, flush=True)
+      fcntl.flock(file, fcntl.LOCK_EX)
+    # Who held it may have removed it: then it locks nobody out.
+    with contextlib.suppress(FileNotFoundError):
+      if os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+        return file
+    file.close()
 
 
 def cores() -> int:

@@ -4,47 +4,39 @@ ArrayRecord files are read without TensorFlow; TFRecord files through TFDS with 
 the cache. Image bytes are decoded by Pillow in both cases, so the format makes no difference to pixels.
 """
 
-import contextlib
-import difflib
+import hashlib
 import importlib.util
 import io
-import logging
+import itertools
 import os
-import re
-import shlex
-import sys
 
 import numpy as np
 import PIL.Image
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.download import downloader
 
 from ganjax import UserError
-from ganjax.data import originals, pixels
-from ganjax.data.cache import Examples, lock_file
-
-_EXTRA = "in the checkout, pip install '.[tfds]'"
+from ganjax.data import pixels, preparation
+from ganjax.data.cache import Examples
+from ganjax.data.files import here
 
 
 def examples(*, dataset, resolution, channels, data_dir, split, cache):
   """Returns (Examples, info) of a prepared split; prepares the data set first where it is not.
 
-  Raises UserError: unknown name, version, config or split; no images in it; not prepared and not to be had;
-  TFRecord files with `cache=False`, or without TensorFlow when the cache is not filled yet.
+  Raises UserError: unknown name, version, config or split; no images in it; not prepared and not to be had; files that
+  are missing or damaged; TFRecord files with `cache=False`, or without TensorFlow when the cache is not filled yet.
   """
   data_dir = os.path.expanduser(
     data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
   )
-  with _quiet():
-    builder = _builder(dataset, data_dir)
-    if not builder.is_prepared():
-      builder = _prepare(dataset, data_dir)
-    files = _files(builder, dataset, split)
+  with preparation.quiet():
+    builder = preparation.find(dataset, data_dir)
+    files, identity = _files(builder, dataset, split)
   image, label = _features(builder.info.features, dataset)
   names = [image] if label is None else [image, label]
   formats = {format.value for format in builder.info.available_file_formats()}
   if 'array_record' in formats:
-    fetch = _array_records(builder, split, names)
+    fetch = _array_records(builder, split, names, files)
   elif cache:
     fetch = _tfrecords(builder, split, names)
   else:
@@ -81,6 +73,7 @@ def examples(*, dataset, resolution, channels, data_dir, split, cache):
       'size': [resolution, channels],
       'preprocessing': pixels.NAME,
     },
+    here=identity,
     count=sum(take for *_, take in files),
     fields=fields,
     fetch=fetch,
@@ -92,84 +85,15 @@ def examples(*, dataset, resolution, channels, data_dir, split, cache):
     'file_formats': sorted(formats),
     'class_names': None if label is None else list(builder.info.features[label].names),
   }
+  if label is not None and not cache:
+    # Unlabelled splits have -1 throughout, so one example of each file tells; the cache is asked for all.
+    first = np.cumsum([0] + [take for *_, take in files[:-1]])
+    info['unlabelled'] = any(record[label] < 0 for record in fetch(first))
   return table, info
 
 
-@contextlib.contextmanager
-def _quiet():
-  """Silences TFDS's warnings and prints; what matters is raised."""
-  loggers = [logging.getLogger(name) for name in ('absl', 'urllib3')]
-  levels = [logger.level for logger in loggers]
-  for logger in loggers:
-    logger.setLevel(logging.ERROR)
-  try:
-    with contextlib.redirect_stdout(io.StringIO()):
-      yield
-  finally:
-    for logger, level in zip(loggers, levels):
-      logger.setLevel(level)
-
-
-def _builder(dataset, data_dir):
-  name = re.split('[/:]', dataset)[0]
-  try:
-    return tfds.builder(dataset, data_dir=data_dir)
-  except Exception as e:  # TFDS raises ValueError, AssertionError, ImportError and its own
-    known = {'emoji', 'folder', 'stacked_mnist', *tfds.list_builders(with_community_datasets=False)}
-    with contextlib.suppress(OSError):
-      known |= {entry.name for entry in os.scandir(data_dir) if entry.is_dir()} - {'downloads'}
-    if name in known or isinstance(e, ImportError):
-      raise UserError(f'data set {dataset!r} cannot be opened: {_reason(e)}') from e
-    close = difflib.get_close_matches(name.lower(), sorted(known), n=5, cutoff=0.5)
-    hint = f'did you mean {", ".join(close)}?' if close else 'see tensorflow.org/datasets/catalog'
-    raise UserError(f'unknown data set {dataset!r}: {hint}') from e
-
-
-def _prepare(dataset, data_dir):
-  """Returns the builder of a data set that one process downloads and prepares; others wait for it."""
-  # TFDS's ten retries keep a machine without a network waiting for three minutes and a half.
-  retries, downloader.MAX_RETRIES = downloader.MAX_RETRIES, 3
-  lock = os.path.join(data_dir, f'.{re.sub("[^A-Za-z0-9.]+", "-", dataset)}.lock')
-  try:
-    with lock_file(lock, f'preparing {dataset}'):
-      builder = _builder(dataset, data_dir)
-      if not builder.is_prepared():
-        print(f'{dataset} is not prepared in {data_dir}: preparing it with TFDS', file=sys.stderr)
-        tty = sys.stderr.isatty()
-        (tfds.enable_progress_bar if tty else tfds.disable_progress_bar)()
-        originals.prepare(builder)
-      return builder
-  except UserError:
-    raise
-  except Exception as e:  # anything: network, disk, checksums, missing packages, manual downloads
-    if isinstance(e, ModuleNotFoundError):
-      cause = f'it needs the package {e.name}'
-    else:
-      cause = _reason(e)
-    if re.split('[/:]', dataset)[0] in originals.NAMES:
-      remedy = 'the same command prepares it'
-    else:
-      remedy = f'{_EXTRA} && tfds build {shlex.quote(dataset)} --file_format=array_record'
-    raise UserError(
-      f'{dataset} is not prepared in {data_dir}, and TFDS could not download and prepare it there '
-      f'({cause}). Where there is a network: {remedy}, then copy its directory from ~/tensorflow_datasets to '
-      f'{data_dir}. This runs now, offline: python train.py --config configs/dcgan_emoji.py'
-    ) from e
-  finally:
-    downloader.MAX_RETRIES = retries
-
-
-def _reason(error):
-  """One short line from one of TFDS's or urllib3's long messages."""
-  text = ' '.join(str(error).split()).rsplit('"}": ', 1)[-1].rsplit('\'}": ', 1)[-1]
-  text = re.sub(r' Here are \d+ BuilderConfigs whose name closely match:$', '', text)
-  found = re.search(r'(Failed to resolve|Connection refused|timed out|unreachable)[^(\[]*', text)
-  text = found.group(0).strip() if found else text
-  return text if len(text) <= 240 else text[:237] + '...'
-
-
 def _files(builder, dataset, split):
-  """What identifies the split's content: [file name, bytes, examples skipped, examples taken]."""
+  """What identifies the split's content: [[file name, bytes, examples skipped, examples taken]], and on this host."""
   try:
     instructions = builder.info.splits[split].file_instructions
   except (KeyError, ValueError, AssertionError) as e:
@@ -177,13 +101,17 @@ def _files(builder, dataset, split):
       f'{dataset} has no split {split!r}; it has: {", ".join(builder.info.splits)} '
       "(and slices of them such as 'train[:80%]')"
     ) from e
-  files = [
-    [os.path.basename(i.filename), os.path.getsize(i.filename), i.skip, i.take]
-    for i in instructions
-  ]
+  files, content = [], hashlib.sha256()
+  for i in instructions:
+    try:
+      found = os.stat(i.filename)
+    except OSError as e:
+      raise preparation.damaged(i.filename, e.strerror) from e
+    files.append([os.path.basename(i.filename), found.st_size, i.skip, i.take])
+    content.update(f'{os.path.realpath(i.filename)}\0{here(found)}'.encode())
   if not files:
     raise UserError(f'split {split!r} of {dataset} is empty')
-  return files
+  return files, content.hexdigest()
 
 
 def _features(features, dataset):
@@ -205,7 +133,7 @@ def _features(features, dataset):
   return images[0], labels[0] if len(labels) == 1 else None
 
 
-def _array_records(builder, split, names):
+def _array_records(builder, split, names, files):
   """A fetch function with random access; parses only the features that are used."""
   source = builder.as_data_source(
     split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES, file_format='array_record'
@@ -213,8 +141,21 @@ def _array_records(builder, split, names):
   wanted = tfds.features.FeaturesDict({name: builder.info.features[name] for name in names})
   decoders = {names[0]: tfds.decode.SkipDecoding()}
 
+  ends = np.cumsum([take for *_, take in files])
+
   def fetch(rows):
-    records = source.__getitems__(rows.tolist())
+    rows = rows.tolist()
+    try:
+      records = source.__getitems__(rows)
+    except Exception as e:  # Riegeli's RuntimeError, of several files at once
+      for row in rows:
+        try:
+          source.__getitems__([row])
+        except Exception as own:  # noqa: BLE001, PERF203 (as above)
+          file = files[np.searchsorted(ends, row, 'right')][0]
+          path = os.path.join(builder.data_dir, file)
+          raise preparation.damaged(path, preparation.reason(own)) from own
+      raise preparation.damaged(builder.data_dir, preparation.reason(e)) from e
     return [wanted.deserialize_example_np(record, decoders=decoders) for record in records]
 
   return fetch
@@ -227,7 +168,7 @@ def _tfrecords(builder, split, names):
     if importlib.util.find_spec('tensorflow') is None:
       raise UserError(
         f'{builder.info.full_name} is prepared as TFRecord files, which need TensorFlow to be read once '
-        f'into the cache: {_EXTRA}, or prepare it with file_format=array_record'
+        f'into the cache: {preparation.EXTRA}, or prepare it with file_format=array_record'
       )
     import tensorflow as tf
 
@@ -242,4 +183,16 @@ def _tfrecords(builder, split, names):
       yield {name: example[name] for name in names}
 
   iterator = records()
-  return lambda rows: [next(iterator) for _ in rows]
+
+  def fetch(rows):
+    try:
+      found = list(itertools.islice(iterator, len(rows)))
+    except UserError:
+      raise
+    except Exception as e:  # TensorFlow's DataLossError and others
+      raise preparation.damaged(builder.data_dir, preparation.reason(e)) from e
+    if len(found) < len(rows):
+      raise preparation.damaged(builder.data_dir, 'examples are missing')
+    return found
+
+  return fetch

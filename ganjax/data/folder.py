@@ -1,6 +1,8 @@
-"""The user's own images: every picture under a directory, class folders giving labels."""
+"""The user's own images: every picture under a directory or in a zip archive, class folders giving labels."""
 
+import collections
 import hashlib
+import io
 import os
 
 import numpy as np
@@ -8,66 +10,96 @@ import PIL.Image
 from absl import logging
 
 from ganjax import UserError
-from ganjax.data import pixels
+from ganjax.data import labels, pixels
 from ganjax.data.cache import Examples
+from ganjax.data.files import open_files
 
 EXTENSIONS = (
-  *('.png', '.jpg', '.jpeg', '.jfif', '.webp', '.avif'),
-  *('.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm'),
+  *('.png', '.jpg', '.jpeg', '.jfif', '.jpe', '.mpo', '.webp', '.avif', '.jp2', '.j2k'),
+  *('.bmp', '.dib', '.gif', '.apng', '.tif', '.tiff', '.tga', '.ppm', '.pgm', '.pbm', '.pnm'),
 )
+
+
+def locate(dataset, data_dir):
+  """Returns (dataset, data_dir) where `dataset` may be a path: of a folder of pictures, or of a zip archive.
+
+  A path begins with '/', '.' or '~', or ends in .zip. Raises UserError for two places.
+  """
+  if not dataset or not (dataset.startswith(('/', '.', '~')) or dataset.lower().endswith('.zip')):
+    return dataset, data_dir
+  if data_dir and data_dir != dataset:
+    raise UserError(
+      f'data.dataset={dataset} and data.data_dir={data_dir} name two places: give data.dataset=folder and one data_dir'
+    )
+  return 'folder', dataset
 
 
 def examples(*, data_dir, resolution, channels):
   """Returns (Examples, info) of the images under `data_dir`, in the order of their paths.
 
-  The top-level folders, sorted, are the classes; images lying directly in `data_dir` have no label.
-  Field `whole` is 0 where a file could not be decoded. Raises UserError: no such folder, no images in
-  it, images both at its top level and in folders.
+  Labels are those of `find`. Field `whole` is 0 where a file could not be decoded. Raises UserError: no such folder,
+  no images in it, images both at its top level and in folders, labels that are not understood.
   """
   if not data_dir:
     raise UserError('data.dataset=folder needs data.data_dir=DIRECTORY: the folder of your images')
   data_dir = os.path.abspath(os.path.expanduser(data_dir))
-  if not os.path.isdir(data_dir):
-    raise UserError(f'data.data_dir={data_dir} is not a directory')
-  paths, class_names, labels = find(data_dir)
+  files = open_files(data_dir)
+  paths, class_names, numbers, source = _sort(files, data_dir)
   fields = {
     'image': ((resolution, resolution, channels), np.dtype(np.uint8)),
     'whole': ((), np.dtype(np.uint8)),
   }
   if class_names:
-    fields['label'] = ((), labels.dtype)
+    fields['label'] = ((), numbers.dtype)
+
+  def load(row):
+    with PIL.Image.open(io.BytesIO(files.read(paths[row]))) as image:
+      return pixels.prepare(image, resolution, channels, rotate=True)
 
   def decode(rows):
     arrays = {name: np.zeros((len(rows), *shape), dtype) for name, (shape, dtype) in fields.items()}
     for i, row in enumerate(rows):
       try:
-        with PIL.Image.open(os.path.join(data_dir, paths[row])) as image:
-          arrays['image'][i] = pixels.prepare(image, resolution, channels, rotate=True)
+        arrays['image'][i] = load(row)
         arrays['whole'][i] = 1
       except Exception as e:  # noqa: BLE001, PERF203 (Pillow raises anything on a broken file)
         logging.debug('%s: %s', paths[row], e)
     if class_names:
-      arrays['label'] = labels[np.asarray(rows)]
+      arrays['label'] = numbers[np.asarray(rows)]
     return arrays
 
-  content = hashlib.sha256()
-  for path in paths:
-    stat = os.stat(os.path.join(data_dir, path))
-    content.update(f'{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n'.encode(errors='surrogateescape'))
+  def explain(row):
+    try:
+      load(row)
+    except PIL.UnidentifiedImageError:
+      return 'no picture, or of a kind that Pillow does not know'
+    except Exception as e:  # noqa: BLE001 (as above)
+      return getattr(e, 'strerror', None) or ' '.join(str(e).split()) or type(e).__name__
+    return 'it was changed just now'
+
+  content, here = hashlib.sha256(), hashlib.sha256()
+  for everywhere, own in files.identify(paths):
+    content.update(everywhere.encode(errors='surrogateescape'))
+    here.update(own.encode(errors='surrogateescape'))
   name = os.path.basename(data_dir) or 'root'
+  key = {
+    'dataset': 'folder',
+    'files': content.hexdigest(),
+    'size': [resolution, channels],
+    'preprocessing': pixels.NAME,
+  }
+  if source:
+    key['labels'] = hashlib.sha256(numbers.tobytes() if class_names else b'').hexdigest()
   table = Examples(
     title=f'folder {name} {resolution}x{channels}',
-    key={
-      'dataset': 'folder',
-      'files': content.hexdigest(),
-      'size': [resolution, channels],
-      'preprocessing': pixels.NAME,
-    },
+    key=key,
+    here=here.hexdigest(),
     count=len(paths),
     fields=fields,
     fetch=lambda rows: rows,
     decode=decode,
     names=tuple(paths),
+    explain=explain,
   )
   info = {
     'dataset': 'folder',
@@ -78,23 +110,58 @@ def examples(*, data_dir, resolution, channels):
 
 
 def find(top):
-  """The pictures under a folder, for training and evaluation alike.
+  """The pictures under a folder or in a zip archive, for training and evaluation alike.
 
-  Links are followed; hidden files and folders are not looked at.
+  Links are followed; hidden files and folders are not looked at; files of other endings are counted in a line.
+  `dataset.json` or `labels.csv` in `top` gives labels, see `labels`; else the folders in `top` do, sorted.
 
   Returns:
-    (paths relative to `top`, sorted, with '/'; names of the classes, sorted; int32 label of each), the latter two None
-    where all pictures lie directly in `top`.
+    (paths relative to `top`, sorted, with '/'; names of the classes; int32 label of each), the latter two None where
+    there are no labels.
 
   Raises:
-    UserError: no images, or images both directly in `top` and in folders.
+    UserError: no images, images both directly in `top` and in folders, or labels that are not understood.
   """
-  paths = sorted(_walk(top))
+  return _sort(open_files(top), top)[:3]
+
+
+def _sort(files, top):
+  """What `find` returns, and the name of the file that labels come from, if one does."""
+  paths, others = [], collections.Counter()
+  for name in files.names:
+    if name.lower().endswith(EXTENSIONS):
+      paths.append(name)
+    elif name not in labels.NAMES:
+      others[os.path.splitext(name)[1] or 'no ending'] += 1
+  unread = ', '.join(f'{count:,} with {ending}' for ending, count in others.most_common(5))
   if not paths:
-    raise UserError(f'no images in {top}: looked for {" ".join(EXTENSIONS)} in it and below')
+    unread = f'; of other files there are {unread}' if unread else ''
+    raise UserError(
+      f'no images in {top}: looked for {" ".join(EXTENSIONS)} in it and below{unread}'
+    )
+  if unread:
+    logging.warning('files in %s that were not read: %s', top, unread)
+  if files.repeated:
+    logging.warning(
+      'links in %s to folders that are read by another name: %s', top, ', '.join(files.repeated[:5])
+    )
+  named = [name for name in labels.NAMES if name in files.names]
+  if len(named) > 1:
+    raise UserError(f'{top} has labels in {" and ".join(named)}: keep one of them')
+  if named:
+    path = os.path.join(top, named[0])
+    try:
+      content = files.read(named[0])
+    except Exception as e:  # noqa: BLE001 (whatever a damaged archive raises)
+      raise UserError(f'{path} cannot be read: {e}') from e
+    return paths, *labels.read(path, content, paths), named[0]
+  return paths, *_classes(paths, top), None
+
+
+def _classes(paths, top):
   classes = [path.split('/')[0] for path in paths if '/' in path]
   if not classes:
-    return paths, None, None
+    return None, None
   class_names = sorted(set(classes))
   if len(classes) < len(paths):
     raise UserError(
@@ -102,33 +169,21 @@ def find(top):
       'move them into a folder, or use a directory with either'
     )
   numbers = {name: i for i, name in enumerate(class_names)}
-  return paths, class_names, np.array([numbers[name] for name in classes], np.int32)
+  return class_names, np.array([numbers[name] for name in classes], np.int32)
 
 
-def select_whole(whole, names, data_dir):
-  """Returns (rows of the files that could be decoded, names of the others).
+def select_whole(whole, examples, data_dir):
+  """Returns (rows of the files that could be decoded, names of the others); `whole` says which are, uint8 [n].
 
   Raises UserError where more than one file in a hundred is broken.
   """
-  broken = [names[row] for row in np.flatnonzero(whole == 0)]
+  rows, names = np.flatnonzero(whole == 0), examples.names
+  broken = [names[row] for row in rows]
   if broken:
-    few = ', '.join(broken[:5]) + (', ...' if len(broken) > 5 else '')
+    few = ', '.join(f'{names[row]} ({examples.explain(row)})' for row in rows[:3])
+    few += ', ...' if len(broken) > 3 else ''
     text = f'{len(broken):,} of {len(names):,} images in {data_dir} cannot be decoded: {few}'
     if len(broken) > 0.01 * len(names):
       raise UserError(f'{text}; mend or remove them (up to 1 % are left out)')
     logging.warning('%s; they are left out', text)
   return np.flatnonzero(whole), broken
-
-
-def _walk(top):
-  seen = set()
-  for directory, folders, files in os.walk(top, followlinks=True):
-    seen.add(os.path.realpath(directory))
-    folders[:] = [
-      name
-      for name in folders
-      if name[0] != '.' and os.path.realpath(os.path.join(directory, name)) not in seen
-    ]
-    for name in files:
-      if name[0] != '.' and name.lower().endswith(EXTENSIONS):
-        yield os.path.relpath(os.path.join(directory, name), top).replace(os.sep, '/')

@@ -7,29 +7,42 @@ takes; metrics depend on this filter (arXiv:2104.11222), so it is recorded with 
 A picture that already has the size and the mode passes through bit for bit.
 """
 
+import warnings
+
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
 NAME = 'alpha on white, centre square, Lanczos, version 1'  # part of every cache key: change both
 
+# Pillow warns of pictures that are large, and of odd ones that it reads; what it cannot read it raises.
+warnings.filterwarnings('ignore', module=r'PIL\.')
+
 
 def prepare(image, resolution, channels, rotate=False):
   """Returns `image` as uint8 [resolution, resolution, channels].
 
   Args:
-    image: a PIL.Image of any mode but 'F' (whose range is unknown: ValueError).
+    image: a PIL.Image as it was opened: of 8 or 16 bits a channel, or one bit (ValueError: of another, whose range is
+      unknown).
     resolution: side in pixels.
     channels: 3 (RGB) or 1 (grey).
     rotate: whether to turn the picture as its EXIF orientation says: right for photographs, not for
       catalogue data sets, whose own readers do not.
   """
+  bits = getattr(image, 'tag_v2', {}).get(258, (16,))[0]  # BitsPerSample of a TIFF file
+  # Pillow opens 16-bit PGM files as 'I', which is 32 bits and signed elsewhere.
+  refused = {'F': 'floating point'}
+  if image.format != 'PPM':
+    refused['I'] = 'signed or 32-bit'
+  if bits != 16:
+    refused['I;16'] = f'{bits}-bit'
+  if kind := refused.get(image.mode):
+    raise ValueError(f'{kind} pixels, whose range is not known: save it with 8 or 16 bits')
   if rotate:
     image = PIL.ImageOps.exif_transpose(image)
-  if image.mode == 'F':
-    raise ValueError('floating point pixels have no known range')
-  if image.mode.startswith('I'):  # 'I;16' and its byte orders; 'I' is how Pillow opens 16-bit PGM
-    wide = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+  if image.mode.startswith('I'):  # also 'I;16B' and others of 16 bits
+    wide = np.asarray(image).astype(np.int64)
     image = PIL.Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
   if image.has_transparency_data:
     image = image.convert('RGBA')

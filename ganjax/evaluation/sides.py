@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import io
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -117,8 +116,9 @@ def dataset(**arguments) -> Side:
   read = lambda i: source.read(i, ('image',))['image']
   info = {k: v for k, v in source.info.items() if k not in ('pillow', 'file_formats', 'broken')}
   info = {'name': f'{info["dataset"]}:{info["split"]}', **info}
-  content = json.dumps(source.info, sort_keys=True)
-  return _stored(source.num_examples, info, read, labels if source.num_classes else None, content)
+  return _stored(
+    source.num_examples, info, read, labels if source.num_classes else None, source.content
+  )
 
 
 def is_file(text: str) -> bool:

@@ -211,7 +211,7 @@ def test_decoding_takes_no_more_cores_than_the_process_may_use():
   allowed = os.sched_getaffinity(0)
   os.sched_setaffinity(0, {min(allowed)})
   try:
-    read = data._decoder(table)
+    read = data._decoder(table, {})
   finally:
     os.sched_setaffinity(0, allowed)
   assert len(read(np.arange(8), ['image'])['image']) == 8 and parts == [8]

@@ -1,7 +1,10 @@
+import fcntl
 import importlib.util
 import io
 import json
 import os
+import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +14,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from ganjax import UserError, data
+from ganjax.data.cache import lock_file
 
 
 def picture(split, i):
@@ -84,7 +88,7 @@ def data_dir(tmp_path_factory):
 def test_pixels_labels_and_description(data_dir):
   source = data.build(dataset='tiny_pictures', resolution=16, data_dir=data_dir)
   assert source.num_examples == 60
-  assert (source.num_classes, source.class_names) == (3, ['even', 'odd', 'none'])
+  assert (source.num_classes, source.class_names) == (3, ('even', 'odd', 'none'))
   batch = source.read(np.arange(60))
   assert (batch['image'].dtype, batch['label'].dtype) == (np.uint8, np.int32)
   # The order is TFDS's own, and the pixels are those that TFDS decodes.
@@ -189,6 +193,163 @@ def test_not_prepared_and_no_network(tmp_path, capfd):
   out, err = capfd.readouterr()
   assert out == ''
   assert err.strip().count('\n') == 0
+
+
+def tree(folder):
+  return sorted(str(path.relative_to(folder)) for path in folder.rglob('*'))
+
+
+def test_a_failed_preparation_leaves_nothing(tmp_path, monkeypatch):
+  """But what was there, and downloads that are whole."""
+  (tmp_path / 'downloads/manual').mkdir(parents=True)
+  before = tree(tmp_path)
+  with pytest.raises(UserError, match='is not prepared'):
+    data.build(dataset='unreachable_pictures', resolution=16, data_dir=str(tmp_path))
+  assert tree(tmp_path) == before
+  with pytest.raises(UserError, match='is not prepared'):
+    data.build(dataset='unreachable_pictures', resolution=16, data_dir=str(tmp_path / 'new/deep'))
+  assert tree(tmp_path) == before
+
+  def download(self, url):
+    folder = tmp_path / 'downloads/unreachable_pictures'
+    (folder / 'half.tmp.1').mkdir(parents=True)
+    (folder / 'half.tmp.1/file').write_text('half')
+    (folder / 'whole').write_text('whole')
+    raise OSError('broken off')
+
+  monkeypatch.setattr(tfds.download.DownloadManager, 'download', download)
+  with pytest.raises(UserError, match='broken off'):
+    data.build(dataset='unreachable_pictures', resolution=16, data_dir=str(tmp_path))
+  more = ['downloads/unreachable_pictures', 'downloads/unreachable_pictures/whole']
+  assert tree(tmp_path) == sorted(before + more)
+
+
+def test_no_lock_is_left_behind(tmp_path):
+  data.build(dataset='tiny_pictures', resolution=16, data_dir=str(tmp_path))
+  assert not list(tmp_path.glob('.*'))
+
+
+def test_a_lock_that_its_holder_removed_is_made_again(tmp_path, monkeypatch):
+  """Else two hold it: one the file that is gone, one the file that a third has made."""
+  lock, flock, times = tmp_path / 'lock', fcntl.flock, []
+
+  def remove_first(file, how):
+    flock(file, how)
+    if not times:
+      lock.unlink()
+    times.append(how)
+
+  monkeypatch.setattr(fcntl, 'flock', remove_first)
+  with lock_file(lock, 'testing') as held:
+    assert len(times) == 2 and os.path.samestat(os.fstat(held.fileno()), lock.stat())
+
+
+VERSION = 'tiny_pictures/1.2.3'
+RECORDS = f'{VERSION}/tiny_pictures-train.array_record-00000-of-00001'
+
+
+def zero(path):
+  content = path.read_bytes()
+  path.write_bytes(content[:200] + bytes(4000) + content[4200:])
+
+
+@pytest.mark.parametrize('cache', [True, False])
+@pytest.mark.parametrize(
+  'file, damage',
+  [
+    (RECORDS, os.unlink),
+    (RECORDS, lambda path: os.truncate(path, 0)),
+    (RECORDS, lambda path: os.truncate(path, 70_000)),
+    (RECORDS, zero),
+    (f'{VERSION}/dataset_info.json', os.unlink),
+    (f'{VERSION}/dataset_info.json', lambda path: os.truncate(path, 100)),
+  ],
+)
+def test_a_copy_that_is_not_whole_is_named(data_dir, tmp_path, cache, file, damage):
+  top = shutil.copytree(data_dir, tmp_path / 'copy')
+  damage(top / file)
+  before = tree(top)
+  with pytest.raises(UserError) as error:
+    source = data.build(dataset='tiny_pictures', resolution=16, data_dir=str(top), cache=cache)
+    source.read(np.arange(60))
+  folder = top / VERSION
+  assert str(error.value).startswith(f'{top / file} cannot be read (')
+  assert str(error.value).endswith(f'copy it again, or remove {folder} for TFDS to prepare it')
+  assert '\n' not in str(error.value) and tree(top) == before
+
+
+@pytest.mark.parametrize('below', ['tiny_pictures', VERSION])
+def test_the_folder_of_the_data_set_itself(data_dir, below):
+  before = tree(pathlib.Path(data_dir))
+  with pytest.raises(UserError, match=f'the one above it, --config.data.data_dir={data_dir}$'):
+    data.build(dataset='tiny_pictures', resolution=16, data_dir=f'{data_dir}/{below}')
+  assert tree(pathlib.Path(data_dir)) == before
+
+
+@pytest.mark.parametrize('name', ['0.png', 'cat/0.jpg'])
+def test_a_folder_of_pictures_is_none_of_data_sets(tmp_path, name):
+  (tmp_path / name).parent.mkdir(exist_ok=True)
+  (tmp_path / name).touch()
+  line = f'for the pictures, --config.data.dataset=folder --config.data.data_dir={tmp_path}$'
+  with pytest.raises(UserError, match=line):
+    data.build(dataset='tiny_pictures', resolution=16, data_dir=str(tmp_path))
+  assert tree(tmp_path) == sorted({name, *name.split('/')[:-1]})
+
+
+class Labelled(tfds.core.GeneratorBasedBuilder):
+  """Four pictures, whose labels are `labels`."""
+
+  VERSION = tfds.core.Version('1.0.0')
+  labels = {'train': [0, 0, 1, 1], 'rest': [-1, -1, -1, -1]}
+
+  def _info(self):
+    features = {
+      'image': tfds.features.Image(shape=(16, 16, 3)),
+      'label': tfds.features.ClassLabel(names=['cat', 'dog']),
+    }
+    return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+  def _split_generators(self, dl_manager):
+    return {split: self._generate_examples(split) for split in self.labels}
+
+  def _generate_examples(self, split):
+    for i, label in enumerate(self.labels[split]):
+      yield i, {'image': png(picture(split, i)), 'label': label}
+
+
+def test_a_version_made_again_with_other_labels_is_read_again(tmp_path, monkeypatch):
+  """Its files have the names and sizes of those before, and may be given their times."""
+  found = []
+  for labels in [0, 0, 1, 1], [1, 1, 0, 0]:
+    monkeypatch.setitem(Labelled.labels, 'train', labels)
+    shutil.rmtree(tmp_path / 'labelled', ignore_errors=True)
+    Labelled(data_dir=tmp_path, file_format='array_record').download_and_prepare()
+    for path in (tmp_path / 'labelled/1.0.0').iterdir():
+      os.utime(path, ns=(1, 1))
+    found.append(data.build(dataset='labelled', resolution=16, data_dir=str(tmp_path)))
+  first, second = (source.read(np.arange(4)) for source in found)
+  np.testing.assert_array_equal(first['image'], second['image'])
+  np.testing.assert_array_equal(first['label'], 1 - second['label'])
+  assert found[0].content != found[1].content and found[0].info == found[1].info
+
+
+def test_examples_without_a_label(tmp_path, monkeypatch):
+  """A split of them has no labels, nor has one that has some, as stl10's `train+unlabelled`."""
+  monkeypatch.setitem(Labelled.labels, 'some', [0, 1, 1, -1])
+  Labelled(data_dir=tmp_path, file_format='array_record').download_and_prepare()
+  build = lambda **more: data.build(
+    dataset='labelled', resolution=16, data_dir=str(tmp_path), **more
+  )
+  for cache in True, False:
+    for split in 'rest', 'train+rest':
+      source = build(split=split, cache=cache)
+      assert (source.num_classes, source.class_names) == (None, None)
+      assert source.info['unlabelled'] and set(source.read(np.arange(4))) == {'image'}
+    source = build(split='train', cache=cache)
+    assert source.class_names == ('cat', 'dog') and 'unlabelled' not in source.info
+  assert build(split='some').class_names is None
+  with pytest.raises(UserError, match=r'without a label \(-1\): .*data.cache=True'):
+    build(split='some', cache=False).read(np.arange(4))
 
 
 ONCE = """

@@ -1,11 +1,20 @@
+import importlib
+import io
 import os
+import re
+import shutil
+import struct
 import time
+import types
+import warnings
+import zipfile
 
 import numpy as np
 import PIL.Image
 import pytest
 
 from ganjax import UserError, data
+from ganjax.data import files, pixels
 from ganjax.data import folder as folders
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -44,7 +53,7 @@ def test_class_folders_give_labels(tmp_path):
   (top / 'cat' / '._0.png').write_bytes(b'what macOS leaves')
   os.symlink(top, top / 'cat' / 'loop')
   source, batch = read(top)
-  assert source.class_names == ['ant', 'cat', 'dog']
+  assert source.class_names == ('ant', 'cat', 'dog')
   assert batch['label'].tolist() == [0, 1, 1, 1, 2, 2, 2]
   assert source.fields['label'] == ((), np.int32)
   assert source.info['num_examples'] == 7
@@ -54,8 +63,9 @@ def test_class_folders_give_labels(tmp_path):
 
 
 def test_labels_of_many_files_take_no_search_among_the_classes(monkeypatch):
-  paths = [f'{i % 20_000:05}/{i}.png' for i in range(200_000)]
-  monkeypatch.setattr(folders, '_walk', lambda top: paths)
+  found = sorted(f'{i % 20_000:05}/{i}.png' for i in range(200_000))
+  files = types.SimpleNamespace(names=found, repeated=())
+  monkeypatch.setattr(folders, 'open_files', lambda top: files)
   since = time.monotonic()
   found, class_names, labels = folders.find('top')
   assert time.monotonic() - since < 5  # by a search: 20 s and more
@@ -174,7 +184,9 @@ def test_a_few_broken_files_are_left_out_and_named(tmp_path, caplog):
 def test_many_broken_files_are_an_error(tmp_path):
   mixed(tmp_path / 'top', 90)
   for cache in (True, False):
-    with pytest.raises(UserError, match=r'1 of 91 images .*: b/050x.jpg; mend') as error:
+    with pytest.raises(
+      UserError, match=r'1 of 91 images .*: b/050x.jpg \(.*truncated.*\); mend'
+    ) as error:
       read(tmp_path / 'top', cache=cache)
     assert '\n' not in str(error.value)
 
@@ -198,6 +210,207 @@ def test_a_changed_file_is_decoded_again(tmp_path):
   np.testing.assert_array_equal(one(tmp_path / 'top'), solid(BLUE))
 
 
+def test_folders_that_look_alike_do_not_read_each_others_pictures(tmp_path):
+  """Of one name, with files of equal names, sizes and times; in one place one after the other, or in two."""
+  for place, colour in ('a', RED), ('b', BLUE), ('a', GREEN):
+    shutil.rmtree(tmp_path / place, ignore_errors=True)
+    save(tmp_path / place / 'top' / '0.bmp', solid(colour))
+    os.utime(tmp_path / place / 'top' / '0.bmp', ns=(1, 1))
+    np.testing.assert_array_equal(one(tmp_path / place / 'top'), solid(colour))
+
+
+def test_a_file_overwritten_with_its_time_kept_is_decoded_again(tmp_path):
+  file = tmp_path / 'top' / 'a.bmp'
+  contents = []
+  for colour in RED, BLUE:
+    save(file, solid(colour))
+    os.utime(file, ns=(1, 1))
+    source, batch = read(tmp_path / 'top')
+    contents.append(source.content)
+    np.testing.assert_array_equal(batch['image'][0], solid(colour))
+  assert contents[0] != contents[1]
+
+
+def test_a_copy_that_keeps_times_is_the_same_data(tmp_path):
+  """As another host has it: processes compare `identity`, a resume compares records of `info`."""
+  save(tmp_path / 'one' / 'top' / 'cat' / 'a.png', solid(RED))
+  shutil.copytree(tmp_path / 'one', tmp_path / 'two')
+  first, second = (read(tmp_path / name / 'top')[0] for name in ('one', 'two'))
+  assert first.info == second.info and first.identity == second.identity
+
+
+def test_links_that_lead_nowhere_and_pipes_are_broken_pictures(tmp_path, caplog):
+  top = tmp_path / 'top'
+  for i in range(400):
+    save(top / f'{i:03}.bmp', solid(RED, 1, 1))
+  (top / 'gone.png').symlink_to(tmp_path / 'nowhere')
+  (top / 'round.png').symlink_to(top / 'round.png')
+  os.mkfifo(top / 'pipe.png')
+  source, _ = read(top)
+  assert source.num_examples == 400
+  assert source.info['broken'] == ['gone.png', 'pipe.png', 'round.png']
+  for part in ('gone.png (No such file', 'round.png (Too many levels', 'pipe.png (not a regular'):
+    assert part in caplog.text
+
+
+def test_a_folder_is_read_once_however_many_links_lead_there(tmp_path, caplog):
+  top = tmp_path / 'top'
+  for name in ('top/cat/0.png', 'top/dog/0.png', 'away/0.png'):
+    save(tmp_path / name, solid(RED))
+  (top / 'a').symlink_to(top / 'cat')  # before it in every order
+  (top / 'cat' / 'up').symlink_to(top)
+  for name in 'ef':
+    (top / name).symlink_to(tmp_path / 'away')
+  assert folders.find(top)[0] == ['cat/0.png', 'dog/0.png', 'e/0.png']
+  assert 'read by another name: a, cat/up, f' in caplog.text
+
+
+def test_what_is_not_read_is_counted(tmp_path, caplog):
+  for name in ('0.jpe', '1.tga', '2.jp2', '3.dib'):
+    save(tmp_path / 'top' / name, solid(RED))
+  for name in ('a.heic', 'b.heic', 'c.txt', 'README'):
+    (tmp_path / 'top' / name).write_text('')
+  source, batch = read(tmp_path / 'top')
+  assert source.num_examples == 4 and abs(batch['image'].astype(int) - RED).max() <= 2
+  assert 'were not read: 2 with .heic, 1 with no ending, 1 with .txt' in caplog.text
+  for name in ('0.jpe', '1.tga', '2.jp2', '3.dib'):
+    (tmp_path / 'top' / name).unlink()
+  with pytest.raises(UserError, match=r'no images in .*; of other files there are 2 with .heic'):
+    read(tmp_path / 'top')
+
+
+def deep_tiff(path, bits):
+  """Two by one grey pixels of 12 bits, black and white, as Pillow cannot write them."""
+  save(path, np.zeros((1, 2), np.uint16))
+  content = bytearray(path.read_bytes())
+  at = content.index(struct.pack('<HHII', 258, 3, 1, 16))
+  content[at : at + 12] = struct.pack('<HHII', 258, 3, 1, bits)
+  path.write_bytes(content)
+
+
+def test_pixels_whose_range_is_not_known_are_refused_by_name(tmp_path):
+  save(tmp_path / 'wide' / 'a.tif', np.full((8, 8), 70_000, np.int32))
+  save(tmp_path / 'dark' / 'a.tif', np.full((8, 8), 200, np.int32))
+  save(tmp_path / 'float' / 'a.tif', np.full((8, 8), 0.5, np.float32))
+  deep_tiff(tmp_path / 'deep' / 'a.tif', 12)
+  kinds = {'wide': '32-bit', 'dark': '32-bit', 'float': 'floating point', 'deep': '12-bit'}
+  for name, kind in kinds.items():
+    line = rf'a.tif \(.*{kind} pixels, whose range is not known: save it with 8 or 16 bits\)'
+    with pytest.raises(UserError, match=line):
+      read(tmp_path / name)
+
+
+def test_pictures_too_large_are_named_with_the_reason(tmp_path, monkeypatch):
+  monkeypatch.setattr(PIL.Image, 'MAX_IMAGE_PIXELS', 100)
+  save(tmp_path / 'large' / 'a.png', solid(RED, 8, 16))  # Pillow warns
+  with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter('default')
+    importlib.reload(pixels)  # pytest takes back what an import has set
+    np.testing.assert_array_equal(one(tmp_path / 'large'), solid(RED))
+  assert not seen
+  save(tmp_path / 'huge' / 'a.png', solid(RED, 16, 16))
+  with pytest.raises(UserError, match=r'a.png \(Image size \(256 pixels\) exceeds') as error:
+    read(tmp_path / 'huge')
+  assert '\n' not in str(error.value)
+  monkeypatch.setattr(files, 'LARGEST', 50)
+  with pytest.raises(UserError, match=r'a.png \(.*are no picture'):
+    read(tmp_path / 'large')
+
+
+def test_a_folder_that_may_not_be_looked_into(tmp_path, monkeypatch):
+  """Else its pictures would be left out silently."""
+  save(tmp_path / 'top' / 'cat' / 'a.png', solid(RED))
+  save(tmp_path / 'top' / 'dog' / 'a.png', solid(RED))
+  look = os.scandir
+
+  def scandir(path):
+    if str(path).endswith('dog'):
+      raise PermissionError(13, 'Permission denied')
+    return look(path)
+
+  monkeypatch.setattr(os, 'scandir', scandir)
+  with pytest.raises(UserError, match=r'cannot read the folder .*dog: Permission denied'):
+    read(tmp_path / 'top')
+
+
+def pack(path, **entries):
+  with zipfile.ZipFile(path, 'w') as archive:
+    for name, content in entries.items():
+      archive.writestr(name, content)
+  return path
+
+
+def bmp(colour):
+  file = io.BytesIO()
+  PIL.Image.fromarray(solid(colour)).save(file, 'BMP')
+  return file.getvalue()
+
+
+@pytest.mark.parametrize('where', ['', 'top/', 'top/deep/'])
+def test_a_zip_archive_is_read_as_a_folder(tmp_path, where):
+  names = {'cat/0.bmp': RED, 'cat/deep/1.bmp': GREEN, 'dog/0.bmp': BLUE}
+  entries = {f'{where}{name}': bmp(colour) for name, colour in names.items()}
+  more = {f'{where}cat/.hidden.bmp': b'x', '__MACOSX/cat/0.bmp': b'x', f'{where}empty/': b''}
+  path = pack(tmp_path / 'pics.zip', **entries, **more)
+  for cache in True, False:
+    source, batch = read(path, cache=cache)
+    assert source.class_names == ('cat', 'dog') and batch['label'].tolist() == [0, 0, 1]
+    np.testing.assert_array_equal(batch['image'][:, 0, 0], [RED, GREEN, BLUE])
+  pack(path, **{name: bmp(GREEN) for name in entries})
+  assert (read(path)[1]['image'] == GREEN).all()
+  folder = tmp_path / 'folder'
+  zipfile.ZipFile(path).extractall(folder)
+  assert read(folder / where)[1]['label'].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+  'name', ['/etc/0.bmp', '../0.bmp', 'a/../../0.bmp', '..\\0.bmp', 'C:\\0.bmp']
+)
+def test_names_that_lead_out_of_an_archive(tmp_path, name):
+  path = pack(tmp_path / 'pics.zip', **{'cat/0.bmp': bmp(RED), name: bmp(RED)})
+  with pytest.raises(UserError, match=re.escape(f'{name!r}, a name that leads out of it')):
+    read(path)
+
+
+def test_archives_that_are_damaged_or_grow(tmp_path, monkeypatch):
+  path = pack(tmp_path / 'pics.zip', **{f'{i}.bmp': bmp(RED) for i in range(2)})
+  content = bytearray(path.read_bytes())
+  at = content.index(bmp(RED)) + 60
+  content[at] ^= 1
+  path.write_bytes(content)
+  with pytest.raises(UserError, match=r'1 of 2 images .*: 0.bmp \(Bad CRC-32'):
+    read(path)
+  path.write_bytes(content[:-40])
+  with pytest.raises(UserError, match='neither a folder nor a zip archive'):
+    read(path)
+  monkeypatch.setattr(files, 'LARGEST', 2**20)
+  with zipfile.ZipFile(tmp_path / 'bomb.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+    archive.writestr('0.bmp', bmp(RED) + bytes(2**21))
+  with pytest.raises(UserError, match=r'1 of 1 images .*: 0.bmp \(.*are no picture'):
+    read(tmp_path / 'bomb.zip')
+
+
+@pytest.mark.parametrize('kind', ['folder', 'zip'])
+def test_a_path_for_a_data_set_is_a_folder(tmp_path, monkeypatch, kind):
+  save(tmp_path / 'pics' / '0.bmp', solid(RED))
+  pack(tmp_path / 'pics.zip', **{'0.bmp': bmp(RED)})
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv('HOME', str(tmp_path))
+  name = {'folder': 'pics', 'zip': 'pics.zip'}[kind]
+  for dataset in (
+    f'./{name}',
+    f'~/{name}',
+    str(tmp_path / name),
+    *(['pics.zip'] * (kind == 'zip')),
+  ):
+    source = data.build(dataset=dataset, resolution=8)
+    assert source.info['dataset'] == 'folder' and source.num_examples == 1
+  with pytest.raises(UserError, match='name two places: give data.dataset=folder'):
+    data.build(dataset=f'./{name}', data_dir='elsewhere', resolution=8)
+  with pytest.raises(UserError, match=r"data set 'pics': for the pictures of that folder, \./pics"):
+    data.build(dataset='pics', data_dir=str(tmp_path / 'nowhere'), resolution=8)
+
+
 @pytest.mark.parametrize('case', ['none', 'missing', 'empty', 'file', 'both', 'split'])
 def test_one_line_for_what_is_wrong(tmp_path, case):
   (tmp_path / 'empty').mkdir()
@@ -206,9 +419,9 @@ def test_one_line_for_what_is_wrong(tmp_path, case):
   save(tmp_path / 'both' / 'class' / 'a.png', solid(RED))
   message = {
     'none': 'needs data.data_dir=DIRECTORY',
-    'missing': 'missing is not a directory',
+    'missing': 'missing is not there',
     'empty': 'no images in .*empty',
-    'file': 'file is not a directory',
+    'file': 'file is neither a folder nor a zip archive',
     'both': '1 images beside its class folders',
     'split': "no split 'test'; it has: train",
   }[case]

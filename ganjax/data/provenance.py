@@ -1,0 +1,98 @@
+"""What a run says of its data and keeps in its config.json, whether they suit it, and what a resume finds changed."""
+
+from ganjax import UserError
+
+
+def entry(source) -> dict:
+  """JSON-able, of a Source."""
+  return {**source.info, 'classes': source.class_names and list(source.class_names)}
+
+
+def class_names(saved: dict):
+  """Those of the data that the run of a config.json was trained on, a list, or None where it has none or kept none."""
+  return (saved.get('data') or [{}])[-1].get('classes')
+
+
+def describe(source) -> str:
+  """'data: 60,000 pictures in 10 classes: 0 airplane, 1 automobile, ...', in one line."""
+  names = source.class_names
+  text = f'data: {source.num_examples:,} pictures'
+  if names is None:
+    return f'{text} without labels'
+  numbered = [f'{i} {show(name)}' for i, name in enumerate(names)]
+  few = numbered if len(names) <= 20 else [*numbered[:10], '...', numbered[-1]]
+  return f'{text} in {len(names):,} classes: {", ".join(few)}'
+
+
+def show(name) -> str:
+  """A class's name as a line can hold it: names of folders may have any bytes."""
+  return name if name.isprintable() else ascii(name)
+
+
+def check(source, config, num_classes):
+  """Raises UserError where data do not suit a run.
+
+  Args:
+    source: the data.
+    config: of the run.
+    num_classes: what its method needs of the data, or 0.
+  """
+  name, place, found = config.data.dataset, config.data.data_dir, source.num_classes
+  if name == 'emoji' and place:
+    raise UserError(
+      f'the data set is emoji, which has no use for data.data_dir={place}: leave that out, or for the pictures there, '
+      f'--config.data.dataset=folder --config.data.data_dir={place}'
+    )
+  if not num_classes:
+    return
+  if found is None:
+    lacks = 'pictures without a label (-1)' if source.info.get('unlabelled') else 'no labels'
+    raise UserError(
+      f'config {config.name} is conditional on {num_classes} classes, and {name} has {lacks}: take other data, or an '
+      'unconditional config'
+    )
+  if found == 1:
+    raise UserError(f'{name} has one class only: take an unconditional config')
+  if found != num_classes:
+    raise UserError(f'{name} has {found} classes: set --config.networks.num_classes={found}')
+
+
+def compare(source, saved: dict, conditional: bool) -> list:
+  """Compares data with the entry that the run to resume has in config.json; entries before 0.5.0 have no classes.
+
+  Returns:
+    Lines to print: what changed.
+
+  Raises:
+    UserError: other classes than a conditional run has learned, or in another order.
+  """
+  new, lines = entry(source), []
+  a, b = saved.get('classes', new['classes']) or [], new['classes'] or []
+  if a != b:
+    line = f'the classes of the data are not those that the run began with: {_difference(a, b)}'
+    if conditional:
+      raise UserError(f'{line}; give it its own data, or use another --workdir')
+    lines.append(f'changed on resume: {line}')
+  for name, what in (
+    ('dataset', 'data set'),
+    ('num_examples', 'number of pictures'),
+    ('files_sha256', "files' names, sizes or times"),
+  ):
+    before, now = saved.get(name, new.get(name)), new.get(name)
+    if before != now:
+      values = '' if name == 'files_sha256' else f' {before} -> {now}'
+      lines.append(f'changed on resume: {what}{values}')
+      break  # the first says what the others follow from
+  return lines
+
+
+def _difference(a, b) -> str:
+  if sorted(a) == sorted(b):
+    i = next(i for i in range(len(a)) if a[i] != b[i])
+    return f'in another order, {i} was {show(a[i])} and is {show(b[i])}'
+  parts = []
+  for what, names in ('without', set(a) - set(b)), ('with', set(b) - set(a)):
+    if names:
+      few = ', '.join(map(show, sorted(names)[:5]))
+      parts.append(f'{what} {few}' + (', ...' if len(names) > 5 else ''))
+  return ' and '.join(parts)
