@@ -219,7 +219,9 @@ class Log:
     self._first_step, self._clock = step + 1, (step, time.monotonic())
     self._out = None
     if parallel.is_main():
-      writer.write_json(workdir / 'config.json', experiment.record(run, sources, mesh))
+      path = workdir / 'config.json'
+      saved = configs.load_json(path) if step else None
+      writer.write_json(path, experiment.record(run, sources, mesh, saved, step))
       (workdir / 'samples').mkdir(exist_ok=True)
       wandb = run.config.wandb and {
         'project': run.config.wandb,

@@ -67,8 +67,8 @@ def _values(run) -> dict:
   """{Key: [(step, number)]} of a run; a newer record replaces an older."""
   out = {}
   for record in records.read(run):
-    real, fake = record['real'] or {}, record['fake']
-    reals = f'{record["num_real"] or ""} {real.get("name", "-")}'.strip()
+    real, fake = record.get('real') or {}, record['fake']
+    reals = f'{record.get("num_real") or ""} {real.get("name", "-")}'.strip()
     mode = [fake.get('weights')]
     mode += [fake.get('batch_norm')] if fake.get('batch_norm') != 'running' else []
     mode += [f'seed {fake["seed"]}'] if fake.get('seed') else []

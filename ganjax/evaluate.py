@@ -113,7 +113,7 @@ def main():
         records.number(value),
         r['preset'] or '-',
         r['num_fake'],
-        r['num_real'] or '-',
+        r.get('num_real') or '-',
         r['step'] or '-',
       )
       for r in found

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 import ganjax
-from ganjax import UserError, backend, data, features, images, parallel
+from ganjax import UserError, backend, data, experiment, features, images, parallel
 from ganjax.evaluation import pixels, reference
 from ganjax.evaluation.extract import Plan, pictures
 from ganjax.evaluation.presets import PAIRED, PIXELS
@@ -19,7 +19,8 @@ from ganjax.metrics import fid, inception_score, kid, lpips, neighbours, prdc
 # Metrics of moments, and of which output; the others take whole rows.
 _MOMENTS = {'fd': 'features', 'sfd': 'spatial'}
 KID_SUBSETS, KID_SUBSET, KID_SEED = 100, 1000, 2020  # torch-fidelity's
-ALONE = ('is', 'ms_ssim', 'ppl')  # need no reals
+FAKES_ALONE = ('is', 'ppl')  # look at no reals
+ALONE = (*FAKES_ALONE, 'ms_ssim')  # need no reals
 
 
 class Result(NamedTuple):
@@ -199,10 +200,11 @@ def _values(metric, preset, real, fake, known_real, known_fake):
     more = {'ddof': preset.ddof, 'ddof_real': a.ddof, 'num_real': a.n or None}
     return {metric.values[0]: value}, more
   if metric.kind == 'is':
-    splits = preset.is_splits or -(-fake.count // 5000)
+    logits = known_fake.rows[preset.is_logits]
+    splits = len(inception_score.edges(len(logits), preset.is_splits))
     mean, std = inception_score.score(
-      known_fake.rows[preset.is_logits],
-      splits=splits,
+      logits,
+      splits=preset.is_splits,
       ddof=preset.is_ddof,
       shuffle_seed=preset.is_shuffle_seed,
     )
@@ -277,18 +279,23 @@ def _settings(kind, preset) -> dict:
 def _record(metric, preset, values, extra, fake, real, stored, mesh, began) -> dict:
   device = mesh.devices.flat[0]
   packages = ('jax', 'jaxlib', 'flax', 'numpy', 'pillow')
+  numbers, reals = {}, {}
+  if metric.kind not in FAKES_ALONE and (real or stored):
+    numbers = {'num_real': real.count if real else None}
+    reals = {'real': real.info if real else {'name': str(stored)}}
   return {
     'metric': metric.name,
     'preset': preset,
     # JSON has no infinity, which is the PSNR of equal pictures.
     'values': {name: value if np.isfinite(value) else None for name, value in values.items()},
     'num_fake': fake.count,
-    'num_real': real.count if real else None,
+    **numbers,
     **extra,
     'fake': fake.info,
-    'real': {'name': str(stored)} if stored else real and real.info,
+    **reals,
     'device': {'kind': device.device_kind, 'platform': device.platform, 'count': mesh.size},
     'x64': bool(jax.config.jax_enable_x64),
+    'commit': experiment.commit(),
     'versions': {
       'ganjax': ganjax.__version__,
       'python': platform.python_version(),

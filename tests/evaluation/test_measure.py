@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import UserError
+from ganjax import UserError, experiment
 from ganjax.evaluation import measure as engine
 from ganjax.evaluation import reference, sides
 from ganjax.evaluation.extract import Plan, Stopped, extract
@@ -166,6 +166,18 @@ def test_a_record_says_how_many_splits_there_were():
     (result,) = _measure(images, None, 'is', preset, batch=5004)
     splits[preset] = result.record['is_splits']
   assert splits == {'adm': 2, 'ttur': 10}
+
+
+def test_a_record_names_reals_where_they_count():
+  """And the commit that measured."""
+  fake, real = _side(_pictures(40)), _side(_pictures(30, 1), name='r')
+  found = {r.record['metric']: r.record for r in _measure(fake, real, 'fid,is,ms_ssim')}
+  assert not {'num_real', 'real'} & found['is'].keys()
+  for metric in ('fid', 'ms_ssim'):
+    assert found[metric]['num_real'] == 30 and found[metric]['real'] == {'name': 'r'}
+  (alone,) = _measure(fake, None, 'ms_ssim')
+  assert not {'num_real', 'real'} & alone.record.keys()
+  assert {record['commit'] for record in found.values()} == {experiment.commit()}
 
 
 def test_a_record_says_what_was_computed():

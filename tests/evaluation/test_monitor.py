@@ -2,8 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from configs import dcgan_emoji
+from ganjax import experiment, parallel
 from ganjax.evaluation import records
-from ganjax.evaluation.monitor import warnings
+from ganjax.evaluation.monitor import Monitor, warnings
 
 
 def _flags(*values):
@@ -94,3 +98,27 @@ def test_table_lines_up():
     [('fid', '12.5', 1), ('recall', '-', 20)], ('metric', 'value', 'step')
   ).splitlines()
   assert lines == ['metric  value  step', 'fid      12.5     1', 'recall      -    20']
+
+
+@pytest.mark.parametrize('real', [{'real': {'name': 'emoji:train'}, 'num_real': 40}, {}])
+def test_a_run_that_no_longer_evaluates_may_have_a_value_without_a_good_end(real, tmp_path):
+  config = dcgan_emoji.get_config()
+  config.eval.update(every_steps=0, metrics='ms_ssim,is', num=16)
+  run = experiment.build(config)
+  fake = {'batch_norm': 'running', 'weights': 'ema' if run.method.ema else 'raw'}
+  make = lambda step, preset, values: {
+    'by': 'training',
+    'step': step,
+    'preset': preset,
+    'num_fake': 16,
+    'fake': fake,
+    'values': values,
+    **real,
+  }
+  found = [(10, None, {'ms_ssim': 0.2}), (10, 'monitor', {'is': 2.0}), (20, 'monitor', {'is': 1.0})]
+  records.append(tmp_path / records.NAME, [make(*one) for one in found])
+  monitor = Monitor(run, tmp_path, parallel.make_mesh(), 20)
+  assert monitor.best_step is None and not monitor.due(30)
+  assert monitor.summary() == 'ms_ssim (monitor): 0.2 at the last step evaluated, 10'
+  run.config.eval.best = 'is'
+  assert Monitor(run, tmp_path, parallel.make_mesh(), 20).best_step == 10
