@@ -87,6 +87,16 @@ def test_nothing_is_lost_that_is_appended_while_training_drops(tmp_path):
   assert [r['step'] for r in found] == list(range(100)) and {r['by'] for r in found} == {'command'}
 
 
+def test_a_hash_of_a_listing_is_called_one_in_older_records_too(tmp_path):
+  """0.4.0 called it files_sha256, though no file was read for it."""
+  record = {'by': 'training', 'step': 1, 'values': {'fid': 1.0}}
+  old = {**record, 'real': {'name': 'folder:train', 'files_sha256': 'a' * 64}}
+  records.append(tmp_path / records.NAME, [old, record, {**record, 'real': None}])
+  first, *others = records.read(tmp_path)
+  assert first['real'] == {'name': 'folder:train', 'listing_sha256': 'a' * 64}
+  assert others == [record, {**record, 'real': None}]
+
+
 def test_best_is_the_first_of_the_right_end():
   points = [(1, 3.0), (2, 1.0), (3, 1.0)]
   assert records.best(points, 'fid') == (2, 1.0)
