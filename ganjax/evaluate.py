@@ -54,7 +54,8 @@ DATA_DIR = flags.DEFINE_string('data_dir', None, "TFDS's folder.")
 RESOLUTION = flags.DEFINE_integer(
   'resolution',
   None,
-  'Side in pixels that a data set is brought to; by default that of the other side.',
+  'Side in pixels that the pictures of a folder or data set are brought to, as for training; by default those of '
+  'folders keep their size, and a data set takes that of the other side.',
 )
 FEATURE_WEIGHTS = flags.DEFINE_multi_string(
   'feature_weights', [], 'NETWORK=FILE, where a feature network is not in the usual folders.'
@@ -135,6 +136,7 @@ def _of_run(run, workdir, num, mesh, metrics):
     info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
     info |= experiment.about(run, SEED_INDEX.value)
     draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)
+    draw['class_names'] = configs.load_json(workdir / 'config.json').get('classes')
     yield sides.generator(stage, state, run.method.latents, **draw), real
 
 
@@ -173,10 +175,10 @@ def _real(data, metrics):
 def _of_files():
   """Yields (fakes, reals) of --fake and --real: a data set takes the size of the other side's pictures."""
   names = [name for name in (FAKE.value, REAL.value) if name]
-  size = RESOLUTION.value and (RESOLUTION.value, 3)
+  asked = size = RESOLUTION.value and (RESOLUTION.value, None)
   found = {}
   for name in sorted(names, key=lambda name: not sides.is_file(name)):  # files first
-    found[name] = _side(name, size, DATA_DIR.value)
+    found[name] = _side(name, asked if sides.is_file(name) else size, DATA_DIR.value)
     if not size and not isinstance(found[name], Path):
       size = sides.size_of(found[name])
   fake, real = found[FAKE.value], found.get(REAL.value)

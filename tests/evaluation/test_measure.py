@@ -318,6 +318,46 @@ def test_intra_class_distance_is_the_mean_over_classes():
   np.testing.assert_allclose(result.record['by_class'], each, rtol=1e-5)
 
 
+def test_classes_are_matched_by_name(capsys):
+  """Identical pictures in folders {ant, bee, cat} and {bee, cat} are at 0, whatever the numbers of their classes."""
+  images, labels = _pictures(60), np.arange(60) % 3
+  images[labels == 0] //= 2
+  images[labels == 1] //= 4
+  whole = _side(images, labels)._replace(class_names=('ant', 'bee', 'cat'))
+  part = _side(images[labels > 0], labels[labels > 0] - 1)._replace(class_names=('bee', 'cat'))
+  for fake, real, where in (whole, part, 'fakes'), (part, whole, 'reals'):
+    (result,) = _measure(fake, real, 'intra_fid')
+    assert abs(result.record['values']['intra_fid']) < 1e-6
+    assert result.record['classes'] == ['bee', 'cat']
+    assert f'only the {where} have ant\n' in capsys.readouterr().out
+  # By number where a side has no names.
+  (result,) = _measure(part._replace(class_names=None), part, 'intra_fid')
+  assert abs(result.record['values']['intra_fid']) < 1e-6 and not capsys.readouterr().out
+  assert result.record['classes'] == ['0', '1']
+  (result,) = _measure(whole, part._replace(class_names=None), 'intra_fid')
+  assert result.record['values']['intra_fid'] > 1
+  assert 'only the fakes have 2\n' in capsys.readouterr().out
+  other = part._replace(class_names=('dog', 'emu'))
+  line = 'no class of the fakes, ant, bee, cat, has the name of one of the reals, dog, emu'
+  with pytest.raises(UserError, match=line):
+    _measure(whole, other, 'intra_fid')
+  few = _side(images[1:2], labels[1:2])._replace(class_names=whole.class_names)
+  with pytest.raises(UserError, match='class bee has 1 pictures on one side'):
+    _measure(few, part, 'intra_fid')
+
+
+def test_pictures_without_a_label_are_in_no_class():
+  images, labels = _pictures(60), np.arange(60) % 3
+  labels[labels == 2] = -1
+  (result,) = _measure(_side(images, labels), _side(images, labels), 'intra_fid')
+  assert result.record['classes'] == ['0', '1'] and len(result.record['by_class']) == 2
+  side = _side(images, labels)._replace(class_names=('ant', 'bee'))
+  (named,) = _measure(side, side, 'intra_fid')
+  assert named.record['by_class'] == result.record['by_class']
+  with pytest.raises(UserError, match='no class of the fakes, none, has the number of one'):
+    _measure(_side(images, np.full(60, -1)), _side(images, labels), 'intra_fid')
+
+
 def test_nearest_neighbours_find_a_copy():
   a = _pictures(50)
   fakes = _pictures(12, 1)
