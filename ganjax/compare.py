@@ -1,4 +1,4 @@
-"""Runs side by side: python -m ganjax.compare runs/a runs/b ... prints one table and draws one picture.
+"""Runs side by side: python -m ganjax.compare runs/a runs/b ... prints one table; --out FILE.png draws one picture.
 
 The table has every evaluated value of each run: at the last step that was evaluated, and the best; evaluations under
 different presets or numbers of pictures are different rows. The picture overlays these and the training curves. A file
@@ -15,7 +15,7 @@ from ganjax import UserError, curves
 from ganjax import config as configs
 from ganjax.evaluation import records
 
-OUT = flags.DEFINE_string('out', 'compare.png', 'The picture.')
+OUT = flags.DEFINE_string('out', None, 'PNG that curves are drawn in; none by default.')
 TRAINING = ('loss', 'D', 'sample')  # families of training metrics that are drawn
 
 
@@ -41,6 +41,8 @@ def main(runs):
   else:
     print('nothing was evaluated in these runs: python -m ganjax.evaluate')
 
+  if OUT.value is None:
+    return
   panels = _panels(labels, values)
   if not panels:
     raise UserError('these runs have no metrics yet')

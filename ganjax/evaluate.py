@@ -80,6 +80,10 @@ def main():
     if flag.value is not None and flag.value < number:
       raise UserError(f'{name}={flag.value} must be at least {number}')
   metrics, presets = parse_metrics(METRICS.value), parse_presets(PRESET.value)
+  if FAKE.value and not OUT.value and any(metric.kind == 'neighbours' for metric in metrics):
+    raise UserError(
+      'neighbours draws a picture: say --out, the file of records that it is to lie beside'
+    )
   extractors = Extractors(_parse_weights(FEATURE_WEIGHTS.value))
   parallel.start()
   mesh = parallel.make_mesh()
@@ -205,9 +209,9 @@ def _parse_weights(pairs) -> dict:
 
 
 def _save(picture, record):
-  """The picture of a result, beside what `sample.py` makes, or in the current folder."""
+  """The picture of a result, beside what `sample.py` makes, or beside the records."""
   step = record['step']
-  where = Path(WORKDIR.value) / 'generated' if WORKDIR.value else Path()
+  where = Path(WORKDIR.value) / 'generated' if WORKDIR.value else Path(OUT.value).parent
   at = f'-{step:08}' if step else ''
   path = where / f'{record["metric"]}-{record["preset"]}{at}-seed{SEED.value}.png'
   try:

@@ -14,11 +14,15 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import ganjax
 from ganjax import UserError, cache_folder, parallel
 from ganjax.evaluation.extract import Plan, extract
 from ganjax.metrics import fid
+
+
+ROUNDING = 1e-5  # share of the largest that a covariance kept in float32 may be off by
 
 
 class Statistics(NamedTuple):
@@ -181,7 +185,13 @@ def read_statistics(path: Path, plan: Plan) -> Statistics:
     )
   except Exception as error:  # noqa: BLE001 (whatever a damaged archive raises)
     raise UserError(f'{path} is not readable as statistics: {error}') from None
+  mean, cov = (arrays.get(k) for k in (('mean', 'cov') if ours else ('mu', 'sigma')))
+  if mean is None or cov is None:
+    raise UserError(f'{path}: statistics are mu and sigma; it holds {", ".join(arrays)}')
+  _check(path, mean, cov)
   if ours:
+    if found.factor.ndim != 2 or len(found.factor) != len(mean):
+      raise UserError(f'{path}: its factor {list(found.factor.shape)} is none of its covariance')
     here = {k: v for k, v in plan.extractor.info.items() if k != 'weights_file'} | {
       'output': 'features'
     }
@@ -192,12 +202,23 @@ def read_statistics(path: Path, plan: Plan) -> Statistics:
           f'{path} holds statistics of another preset or network: {name} is {there.get(name)!r} there, {value!r} here'
         )
     return found
-  if not {'mu', 'sigma'} <= arrays.keys():
-    raise UserError(f'{path}: statistics are mu and sigma; it holds {", ".join(arrays)}')
-  mean, cov = arrays['mu'], arrays['sigma']
+  return Statistics(0, mean, cov, fid.factor(cov))
+
+
+def _check(path, mean, cov):
+  """Raises UserError unless these are a mean and a covariance, up to rounding to float32."""
   size = mean.size
   if mean.shape != (size,) or cov.shape != (size, size):
     raise UserError(
       f'{path}: mu {list(mean.shape)} and sigma {list(cov.shape)} are no mean and covariance'
     )
-  return Statistics(0, mean, cov, fid.factor(cov))
+  if not (np.isfinite(mean).all() and np.isfinite(cov).all()):
+    raise UserError(f'{path}: its statistics hold NaN or infinity')
+  if np.abs(cov - cov.T).max() > ROUNDING * np.abs(cov).max():
+    raise UserError(f'{path}: its sigma is not symmetric, so it is no covariance')
+  with threadpool_limits(1, 'blas'):  # as in `fid.frechet_distance`
+    variances = np.linalg.eigvalsh(cov)
+  if variances[0] < -ROUNDING * np.abs(variances).max():
+    raise UserError(
+      f'{path}: its sigma has a negative variance, {variances[0]:.3g}, along one direction, so it is no covariance'
+    )

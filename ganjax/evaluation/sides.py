@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -138,7 +139,8 @@ def parse(text: str, *, size=None, data_dir=None) -> Side:
   """A side by name: an .npz file (uint8 `arr_0` [N, H, W, C]), a folder of images, or a TFDS name with its split.
 
   Args:
-    text: 'samples.npz', 'runs/a/generated', 'cifar10:test', 'cifar10:train[:10000]'; the split is 'train' by default.
+    text: 'samples.npz', 'runs/a/generated', 'cifar10:test', 'cifar10:train[:10000]', 'mnist:3.0.1:test';
+      the split is 'train' by default.
     size: (pixels, channels) that the pictures of a data set or folder are brought to, as for training; channels may be
       None: those of a folder, 3 of a data set. By default those of a folder keep their size. An .npz keeps it always.
     data_dir: of TFDS.
@@ -155,7 +157,8 @@ def parse(text: str, *, size=None, data_dir=None) -> Side:
     raise UserError(f'{text} is not there, or neither a folder nor an .npz file')
   if size is None:
     raise UserError(f'{text}: say --resolution, the side in pixels to bring its images to')
-  name, _, split = text.partition(':')
+  # TFDS has name:version; ours is name:split, or name:version:split.
+  name, split = re.fullmatch(r'([^:]*(?::\d+(?:\.[\d*]+){2})?)(?::(.*))?', text, re.DOTALL).groups()
   return dataset(
     dataset=name,
     split=split or 'train',
@@ -192,14 +195,16 @@ def _npz(path) -> Side:
   try:
     with np.load(path, allow_pickle=False) as file:
       names = file.files
-      images = file['arr_0'] if 'arr_0' in names else None
-      labels = file['arr_1'] if 'arr_1' in names else None
+      # Of a member that is no array np.load gives the bytes.
+      images, labels = (
+        np.asarray(file[name]) if name in names else None for name in ('arr_0', 'arr_1')
+      )
   except FileNotFoundError:
     raise UserError(f'{path} is not there') from None
   except Exception as error:  # noqa: BLE001 (whatever a damaged archive raises)
     raise UserError(f'{path} is not readable as an .npz file: {error}') from None
   good = images is not None and images.dtype == np.uint8 and images.ndim == 4
-  if not good or images.shape[-1] not in (1, 3):
+  if not good or images.shape[-1] not in (1, 3) or 0 in images.shape[1:]:
     what = 'holds ' + ', '.join(names)
     what = what if images is None else f'is {images.dtype} {list(images.shape)}'
     raise UserError(f'{path}: images must be uint8 [N, H, W, 1 or 3] in arr_0; it {what}')

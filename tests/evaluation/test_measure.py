@@ -289,6 +289,18 @@ def test_statistics_as_the_real_side(cache, tmp_path):
   np.savez(tmp_path / 'small.npz', mu=np.zeros(3), sigma=np.eye(3))
   with pytest.raises(UserError, match='statistics of 3 features cannot be compared with 12'):
     _measure(fake, tmp_path / 'small.npz', 'fid')
+  for sigma, line in (
+    (np.diag([1.0, -1000.0, *np.ones(10)]), 'broken.npz: its sigma has a negative variance, -1e'),
+    (np.triu(np.ones((12, 12))), 'broken.npz: its sigma is not symmetric'),
+    (np.full((12, 12), np.nan), 'broken.npz: its statistics hold NaN'),
+  ):
+    np.savez(tmp_path / 'broken.npz', mu=np.zeros(12), sigma=sigma)
+    with pytest.raises(UserError, match=line):
+      _measure(fake, tmp_path / 'broken.npz', 'fid')
+  # Kept in float32, of fewer pictures than features.
+  few = np.cov(x[:4].T).astype(np.float32)
+  np.savez(tmp_path / 'stats.npz', mu=x.mean(0), sigma=few)
+  assert _values(_measure(fake, tmp_path / 'stats.npz', 'fid'))['fid'] > 0
   with np.load(path) as file:
     ours = dict(file)
   for broken in (
@@ -296,6 +308,8 @@ def test_statistics_as_the_real_side(cache, tmp_path):
     {**ours, 'identity': np.array('[1]')},
     {**ours, 'mean': np.array(['a'] * 12)},
     {name: array for name, array in ours.items() if name != 'factor'},
+    {**ours, 'factor': np.ones((3, 3))},
+    {**ours, 'cov': -ours['cov']},
     {'mu': np.array(['a', 'b']), 'sigma': np.eye(2)},
     {'mu': np.float64(1), 'sigma': np.float64(1)},
   ):

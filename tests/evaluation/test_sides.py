@@ -1,6 +1,7 @@
 """What an evaluation takes as pictures, and what it refuses."""
 
 import os
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -176,7 +177,17 @@ def test_bad_sides_are_one_line(tmp_path):
   np.savez(tmp_path / 'labels.npz', arr_0=_noise(), arr_1=np.arange(5))
   np.savez(tmp_path / 'nothing.npz', arr_0=_noise(0))
   np.savez(tmp_path / 'objects.npz', arr_0=np.array([{}], object))
+  for height, width in ((0, 8), (8, 0)):
+    np.savez(tmp_path / f'flat{height}.npz', arr_0=np.zeros((5, height, width, 3), np.uint8))
+  np.savez(tmp_path / 'label.npz', arr_0=_noise())
+  for name, member in ('members.npz', 'arr_0'), ('label.npz', 'arr_1'):
+    with zipfile.ZipFile(tmp_path / name, 'a') as archive:
+      archive.writestr(member, b'no array')
   for name, line in {
+    'flat0.npz': r'it is uint8 .5, 0, 8, 3.',
+    'flat8.npz': r'it is uint8 .5, 8, 0, 3.',
+    'members.npz': r'images must be uint8 .* in arr_0; it is .S8 ',
+    'label.npz': 'arr_1 is .S8 .*, not a label for each of 6',
     'empty': 'no images in .*empty: looked for .png',
     'broken': r'1 of 1 images in .*broken cannot be decoded: a\.png',
     'broken.npz': 'is not readable as an .npz file',
@@ -201,6 +212,23 @@ def test_bad_sides_are_one_line(tmp_path):
   )
   with pytest.raises(UserError, match='say --resolution'):
     sides.parse('cifar10:test')
+
+
+def test_a_data_set_is_named_with_version_and_split(monkeypatch):
+  """TFDS's name:version, and ours, name:split."""
+  asked = []
+  monkeypatch.setattr(sides, 'dataset', lambda **how: asked.append((how['dataset'], how['split'])))
+  for text, found in {
+    'mnist': ('mnist', 'train'),
+    'mnist:test': ('mnist', 'test'),
+    'mnist:3.0.1': ('mnist:3.0.1', 'train'),
+    'mnist:3.*.*:test': ('mnist:3.*.*', 'test'),
+    'lsun/bedroom:3.1.0:train[:80%]': ('lsun/bedroom:3.1.0', 'train[:80%]'),
+    'cifar10:train[10:20]': ('cifar10', 'train[10:20]'),
+    'cifar10:3.0': ('cifar10', '3.0'),
+  }.items():
+    sides.parse(text, size=(8, 3))
+    assert asked.pop() == found
 
 
 def test_a_subset_is_drawn_once_and_named():
