@@ -296,6 +296,7 @@ def test_bad_input_is_one_line(workdir, tmp_path):
       __file__,
     ),
     (['--fake', tmp_path, '--metrics', f'fd_{NET}'], 'no images in'),
+    (['--fake', tmp_path, '--metrics', f'neighbours_{NET}'], 'draws a picture: say --out'),
   ]:
     done = command.run('ganjax.evaluate', *arguments)
     assert done.returncode == 2, (arguments, done.stderr)

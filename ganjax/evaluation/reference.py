@@ -21,7 +21,6 @@ from ganjax import UserError, cache_folder, parallel
 from ganjax.evaluation.extract import Plan, extract
 from ganjax.metrics import fid
 
-
 ROUNDING = 1e-5  # share of the largest that a covariance kept in float32 may be off by
 
 

@@ -252,7 +252,7 @@ def _views(root, arrays: dict, entry) -> dict:
   for key, tensor in tensors.items():
     if tensor.lazy:
       raise ValueError(
-        f'its tensor {str(key)[:80]!r} has {", ".join(tensor.lazy)[:40]!r} put off: save tensor.resolve_neg(), or a clone'
+        f'its tensor {str(key)[:80]!r} has {", ".join(tensor.lazy)[:40]!r} put off: save tensor.resolve_neg()'
       )
   return {k: _view(t, arrays[t.storage.key]) for k, t in tensors.items()}
 
