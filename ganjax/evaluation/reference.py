@@ -177,8 +177,8 @@ def read_statistics(path: Path, plan: Plan) -> Statistics:
       arrays = {name: file[name] for name in file.files}
     ours = 'identity' in arrays
     there = dict(json.loads(str(arrays['identity']))) if ours else {}
-    names = {'mean', 'cov'} if ours else {'mu', 'sigma'} & arrays.keys()
-    arrays |= {name: np.asarray(arrays[name], np.float64) for name in names}
+    names = {'mean', 'cov', 'factor'} if ours else {'mu', 'sigma'}
+    arrays |= {name: np.asarray(arrays[name], np.float64) for name in names & arrays.keys()}
     found = ours and Statistics(
       *(arrays[k] if arrays[k].ndim else int(arrays[k]) for k in Statistics._fields)
     )
@@ -189,8 +189,8 @@ def read_statistics(path: Path, plan: Plan) -> Statistics:
     raise UserError(f'{path}: statistics are mu and sigma; it holds {", ".join(arrays)}')
   _check(path, mean, cov)
   if ours:
-    if found.factor.ndim != 2 or len(found.factor) != len(mean):
-      raise UserError(f'{path}: its factor {list(found.factor.shape)} is none of its covariance')
+    if [np.ndim(value) for value in found] != [0, 1, 2, 2, 0] or len(found.factor) != len(mean):
+      raise UserError(f'{path} is not readable as statistics: its arrays do not fit one another')
     here = {k: v for k, v in plan.extractor.info.items() if k != 'weights_file'} | {
       'output': 'features'
     }
