@@ -241,8 +241,10 @@ class Log:
     self._seconds, self._due = 0.0, None  # of a step; when a line is due that no step asks for
     self._out = None
     if parallel.is_main():
-      record = {'run': run_id, **experiment.record(run, sources, mesh)}
-      writer.write_json(workdir / 'config.json', record)
+      path = workdir / 'config.json'
+      saved = configs.load_json(path) if step else None
+      record = experiment.record(run, sources, mesh, saved, step)
+      writer.write_json(path, {'run': run_id, **record})
       (workdir / 'samples').mkdir(exist_ok=True)
       wandb = run.config.wandb and {
         'project': run.config.wandb,

@@ -1,4 +1,4 @@
-"""Runs side by side: python -m ganjax.compare runs/a runs/b ... prints one table and draws one picture.
+"""Runs side by side: python -m ganjax.compare runs/a runs/b ... prints one table; --out FILE.png draws one picture.
 
 The table has every evaluated value of each run: at the last step that was evaluated, and the best; evaluations under
 different presets or numbers of pictures are different rows. The picture overlays these and the training curves. A file
@@ -8,7 +8,7 @@ of records (`ganjax.evaluate --out`) may stand among the runs: real pictures aga
 from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN ...')
-OUT = COMMAND.string('out', 'compare.png', 'The picture.')
+OUT = COMMAND.string('out', None, 'PNG that curves are drawn in; none by default.')
 
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()
@@ -27,7 +27,8 @@ TRAINING = ('loss', 'D', 'sample')  # families of training metrics that are draw
 
 def main():
   runs = [Path(run) for run in COMMAND.arguments]
-  commandline.check_ending(OUT, '.png', 'ganjax.compare')
+  if OUT.value:
+    commandline.check_ending(OUT, '.png', 'ganjax.compare')
   if not runs:
     raise UserError('name the workdirs of one run or more: python -m ganjax.compare runs/a runs/b')
   for run in runs:
@@ -48,6 +49,8 @@ def main():
   else:
     print('nothing was evaluated in these runs: python -m ganjax.evaluate')
 
+  if OUT.value is None:
+    return
   panels = _panels(labels, values)
   if not panels:
     raise UserError('these runs have no metrics yet')
@@ -74,8 +77,8 @@ def _values(run) -> dict:
   """{Key: [(step, number)]} of a run; a newer record replaces an older."""
   out = {}
   for record in records.read(run):
-    real, fake = record['real'] or {}, record['fake']
-    reals = f'{record["num_real"] or ""} {real.get("name", "-")}'.strip()
+    real, fake = record.get('real') or {}, record['fake']
+    reals = f'{record.get("num_real") or ""} {real.get("name", "-")}'.strip()
     mode = [fake.get('weights')]
     mode += [fake.get('batch_norm')] if fake.get('batch_norm') != 'running' else []
     mode += [f'seed {fake["seed"]}'] if fake.get('seed') else []

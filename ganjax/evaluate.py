@@ -44,7 +44,8 @@ DATA_DIR = COMMAND.string('data_dir', None, "TFDS's folder.")
 RESOLUTION = COMMAND.integer(
   'resolution',
   None,
-  'Side in pixels that a data set is brought to; by default that of the other side.',
+  'Side in pixels that the pictures of a folder or data set are brought to, as for training; by default those of '
+  'folders keep their size, and a data set takes that of the other side.',
 )
 FEATURE_WEIGHTS = COMMAND.strings(
   'feature_weights', 'NETWORK=FILE, where a feature network is not in the usual folders.'
@@ -83,6 +84,10 @@ def main():
   if OUT.value:
     commandline.check_ending(OUT, '.jsonl', 'ganjax.evaluate')
   metrics, presets = parse_metrics(METRICS.value), parse_presets(PRESET.value)
+  if FAKE.value and not OUT.value and any(metric.kind == 'neighbours' for metric in metrics):
+    raise UserError(
+      'neighbours draws a picture: say --out, the file of records that it is to lie beside'
+    )
   extractors = Extractors(_parse_weights(FEATURE_WEIGHTS.value))
   parallel.start()
   mesh = parallel.make_mesh()
@@ -117,7 +122,7 @@ def main():
         records.number(value),
         r['preset'] or '-',
         r['num_fake'],
-        r['num_real'] or '-',
+        r.get('num_real') or '-',
         r['step'] or '-',
       )
       for r in found
@@ -139,6 +144,7 @@ def _of_run(run, workdir, num, mesh, metrics):
     info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
     info |= experiment.about(run, SEED_INDEX.value)
     draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)
+    draw['class_names'] = configs.load_json(workdir / 'config.json').get('classes')
     yield sides.generator(stage, state, run.method.latents, **draw), real
 
 
@@ -177,10 +183,10 @@ def _real(data, metrics):
 def _of_files():
   """Yields (fakes, reals) of --fake and --real: a data set takes the size of the other side's pictures."""
   names = [name for name in (FAKE.value, REAL.value) if name]
-  size = RESOLUTION.value and (RESOLUTION.value, 3)
+  asked = size = RESOLUTION.value and (RESOLUTION.value, None)
   found = {}
   for name in sorted(names, key=lambda name: not sides.is_file(name)):  # files first
-    found[name] = _side(name, size, DATA_DIR.value)
+    found[name] = _side(name, asked if sides.is_file(name) else size, DATA_DIR.value)
     if not size and not isinstance(found[name], Path):
       size = sides.size_of(found[name])
   fake, real = found[FAKE.value], found.get(REAL.value)
@@ -207,9 +213,9 @@ def _parse_weights(pairs) -> dict:
 
 
 def _save(picture, record):
-  """The picture of a result, beside what `sample.py` makes, or in the current folder."""
+  """The picture of a result, beside what `sample.py` makes, or beside the records."""
   step = record['step']
-  where = Path(WORKDIR.value) / 'generated' if WORKDIR.value else Path()
+  where = Path(WORKDIR.value) / 'generated' if WORKDIR.value else Path(OUT.value).parent
   at = f'-{step:08}' if step else ''
   path = where / f'{record["metric"]}-{record["preset"]}{at}-seed{SEED.value}.png'
   try:

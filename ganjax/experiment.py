@@ -220,25 +220,48 @@ def run_id(workdir: Path, meta: dict) -> str:
   return parallel.gather(saved or other or uuid.uuid4().hex)[0]
 
 
-def record(run: Experiment, sources, mesh) -> dict:
-  """What config.json says of a run besides its id: the configuration, and where it runs."""
-  versions = {
-    p: metadata.version(p) for p in ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
-  }
+def record(run: Experiment, sources, mesh, saved=None, step=0) -> dict:
+  """What config.json says of a run: the configuration, what made its first steps, and in `history` what made others.
+
+  An entry of `history` holds for the steps after its `step`. There is one where something differs from before.
+
+  Args:
+    run, sources, mesh: as it starts now.
+    saved: what config.json says so far of a run that goes on.
+    step: where it goes on. A run at its end trains nothing and gets no entry.
+  """
   device = mesh.devices.flat[0]
-  return {
-    'name': run.config.name,
-    'config': to_json(run.config),
+  packages = 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy'
+  versions = {package: metadata.version(package) for package in packages}
+  described = {'name': run.config.name, 'config': to_json(run.config)}
+  now = {
     'activations': run.activations,
     'versions': {'ganjax': ganjax.__version__, 'python': platform.python_version(), **versions},
-    'commit': _commit(),
+    'commit': commit(),
     'devices': {'count': mesh.size, 'kind': device.device_kind, 'platform': device.platform},
     'processes': jax.process_count(),
     'data': [provenance.entry(source) for source in sources],
   }
+  if not (step and saved):
+    return {**described, **now, 'history': []}
+  saved = {'history': [], **saved, **described}
+  if step < run.config.steps:
+    # Later steps were lost with their checkpoints and are made again.
+    saved['history'] = [entry for entry in saved['history'] if entry['step'] < step]
+    now = json.loads(json.dumps(now))  # tuples as lists
+    before = newest(saved)
+    if any(before.get(name) != value for name, value in now.items()):
+      saved['history'].append({'step': step, **now})
+  return saved
 
 
-def _commit():
+def newest(saved: dict) -> dict:
+  """What config.json says, with what made the newest steps in place of what made the first."""
+  return {**saved, **(saved.get('history') or [{}])[-1]}
+
+
+@functools.cache
+def commit():
   """The git commit of this checkout, '+' where files differ from it; None outside a checkout."""
   git = ['git', '-C', str(Path(__file__).parent)]
   try:
@@ -268,7 +291,7 @@ def check_resume(run: Experiment, workdir: Path):
     changes = configs.compare(run.config, saved_config(workdir).to_dict())
   for line in changes:
     parallel.say(line)
-  before = configs.load_json(workdir / 'config.json').get('activations', 'float32')
+  before = newest(configs.load_json(workdir / 'config.json')).get('activations', 'float32')
   if before != run.activations:
     parallel.say(f'activations were {before}, and are {run.activations} from here on')
 

@@ -45,7 +45,7 @@ def test_a_command_may_be_called_again(monkeypatch):
   for arguments in (['a', 'b', '--out=x.png'], ['~/c']):
     compare.COMMAND.read(['compare', *arguments])
   assert compare.COMMAND.arguments == [os.path.expanduser('~/c')]
-  assert compare.OUT.value == 'compare.png'
+  assert compare.OUT.value is None
 
 
 @pytest.mark.parametrize('script', COMMANDS)

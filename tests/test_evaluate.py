@@ -58,7 +58,7 @@ def test_every_value_is_printed_and_recorded(workdir, evaluated):
     assert (record['num_fake'], record['num_real']) == (24, 40)
     assert record['fake']['weights'] == 'ema' and record['fake']['batch_norm'] == 'running'
     assert record['network'] == NET and record['weights_verified'] is True
-    assert record['real']['dataset'] == 'folder' and record['real']['files_sha256']
+    assert record['real']['dataset'] == 'folder' and record['real']['listing_sha256']
     assert record['real']['split'] == 'train'
     for name, value in record['values'].items():
       assert name.endswith(NET), 'what is not on the Inception says so'
@@ -296,6 +296,7 @@ def test_bad_input_is_one_line(workdir, tmp_path):
       __file__,
     ),
     (['--fake', tmp_path, '--metrics', f'fd_{NET}'], 'no images in'),
+    (['--fake', tmp_path, '--metrics', f'neighbours_{NET}'], 'draws a picture: say --out'),
   ]
   done = command.run_all({line: (['ganjax.evaluate', *arguments], {}) for arguments, line in cases})
   for line, process in done.items():

@@ -364,7 +364,7 @@ if parallel.is_main():
   records.append(Path(workdir, records.NAME), [{**found, 'real': reals, 'values': {'fd_x': 90.0}}])
 parallel.gather(None)
 monitor = Monitor(run, workdir, mesh, 10)
-print(reals['files_sha256'], monitor.due(10), monitor.due(20))
+print(reals['listing_sha256'], monitor.due(10), monitor.due(20))
 if not parallel.is_main():
   Path(data, '07.png').unlink()
 try:

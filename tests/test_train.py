@@ -388,7 +388,8 @@ def test_full_disk(small_disk):
 
 
 def test_more_steps_and_another_cadence(copied):
-  run = json.loads((copied / 'config.json').read_text())['run']
+  saved = json.loads((copied / 'config.json').read_text())
+  (copied / 'config.json').write_text(json.dumps({**saved, 'commit': '0' * 40}))
   done = resume(copied, {'steps': 105, 'sample_every_steps': 3, 'log_every_steps': 5})
   assert done.returncode == 0, done.stderr
   lines = done.stdout.splitlines()
@@ -399,8 +400,10 @@ def test_more_steps_and_another_cadence(copied):
   assert 'resuming at step 100 of 105' in done.stdout and 'finished 105 steps' in done.stdout
   assert [line['step'] for line in metrics(copied)][-2:] == [102, 105]
   after = json.loads((copied / 'config.json').read_text())
-  assert after['config']['steps'] == 105 and after['run'] == run
-  assert [checkpoint.read(copied, step)[2]['run'] for step in (100, 105)] == [run] * 2
+  assert after['config']['steps'] == 105 and after['commit'] == '0' * 40
+  assert [(e['step'], e['commit']) for e in after['history']] == [(100, saved['commit'])]
+  assert after['run'] == saved['run']
+  assert [checkpoint.read(copied, step)[2]['run'] for step in (100, 105)] == [saved['run']] * 2
 
 
 def test_other_changes_are_refused_by_name(copied):
@@ -416,7 +419,10 @@ def test_other_changes_are_refused_by_name(copied):
 
 
 def test_finished_run_says_so(copied):
+  saved = json.loads((copied / 'config.json').read_text()) | {'commit': '0' * 40}
+  (copied / 'config.json').write_text(json.dumps(saved))
   done = resume(copied)
+  assert json.loads((copied / 'config.json').read_text()) == saved  # which it did not train
   assert done.returncode == 0 and not done.stderr, done.stderr
   assert 'finished 100 steps' in done.stdout and 'python sample.py' in done.stdout
   assert_same_run(copied, command.finished()[0])

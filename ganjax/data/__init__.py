@@ -47,7 +47,7 @@ class Source:
 
     Copies of a folder are alike by number, classes and settings; names and contents of files are taken on trust.
     """
-    own = ('broken', 'file_formats', 'files_sha256', 'key_sha256', 'pillow')
+    own = ('broken', 'file_formats', 'listing_sha256', 'key_sha256', 'pillow')
     shared = {name: value for name, value in self.info.items() if name not in own}
     return {**shared, 'class_names': self.class_names}
 

@@ -20,12 +20,12 @@ warnings.filterwarnings('ignore', module=r'PIL\.')
 
 
 def prepare(image, resolution, channels, rotate=False):
-  """Returns `image` as uint8 [resolution, resolution, channels].
+  """Returns `image` as uint8 [resolution, resolution, channels], or [its height, its width, channels].
 
   Args:
     image: a PIL.Image as it was opened: of 8 or 16 bits a channel, or one bit (ValueError: of another, whose range is
       unknown).
-    resolution: side in pixels.
+    resolution: side in pixels, or None for a picture that is neither cut nor resized.
     channels: 3 (RGB) or 1 (grey).
     rotate: whether to turn the picture as its EXIF orientation says: right for photographs, not for
       catalogue data sets, whose own readers do not.
@@ -51,6 +51,8 @@ def prepare(image, resolution, channels, rotate=False):
   if image.mode != mode:
     image = image.convert(mode)
   width, height = image.size
+  if resolution is None:
+    return np.asarray(image).reshape(height, width, channels)
   side = min(width, height)
   if width != height:
     left, top = (width - side) // 2, (height - side) // 2

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 import ganjax
-from ganjax import UserError, backend, data, features, images, parallel
-from ganjax.evaluation import pixels, reference
+from ganjax import UserError, backend, data, experiment, features, images, parallel
+from ganjax.evaluation import classes, pixels, reference
 from ganjax.evaluation.extract import Plan, pictures
 from ganjax.evaluation.presets import PAIRED, PIXELS
 from ganjax.metrics import fid, inception_score, kid, lpips, neighbours, prdc
@@ -19,7 +19,9 @@ from ganjax.metrics import fid, inception_score, kid, lpips, neighbours, prdc
 # Metrics of moments, and of which output; the others take whole rows.
 _MOMENTS = {'fd': 'features', 'sfd': 'spatial'}
 KID_SUBSETS, KID_SUBSET, KID_SEED = 100, 1000, 2020  # torch-fidelity's
-ALONE = ('is', 'ms_ssim', 'ppl')  # need no reals
+FAKES_ALONE = ('is', 'ppl')  # look at no reals
+ALONE = (*FAKES_ALONE, 'ms_ssim')  # need no reals
+LABELLED = ('intra_fd', 'cas')  # compare classes
 
 
 class Result(NamedTuple):
@@ -89,6 +91,8 @@ def measure(
   stored = real if isinstance(real, Path) else None
   real = None if stored else real
   check(metrics, fake, real, stored)
+  labelled = any(metric.kind in LABELLED for metric in metrics)
+  matched = classes.match(fake, real) if labelled else None
   plans, keys = _plan(metrics, presets, extractors, drawn=fake.sample is not None)
   real_plans, real_keys = _plan([m for m in metrics if m.kind != 'is'], presets, extractors)
   work = dict(mesh=mesh, batch_size=batch_size)
@@ -109,15 +113,18 @@ def measure(
       if metric.kind in PIXELS:
         if name != next(iter(presets)):
           continue  # pixels are the same under every preset
-        values, extra = pixels.compute(metric.kind, fake, real, extractors, crop=crop, **work)
+        more = {'crop': crop, 'matched': matched}
+        values, extra = pixels.compute(metric.kind, fake, real, extractors, **more, **work)
       else:
         key = name, metric.network
         known = known_real.get(real_keys.get(key)), known_fake[keys[key]]
-        values, extra = _values(metric, preset, real, fake, *known)
+        values, extra = _values(metric, preset, matched, fake, *known)
         if metric.kind == 'neighbours':
           picture = _neighbours(fake, real, extra.pop('shown'), extra.pop('nearest'), **work)
         extra = plans[keys[key]].extractor.info | _settings(metric.kind, preset) | extra
         extra['reference'] = known[0] and known[0].files.get(_MOMENTS.get(metric.kind))
+      if metric.kind in LABELLED:
+        extra['classes'] = matched.names
       quantiser = 'round' if metric.kind in PIXELS else preset.quantiser
       extra |= {'quantiser': quantiser if fake.sample else None, 'batch_size': batch_size}
       of = None if metric.kind in PIXELS else name
@@ -129,7 +136,7 @@ def measure(
 def check(metrics, fake, real, stored=None):
   """Raises UserError where a metric cannot be had of these sides, or hosts have others, before anything is computed."""
   for side in filter(None, (fake, real)):
-    found = {'count': side.count, 'class_names': side.info.get('class_names')}
+    found = {'count': side.count, 'class_names': side.class_names}
     parallel.check_same(f'pictures in {side.info.get("name", "the fakes")}', found)
   for metric in metrics:
     if metric.kind not in ALONE and real is None and not (stored and metric.kind == 'fd'):
@@ -137,7 +144,7 @@ def check(metrics, fake, real, stored=None):
       raise UserError(
         f'{metric.name} needs the pictures of a real side, and {has}: name one with --real'
       )
-    if metric.kind in ('intra_fd', 'cas'):
+    if metric.kind in LABELLED:
       for what, side in ('fakes', fake), ('reals', real):
         if side.labels is None:
           raise UserError(
@@ -185,7 +192,7 @@ def _plan(metrics, presets, extractors, drawn=False):
   return plans, keys
 
 
-def _values(metric, preset, real, fake, known_real, known_fake):
+def _values(metric, preset, matched, fake, known_real, known_fake):
   """({name of a value: float}, more for the record)."""
   s = metric.suffix
   if metric.kind in _MOMENTS:
@@ -199,10 +206,11 @@ def _values(metric, preset, real, fake, known_real, known_fake):
     more = {'ddof': preset.ddof, 'ddof_real': a.ddof, 'num_real': a.n or None}
     return {metric.values[0]: value}, more
   if metric.kind == 'is':
-    splits = preset.is_splits or -(-fake.count // 5000)
+    logits = known_fake.rows[preset.is_logits]
+    splits = len(inception_score.edges(len(logits), preset.is_splits))
     mean, std = inception_score.score(
-      known_fake.rows[preset.is_logits],
-      splits=splits,
+      logits,
+      splits=preset.is_splits,
       ddof=preset.is_ddof,
       shuffle_seed=preset.is_shuffle_seed,
     )
@@ -219,7 +227,7 @@ def _values(metric, preset, real, fake, known_real, known_fake):
     found = prdc.prdc(a, b, pr_k=preset.pr_k, pr_strict=preset.pr_strict)
     return {f'{k}{s}': v for k, v in found.items()}, {'num_real': len(a)}
   if metric.kind == 'intra_fd':
-    value, each = _intra(preset, a, b, real.labels(), fake.labels())
+    value, each = _intra(preset, a, b, matched)
     return {metric.values[0]: value}, {'by_class': each}
   shown = np.arange(min(8, len(b)))
   nearest, distances = neighbours.nearest(b, a, k=7 if len(a) > 7 else 1)
@@ -227,16 +235,16 @@ def _values(metric, preset, real, fake, known_real, known_fake):
   return {metric.values[0]: typical}, {'shown': shown, 'nearest': nearest[shown]}
 
 
-def _intra(preset, real, fake, real_labels, fake_labels):
+def _intra(preset, real, fake, matched):
   """The Frechet distance within a class, averaged over classes, and each (Miyato and Koyama 2018, arXiv:1802.05637)."""
   each = []
-  for label in np.unique(real_labels):
+  for label, name in enumerate(matched.names):
     sides = []
-    for rows, labels in (real, real_labels), (fake, fake_labels):
+    for rows, labels in (real, matched.real), (fake, matched.fake):
       chosen = rows[labels == label]
       if len(chosen) < 2:
         raise UserError(
-          f'intra-class distance: class {label} has {len(chosen)} pictures on one side; take more'
+          f'intra-class distance: class {name} has {len(chosen)} pictures on one side; take more'
         )
       moments = fid.Moments()
       moments.add(chosen)
@@ -277,18 +285,23 @@ def _settings(kind, preset) -> dict:
 def _record(metric, preset, values, extra, fake, real, stored, mesh, began) -> dict:
   device = mesh.devices.flat[0]
   packages = ('jax', 'jaxlib', 'flax', 'numpy', 'pillow')
+  numbers, reals = {}, {}
+  if metric.kind not in FAKES_ALONE and (real or stored):
+    numbers = {'num_real': real.count if real else None}
+    reals = {'real': real.info if real else {'name': str(stored)}}
   return {
     'metric': metric.name,
     'preset': preset,
     # JSON has no infinity, which is the PSNR of equal pictures.
     'values': {name: value if np.isfinite(value) else None for name, value in values.items()},
     'num_fake': fake.count,
-    'num_real': real.count if real else None,
+    **numbers,
     **extra,
     'fake': fake.info,
-    'real': {'name': str(stored)} if stored else real and real.info,
+    **reals,
     'device': {'kind': device.device_kind, 'platform': device.platform, 'count': mesh.size},
     'x64': bool(jax.config.jax_enable_x64),
+    'commit': experiment.commit(),
     'versions': {
       'ganjax': ganjax.__version__,
       'python': platform.python_version(),

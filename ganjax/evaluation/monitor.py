@@ -81,7 +81,8 @@ class Monitor:
     how = config.preset, config.num, config.batch_norm, self._weights, self._run.activations
     there = record['preset'], record['num_fake'], fake.get('batch_norm'), fake.get('weights')
     there += (fake.get('activations', 'float32'),)
-    same_reals = self._real is None or json.loads(json.dumps(self._real.info)) == record['real']
+    same_reals = self._real is None or 'real' not in record
+    same_reals = same_reals or json.loads(json.dumps(self._real.info)) == record['real']
     return there == (how if record['preset'] else (None, *how[1:])) and same_reals
 
   def due(self, step) -> bool:
@@ -178,23 +179,27 @@ class Monitor:
     """[(step, number)] of the value that ranks checkpoints."""
     return [(step, v[self._value]) for step, v in self._merged() if self._value in v]
 
+  def _best(self) -> tuple:
+    """(step, number) of the best point; Nones where there is none, or neither end of the value is good."""
+    points = self._points()
+    return (points and records.best(points, self._value)) or (None, None)
+
   @property
   def best_step(self) -> int | None:
     """The best step so far, whose checkpoint stays."""
-    points = self._points()
-    return records.best(points, self._value)[0] if points else None
+    return self._best()[0]
 
   def summary(self) -> str:
     """Best and final value in one line; '' where nothing was evaluated."""
     points = self._points()
     if not points:
       return ''
-    (step, value), (best_step, best) = points[-1], records.best(points, self._value)
+    (step, value), (best_step, best) = points[-1], self._best()
+    last = f'{self._value} ({self._run.config.eval.preset}): {records.number(value)} at the last step evaluated, {step}'
+    if best_step is None:
+      return last
     kept = ', whose checkpoint is kept' if best_step in list_steps(self._workdir) else ''
-    return (
-      f'{self._value} ({self._run.config.eval.preset}): {records.number(value)} at the last step evaluated, {step}; '
-      f'best {records.number(best)} at {best_step}{kept}'
-    )
+    return f'{last}; best {records.number(best)} at {best_step}{kept}'
 
 
 def _watched(record) -> dict:

@@ -13,16 +13,20 @@ MS_SSIM_PAIRS = 1000
 CAS_EPOCHS = 90  # as StudioGAN trains it
 
 
-def compute(kind, fake, real, extractors, *, mesh, batch_size, crop=0):
-  """({name of a value: float}, more for the record) of one metric of `presets`. crop: see `ssim.psnr`."""
+def compute(kind, fake, real, extractors, *, mesh, batch_size, crop=0, matched=None):
+  """({name of a value: float}, more for the record) of one metric of `presets`.
+
+  crop: see `ssim.psnr`. matched: of `classes.match`, for cas.
+  """
   work = dict(mesh=mesh, batch_size=batch_size)
   if kind in ('psnr', 'ssim'):
     return _psnr_and_ssim(kind, fake, real, crop, work)
+  if kind == 'cas':
+    return _cas(fake, real, matched, work)
   compute = {
     'lpips': _lpips,
     'ms_ssim': _ms_ssim,
     'ppl': _ppl,
-    'cas': _cas,
   }[kind]
   return compute(kind, fake, real, extractors, work)
 
@@ -104,17 +108,13 @@ def _lengths(sample, latents):
   return lengths
 
 
-def _cas(kind, fake, real, extractors, work):
-  """Trains on the fakes, tests on the reals."""
-  a, b = (pictures(side, np.arange(side.count), **work) for side in (fake, real))
-  labels, real_labels = fake.labels(), real.labels()
+def _cas(fake, real, matched, work):
+  """Trains on the fakes, tests on the reals, of the classes that both have."""
+  shown = []
+  for side, labels in (fake, matched.fake), (real, matched.real):
+    (chosen,) = np.nonzero(labels >= 0)
+    shown += [pictures(side, chosen, **work), labels[chosen]]
   found = cas.classification_accuracy(
-    a,
-    labels,
-    b,
-    real_labels,
-    mesh=work['mesh'],
-    num_classes=int(max(labels.max(), real_labels.max())) + 1,
-    epochs=CAS_EPOCHS,
+    *shown, mesh=work['mesh'], num_classes=len(matched.names), epochs=CAS_EPOCHS
   )
   return found, {'epochs': CAS_EPOCHS}

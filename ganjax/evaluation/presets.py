@@ -22,7 +22,9 @@ class Preset(NamedTuple):
     'round'  # of generated pictures: floor(127.5 x + 128), or 'truncate': floor(127.5 (x + 1))
   )
   ddof: int = 1  # of the covariances
-  is_splits: int | None = 10  # None: as many as there are 5,000 fakes
+  is_splits: int | None = (
+    10  # None: 5,000 fakes each, the last the rest, see `inception_score.edges`
+  )
   is_logits: str = 'logits_unbiased'  # without the bias, or 'logits'
   is_ddof: int = 0
   is_shuffle_seed: int | None = None

@@ -46,6 +46,9 @@ def read(workdir) -> list:
     except ValueError:
       continue  # cut short by a kill
     if line.endswith(b'\n') and isinstance(record, dict) and 'values' in record:
+      real = record.get('real') or {}
+      if 'files_sha256' in real:  # 0.4.0's name of it
+        real['listing_sha256'] = real.pop('files_sha256')
       out.append(record)
   return out
 

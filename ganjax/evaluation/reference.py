@@ -13,12 +13,15 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import ganjax
 from ganjax import UserError, cache_folder, parallel
 from ganjax.evaluation.extract import Plan, extract
 from ganjax.metrics import fid
 from ganjax.writer import replace_file, user_errors
+
+ROUNDING = 1e-5  # share of the largest that a covariance kept in float32 may be off by
 
 
 class Statistics(NamedTuple):
@@ -172,14 +175,20 @@ def read_statistics(path: Path, plan: Plan) -> Statistics:
       arrays = {name: file[name] for name in file.files}
     ours = 'identity' in arrays
     there = dict(json.loads(str(arrays['identity']))) if ours else {}
-    names = {'mean', 'cov'} if ours else {'mu', 'sigma'} & arrays.keys()
-    arrays |= {name: np.asarray(arrays[name], np.float64) for name in names}
+    names = {'mean', 'cov', 'factor'} if ours else {'mu', 'sigma'}
+    arrays |= {name: np.asarray(arrays[name], np.float64) for name in names & arrays.keys()}
     found = ours and Statistics(
       *(arrays[k] if arrays[k].ndim else int(arrays[k]) for k in Statistics._fields)
     )
   except Exception as error:  # noqa: BLE001 (whatever a damaged archive raises)
     raise UserError(f'{path} is not readable as statistics: {error}') from None
+  mean, cov = (arrays.get(k) for k in (('mean', 'cov') if ours else ('mu', 'sigma')))
+  if mean is None or cov is None:
+    raise UserError(f'{path}: statistics are mu and sigma; it holds {", ".join(arrays)}')
+  _check(path, mean, cov)
   if ours:
+    if [np.ndim(value) for value in found] != [0, 1, 2, 2, 0] or len(found.factor) != len(mean):
+      raise UserError(f'{path} is not readable as statistics: its arrays do not fit one another')
     here = {k: v for k, v in plan.extractor.info.items() if k != 'weights_file'} | {
       'output': 'features'
     }
@@ -190,12 +199,23 @@ def read_statistics(path: Path, plan: Plan) -> Statistics:
           f'{path} holds statistics of another preset or network: {name} is {there.get(name)!r} there, {value!r} here'
         )
     return found
-  if not {'mu', 'sigma'} <= arrays.keys():
-    raise UserError(f'{path}: statistics are mu and sigma; it holds {", ".join(arrays)}')
-  mean, cov = arrays['mu'], arrays['sigma']
+  return Statistics(0, mean, cov, fid.factor(cov))
+
+
+def _check(path, mean, cov):
+  """Raises UserError unless these are a mean and a covariance, up to rounding to float32."""
   size = mean.size
   if mean.shape != (size,) or cov.shape != (size, size):
     raise UserError(
       f'{path}: mu {list(mean.shape)} and sigma {list(cov.shape)} are no mean and covariance'
     )
-  return Statistics(0, mean, cov, fid.factor(cov))
+  if not (np.isfinite(mean).all() and np.isfinite(cov).all()):
+    raise UserError(f'{path}: its statistics hold NaN or infinity')
+  if np.abs(cov - cov.T).max() > ROUNDING * np.abs(cov).max():
+    raise UserError(f'{path}: its sigma is not symmetric, so it is no covariance')
+  with threadpool_limits(1, 'blas'):  # as in `fid.frechet_distance`
+    variances = np.linalg.eigvalsh(cov)
+  if variances[0] < -ROUNDING * np.abs(variances).max():
+    raise UserError(
+      f'{path}: its sigma has a negative variance, {variances[0]:.3g}, along one direction, so it is no covariance'
+    )

@@ -3,16 +3,18 @@
 import functools
 import hashlib
 import io
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+import PIL
+from PIL import Image, ImageMode
 
 from ganjax import UserError, data
-from ganjax.data.folder import find
+from ganjax.data import folder, pixels
 
 
 class Side(NamedTuple):
@@ -26,7 +28,8 @@ class Side(NamedTuple):
     images: (state, rows) -> uint8 [n, H, W, C], or float in [-1, 1] yet to be quantised; traced, so pixels stay on the
       devices.
     state: pytree of device arrays that `images` needs.
-    labels: () -> int [count], or None where there are none.
+    labels: () -> int [count], below 0 for a picture without a label, or None where there are none.
+    class_names: names of the labels 0, 1, ..., or None where they are not known.
     content: what identifies the pictures for good, or None where statistics are not worth keeping.
     sample: a generator's (state, latents [n, ...]) -> float images, and its `latents`; else None.
   """
@@ -37,6 +40,7 @@ class Side(NamedTuple):
   images: Callable
   state: dict = {}
   labels: Callable | None = None
+  class_names: tuple | None = None
   content: str | None = None
   sample: Callable | None = None
   latents: Callable | None = None
@@ -60,7 +64,9 @@ class Side(NamedTuple):
     )
 
 
-def generator(stage, state, latents, *, num, seed=0, batch_norm='running', info) -> Side:
+def generator(
+  stage, state, latents, *, num, seed=0, batch_norm='running', info, class_names=None
+) -> Side:
   """Pictures of a generator, of the seeds seed * num to (seed + 1) * num - 1.
 
   Args:
@@ -71,6 +77,7 @@ def generator(stage, state, latents, *, num, seed=0, batch_norm='running', info)
     seed: which run of `num` seeds.
     batch_norm: 'running', 'batch' or 'standing': how `state` is to be read.
     info: of the run, the checkpoint and the weights.
+    class_names: of its labels, where they are known.
   """
   sample, images = _functions(stage.sample, latents, batch_norm == 'batch')
   labels = _labels_of(latents, seed * num, num)
@@ -88,6 +95,7 @@ def generator(stage, state, latents, *, num, seed=0, batch_norm='running', info)
     images=images,
     state=state,
     labels=None if labels is None else lambda: labels,
+    class_names=class_names,
     sample=sample,
     latents=latents,
   )
@@ -116,9 +124,10 @@ def dataset(**arguments) -> Side:
   read = lambda i: source.read(i, ('image',))['image']
   info = {k: v for k, v in source.info.items() if k not in ('pillow', 'file_formats', 'broken')}
   info = {'name': f'{info["dataset"]}:{info["split"]}', **info}
-  return _stored(
+  side = _stored(
     source.num_examples, info, read, labels if source.num_classes else None, source.content
   )
+  return side._replace(class_names=source.class_names)
 
 
 def is_file(text: str) -> bool:
@@ -131,25 +140,32 @@ def parse(text: str, *, size=None, data_dir=None) -> Side:
   """A side by name: an .npz file (uint8 `arr_0` [N, H, W, C]), a folder of images, or a TFDS name with its split.
 
   Args:
-    text: 'samples.npz', 'runs/a/generated', 'cifar10:test', 'cifar10:train[:10000]'; the split is 'train' by default.
-    size: (pixels, channels) that a data set is brought to; files are taken as they are.
+    text: 'samples.npz', 'runs/a/generated', 'cifar10:test', 'cifar10:train[:10000]', 'mnist:3.0.1:test';
+      the split is 'train' by default.
+    size: (pixels, channels) that the pictures of a data set or folder are brought to, as for training; channels may be
+      None: those of a folder, 3 of a data set. By default those of a folder keep their size. An .npz keeps it always.
     data_dir: of TFDS.
 
   Raises:
-    UserError: nothing there, mixed sizes, not uint8.
+    UserError: nothing there, mixed sizes where no size is given, not uint8.
   """
   path = Path(text).expanduser()
   if path.suffix == '.npz':
     return _npz(path)
   if path.is_dir():
-    return _folder(path)
+    return _folder(path, *(size or (None, None)))
   if is_file(text):
     raise UserError(f'{text} is not there, or neither a folder nor an .npz file')
   if size is None:
     raise UserError(f'{text}: say --resolution, the side in pixels to bring its images to')
-  name, _, split = text.partition(':')
+  # TFDS has name:version; ours is name:split, or name:version:split.
+  name, split = re.fullmatch(r'([^:]*(?::\d+(?:\.[\d*]+){2})?)(?::(.*))?', text, re.DOTALL).groups()
   return dataset(
-    dataset=name, split=split or 'train', data_dir=data_dir, resolution=size[0], channels=size[1]
+    dataset=name,
+    split=split or 'train',
+    data_dir=data_dir,
+    resolution=size[0],
+    channels=size[1] or 3,
   )
 
 
@@ -180,14 +196,16 @@ def _npz(path) -> Side:
   try:
     with np.load(path, allow_pickle=False) as file:
       names = file.files
-      images = file['arr_0'] if 'arr_0' in names else None
-      labels = file['arr_1'] if 'arr_1' in names else None
+      # Of a member that is no array np.load gives the bytes.
+      images, labels = (
+        np.asarray(file[name]) if name in names else None for name in ('arr_0', 'arr_1')
+      )
   except FileNotFoundError:
     raise UserError(f'{path} is not there') from None
   except Exception as error:  # noqa: BLE001 (whatever a damaged archive raises)
     raise UserError(f'{path} is not readable as an .npz file: {error}') from None
   good = images is not None and images.dtype == np.uint8 and images.ndim == 4
-  if not good or images.shape[-1] not in (1, 3):
+  if not good or images.shape[-1] not in (1, 3) or 0 in images.shape[1:]:
     what = 'holds ' + ', '.join(names)
     what = what if images is None else f'is {images.dtype} {list(images.shape)}'
     raise UserError(f'{path}: images must be uint8 [N, H, W, 1 or 3] in arr_0; it {what}')
@@ -202,50 +220,57 @@ def _npz(path) -> Side:
   return _stored(len(images), info, lambda i: images[i], labels, digest)
 
 
-def _folder(path) -> Side:
-  """Every picture that training would find in a folder, as it is. Grey ones among colours become colours."""
-  files, known, numbers = find(path)
+def _folder(path, resolution, channels) -> Side:
+  """Every picture that training would find in a folder, prepared as training does; up to 1 % may be broken.
+
+  Without a resolution pictures are neither cut nor resized. Without channels grey pictures stay grey if all are.
+  """
+  files, names, numbers = folder.find(path)
+
+  def load(name, channels=channels or 3):
+    with Image.open(path / name) as image:
+      return pixels.prepare(image, resolution, channels, rotate=True)
 
   def look(name):
-    """(digest of the file, its size, whether it is grey)."""
+    """(digest of the file, [height, width] once prepared, whether it is grey), or None where it is broken."""
     try:
-      content = (path / name).read_bytes()
-      with Image.open(io.BytesIO(content)) as image:
-        if image.mode[0] in 'IF':  # Pillow would cut 16 bits off at 255
-          raise ValueError('more than 8 bits a channel')
-        return hashlib.sha256(content).digest(), image.size, image.mode in ('1', 'L', 'LA')
-    except Exception as error:  # noqa: BLE001 (Pillow raises anything on a broken file)
-      raise UserError(f'{path / name} cannot be decoded: {error}') from None
+      digest = hashlib.sha256((path / name).read_bytes()).digest()
+      with Image.open(path / name) as image:
+        return digest, load(name).shape[:2], ImageMode.getmode(image.mode).basemode == 'L'
+    except Exception:  # noqa: BLE001 (Pillow raises anything on a broken file)
+      return None
 
   with ThreadPoolExecutor() as pool:
-    digests, shapes, greys = zip(*pool.map(look, files))
-  for name, shape in zip(files, shapes):
+    seen = list(pool.map(look, files))
+  rows, broken = folder.select_whole(np.array([one is not None for one in seen]), files, path)
+  digests, shapes, greys = zip(*(seen[row] for row in rows))
+  for row, shape in zip(rows, shapes):
     if shape != shapes[0]:
-      one, other = ('x'.join(map(str, s)) for s in (shapes[0], shape))
+      one, other = (f'{width}x{height}' for height, width in (shapes[0], shape))
       raise UserError(
-        f'mixed sizes in {path}: {files[0]} is {one}, {name} {other}; '
-        'bring them to one size first, since how they are resized is part of the number'
+        f'mixed sizes in {path}: {files[rows[0]]} is {one}, {files[row]} {other}; '
+        'say --resolution, and all are cut and resized as for training'
       )
-  mode, channels = ('L', 1) if all(greys) else ('RGB', 3)
-
-  def load(name):
-    try:
-      with Image.open(path / name) as image:
-        return np.asarray(image.convert(mode)).reshape(*shapes[0][::-1], channels)
-    except Exception as error:  # noqa: BLE001 (Pillow raises anything on a broken file)
-      raise UserError(f'{path / name} cannot be decoded: {error}') from None
+  channels = channels or (1 if all(greys) else 3)
 
   def read(indices):
-    with ThreadPoolExecutor() as pool:
-      return np.stack(list(pool.map(load, [files[i] for i in indices])))
+    try:
+      with ThreadPoolExecutor() as pool:
+        return np.stack(list(pool.map(lambda i: load(files[rows[i]], channels), indices)))
+    except Exception as error:  # noqa: BLE001
+      raise UserError(f'{path}: a picture that could be decoded no longer can: {error}') from None
 
-  labels = (lambda: numbers) if known else None
-  content = hashlib.sha256(b''.join(digests)).hexdigest()
   info = {
     'name': str(path),
-    'content_sha256': content,
-    'num_examples': len(files),
-    'resolution': list(shapes[0][::-1]),
-    'class_names': known,
+    'content_sha256': hashlib.sha256(b''.join(digests)).hexdigest(),
+    'num_examples': len(rows),
+    'resolution': list(shapes[0]),
+    'channels': channels,
+    'preprocessing': pixels.NAME + ('' if resolution else '; but neither cut nor resized'),
+    'class_names': names,
+    **({'broken': broken} if broken else {}),
   }
-  return _stored(len(files), info, read, labels, content)
+  content = {**info, 'name': None, 'class_names': None, 'pillow': PIL.__version__}
+  labels = (lambda: numbers[rows]) if names else None
+  side = _stored(len(rows), info, read, labels, json.dumps(content, sort_keys=True))
+  return side._replace(class_names=names)

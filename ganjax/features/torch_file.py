@@ -98,6 +98,7 @@ class _Tensor(NamedTuple):
   offset: int  # this, shape and strides count elements
   shape: tuple
   strides: tuple
+  lazy: tuple = ()  # what of it torch put off, such as 'neg': the storage holds the negated elements
 
 
 _DTYPES = {
@@ -187,6 +188,11 @@ def _expect(kind, value):
   return value
 
 
+def _expect_empty(what, value):
+  if value:
+    raise ValueError(f'it has {what}, which is not read')
+
+
 def _set(target, pairs):
   _expect(dict, target)
   for key, value in pairs:
@@ -214,11 +220,18 @@ def _reduce(function, args):
       pairs.clear()  # else many dictionaries could copy one long list
     return result
   if name == 'torch._utils _rebuild_parameter':
-    return _expect(_Tensor, args[0])
+    tensor, _, hooks = args
+    _expect_empty('backward hooks', hooks)
+    return _expect(_Tensor, tensor)
   if name != 'torch._utils _rebuild_tensor_v2':
     raise ValueError(f'it calls {name!r}')
-  storage, offset, shape, strides = args[:4]
-  return _Tensor(_expect(_Storage, storage), offset, _expect(tuple, shape), _expect(tuple, strides))
+  storage, offset, shape, strides, _, hooks, *more = args
+  _expect_empty('backward hooks', hooks)
+  metadata = _expect(dict, more.pop(0)) if more and more[0] is not None else {}
+  _expect_empty('more than torch writes of a tensor', more)
+  lazy = tuple(str(key) for key, value in metadata.items() if value is not False)
+  shape, strides = _expect(tuple, shape), _expect(tuple, strides)
+  return _Tensor(_expect(_Storage, storage), offset, shape, strides, lazy)
 
 
 def _storage(raw: bytes, storage: _Storage) -> np.ndarray:
@@ -235,7 +248,13 @@ def _views(root, arrays: dict, entry) -> dict:
   """The tensors of the dictionary as views of their storages."""
   found = _expect(dict, root)
   found = _expect(dict, found.get(entry, found)).items()
-  return {k: _view(t, arrays[t.storage.key]) for k, t in found if isinstance(t, _Tensor)}
+  tensors = {k: t for k, t in found if isinstance(t, _Tensor)}
+  for key, tensor in tensors.items():
+    if tensor.lazy:
+      raise ValueError(
+        f'its tensor {str(key)[:80]!r} has {", ".join(tensor.lazy)[:40]!r} put off: save tensor.resolve_neg()'
+      )
+  return {k: _view(t, arrays[t.storage.key]) for k, t in tensors.items()}
 
 
 def _view(tensor: _Tensor, x: np.ndarray) -> np.ndarray:

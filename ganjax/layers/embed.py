@@ -35,6 +35,7 @@ class ClassEmbed(nn.Module):
     label = jnp.asarray(label)
     table = table.astype(self.dtype or table.dtype)
     if jnp.issubdtype(label.dtype, jnp.integer) and label.ndim == 1:
+      label = jnp.where(label < 0, self.num_classes, label)  # which would count from the end
       return jnp.take(table, label, axis=0, mode='fill', fill_value=jnp.nan)
     if label.ndim != 2 or label.shape[1] != self.num_classes:
       raise UserError(

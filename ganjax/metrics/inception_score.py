@@ -7,19 +7,19 @@ import numpy as np
 
 from ganjax import UserError
 
+SPLIT = 5000  # rows of one of ADM's splits
+
 
 def score(logits, *, splits=10, ddof=0, shuffle_seed=2020):
   """(mean, standard deviation) over the splits of exp(mean KL(p(y|x) || p(y))): two floats.
 
-  logits: [N, K], any float type (the FID network's 1008, without its bias); split i holds rows i * N // splits and on.
-  shuffle_seed: rows are permuted first, as torch-fidelity does, which matters where images come sorted by class; None
-  keeps their order. ddof: of the standard deviation, which is 0 for one split. UserError if splits exceed rows, or
-  logits are not finite.
+  logits: [N, K], any float type (the FID network's 1008, without its bias). splits: see `edges`. shuffle_seed: rows are
+  permuted first, as torch-fidelity does, which matters where images come sorted by class; None keeps their order.
+  ddof: of the standard deviation, which is 0 for one split. UserError if splits exceed rows, or logits are not finite.
   """
   logits = np.asarray(logits)
   n = len(logits)
-  if not 1 <= splits <= n:
-    raise UserError(f'{splits} splits of {n} images: evaluate more images or use fewer splits')
+  bounds = edges(n, splits)
   if not np.isfinite(logits).all():
     raise UserError(
       'logits hold NaN or infinity: look at the images; the generator may have diverged'
@@ -28,12 +28,26 @@ def score(logits, *, splits=10, ddof=0, shuffle_seed=2020):
   if shuffle_seed is not None:
     order = np.random.RandomState(shuffle_seed).permutation(n)  # noqa: NPY002, the reference's draws
   found = []
-  for i in range(splits):
-    rows = logits[order[i * n // splits : (i + 1) * n // splits]].astype(np.float64)
+  for start, stop in bounds:
+    rows = logits[order[start:stop]].astype(np.float64)
     rows -= rows.max(1, keepdims=True)
     log_p = rows - np.log(np.exp(rows).sum(1, keepdims=True))
     p = np.exp(log_p)
     # A class whose every p underflowed to 0 contributes 0, not 0 * infinity.
     log_mean = np.log(np.maximum(p.mean(0), np.finfo(np.float64).tiny))
     found.append(np.exp((p * (log_p - log_mean)).sum(1).mean()))
-  return float(np.mean(found)), float(np.std(found, ddof=ddof if splits > 1 else 0))
+  return float(np.mean(found)), float(np.std(found, ddof=ddof if len(bounds) > 1 else 0))
+
+
+def edges(n, splits) -> list:
+  """(first row, row after the last) of each split of n rows.
+
+  splits: how many, split i from row i * n // splits; or None, for 5,000 rows each and the last the rest, as ADM's
+  evaluator cuts them (Dhariwal and Nichol 2021, arXiv:2105.05233). UserError if splits exceed rows.
+  """
+  if not 1 <= (1 if splits is None else splits) <= n:
+    raise UserError(f'{splits or 1} splits of {n} images: evaluate more images or use fewer splits')
+  cuts = (
+    [*range(0, n, SPLIT), n] if splits is None else [i * n // splits for i in range(splits + 1)]
+  )
+  return list(zip(cuts, cuts[1:]))

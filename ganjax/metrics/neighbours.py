@@ -8,7 +8,7 @@ from ganjax.metrics import distances
 def nearest(queries, bank, k):
   """(indices, distances), int64 and float64 [n, k]: the k rows of bank [N, d] nearest each of queries [n, d], in order.
 
-  Euclidean; a copy is at 0 within 1e-6 of its norm about the queries' mean. UserError if k > N or one is not finite.
+  Euclidean; a copy is at 0. UserError if k > N or one is not finite.
   """
   indices, squared = distances.smallest(queries, bank, k)
-  return indices, np.sqrt(squared.clip(0))
+  return indices, np.sqrt(squared)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import UserError
+from ganjax import UserError, experiment
 from ganjax.evaluation import measure as engine
 from ganjax.evaluation import reference, sides
 from ganjax.evaluation.extract import Plan, Stopped, extract
@@ -168,6 +168,18 @@ def test_a_record_says_how_many_splits_there_were():
   assert splits == {'adm': 2, 'ttur': 10}
 
 
+def test_a_record_names_reals_where_they_count():
+  """And the commit that measured."""
+  fake, real = _side(_pictures(40)), _side(_pictures(30, 1), name='r')
+  found = {r.record['metric']: r.record for r in _measure(fake, real, 'fid,is,ms_ssim')}
+  assert not {'num_real', 'real'} & found['is'].keys()
+  for metric in ('fid', 'ms_ssim'):
+    assert found[metric]['num_real'] == 30 and found[metric]['real'] == {'name': 'r'}
+  (alone,) = _measure(fake, None, 'ms_ssim')
+  assert not {'num_real', 'real'} & alone.record.keys()
+  assert {record['commit'] for record in found.values()} == {experiment.commit()}
+
+
 def test_a_record_says_what_was_computed():
   latents = lambda seeds: jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (48,)))(seeds)
   stage = type(
@@ -277,6 +289,18 @@ def test_statistics_as_the_real_side(cache, tmp_path):
   np.savez(tmp_path / 'small.npz', mu=np.zeros(3), sigma=np.eye(3))
   with pytest.raises(UserError, match='statistics of 3 features cannot be compared with 12'):
     _measure(fake, tmp_path / 'small.npz', 'fid')
+  for sigma, line in (
+    (np.diag([1.0, -1000.0, *np.ones(10)]), 'broken.npz: its sigma has a negative variance, -1e'),
+    (np.triu(np.ones((12, 12))), 'broken.npz: its sigma is not symmetric'),
+    (np.full((12, 12), np.nan), 'broken.npz: its statistics hold NaN'),
+  ):
+    np.savez(tmp_path / 'broken.npz', mu=np.zeros(12), sigma=sigma)
+    with pytest.raises(UserError, match=line):
+      _measure(fake, tmp_path / 'broken.npz', 'fid')
+  # Kept in float32, of fewer pictures than features.
+  few = np.cov(x[:4].T).astype(np.float32)
+  np.savez(tmp_path / 'stats.npz', mu=x.mean(0), sigma=few)
+  assert _values(_measure(fake, tmp_path / 'stats.npz', 'fid'))['fid'] > 0
   with np.load(path) as file:
     ours = dict(file)
   for broken in (
@@ -284,6 +308,11 @@ def test_statistics_as_the_real_side(cache, tmp_path):
     {**ours, 'identity': np.array('[1]')},
     {**ours, 'mean': np.array(['a'] * 12)},
     {name: array for name, array in ours.items() if name != 'factor'},
+    {**ours, 'factor': np.ones((3, 3))},
+    {**ours, 'factor': np.float64(1)},
+    {**ours, 'n': np.ones(2)},
+    {**ours, 'factor': np.full((12, 12), 'a')},
+    {**ours, 'cov': -ours['cov']},
     {'mu': np.array(['a', 'b']), 'sigma': np.eye(2)},
     {'mu': np.float64(1), 'sigma': np.float64(1)},
   ):
@@ -304,6 +333,46 @@ def test_intra_class_distance_is_the_mean_over_classes():
     each.append(fid.frechet_distance(p.mean(0), np.cov(p.T), q.mean(0), np.cov(q.T)))
   np.testing.assert_allclose(result.record['values']['intra_fid'], np.mean(each), rtol=1e-5)
   np.testing.assert_allclose(result.record['by_class'], each, rtol=1e-5)
+
+
+def test_classes_are_matched_by_name(capsys):
+  """Identical pictures in folders {ant, bee, cat} and {bee, cat} are at 0, whatever the numbers of their classes."""
+  images, labels = _pictures(60), np.arange(60) % 3
+  images[labels == 0] //= 2
+  images[labels == 1] //= 4
+  whole = _side(images, labels)._replace(class_names=('ant', 'bee', 'cat'))
+  part = _side(images[labels > 0], labels[labels > 0] - 1)._replace(class_names=('bee', 'cat'))
+  for fake, real, where in (whole, part, 'fakes'), (part, whole, 'reals'):
+    (result,) = _measure(fake, real, 'intra_fid')
+    assert abs(result.record['values']['intra_fid']) < 1e-6
+    assert result.record['classes'] == ['bee', 'cat']
+    assert f'only the {where} have ant\n' in capsys.readouterr().out
+  # By number where a side has no names.
+  (result,) = _measure(part._replace(class_names=None), part, 'intra_fid')
+  assert abs(result.record['values']['intra_fid']) < 1e-6 and not capsys.readouterr().out
+  assert result.record['classes'] == ['0', '1']
+  (result,) = _measure(whole, part._replace(class_names=None), 'intra_fid')
+  assert result.record['values']['intra_fid'] > 1
+  assert 'only the fakes have 2\n' in capsys.readouterr().out
+  other = part._replace(class_names=('dog', 'emu'))
+  line = 'no class of the fakes, ant, bee, cat, has the name of one of the reals, dog, emu'
+  with pytest.raises(UserError, match=line):
+    _measure(whole, other, 'intra_fid')
+  few = _side(images[1:2], labels[1:2])._replace(class_names=whole.class_names)
+  with pytest.raises(UserError, match='class bee has 1 pictures on one side'):
+    _measure(few, part, 'intra_fid')
+
+
+def test_pictures_without_a_label_are_in_no_class():
+  images, labels = _pictures(60), np.arange(60) % 3
+  labels[labels == 2] = -1
+  (result,) = _measure(_side(images, labels), _side(images, labels), 'intra_fid')
+  assert result.record['classes'] == ['0', '1'] and len(result.record['by_class']) == 2
+  side = _side(images, labels)._replace(class_names=('ant', 'bee'))
+  (named,) = _measure(side, side, 'intra_fid')
+  assert named.record['by_class'] == result.record['by_class']
+  with pytest.raises(UserError, match='no class of the fakes, none, has the number of one'):
+    _measure(_side(images, np.full(60, -1)), _side(images, labels), 'intra_fid')
 
 
 def test_nearest_neighbours_find_a_copy():

@@ -2,8 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from configs import dcgan_emoji
+from ganjax import experiment, parallel
 from ganjax.evaluation import records
-from ganjax.evaluation.monitor import warnings
+from ganjax.evaluation.monitor import Monitor, warnings
 
 
 def _flags(*values):
@@ -83,6 +87,16 @@ def test_nothing_is_lost_that_is_appended_while_training_drops(tmp_path):
   assert [r['step'] for r in found] == list(range(100)) and {r['by'] for r in found} == {'command'}
 
 
+def test_a_hash_of_a_listing_is_called_one_in_older_records_too(tmp_path):
+  """0.4.0 called it files_sha256, though no file was read for it."""
+  record = {'by': 'training', 'step': 1, 'values': {'fid': 1.0}}
+  old = {**record, 'real': {'name': 'folder:train', 'files_sha256': 'a' * 64}}
+  records.append(tmp_path / records.NAME, [old, record, {**record, 'real': None}])
+  first, *others = records.read(tmp_path)
+  assert first['real'] == {'name': 'folder:train', 'listing_sha256': 'a' * 64}
+  assert others == [record, {**record, 'real': None}]
+
+
 def test_best_is_the_first_of_the_right_end():
   points = [(1, 3.0), (2, 1.0), (3, 1.0)]
   assert records.best(points, 'fid') == (2, 1.0)
@@ -94,3 +108,27 @@ def test_table_lines_up():
     [('fid', '12.5', 1), ('recall', '-', 20)], ('metric', 'value', 'step')
   ).splitlines()
   assert lines == ['metric  value  step', 'fid      12.5     1', 'recall      -    20']
+
+
+@pytest.mark.parametrize('real', [{'real': {'name': 'emoji:train'}, 'num_real': 40}, {}])
+def test_a_run_that_no_longer_evaluates_may_have_a_value_without_a_good_end(real, tmp_path):
+  config = dcgan_emoji.get_config()
+  config.eval.update(every_steps=0, metrics='ms_ssim,is', num=16)
+  run = experiment.build(config)
+  fake = {'batch_norm': 'running', 'weights': 'ema' if run.method.ema else 'raw'}
+  make = lambda step, preset, values: {
+    'by': 'training',
+    'step': step,
+    'preset': preset,
+    'num_fake': 16,
+    'fake': fake,
+    'values': values,
+    **real,
+  }
+  found = [(10, None, {'ms_ssim': 0.2}), (10, 'monitor', {'is': 2.0}), (20, 'monitor', {'is': 1.0})]
+  records.append(tmp_path / records.NAME, [make(*one) for one in found])
+  monitor = Monitor(run, tmp_path, parallel.make_mesh(), 20)
+  assert monitor.best_step is None and not monitor.due(30)
+  assert monitor.summary() == 'ms_ssim (monitor): 0.2 at the last step evaluated, 10'
+  run.config.eval.best = 'is'
+  assert Monitor(run, tmp_path, parallel.make_mesh(), 20).best_step == 10

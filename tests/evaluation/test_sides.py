@@ -1,6 +1,7 @@
 """What an evaluation takes as pictures, and what it refuses."""
 
 import os
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -71,6 +72,54 @@ def test_a_folder_is_read_as_training_reads_it(tmp_path, monkeypatch):
       read()
 
 
+def test_a_folder_is_prepared_as_for_training(tmp_path, monkeypatch):
+  """Turned by EXIF, composited on white, 16 bits rounded, cut and resized; up to 1 % broken files are left out."""
+  monkeypatch.setenv('GANJAX_CACHE_DIR', str(tmp_path / 'cache'))
+  top, rng = tmp_path / 'top', np.random.default_rng(0)
+  top.mkdir()
+  noise = lambda *shape: rng.integers(0, 256, shape).astype(np.uint8)
+  Image.fromarray(noise(12, 9, 4)).save(top / 'alpha.png')
+  Image.fromarray(noise(12, 9, 2)).save(top / 'grey_alpha.png')
+  turned = Image.Exif()
+  turned[0x0112] = 6  # a quarter to the right
+  Image.fromarray(noise(24, 10, 3)).save(top / 'turned.jpg', exif=turned, quality=95)
+  Image.fromarray(rng.integers(0, 2**16, (8, 8)).astype(np.uint16)).save(top / 'wide.png')
+  for i in range(100):
+    Image.fromarray(noise(7, 8, 3)).save(top / f'{i}.png')
+  (top / '007b.png').write_bytes(b'no picture')
+  side = sides.parse(str(top), size=(8, 3))
+  training = sides.dataset(dataset='folder', data_dir=str(top), resolution=8)
+  assert side.count == training.count == 104 and side.info['broken'] == ['007b.png']
+  everything = np.arange(104)
+  np.testing.assert_array_equal(side.rows(everything), training.rows(everything))
+  assert side.info['preprocessing'] == training.info['preprocessing']
+  grey = sides.dataset(dataset='folder', data_dir=str(top), resolution=8, channels=1)
+  np.testing.assert_array_equal(
+    sides.parse(str(top), size=(8, 1)).rows(everything), grey.rows(everything)
+  )
+
+
+def test_without_a_resolution_pictures_are_turned_and_composited_alone(tmp_path):
+  x = _noise(1, channels=4)[0]
+  for name in ('as_it_is', 'resized'):
+    (tmp_path / name).mkdir()
+  Image.fromarray(x[:, :5]).save(tmp_path / 'as_it_is/a.png')
+  lying = Image.Exif()
+  lying[0x0112] = 6
+  Image.fromarray(x[:5, :, :3]).save(tmp_path / 'as_it_is/b.png', exif=lying)
+  side = sides.parse(str(tmp_path / 'as_it_is'))
+  a, b = side.rows(np.arange(2))
+  alpha = x[:, :5, 3:] / 255
+  np.testing.assert_allclose(a, x[:, :5, :3] * alpha + 255 * (1 - alpha), atol=1)
+  np.testing.assert_array_equal(b, np.rot90(x[:5, :, :3], -1))
+  assert side.info['resolution'] == [8, 5] and 'neither cut' in side.info['preprocessing']
+  # Another preparation of the same files is other content: statistics are not mixed up.
+  assert (
+    len({sides.parse(str(tmp_path / 'as_it_is'), size=s).content for s in (None, (4, 3), (4, 1))})
+    == 3
+  )
+
+
 def test_grey_among_colours_becomes_colour_and_content_is_that_of_the_bytes(tmp_path):
   grey, colour = _noise(1, channels=1)[0], _noise(1)[0]
   contents = []
@@ -128,9 +177,19 @@ def test_bad_sides_are_one_line(tmp_path):
   np.savez(tmp_path / 'labels.npz', arr_0=_noise(), arr_1=np.arange(5))
   np.savez(tmp_path / 'nothing.npz', arr_0=_noise(0))
   np.savez(tmp_path / 'objects.npz', arr_0=np.array([{}], object))
+  for height, width in ((0, 8), (8, 0)):
+    np.savez(tmp_path / f'flat{height}.npz', arr_0=np.zeros((5, height, width, 3), np.uint8))
+  np.savez(tmp_path / 'label.npz', arr_0=_noise())
+  for name, member in ('members.npz', 'arr_0'), ('label.npz', 'arr_1'):
+    with zipfile.ZipFile(tmp_path / name, 'a') as archive:
+      archive.writestr(member, b'no array')
   for name, line in {
+    'flat0.npz': r'it is uint8 .5, 0, 8, 3.',
+    'flat8.npz': r'it is uint8 .5, 8, 0, 3.',
+    'members.npz': r'images must be uint8 .* in arr_0; it is .S8 ',
+    'label.npz': 'arr_1 is .S8 .*, not a label for each of 6',
     'empty': 'no images in .*empty: looked for .png',
-    'broken': r'a\.png cannot be decoded',
+    'broken': r'1 of 1 images in .*broken cannot be decoded: a\.png',
     'broken.npz': 'is not readable as an .npz file',
     'float.npz': r'uint8 \[N, H, W, 1 or 3\] in arr_0; it is float64',
     'other.npz': 'it holds images',
@@ -143,10 +202,33 @@ def test_bad_sides_are_one_line(tmp_path):
     with pytest.raises(UserError, match=line) as error:
       sides.parse(str(tmp_path / name))
     assert '\n' not in str(error.value)
-  with pytest.raises(UserError, match=r'mixed sizes in .*: a.png is 8x8, b.png 9x9'):
+  with pytest.raises(UserError, match=r'mixed sizes in .*: a.png is 8x8, b.png 9x9; say --reso'):
     sides.parse(str(tmp_path / 'mixed'))
+  assert sides.parse(str(tmp_path / 'mixed'), size=(8, None)).rows(np.arange(2)).shape == (
+    2,
+    8,
+    8,
+    3,
+  )
   with pytest.raises(UserError, match='say --resolution'):
     sides.parse('cifar10:test')
+
+
+def test_a_data_set_is_named_with_version_and_split(monkeypatch):
+  """TFDS's name:version, and ours, name:split."""
+  asked = []
+  monkeypatch.setattr(sides, 'dataset', lambda **how: asked.append((how['dataset'], how['split'])))
+  for text, found in {
+    'mnist': ('mnist', 'train'),
+    'mnist:test': ('mnist', 'test'),
+    'mnist:3.0.1': ('mnist:3.0.1', 'train'),
+    'mnist:3.*.*:test': ('mnist:3.*.*', 'test'),
+    'lsun/bedroom:3.1.0:train[:80%]': ('lsun/bedroom:3.1.0', 'train[:80%]'),
+    'cifar10:train[10:20]': ('cifar10', 'train[10:20]'),
+    'cifar10:3.0': ('cifar10', '3.0'),
+  }.items():
+    sides.parse(text, size=(8, 3))
+    assert asked.pop() == found
 
 
 def test_a_subset_is_drawn_once_and_named():

@@ -93,6 +93,20 @@ def test_fresh_files_of_torch(tmp_path):
       np.testing.assert_array_equal(found[name], want.numpy())
 
 
+@pytest.mark.parametrize('zipped', [True, False])
+def test_a_tensor_whose_negation_torch_put_off_is_refused_by_name(zipped, tmp_path):
+  torch = pytest.importorskip('torch')
+  tensors = {'a': torch.ones(3), 'layer.weight': torch._neg_view(torch.ones(3))}
+  torch.save(tensors, tmp_path / 'x.pth', _use_new_zipfile_serialization=zipped)
+  with pytest.raises(UserError, match=r"'layer.weight' has 'neg' put off: save tensor.resolve_neg"):
+    torch_file.read((tmp_path / 'x.pth').read_bytes())
+  tensors['layer.weight'] = tensors['layer.weight'].resolve_neg()
+  torch.save(tensors, tmp_path / 'x.pth', _use_new_zipfile_serialization=zipped)
+  np.testing.assert_array_equal(
+    torch_file.read((tmp_path / 'x.pth').read_bytes())['layer.weight'], -np.ones(3)
+  )
+
+
 # Files that a person could be sent. What they hold, if run, makes a file `ran` in the working directory.
 
 
@@ -126,7 +140,8 @@ def tensor(shape=b'K\x0c\x85', strides=b'K\x01\x85', *, offset=b'K\x00', count=b
   cls = names.get('cls', b'torch\nFloatStorage')
   rebuild = names.get('rebuild', b'torch._utils\n_rebuild_tensor_v2')
   pid = b'(U\x07storagec' + cls + b'\nU\x010U\x03cpu' + count + b'tQ'
-  args = b'(' + pid + offset + shape + strides + b'\x89}t'
+  rest = names.get('rest', b'\x89}')  # requires_grad, backward hooks, and more
+  args = b'(' + pid + offset + shape + strides + rest + b't'
   return b'\x80\x02}U\x01ac' + rebuild + b'\n' + args + b'Rs.'
 
 
@@ -184,6 +199,11 @@ PICKLES = {
   'ten thousand copies of a long list': (COPIES, 'no dictionary of tensors'),
   'memo of 2^31': (b'\x80\x02}r\xff\xff\xff\x7f.', 'no dictionary of tensors'),
   'empty stack': (b'\x80\x02R.', 'pop from empty list'),
+  'negation put off': (tensor(rest=b'\x89}}U\x03neg\x88s'), "'a' has 'neg' put off"),
+  'unknown metadata': (tensor(rest=b'\x89}}U\x03newK\x01s'), "'a' has 'new' put off"),
+  'metadata of another kind': (tensor(rest=b'\x89}K\x01'), 'int where a dict'),
+  'backward hooks': (tensor(rest=b'\x89}K\x01K\x02s'), 'backward hooks'),
+  'more than a tensor has': (tensor(rest=b'\x89}NK\x01'), 'more than torch writes'),
   'no tensors': (pickle.dumps({'a': 1}, 2), 'no dictionary of tensors'),
   'no dictionary': (pickle.dumps([1], 2), 'list where a dict'),
   'text for a pickle': (b'<html>', 'cannot read'),
@@ -207,7 +227,8 @@ def test_hostile_files_are_refused_in_one_line(pickled, says, wrap, tmp_path, mo
 def test_the_handmade_pickle_is_well_made():
   """Else the tests above would refuse for want of skill."""
   for wrap in (zipped, legacy):
-    np.testing.assert_array_equal(torch_file.read(wrap(tensor()))['a'], np.zeros(12))
+    for rest in (b'\x89}', b'\x89}N', b'\x89}}', b'\x89}}U\x03neg\x89s'):
+      np.testing.assert_array_equal(torch_file.read(wrap(tensor(rest=rest)))['a'], np.zeros(12))
 
 
 def test_the_payload_works(tmp_path, monkeypatch):

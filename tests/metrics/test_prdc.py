@@ -35,6 +35,46 @@ def test_equal_to_the_definitions(small_blocks):
   }
 
 
+def _ties():
+  """{case: (real, fake)} in which distances are equal, to 0 or to one another."""
+  rng = np.random.default_rng(1)
+  real, fake = (rng.normal(size=(n, 64)).astype(np.float32) for n in (150, 120))
+  return {
+    'a collapsed generator': (real, real[rng.integers(0, 10, 200)]),
+    'one real many times': (np.concatenate([np.repeat(real[:1], 100, 0), real]), fake),
+    'a real many times on either side': tuple(np.repeat(real[:2], n, 0) for n in (70, 50)),
+    'copies in another order': (real, rng.permutation(real)[:90]),
+    'whole numbers': tuple(rng.integers(0, 5, (200, 4)).astype(np.float32) for _ in range(2)),
+  }
+
+
+@pytest.mark.parametrize('case', _ties())
+@pytest.mark.parametrize('settings', [{}, STUDIOGAN])
+def test_ties_are_ties(case, settings, small_blocks):
+  real, fake = _ties()[case]
+  k, strict = settings.get('pr_k', 3), settings.get('pr_strict', False)
+
+  def square(x, y):
+    return np.square(x[:, None].astype(np.float64) - y).sum(-1)
+
+  def border(x, k):
+    own = square(x, x)
+    np.fill_diagonal(own, np.inf)
+    return np.sort(own, 1)[:, k - 1]
+
+  between, inside = square(real, fake), np.less if strict else np.less_equal
+  held = between < border(real, 5)[:, None]
+  assert prdc(real, fake, **settings) == {
+    'precision': inside(between, border(real, k)[:, None]).any(0).mean(),
+    'recall': inside(between, border(fake, k)).any(1).mean(),
+    'density': pytest.approx(held.sum() / (5 * len(fake)), rel=1e-14),
+    'coverage': held.any(1).mean(),
+  }
+  if case == 'whole numbers' and settings:  # which the package computes exactly
+    found = pytest.importorskip('prdc').compute_prdc(real, fake, 5)
+    assert prdc(real, fake, **settings) == pytest.approx(found, rel=1e-14)
+
+
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
 @pytest.mark.parametrize('k', [3, 5])
 def test_equal_to_the_package_prdc(k, dtype, small_blocks):
@@ -88,7 +128,7 @@ def test_neighbours_come_in_order(small_blocks):
   want = pairwise(queries, bank)
   np.testing.assert_array_equal(indices, np.argsort(want, 1)[:, :4])
   np.testing.assert_allclose(found, np.sort(want, 1)[:, :4], atol=1e-6)
-  assert indices[7, 0] == 60
+  assert indices[7, 0] == 60 and found[7, 0] == 0
   assert neighbours.nearest(queries, bank, 75)[0].shape == (40, 75)
 
 
@@ -96,7 +136,7 @@ def test_a_row_is_not_its_own_neighbour_though_others_equal_it(small_blocks):
   rows = np.repeat(RNG.normal(size=(35, 3)), 2, axis=0)
   indices, squared = distances.smallest(rows, rows, 1, exclude_self=True)
   np.testing.assert_array_equal(indices[:, 0], np.arange(70) ^ 1)
-  np.testing.assert_allclose(squared, 0, atol=1e-12)
+  np.testing.assert_array_equal(squared, 0)
 
 
 def test_bad_input_is_one_line():
