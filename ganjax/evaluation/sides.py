@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-import io
+import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
