@@ -71,7 +71,7 @@ def main():
   rows = jax.device_get(run.method.latents(seeds))
   names, columns, shown = [(f'seed{seed:06}', int(seed)) for seed in seeds], None, ''
   if CLASSES.value:
-    known = provenance.class_names(configs.load_json(workdir / 'config.json'))
+    known = provenance.class_names(experiment.newest(configs.load_json(workdir / 'config.json')))
     chosen = sampler.parse_classes(CLASSES.value, run.method.num_classes, known)
     rows, names = in_classes(rows, seeds, chosen)
     columns = len(seeds)

@@ -63,6 +63,7 @@ from pathlib import Path
 
 from ganjax import UserError, backend, checkpoint, experiment, images, parallel, sampler
 from ganjax import config as configs
+from ganjax.data import provenance
 from ganjax.evaluation import records, reference, sides
 from ganjax.evaluation.measure import ALONE, Extractors, measure
 from ganjax.evaluation.presets import parse_metrics, parse_presets
@@ -144,7 +145,9 @@ def _of_run(run, workdir, num, mesh, metrics):
     info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
     info |= experiment.about(run, SEED_INDEX.value)
     draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)
-    draw['class_names'] = configs.load_json(workdir / 'config.json').get('classes')
+    draw['class_names'] = provenance.class_names(
+      experiment.newest(configs.load_json(workdir / 'config.json'))
+    )
     yield sides.generator(stage, state, run.method.latents, **draw), real
 
 

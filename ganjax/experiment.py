@@ -306,7 +306,7 @@ def check_data(run: Experiment, sources, workdir: Path):
   source, wanted = sources[-1], run.method.num_classes
   provenance.check(source, run.config, wanted)
   path = workdir / 'config.json'
-  saved = path.exists() and configs.load_json(path).get('data')
+  saved = path.exists() and newest(configs.load_json(path)).get('data')
   changed = provenance.compare(source, saved[-1], wanted > 0) if saved else []
   for line in (provenance.describe(source), *changed):
     parallel.say(line)

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from configs import dcgan_emoji
 from ganjax import experiment, parallel
 
-SOURCES = [SimpleNamespace(info={'dataset': 'emoji', 'size': (64, 64)})]
+SOURCES = [SimpleNamespace(info={'dataset': 'emoji', 'size': (64, 64)}, class_names=None)]
 
 
 @pytest.fixture(scope='module')

@@ -33,7 +33,7 @@ def work(tmp_path, monkeypatch, capsys):
     config = EMOJI['get_config']()
     config.update_from_flattened_dict({'batch_size': 8, 'networks.width': 4, **fields})
     run, mesh = experiment.build(config), parallel.make_mesh()
-    log = LOG(run, tmp_path, [], mesh, 0, {}, types.SimpleNamespace(flags=()))
+    log = LOG(run, tmp_path, [], mesh, 0, {}, types.SimpleNamespace(flags=()), 'id')
     for step, end in enumerate(ends, 1):
       metric = np.zeros(()).view(Metric)
       metric.at = end

@@ -134,7 +134,9 @@ def build(
     arrays = open_arrays(examples, stored) if stored else {}
     rows, here = np.arange(examples.count), examples.here
     if 'whole' in arrays:
-      rows, info['broken'] = folder.select_whole(arrays.pop('whole'), examples, data_dir)
+      rows, info['broken'] = folder.select_whole(
+        arrays.pop('whole'), examples.names, examples.explain, data_dir
+      )
     fields = {name: spec for name, spec in examples.fields.items() if name != 'whole'}
     if info.pop('unlabelled', False) or ('label' in arrays and arrays['label'].min() < 0):
       info |= {'unlabelled': True, 'class_names': None}

@@ -68,15 +68,6 @@ def examples(*, data_dir, resolution, channels):
       arrays['label'] = numbers[np.asarray(rows)]
     return arrays
 
-  def explain(row):
-    try:
-      load(row)
-    except PIL.UnidentifiedImageError:
-      return 'no picture, or of a kind that Pillow does not know'
-    except Exception as e:  # noqa: BLE001 (as above)
-      return getattr(e, 'strerror', None) or ' '.join(str(e).split()) or type(e).__name__
-    return 'it was changed just now'
-
   content, here = hashlib.sha256(), hashlib.sha256()
   for everywhere, own in files.identify(paths):
     content.update(everywhere.encode(errors='surrogateescape'))
@@ -99,7 +90,7 @@ def examples(*, data_dir, resolution, channels):
     fetch=lambda rows: rows,
     decode=decode,
     names=tuple(paths),
-    explain=explain,
+    explain=lambda row: explain(load, row),
   )
   info = {
     'dataset': 'folder',
@@ -172,15 +163,26 @@ def _classes(paths, top):
   return class_names, np.array([numbers[name] for name in classes], np.int32)
 
 
-def select_whole(whole, examples, data_dir):
-  """Returns (rows of the files that could be decoded, names of the others); `whole` says which are, uint8 [n].
+def explain(load, row):
+  """Why `load(row)`, which decodes a picture, raises, in a few words."""
+  try:
+    load(row)
+  except PIL.UnidentifiedImageError:
+    return 'no picture, or of a kind that Pillow does not know'
+  except Exception as e:  # noqa: BLE001 (Pillow raises anything on a broken file)
+    return getattr(e, 'strerror', None) or ' '.join(str(e).split()) or type(e).__name__
+  return 'it was changed just now'
 
-  Raises UserError where more than one file in a hundred is broken.
+
+def select_whole(whole, names, explain, data_dir):
+  """Returns (rows of the files that could be decoded, names of the others); `whole` says which are, bool or uint8 [n].
+
+  `explain(row)` says of one of the others why. Raises UserError where more than one file in a hundred is broken.
   """
-  rows, names = np.flatnonzero(whole == 0), examples.names
+  rows = np.flatnonzero(whole == 0)
   broken = [names[row] for row in rows]
   if broken:
-    few = ', '.join(f'{names[row]} ({examples.explain(row)})' for row in rows[:3])
+    few = ', '.join(f'{names[row]} ({explain(row)})' for row in rows[:3])
     few += ', ...' if len(broken) > 3 else ''
     text = f'{len(broken):,} of {len(names):,} images in {data_dir} cannot be decoded: {few}'
     if len(broken) > 0.01 * len(names):

@@ -76,11 +76,11 @@ def compare(source, saved: dict, conditional: bool) -> list:
   for name, what in (
     ('dataset', 'data set'),
     ('num_examples', 'number of pictures'),
-    ('files_sha256', "files' names, sizes or times"),
+    ('listing_sha256', "files' names, sizes or times"),
   ):
     before, now = saved.get(name, new.get(name)), new.get(name)
     if before != now:
-      values = '' if name == 'files_sha256' else f' {before} -> {now}'
+      values = '' if name == 'listing_sha256' else f' {before} -> {now}'
       lines.append(f'changed on resume: {what}{values}')
       break  # the first says what the others follow from
   return lines

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import io
 import json
 import re
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from PIL import Image, ImageMode
 
 from ganjax import UserError, data
 from ganjax.data import folder, pixels
+from ganjax.data.files import open_files
 
 
 class Side(NamedTuple):
@@ -152,7 +154,7 @@ def parse(text: str, *, size=None, data_dir=None) -> Side:
   path = Path(text).expanduser()
   if path.suffix == '.npz':
     return _npz(path)
-  if path.is_dir():
+  if path.is_dir() or path.suffix == '.zip':
     return _folder(path, *(size or (None, None)))
   if is_file(text):
     raise UserError(f'{text} is not there, or neither a folder nor an .npz file')
@@ -225,30 +227,32 @@ def _folder(path, resolution, channels) -> Side:
 
   Without a resolution pictures are neither cut nor resized. Without channels grey pictures stay grey if all are.
   """
-  files, names, numbers = folder.find(path)
+  files, (paths, names, numbers) = open_files(path), folder.find(path)
 
-  def load(name, channels=channels or 3):
-    with Image.open(path / name) as image:
+  def load(row, channels=channels or 3):
+    with Image.open(io.BytesIO(files.read(paths[row]))) as image:
       return pixels.prepare(image, resolution, channels, rotate=True)
 
-  def look(name):
+  def look(row):
     """(digest of the file, [height, width] once prepared, whether it is grey), or None where it is broken."""
     try:
-      digest = hashlib.sha256((path / name).read_bytes()).digest()
-      with Image.open(path / name) as image:
-        return digest, load(name).shape[:2], ImageMode.getmode(image.mode).basemode == 'L'
+      content = files.read(paths[row])
+      with Image.open(io.BytesIO(content)) as image:
+        grey = ImageMode.getmode(image.mode).basemode == 'L'
+      return hashlib.sha256(content).digest(), load(row).shape[:2], grey
     except Exception:  # noqa: BLE001 (Pillow raises anything on a broken file)
       return None
 
   with ThreadPoolExecutor() as pool:
-    seen = list(pool.map(look, files))
-  rows, broken = folder.select_whole(np.array([one is not None for one in seen]), files, path)
+    seen = list(pool.map(look, range(len(paths))))
+  whole = np.array([one is not None for one in seen])
+  rows, broken = folder.select_whole(whole, paths, lambda row: folder.explain(load, row), path)
   digests, shapes, greys = zip(*(seen[row] for row in rows))
   for row, shape in zip(rows, shapes):
     if shape != shapes[0]:
       one, other = (f'{width}x{height}' for height, width in (shapes[0], shape))
       raise UserError(
-        f'mixed sizes in {path}: {files[rows[0]]} is {one}, {files[row]} {other}; '
+        f'mixed sizes in {path}: {paths[rows[0]]} is {one}, {paths[row]} {other}; '
         'say --resolution, and all are cut and resized as for training'
       )
   channels = channels or (1 if all(greys) else 3)
@@ -256,7 +260,7 @@ def _folder(path, resolution, channels) -> Side:
   def read(indices):
     try:
       with ThreadPoolExecutor() as pool:
-        return np.stack(list(pool.map(lambda i: load(files[rows[i]], channels), indices)))
+        return np.stack(list(pool.map(lambda i: load(rows[i], channels), indices)))
     except Exception as error:  # noqa: BLE001
       raise UserError(f'{path}: a picture that could be decoded no longer can: {error}') from None
 
