@@ -127,9 +127,8 @@ def _moments(x):
   shift = lax.stop_gradient(jnp.mean(x[:, :1], axes, keepdims=True))
   shifted = x - shift
   mean = jnp.mean(shifted, axes)
-  lost = jnp.finfo(x.dtype).eps * jnp.square(
-    mean
-  )  # where no more is left, it counts as the variance
+  # Where no more than is lost is left, that counts as the variance.
+  lost = jnp.finfo(x.dtype).eps * jnp.square(mean)
   var = jnp.maximum(jnp.mean(jnp.square(shifted), axes) - jnp.square(mean), lost)
   own = jnp.stack([mean + shift.reshape(mean.shape), var], 1)
   means, variances = jnp.moveaxis(parallel.join(own), 1, 0)

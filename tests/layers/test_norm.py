@@ -85,7 +85,7 @@ def test_large_means_do_not_cancel(mean, devices):
   wanted = (exact - found[0]) / np.sqrt(found[1] + 1e-5)
   np.testing.assert_allclose(y, wanted, atol=1e-5 + 3e-7 * mean)
   np.testing.assert_allclose(new['mean'], 0.1 * found[0], rtol=1e-5, atol=1e-6)
-  np.testing.assert_allclose(new['var'], 0.9 + 0.1 * found[2], rtol=1e-5)
+  np.testing.assert_allclose(new['var'], 0.9 + 0.1 * found[2], rtol=1e-4)
 
 
 def test_rows_of_each_device_may_differ_much_and_are_exchanged_once():

@@ -174,7 +174,7 @@ def test_weights_of_one_class_are_its_label(net, case):
 
 
 def test_relu_skip_shows_the_identity_paths_what_is_above_0():
-  """Such a block of x is the block of relu(x) without, as relu(relu(x)) is relu(x); the first, of pixels, is equal."""
+  """Such a block of x is the plain block of relu(x), as relu(relu(x)) is relu(x); the first, of pixels, is plain."""
   paper, studio = tiny()['D'], tiny(relu_skip=True)['D']
   v = start(paper)
   kinds = dict(dtype='float32', param_dtype='float32')
