@@ -35,22 +35,20 @@ def match(fake, real) -> Matched:
     ours, theirs = list(fake.class_names), list(real.class_names)
   else:
     ours, theirs = (np.unique(found[found >= 0]).tolist() for found in labels)
-  shared = [name for name in theirs if name in set(ours)]
+  shared = set(ours) & set(theirs)
   if not shared:
     what = 'name' if named else 'number'
     raise UserError(
       f'no class of the fakes, {_list(ours)}, has the {what} of one of the reals, {_list(theirs)}'
     )
-  kept = shared if named else theirs
+  kept = [name for name in theirs if name in shared or not named]
   only = {
-    'fakes': [name for name in ours if name not in set(shared)],
-    'reals': [name for name in theirs if name not in set(kept)],
+    'fakes': [name for name in ours if name not in shared],
+    'reals': [name for name in theirs if name not in shared and named],
   }
-  if any(only.values()):
-    found = '; '.join(
-      f'only the {side} have {_list(names)}' for side, names in only.items() if names
-    )
-    parallel.say(f'classes of one side are left out: {found}')
+  said = [f'only the {side} have {_list(names)}' for side, names in only.items() if names]
+  if said:
+    parallel.say(f'classes of one side are left out: {"; ".join(said)}')
   place = {name: i for i, name in enumerate(kept)}
   numbers = []
   for found, names in zip(labels, (ours, theirs)):
