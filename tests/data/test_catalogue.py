@@ -269,9 +269,9 @@ def test_a_copy_that_is_not_whole_is_named(data_dir, tmp_path, cache, file, dama
   top = shutil.copytree(data_dir, tmp_path / 'copy')
   damage(top / file)
   before = tree(top)
+  where = {'data_dir': str(top), 'split': 'test+train', 'cache': cache}
   with pytest.raises(UserError) as error:
-    source = data.build(dataset='tiny_pictures', resolution=16, data_dir=str(top), cache=cache)
-    source.read(np.arange(60))
+    data.build(dataset='tiny_pictures', resolution=16, **where).read(np.arange(69))
   folder = top / VERSION
   assert str(error.value).startswith(f'{top / file} cannot be read (')
   assert str(error.value).endswith(f'copy it again, or remove {folder} for TFDS to prepare it')

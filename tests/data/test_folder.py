@@ -313,8 +313,9 @@ def test_pictures_too_large_are_named_with_the_reason(tmp_path, monkeypatch):
     read(tmp_path / 'huge')
   assert '\n' not in str(error.value)
   monkeypatch.setattr(files, 'LARGEST', 50)
+  save(tmp_path / 'heavy' / 'a.png', solid(RED))
   with pytest.raises(UserError, match=r'a.png \(.*are no picture'):
-    read(tmp_path / 'large')
+    read(tmp_path / 'heavy')
 
 
 def test_a_folder_that_may_not_be_looked_into(tmp_path, monkeypatch):

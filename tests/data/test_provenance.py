@@ -24,7 +24,7 @@ def test_one_line_describes_the_data():
   assert provenance.describe(make()) == 'data: 40 pictures without labels'
   line = provenance.describe(make(['cat', 'a\nb', 'dog\udcff'], 5416))
   assert line == r"data: 5,416 pictures in 3 classes: 0 cat, 1 'a\nb', 2 'dog\udcff'"
-  line = provenance.describe(make(map(str, range(1000))))
+  line = provenance.describe(make([str(i) for i in range(1000)]))
   assert line.endswith(
     'in 1,000 classes: 0 0, 1 1, 2 2, 3 3, 4 4, 5 5, 6 6, 7 7, 8 8, 9 9, ..., 999 999'
   )
