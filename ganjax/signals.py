@@ -29,15 +29,17 @@ def listen(act, note=lambda number, frame: None, numbers=NUMBERS):
 
   threading.Thread(target=read, daemon=True).start()
   signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
-  os.register_at_fork(after_in_child=_deafen)  # else what a child hears would be its parent's
+  os.register_at_fork(after_in_child=_reset)  # else what a child gets would be its parent's
   for number in numbers:
     if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
       signal.signal(number, note)
 
 
-def _deafen():
-  with contextlib.suppress(ValueError):  # a fork in a thread
+def _reset():
+  with contextlib.suppress(ValueError):  # outside the main thread
     signal.set_wakeup_fd(-1)
+    for number in filter(lambda number: callable(signal.getsignal(number)), NUMBERS):
+      signal.signal(number, signal.SIG_DFL)
 
 
 def say(line: str):

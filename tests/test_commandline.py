@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import command
 import jax
@@ -172,8 +173,9 @@ def test_a_signal_is_heard_while_the_main_thread_is_in_c():
   )
   try:
     child = int(command.read_to(process, 'ready').split()[1])
-    os.kill(child, signal.SIGTERM)  # is not the parent's
+    os.kill(child, signal.SIGTERM)  # is not the parent's, and ends the child
     time.sleep(0.2)
+    assert Path(f'/proc/{child}/stat').read_text().split()[2] == 'Z'
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
       process.send_signal(number)
       assert command.read_to(process, 'heard') == f'heard {number:d}\n'
