@@ -4,6 +4,7 @@ Python runs a handler between two bytecodes of the main thread, and a compilatio
 So a thread acts on signals, which the system's own handler writes to a pipe (`signal.set_wakeup_fd`).
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -28,9 +29,17 @@ def listen(act, note=lambda number, frame: None, numbers=NUMBERS):
 
   threading.Thread(target=read, daemon=True).start()
   signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
+  os.register_at_fork(after_in_child=_reset)  # else what a child gets would be its parent's
   for number in numbers:
     if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
       signal.signal(number, note)
+
+
+def _reset():
+  with contextlib.suppress(ValueError):  # outside the main thread
+    signal.set_wakeup_fd(-1)
+    for number in filter(lambda number: callable(signal.getsignal(number)), NUMBERS):
+      signal.signal(number, signal.SIG_DFL)
 
 
 def say(line: str):

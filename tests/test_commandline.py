@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import command
 import jax
@@ -155,12 +156,14 @@ def test_the_loader_of_generators_says_how_it_is_called(monkeypatch, arguments):
 
 BLOCKED = """
 import hashlib
-import signal
-import sys
+import os
+import time
 from ganjax import signals
 
 signals.listen(lambda number: signals.say(f'heard {number}'))
-print('ready', flush=True)
+if not (child := os.fork()):
+  time.sleep(60)
+print(f'ready {child}', flush=True)
 hashlib.pbkdf2_hmac('sha256', b'', b'', 10**8)  # a minute in C
 """
 
@@ -170,11 +173,15 @@ def test_a_signal_is_heard_while_the_main_thread_is_in_c():
     [sys.executable, '-c', BLOCKED], cwd=command.ROOT, stdout=subprocess.PIPE
   )
   try:
-    command.read_to(process, 'ready')
+    child = int(command.read_to(process, 'ready').split()[1])
+    os.kill(child, signal.SIGTERM)  # is not the parent's, and ends the child
+    time.sleep(0.2)
+    assert Path(f'/proc/{child}/stat').read_text().split()[2] == 'Z'
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
       process.send_signal(number)
-      command.read_to(process, f'heard {number:d}')
+      assert command.read_to(process, 'heard') == f'heard {number:d}\n'
   finally:
+    os.kill(child, signal.SIGKILL)
     process.kill()
     process.communicate()
 
