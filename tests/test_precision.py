@@ -65,6 +65,7 @@ def test_training_in_bfloat16_tracks_float32():
     assert (of(half_metrics) != of(full_metrics)).any()
 
 
+@pytest.mark.slow
 def test_a_residual_network_with_spectral_norm_in_bfloat16_tracks_float32():
   """The vectors of its power iteration too, from which its weights get their scale in float32."""
   _, full, full_metrics = train('float32', 5, name='resnet', loss='hinge')
