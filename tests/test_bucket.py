@@ -310,7 +310,7 @@ def test_other_processes_take_what_training_reads():
   place = bucket._Bucket(URL, bucket.cache_folder('other'))
   place.pull(everything=False)
   assert checkpoint.read(place.folder)[1] == 2
-  names = {path.name for path in place.folder.iterdir()}
+  names = {path.name for path in place.folder.iterdir() if path.name[0] != '.'}
   assert names == {'checkpoints', 'config.json', 'metrics.jsonl', 'evaluations.jsonl'}
 
 
