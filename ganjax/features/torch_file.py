@@ -227,7 +227,8 @@ def _reduce(function, args):
     raise ValueError(f'it calls {name!r}')
   storage, offset, shape, strides, _, hooks, *more = args
   _expect_empty('backward hooks', hooks)
-  metadata = _expect(dict, more.pop(0)) if more and more[0] is not None else {}
+  metadata = more.pop(0) if more else None
+  metadata = {} if metadata is None else _expect(dict, metadata)
   _expect_empty('more than torch writes of a tensor', more)
   lazy = tuple(str(key) for key, value in metadata.items() if value is not False)
   shape, strides = _expect(tuple, shape), _expect(tuple, strides)
