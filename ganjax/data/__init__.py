@@ -38,7 +38,7 @@ class Source:
     self.fields, self.info = fields, info
     self.num_examples = len(rows)
     self.class_names = None if class_names is None else tuple(class_names)
-    self.num_classes = None if class_names is None else len(class_names)
+    self.num_classes = None if class_names is None else len(self.class_names)
     self.content = json.dumps([info, self.class_names, here], sort_keys=True)
 
   @property
@@ -134,7 +134,8 @@ def build(
     arrays = open_arrays(examples, stored) if stored else {}
     rows, here = np.arange(examples.count), examples.here
     if 'whole' in arrays:
-      rows, info['broken'] = folder.select_whole(arrays.pop('whole'), examples, data_dir)
+      whole = arrays.pop('whole')
+      rows, info['broken'] = folder.select_whole(whole, examples.names, data_dir, examples.explain)
     fields = {name: spec for name, spec in examples.fields.items() if name != 'whole'}
     if info.pop('unlabelled', False) or ('label' in arrays and arrays['label'].min() < 0):
       info |= {'unlabelled': True, 'class_names': None}

@@ -172,15 +172,22 @@ def _classes(paths, top):
   return class_names, np.array([numbers[name] for name in classes], np.int32)
 
 
-def select_whole(whole, examples, data_dir):
-  """Returns (rows of the files that could be decoded, names of the others); `whole` says which are, uint8 [n].
+def select_whole(whole, names, data_dir, explain=None):
+  """Returns (rows of the files that could be decoded, names of the others).
+
+  Args:
+    whole: which could be decoded, [n].
+    names: of all.
+    data_dir: where they are, for messages.
+    explain: row -> why that file could not be decoded, where that is known.
 
   Raises UserError where more than one file in a hundred is broken.
   """
-  rows, names = np.flatnonzero(whole == 0), examples.names
+  rows = np.flatnonzero(whole == 0)
   broken = [names[row] for row in rows]
   if broken:
-    few = ', '.join(f'{names[row]} ({examples.explain(row)})' for row in rows[:3])
+    say = lambda row: names[row] + (f' ({explain(row)})' if explain else '')
+    few = ', '.join(map(say, rows[:3]))
     few += ', ...' if len(broken) > 3 else ''
     text = f'{len(broken):,} of {len(names):,} images in {data_dir} cannot be decoded: {few}'
     if len(broken) > 0.01 * len(names):
