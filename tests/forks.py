@@ -12,6 +12,8 @@ import runpy
 import sys
 from pathlib import Path
 
+import jax
+
 ROOT = Path(__file__).resolve().parents[1]
 IMPORTED = (
   'ganjax.bucket',
@@ -40,6 +42,8 @@ def main(cases, folder):
       for stream, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), stream)
       os.environ.update(environment)
+      # It was read when JAX was imported.
+      jax.config.update('jax_platforms', os.environ['JAX_PLATFORMS'])
       return words
     running[process] = name, files
     if len(running) == AT_A_TIME:

@@ -38,7 +38,7 @@ class Source:
     self.fields, self.info = fields, info
     self.num_examples = len(rows)
     self.class_names = None if class_names is None else tuple(class_names)
-    self.num_classes = None if class_names is None else len(class_names)
+    self.num_classes = None if class_names is None else len(self.class_names)
     self.content = json.dumps([info, self.class_names, here], sort_keys=True)
 
   @property

@@ -175,9 +175,15 @@ def explain(load, row):
 
 
 def select_whole(whole, names, explain, data_dir):
-  """Returns (rows of the files that could be decoded, names of the others); `whole` says which are, bool or uint8 [n].
+  """Returns (rows of the files that could be decoded, names of the others).
 
-  `explain(row)` says of one of the others why. Raises UserError where more than one file in a hundred is broken.
+  Args:
+    whole: which could be decoded, bool or uint8 [n].
+    names: of all.
+    explain: row -> why that file could not be decoded.
+    data_dir: where they are, for messages.
+
+  Raises UserError where more than one file in a hundred is broken.
   """
   rows = np.flatnonzero(whole == 0)
   broken = [names[row] for row in rows]
