@@ -47,10 +47,8 @@ def start(preemptible=False):
   _join(preemptible)
   try:
     jax.local_devices()
-  except (
-    RuntimeError,
-    AssertionError,
-  ) as error:  # the latter where JAX knows the kind, and has no plugin for it
+  except (RuntimeError, AssertionError) as error:
+    # The latter where JAX knows the kind, and has no plugin for it.
     asked = jax.config.jax_platforms
     extra = {'cuda': 'cuda', 'gpu': 'cuda', 'tpu': 'tpu'}.get(asked)
     advice = f"in the checkout, pip install '.[{extra}]'" if extra else 'take cpu, cuda or tpu'

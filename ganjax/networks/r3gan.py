@@ -13,7 +13,7 @@ from ganjax.layers.conv import Conv
 from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.resample import downsample_bilinear, upsample_bilinear
 
-MOST_BLOCKS = 100  # a resolution: each is traced
+MOST_BLOCKS = 16  # a resolution: each is traced
 PLAIN = nn.initializers.variance_scaling(1.0, 'fan_in', 'normal')
 
 

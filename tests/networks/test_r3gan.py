@@ -143,7 +143,7 @@ def test_float64_and_bfloat16_reach_every_layer():
     (dict(width=(8, 8)), 'one width or 3'),
     (dict(width=0), 'from 1'),
     (dict(blocks=0), 'from 1'),
-    (dict(blocks=101), 'networks.blocks=101 must be at most 100'),
+    (dict(blocks=17), 'networks.blocks=17 must be at most 16'),
     (dict(cardinality=5), 'networks.cardinality=5'),
     (dict(width=(8, 8, 3)), 'networks.cardinality=4'),
     (dict(cardinality=0), 'from 1'),
