@@ -1,5 +1,6 @@
 """Tests run on 4 virtual CPU devices. Compiling is most of their time: little optimization, and a persistent cache."""
 
+import ctypes
 import os
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
@@ -15,6 +16,7 @@ import pytest
 _CACHE = os.environ.get('JAX_COMPILATION_CACHE_DIR') or str(
   Path(tempfile.gettempdir()) / 'ganjax-test-xla'
 )
+_LIBC = ctypes.CDLL(None)
 jax.config.update('jax_compilation_cache_dir', _CACHE)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
 jax.config.update('jax_disable_most_optimizations', True)
@@ -25,3 +27,5 @@ def programs():
   """Compiled programs go after each file: kept to the end they are gigabytes. The disk has what was slow."""
   yield
   jax.clear_caches()
+  if hasattr(_LIBC, 'malloc_trim'):  # glibc keeps what is freed
+    _LIBC.malloc_trim(0)
