@@ -1,4 +1,4 @@
-"""Every discriminator in forward mode: derivatives in a direction, Hessians times a vector, as reverse mode has them."""
+"""Discriminators in forward mode: derivatives in a direction, Hessians times a vector, as reverse mode has them."""
 
 import importlib
 import pkgutil
