@@ -62,7 +62,7 @@ def slopes(f, point, v):
   return jax.jvp(f, point, v)[1], dot(jax.grad(f, (0, 1))(*point), v)
 
 
-LARGE = 'biggan', 'biggan_deep', 'resnet'  # whose Hessians take long to compile
+LARGE = 'biggan', 'biggan_deep', 'cnn', 'dcgan', 'resnet'  # whose Hessians take long to compile
 
 
 @pytest.mark.parametrize('name', LARGE)
