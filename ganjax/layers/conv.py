@@ -16,7 +16,7 @@ reverse. They are primitives of JAX, for which these rules are stated below.
 Everywhere they are `lax.conv_general_dilated`, but on CPU, where XLA's transposed convolutions and
 those of small images are up to 50 times slower than the matrix products they stand for, these are
 written as products; on TPU narrow groups are joined. A primitive's form is taken when a program is lowered, by the
-platform it is lowered for.
+platform it is lowered for; so is `jax.default_matmul_precision`.
 """
 
 import functools

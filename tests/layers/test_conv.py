@@ -471,10 +471,9 @@ def test_odd_sides_are_not_halved(kernel):
     layer.init(jax.random.key(0), jnp.zeros((1, 7, 8, 3)))
 
 
-@pytest.mark.parametrize('sides', [(8,), (4, 2, 4)], ids=str)
-def test_sound_and_solids_are_resampled_in_a_convolution_too(x64, sides):
+def test_sound_is_resampled_in_a_convolution_too(x64):
   plain = Conv(3, 3, padding=1, param_dtype='float64')
-  x = draw((2, *sides, 2))[0]
+  x = draw((2, 8, 2))[0]
   for size in (1, 3):
     layer = plain.clone(kernel=size, padding=size // 2)
     variables = layer.init(jax.random.key(0), x)
