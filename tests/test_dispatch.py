@@ -370,7 +370,7 @@ def test_a_stage_starts_with_fresh_optimizers_once(train, monkeypatch, capsys):
   """Stopped before, at or after the border and resumed: Adam has counted the updates since the border and no more."""
   config = configure(steps=11, steps_per_dispatch=1, sample_every_steps=11, **SMALL)
   _, whole, _ = train('whole', config, two_stages)
-  assert [int(whole['opt'][name][0]['count']) for name in 'GD'] == [3, 3]
+  assert [int(whole['opt'][name]['0']['count']) for name in 'GD'] == [3, 3]
   for last in 8, 9:
     monkeypatch.setattr(Signalled, 'last', last)
     status, _, _ = train('stopped', config, lambda c: Signalled(*two_stages(c)))
