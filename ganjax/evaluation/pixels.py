@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from ganjax import UserError, backend, data, parallel
+from ganjax.evaluation import classes
 from ganjax.evaluation.extract import pictures
 from ganjax.metrics import cas, lpips, ms_ssim, ppl, ssim
 
@@ -16,13 +17,13 @@ CAS_EPOCHS = 90  # as StudioGAN trains it
 def compute(kind, fake, real, extractors, *, mesh, batch_size, crop=0, matched=None):
   """({name of a value: float}, more for the record) of one metric of `presets`.
 
-  crop: see `ssim.psnr`. matched: of `classes.match`, for cas.
+  crop: see `ssim.psnr`. matched: of `classes.match`, where it is at hand.
   """
   work = dict(mesh=mesh, batch_size=batch_size)
   if kind in ('psnr', 'ssim'):
     return _psnr_and_ssim(kind, fake, real, crop, work)
   if kind == 'cas':
-    return _cas(fake, real, matched, work)
+    return _cas(fake, real, matched or classes.match(fake, real), work)
   compute = {
     'lpips': _lpips,
     'ms_ssim': _ms_ssim,
