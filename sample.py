@@ -43,9 +43,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ganjax import UserError, experiment, images, latents, parallel, sampler
+from ganjax import UserError, experiment
 from ganjax import config as configs
 from ganjax.data import provenance
+from ganjax.devices import processes, sharding
+from ganjax.media import image as images
+from ganjax.sampling import latents, sampler
 
 # What each format writes; png writes a folder of pictures.
 ENDINGS = {'grid': '.png', 'strip': '.png', 'png': '', 'npz': '.npz', 'gif': '.gif'}
@@ -59,9 +62,9 @@ def main():
   if OUT.value and FORMAT.value != 'png':
     commandline.check_ending(OUT, ENDINGS[FORMAT.value], f'--format {FORMAT.value}')
   workdir, seeds = Path(WORKDIR.value), sampler.parse_seeds(SEEDS.value)
-  parallel.start()
+  processes.start()
   run = experiment.load(workdir)
-  mesh = parallel.make_mesh(jax.local_devices())
+  mesh = sharding.make_mesh(jax.local_devices())
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
   stage = run.stage_after(step)

@@ -9,7 +9,8 @@ import time
 
 STARTED = time.monotonic()
 
-from ganjax import commandline, signals
+from ganjax import commandline
+from ganjax.training import signals
 
 COMMAND = commandline.Command(__doc__, buckets=['workdir'])
 CONFIG = COMMAND.config()
@@ -25,7 +26,7 @@ if __name__ == '__main__':  # before the slow imports, where a signal would end 
     name = signal.Signals(number).name
     signals.say(f'stopped by {name} before any step; the same command goes on')
     if 'parallel' in globals():
-      parallel.dismiss()
+      processes.dismiss()
     os._exit(128 + number)
 
   signals.listen(stop_early)
@@ -40,26 +41,16 @@ import jax
 import numpy as np
 
 import ganjax
-from ganjax import (
-  UserError,
-  bucket,
-  checkpoint,
-  curves,
-  data,
-  diagnose,
-  dispatch,
-  experiment,
-  images,
-  lock,
-  parallel,
-  sampler,
-  seeds,
-  writer,
-)
+from ganjax import UserError, data, experiment, seeds
 from ganjax import config as configs
+from ganjax.devices import processes, sharding
 from ganjax.evaluation.monitor import Monitor
-from ganjax.feed import Feed
+from ganjax.media import image as images
+from ganjax.sampling import sampler
+from ganjax.training import diagnose, dispatch
+from ganjax.training.feed import Feed
 from ganjax.update import active, all_finite, averaged, init_opt
+from ganjax.workdir import bucket, checkpoint, curves, files, lock, writer
 
 GRID = 64  # pictures in a sample grid
 # Of slow steps a line comes so soon after the first, then so often, whatever log_every_steps says.
@@ -74,11 +65,11 @@ def main():
     return 0
   if WORKDIR.value is None:
     raise UserError('--workdir is missing: the folder of the run, such as --workdir runs/dcgan')
-  parallel.start(preemptible=True)
+  processes.start(preemptible=True)
   run = experiment.build(config)
-  mesh = parallel.make_mesh()
+  mesh = sharding.make_mesh()
   for span in run.spans:
-    parallel.check_batch(span.batch_size, mesh, config.microbatches)
+    sharding.check_batch(span.batch_size, mesh, config.microbatches)
   place = bucket.copy if '://' in WORKDIR.value else lock.share
   with place(WORKDIR.value) as workdir, jax.set_mesh(mesh):
     experiment.check_resume(run, workdir)
@@ -96,16 +87,16 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   experiment.check_data(run, sources, workdir)
   state, step, meta = experiment.restore(run, checkpoints, mesh) or experiment.start(run, mesh)
   run_id = experiment.run_id(workdir, meta)
-  frozen = {name: parallel.replicate(net, mesh) for name, net in method.frozen.items()}
+  frozen = {name: sharding.replicate(net, mesh) for name, net in method.frozen.items()}
   monitor = Monitor(run, workdir, mesh, step)
   checkpoints.best = monitor.best_step
   log = Log(run, workdir, sources, mesh, step, meta.get('metrics', {}), monitor, run_id)
   interrupt = Interrupt()
   if step < config.steps:
-    parallel.say('compiling the first step: it may take minutes, and is kept for the next start')
+    processes.say('compiling the first step: it may take minutes, and is kept for the next start')
   latents = jax.device_get(method.latents(np.arange(GRID)))
   finite = jax.jit(lambda state: seeds.each(all_finite, state))
-  log.saved = step if step in parallel.gather(checkpoints.steps())[0] else None
+  log.saved = step if step in processes.gather(checkpoints.steps())[0] else None
 
   def sample():
     stage = run.stage_after(step)
@@ -143,7 +134,7 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
       continue
     if span.stage.reset_opt and step == span.start:
       fresh = seeds.each(lambda one: init_opt(method, run.optimizers, one.params), state)
-      state = state.replace(opt=parallel.replicate(fresh, mesh))
+      state = state.replace(opt=sharding.replicate(fresh, mesh))
     update = diagnose.find_nans(run.update(span)) if config.debug_nans else run.update(span)
     steps_at = functools.partial(dispatch.steps_at, run, span, mesh.size)
     feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step, steps_at=steps_at)
@@ -169,11 +160,11 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   log.close()
   if step == config.steps and not monitor.due(step):
     if monitor.summary():
-      parallel.say(monitor.summary())
+      processes.say(monitor.summary())
     where = f'finished {step} steps in {workdir}: {log.grid(step)}'
-    parallel.say(f'{where}; more pictures: python sample.py --workdir {shlex.quote(f"{workdir}")}')
+    processes.say(f'{where}; more pictures: python sample.py --workdir {shlex.quote(f"{workdir}")}')
     return 0
-  parallel.say(f'stopped by {interrupt.name} at step {step}, saved; the same command resumes')
+  processes.say(f'stopped by {interrupt.name} at step {step}, saved; the same command resumes')
   return interrupt.status
 
 
@@ -186,7 +177,7 @@ class Interrupt:
 
   def __init__(self):
     self._number, self._agreed, self._calls = 0, False, 0
-    self._acknowledged, self._joined = False, parallel.is_joined()
+    self._acknowledged, self._joined = False, processes.is_joined()
     numbers = [n for n in signals.NUMBERS if n != signal.SIGTERM or not self._joined]
     signals.listen(self._act, self._note, numbers)
 
@@ -213,9 +204,9 @@ class Interrupt:
       return self._number > 0
     if not self._agreed:
       self._calls += 1
-      self._agreed = parallel.is_stop(self._calls)
+      self._agreed = processes.is_stop(self._calls)
       if self._agreed:
-        self._number = max(parallel.gather(self._number))
+        self._number = max(processes.gather(self._number))
     return self._agreed
 
   @property
@@ -240,18 +231,18 @@ class Log:
     self._first_step, self._clock = step + 1, (step, time.monotonic())
     self._seconds, self._due = 0.0, None  # of a step; when a line is due that no step asks for
     self._out = None
-    if parallel.is_main():
+    if processes.is_main():
       path = workdir / 'config.json'
       saved = configs.load_json(path) if step else None
       record = experiment.record(run, sources, mesh, saved, step)
-      writer.write_json(path, {'run': run_id, **record})
+      files.write_json(path, {'run': run_id, **record})
       (workdir / 'samples').mkdir(exist_ok=True)
       wandb = run.config.wandb and {
         'project': run.config.wandb,
         'config': experiment.to_json(run.config),
       }
       self._out = writer.Writer(workdir, step, wandb)
-    parallel.say(
+    processes.say(
       f'{"resuming" if step else "starting"} at step {step} of {run.config.steps} in {workdir}'
     )
 
@@ -268,7 +259,7 @@ class Log:
         self._check(step - steps + 1 + i, seeds.take(metrics, i) if steps > 1 else metrics)
       first = step - steps < self._first_step <= step
       if first:
-        parallel.say(f'first step done {time.monotonic() - STARTED:.1f} s after the start')
+        processes.say(f'first step done {time.monotonic() - STARTED:.1f} s after the start')
       if pictures is not None:
         self._pictures(step, [images.to_uint8(np.asarray(one)) for one in pictures])
       asked = pictures is not None or step % self._run.config.log_every_steps == 0

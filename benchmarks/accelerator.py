@@ -19,7 +19,8 @@ import jax
 import jobs
 import numpy as np
 
-from ganjax import UserError, experiment, parallel
+from ganjax import UserError, experiment
+from ganjax.devices import processes, sharding
 from ganjax.update import active
 
 TINY = {'networks.width': 4, 'batch_size': 8, 'method.n_critic': 1}
@@ -59,7 +60,7 @@ class Variant:
     config = configure(name, dtype, tiny)
     run = experiment.build(config)
     span, data = run.spans[0], config.data
-    parallel.check_batch(span.batch_size, mesh)
+    sharding.check_batch(span.batch_size, mesh)
     self.images_per_step, self._steps = run.images_per_step(span), steps
     self._update, self._phases = run.update(span), active(span.stage, 0)
     shape = (*[steps] * (steps > 1), span.batch_size)
@@ -68,7 +69,7 @@ class Variant:
       0, 256, (*shape, data.resolution, data.resolution, data.channels), np.uint8
     )
     rows = {'image': pixels, 'label': rng.integers(0, 10, shape, np.int32)}
-    self._batches = (parallel.place_batch(rows, mesh, axis=len(shape) - 1),) * run.method.n_critic
+    self._batches = (sharding.place_batch(rows, mesh, axis=len(shape) - 1),) * run.method.n_critic
     self._state, _, _ = experiment.start(run, mesh)
     start = time.perf_counter()
     self.run(steps)
@@ -87,7 +88,7 @@ class Variant:
 
 def compare(name, steps_per_dispatch, rounds, steps, tiny):
   """Prints the times of a config's variants."""
-  mesh = parallel.make_mesh()
+  mesh = sharding.make_mesh()
   with jax.set_mesh(mesh):
     kinds = [(d, k) for d in ('float32', 'bfloat16') for k in (1, steps_per_dispatch)]
     variants = [Variant(name, *kind, tiny, mesh) for kind in kinds]
@@ -127,7 +128,7 @@ def main():
   for name in names:
     configure(name, 'float32', args.tiny)  # so that it is there
   train(args.workdir, args.data_dir, args.tiny)
-  parallel.start()
+  processes.start()
   device = jax.devices()[0]
   print(f'{jax.device_count()} x {device.device_kind} ({device.platform}), jax {jax.__version__}')
   for name in names:

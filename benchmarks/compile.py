@@ -16,7 +16,8 @@ import importlib
 import jax
 import numpy as np
 
-from ganjax import experiment, parallel
+from ganjax import experiment
+from ganjax.devices import sharding
 from ganjax.update import active, count
 
 
@@ -52,7 +53,7 @@ def main():
   print(
     f'{"config":<20} {"phases":<14} {"parameters":>10} {"tracing":>9} {"compiling":>10} {"a step":>18}'
   )
-  with jax.set_mesh(parallel.make_mesh()):
+  with jax.set_mesh(sharding.make_mesh()):
     for name in names:
       print(measure(name), flush=True)
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ganjax import backend
+from ganjax.devices import backend
 from ganjax.layers.conv import conv, conv_transpose
 
 # Name -> (axes, kernel, stride, padding, batch, (size, channels, features) of each layer of D; G's go from y to x).

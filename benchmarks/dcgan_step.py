@@ -24,7 +24,9 @@ import numpy as np
 import optax
 
 from configs import dcgan_cifar
-from ganjax import experiment, losses, parallel
+from ganjax import experiment
+from ganjax.devices import processes, sharding
+from ganjax.losses import adversarial
 from ganjax.update import active, apply, count
 
 LAYOUTS = 'contiguous', 'channels_last'
@@ -96,8 +98,8 @@ def check(run, state, pixels, z, torch):
   def compute(state, images, z):
     fakes, _ = apply(G, state, z, train=True)
     real, fake = (apply(D, state, x, train=True)[0] for x in (images, fakes))
-    terms = losses.non_saturating_D(real, fake)
-    found = terms['loss_real'], terms['loss_fake'], losses.non_saturating_G(fake)
+    terms = adversarial.non_saturating_D(real, fake)
+    found = terms['loss_real'], terms['loss_fake'], adversarial.non_saturating_G(fake)
     return fakes, jnp.stack(found)
 
   ours = compute(state, pixels.astype(np.float32) / 127.5 - 1, z)
@@ -180,8 +182,8 @@ def main():
   parser.add_argument('--profile', action='store_true', help='where the step spends its time')
   args = parser.parse_args()
   config = make_config(args.width, args.batch)
-  parallel.start()
-  mesh = parallel.make_mesh()
+  processes.start()
+  mesh = sharding.make_mesh()
   run = experiment.build(config)
   span = run.spans[0]
   rng = np.random.default_rng(0)
@@ -200,7 +202,7 @@ def main():
     )
     parts = profile(run, span, state, pixels, z, args.rounds) if args.profile else {}
     update, phases = run.update(span), active(span.stage, 0)
-    batches = (parallel.place_batch({'image': pixels}, mesh),)
+    batches = (sharding.place_batch({'image': pixels}, mesh),)
     times = {name: [] for name in ('ganjax', *LAYOUTS)}
     for i in range(args.rounds + 1):
       state, found = time_steps(update, state, batches, phases, args.steps)

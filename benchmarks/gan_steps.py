@@ -1,7 +1,7 @@
 """Training steps of SNGAN and BigGAN against PyTorch twins: python benchmarks/gan_steps.py [--cases sngan,biggan]
 
 Needs the extra `bench`. A step is n_critic updates of D and one of G, by Adam, with spectral norm and batch norm, at
-the sizes of benchmarks/cifar.py, and BigGAN once wider. The twins' initial weights are read by `ganjax.published`, and
+the sizes of benchmarks/cifar.py, and BigGAN once wider. The twins' initial weights are read by `ganjax.weights.published`, and
 pictures and losses of both sides compared first, to 1e-4. Then both take turns in rounds; of torch's memory formats the
 faster one is taken. Compilation is timed without a cache.
 """
@@ -25,8 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 from dcgan_step import LAYOUTS
 
-from ganjax import experiment, losses, parallel, published
+from ganjax import experiment
+from ganjax.devices import processes, sharding
+from ganjax.losses import adversarial
 from ganjax.update import active, apply, count
+from ganjax.weights import published
 
 # Case -> (method of benchmarks/cifar.py, format of the twin's weights, widths that differ).
 CASES = {
@@ -70,7 +73,7 @@ def check(run, state, pixels, labels, z, torch):
     fakes, moved = apply(G, state, z, label, train=True)
     real, moved = apply(D, moved, images, label, train=True)
     fake, moved = apply(D, moved, fakes, label, train=True)
-    terms = losses.hinge_D(real, fake)
+    terms = adversarial.hinge_D(real, fake)
     return apply(G, moved, z, label, train=True)[0], jnp.stack([*terms.values()])
 
   ours = compute(state, pixels.astype(np.float32) / 127.5 - 1, z)
@@ -89,7 +92,7 @@ def measure(case, rounds, steps):
   config = cifar.get_config(method)
   config.networks.update(widths)
   config.ema.half_life_images = 0  # no average on either side
-  run, mesh = experiment.build(config), parallel.make_mesh()
+  run, mesh = experiment.build(config), sharding.make_mesh()
   span, rng, n, size = run.spans[0], np.random.default_rng(0), config.batch_size, 32
   pixels = rng.integers(0, 256, (n, size, size, 3), np.uint8)
   labels = rng.integers(0, 10, n).astype(np.int32)
@@ -100,10 +103,10 @@ def measure(case, rounds, steps):
     torch.ask('step', LAYOUTS[0], 0)  # the files are there
     nets = {net: published.read(Path(f'{folder}/{net}.pth'), run, net, form) for net in 'GD'}
     kinds = {kind: {net: x[kind] for net, x in nets.items()} for kind in ('params', 'stats')}
-    state = parallel.replicate(state.replace(**kinds), mesh)
+    state = sharding.replicate(state.replace(**kinds), mesh)
     worst = check(run, state, pixels, labels, z, torch)
     update, phases = run.update(span), active(span.stage, 0)
-    batch = parallel.place_batch({'image': pixels, 'label': labels}, mesh)
+    batch = sharding.place_batch({'image': pixels, 'label': labels}, mesh)
     batches = (batch,) * run.method.n_critic
     start = time.perf_counter()
     state, _ = dcgan_step.time_steps(update, state, batches, phases, 1)
@@ -139,7 +142,7 @@ def main():
   parser.add_argument('--rounds', type=int, default=6)
   parser.add_argument('--steps', type=int, default=8, help='of each side in each round')
   args = parser.parse_args()
-  parallel.start()
+  processes.start()
   jax.config.update('jax_enable_compilation_cache', False)
   print(f'{jax.devices()[0].device_kind}, {len(os.sched_getaffinity(0))} cores')
   for case in args.cases.split(','):

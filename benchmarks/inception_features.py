@@ -21,7 +21,8 @@ import jax
 import numpy as np
 import seeded
 
-from ganjax import backend, features
+from ganjax import features
+from ganjax.devices import backend
 
 DEFAULTS = 8, 64  # images a batch: ours on CPU (`backend.evaluation_batch`), torch-fidelity's
 

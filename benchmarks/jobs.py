@@ -17,7 +17,8 @@ sys.path.insert(0, str(ROOT))
 # A script's own work and a training beside it may have to share a GPU.
 os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
 
-from ganjax import UserError, lock
+from ganjax import UserError
+from ganjax.workdir import lock
 
 
 def folder(text) -> Path:

@@ -31,14 +31,16 @@ import jobs
 import numpy as np
 from matplotlib.figure import Figure
 
-from ganjax import UserError, optim, parallel, seeds
+from ganjax import UserError, seeds
+from ganjax.devices import processes, sharding
 from ganjax.layers.norm import BatchNorm
 from ganjax.layers.spectral import SpectralNorm
 from ganjax.methods import gan
 from ganjax.metrics.modes import mixture_modes
 from ganjax.networks.mlp import between
+from ganjax.optim import optimizers as optim
 from ganjax.update import active, init, make_update, name_nets, spans
-from ganjax.writer import replace_file, write_json
+from ganjax.workdir.files import replace_file, write_json
 
 # The budget of all methods: so many updates of D and of G, on 96 real points and 96 fakes each.
 STEPS = 6000
@@ -138,14 +140,14 @@ def train(method, mixture, steps, count):
   made = gan.build(nets, z_dim=Z_DIM, **METHODS[method])
   (span,) = spans(made, steps, BATCH_SIZE)
   optimizers = optim.build({'G': ADAM, 'D': ADAM}, made.phases, steps)
-  update, mesh = make_update(made, span, optimizers), parallel.make_mesh(jax.devices()[:1])
+  update, mesh = make_update(made, span, optimizers), sharding.make_mesh(jax.devices()[:1])
   keys = jnp.stack([jax.random.key(seed) for seed in range(count)])
   images = lambda step: {'image': scale(mixture) * draw(mixture, BATCH_SIZE, step)[:, None, None]}
   with jax.set_mesh(mesh):
     state = jax.jit(lambda keys: init(made, optimizers, keys, images(0)))(keys)
-    state = parallel.replicate(state, mesh)
+    state = sharding.replicate(state, mesh)
     for step in range(steps):
-      batch = parallel.place_batch(images(step), mesh)
+      batch = sharding.place_batch(images(step), mesh)
       state, _ = update(state, (batch,), {}, phases=active(span.stage, step))
     sample = lambda state, z: span.stage.sample(state, z, train=False)[0]
     points = jax.jit(lambda *args: seeds.each(sample, *args))(state, made.latents(np.arange(NUM)))
@@ -220,7 +222,7 @@ def main():
     raise UserError(
       f'{", ".join(unknown)}: methods are {", ".join(METHODS)}, mixtures {", ".join(MIXTURES)}'
     )
-  parallel.start()
+  processes.start()
   workdir.mkdir(parents=True, exist_ok=True)
   kept, failed = workdir / 'results.json', []
   results = json.loads(kept.read_text()) if kept.exists() else {}

@@ -12,7 +12,7 @@ from flax import traverse_util
 
 from ganjax import data
 from ganjax.layers.conv import Conv
-from ganjax.writer import replace_file
+from ganjax.workdir.files import replace_file
 
 EPOCHS, BATCH = 6, 128
 SHIFT = 2  # pixels that a training picture is moved by, at most, each way

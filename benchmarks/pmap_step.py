@@ -19,7 +19,8 @@ import numpy as np
 import optax
 from jax import lax
 
-from ganjax import experiment, parallel
+from ganjax import experiment
+from ganjax.devices import sharding
 from ganjax.layers.norm import BatchNorm
 from ganjax.update import active
 
@@ -151,15 +152,15 @@ def main():
   config.networks.width = args.width
   run = experiment.build(config)
   span = run.spans[0]
-  mesh = parallel.make_mesh()
-  parallel.check_batch(args.batch_size, mesh)
+  mesh = sharding.make_mesh()
+  sharding.check_batch(args.batch_size, mesh)
   size, devices = config.data.resolution, list(mesh.devices.flat)
   images = np.random.default_rng(0).integers(0, 256, (args.batch_size, size, size, 3), np.uint8)
 
   state, _, _ = experiment.start(run, mesh)
   start, pmap_step = make_pmap_step(config, run.method.nets, devices)
   sides = {'jax.pmap': start(state), 'ganjax': state}
-  update, batch = run.update(span), parallel.place_batch({'image': images}, mesh)
+  update, batch = run.update(span), sharding.place_batch({'image': images}, mesh)
   rows = (len(devices), -1, *images.shape[1:])
   stacked = jax.device_put(images.reshape(rows), batch['image'].sharding)
 

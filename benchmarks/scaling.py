@@ -3,7 +3,7 @@
 Compiles each configuration's training for 1, 8, 64 and 256 chips with as many images on each (those that it has on 8
 chips, unless said), by libtpu, without a TPU (pip install '.[tpu-check]'), and adds up, for a chip of each slice,
 
-  compute         the roofline's time of the program (`ganjax.chips`), the best case; and XLA's estimate of it
+  compute         the roofline's time of the program (`ganjax.tpu.chips`), the best case; and XLA's estimate of it
   communication   every exchange of the compiled program, one after the other and beside no computation: twice its bytes
                   over the links that a chip has in the slice (reduce-scatter and all-gather), and twice the way around
                   it at 1 us a link, which is what the small ones of batch norm cost
@@ -25,7 +25,8 @@ sys.path.insert(0, str(ROOT))
 
 import jax
 
-from ganjax import UserError, chips, roofline
+from ganjax import UserError
+from ganjax.tpu import chips, roofline
 
 FLAT = {1: '1x1', 8: '2x4', 64: '8x8', 256: '16x16'}
 CUBE = {4: '2x2x1', 8: '2x2x2', 64: '4x4x4', 256: '4x8x8'}

@@ -15,7 +15,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ganjax import experiment, parallel
+from ganjax import experiment
+from ganjax.devices import sharding
 from ganjax.update import active, make_update
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -42,7 +43,7 @@ def compiled(config, unrolled, mesh):
   size, channels = config.data.resolution, config.data.channels
   shape = (span.batch_size, size, size, channels)
   images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-  batch = parallel.place_batch({'image': images}, mesh)
+  batch = sharding.place_batch({'image': images}, mesh)
   ema = config.ema.to_dict() if run.method.ema else None
   how = dict(flip=config.data.flip, ema=ema, unrolled=unrolled)
   update = make_update(run.method, span, run.optimizers, **how)
@@ -101,7 +102,7 @@ def main():
   parser.add_argument('--steps', type=int, default=5, help='steps a turn')
   args = parser.parse_args()
   jax.config.update('jax_enable_compilation_cache', False)  # to time the compiler
-  mesh = parallel.make_mesh()
+  mesh = sharding.make_mesh()
   print(f'{mesh.size} x {mesh.devices.flat[0].device_kind}')
   for name, config in make_configs(args).items():
     compare(name, config, args, mesh)

@@ -21,7 +21,7 @@ import numpy as np
 
 from ganjax import UserError, data
 from ganjax.metrics.modes import kl_to_uniform, modes
-from ganjax.writer import write_json
+from ganjax.workdir.files import write_json
 
 # The budget of all methods: so many updates of D and of G, on 64 real images and 64 fakes each, and networks whose
 # widest layer in D has 128 channels. PacGAN's own is 100,000 steps at twice the width, with two updates of G a step.

@@ -1,7 +1,7 @@
 """The PyTorch twins of ganjax's SNGAN and BigGAN training steps: `benchmarks/gan_steps.py` runs this as a process.
 
 Written for speed as ganjax is: identity paths are resampled before their 1x1 convolutions, which is the same. Initial
-weights are these networks' own, saved in the formats that `ganjax.published` reads.
+weights are these networks' own, saved in the formats that `ganjax.weights.published` reads.
 """
 
 import json

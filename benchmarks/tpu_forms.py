@@ -23,10 +23,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ganjax import UserError, ada, backend, chips, hlo, parallel
+from ganjax import UserError
+from ganjax.devices import backend, sharding
 from ganjax.layers import conv_forms as forms
 from ganjax.layers.conv import Conv, Geometry, conv
 from ganjax.layers.resample import mean_pool, upsample
+from ganjax.tpu import chips, hlo
+from ganjax.views import ada
 
 # Name -> geometry, channels of x, features of y; transposed layers go from y to x.
 LAYERS = {
@@ -135,7 +138,7 @@ def main():
   args = parser.parse_args()
   jax.config.update('jax_platforms', 'cpu')
   chip, devices = chips.find(f'{args.chip}:1x1')
-  mesh = parallel.make_mesh(devices)
+  mesh = sharding.make_mesh(devices)
 
   def report(*names, run, ends):
     traced = jax.jit(run).trace(*ends)

@@ -23,7 +23,8 @@ import jax
 import numpy as np
 
 from configs import dcgan_cifar
-from ganjax import UserError, data, experiment, parallel
+from ganjax import UserError, data, experiment
+from ganjax.devices import sharding
 from ganjax.update import active
 
 
@@ -87,13 +88,13 @@ def time_first_step(config):
 def compare_loop(config, steps, rounds):
   """Images a second of the bare update and of train.py, in turns: [(bare, loop), ...]."""
   run = experiment.build(config)
-  mesh = parallel.make_mesh()
+  mesh = sharding.make_mesh()
   found = []
   with tempfile.TemporaryDirectory() as folder, jax.set_mesh(mesh):
     span = run.spans[0]
     update, (state, _, _) = run.update(span), experiment.start(run, mesh)
     pixels = np.random.default_rng(0).integers(0, 256, (config.batch_size, 32, 32, 3), np.uint8)
-    batches = (parallel.place_batch({'image': pixels}, mesh),)
+    batches = (sharding.place_batch({'image': pixels}, mesh),)
 
     def bare(state, n):
       start = time.monotonic()

@@ -16,8 +16,11 @@ import traceback
 import jax
 from ml_collections import ConfigDict, config_dict
 
-from ganjax import UserError, diagnose, parallel, schedules
+from ganjax import UserError
 from ganjax.commandline import closest, refuse_bucket
+from ganjax.devices import processes
+from ganjax.optim import schedules
+from ganjax.training import diagnose
 
 # What a resumed run may change; everything else would make it another run.
 FREE = (
@@ -80,7 +83,7 @@ def base(name: str) -> ConfigDict:
       eval=dict(
         every_steps=0,  # 0: not while training
         metrics='fid',  # such as 'fid,kid,prdc' or 'fd_efficientnet_lite0'
-        preset='monitor',  # whose pipeline, see `ganjax.evaluate`
+        preset='monitor',  # whose pipeline, see `ganjax evaluate`
         num=10_000,  # fakes
         num_real=config_dict.placeholder(int),  # all by default, else drawn with seed 0
         split=config_dict.placeholder(str),  # of the reals; that of `data` by default
@@ -295,15 +298,15 @@ def run(main):
     status = main()
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
-    parallel.fail(2)
+    processes.fail(2)
   except KeyboardInterrupt:
-    parallel.fail(130)
+    processes.fail(130)
   except Exception as error:
-    if not parallel.is_joined():
+    if not processes.is_joined():
       raise
-    if not parallel.is_lost(error):
+    if not processes.is_lost(error):
       traceback.print_exc()
-    parallel.fail(1)
+    processes.fail(1)
   sys.exit(status)
 
 

@@ -17,10 +17,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import ganjax
-from ganjax import UserError, backend, checkpoint, optim, parallel, schedules, seeds
+from ganjax import UserError, seeds
 from ganjax import config as configs
 from ganjax.data import folder, provenance
+from ganjax.devices import backend, processes, sharding
+from ganjax.optim import optimizers as optim
+from ganjax.optim import schedules
 from ganjax.update import Method, TrainState, averaged, count, init, make_update, name_nets, spans
+from ganjax.workdir import checkpoint
 
 
 class Experiment(NamedTuple):
@@ -63,7 +67,7 @@ class Experiment(NamedTuple):
   def template(self, mesh):
     """Shapes and placement of the state, for a restore."""
     shapes = jax.eval_shape(self.init, self.key)
-    place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=parallel.replicated(mesh))
+    place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.replicated(mesh))
     return jax.tree.map(place, shapes)
 
   def update(self, span):
@@ -217,7 +221,7 @@ def run_id(workdir: Path, meta: dict) -> str:
     raise UserError(
       f'{path} is of run {saved}, and the checkpoints beside it are of run {other}: bring back the files of one run'
     )
-  return parallel.gather(saved or other or uuid.uuid4().hex)[0]
+  return processes.gather(saved or other or uuid.uuid4().hex)[0]
 
 
 def record(run: Experiment, sources, mesh, saved=None, step=0) -> dict:
@@ -280,7 +284,7 @@ def check_resume(run: Experiment, workdir: Path):
   """Raises UserError where processes, or the run in `workdir`, have another config; says what a resume changes."""
   fields = configs.flatten(run.config.to_dict())
   places = ('data.data_dir', 'data.cache')  # each host may have its own
-  parallel.check_same('settings', {k: v for k, v in fields.items() if k not in places})
+  processes.check_same('settings', {k: v for k, v in fields.items() if k not in places})
   if not (workdir / 'config.json').exists():
     if checkpoint.list_steps(workdir):
       raise UserError(
@@ -290,10 +294,10 @@ def check_resume(run: Experiment, workdir: Path):
   with _newer_said(workdir):
     changes = configs.compare(run.config, saved_config(workdir).to_dict())
   for line in changes:
-    parallel.say(line)
+    processes.say(line)
   before = newest(configs.load_json(workdir / 'config.json')).get('activations', 'float32')
   if before != run.activations:
-    parallel.say(f'activations were {before}, and are {run.activations} from here on')
+    processes.say(f'activations were {before}, and are {run.activations} from here on')
 
 
 def check_data(run: Experiment, sources, workdir: Path):
@@ -302,14 +306,14 @@ def check_data(run: Experiment, sources, workdir: Path):
   Raises UserError where processes have other data, or the data do not suit the run, or the one in `workdir`.
   """
   for source in sources:
-    parallel.check_same('data', source.identity)
+    processes.check_same('data', source.identity)
   source, wanted = sources[-1], run.method.num_classes
   provenance.check(source, run.config, wanted)
   path = workdir / 'config.json'
   saved = path.exists() and newest(configs.load_json(path)).get('data')
   changed = provenance.compare(source, saved[-1], wanted > 0) if saved else []
   for line in (provenance.describe(source), *changed):
-    parallel.say(line)
+    processes.say(line)
 
 
 def restore(run: Experiment, checkpoints, mesh):
@@ -335,7 +339,7 @@ def to_state(run: Experiment, saved: dict, mesh, seed_index=0) -> TrainState:
   # A checkpoint keeps no empty dicts within a dict that holds nothing else.
   parts['stats'] = {name: parts['stats'].get(name, {}) for name in run.method.nets}
   step = np.asarray(parts.pop('step'))
-  return TrainState(step=step, key=(), opt={}, extra={}, **parallel.replicate(parts, mesh))
+  return TrainState(step=step, key=(), opt={}, extra={}, **sharding.replicate(parts, mesh))
 
 
 def read_generator(run: Experiment, workdir, mesh, *, step, weights: str, seed_index=0):
@@ -371,12 +375,12 @@ def start(run: Experiment, mesh):
   """(state, 0, {}) of a new run: fresh, or from the networks of `config.init_from`."""
   init = jax.jit(
     run.init,
-    out_shardings=parallel.replicated(mesh),
+    out_shardings=sharding.replicated(mesh),
     compiler_options=backend.quick_compilation(),
   )
   state = init(run.key)
   if run.config.init_from:
-    state = parallel.replicate(_take_networks(run, jax.device_get(state)), mesh)
+    state = sharding.replicate(_take_networks(run, jax.device_get(state)), mesh)
   return state, 0, {}
 
 
@@ -420,5 +424,5 @@ def _take_networks(run, state):
     params[n], stats[n] = new['params'], new['stats']
     if n in ema:
       ema[n] = _for_seeds(saved['ema'][n], run) if n in saved['ema'] else new
-  parallel.say(f'starting from {", ".join(nets)} of {other} at step {step}')
+  processes.say(f'starting from {", ".join(nets)} of {other} at step {step}')
   return state.replace(params=params, stats=stats, ema=ema)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganjax import backend, parallel
+from ganjax.devices import backend, sharding
 
 
 def several(state) -> bool:
@@ -54,7 +54,7 @@ def take(tree, k):
 
 @functools.partial(jax.jit, static_argnames='count')
 def _split(state, count):
-  return parallel.whole([take(state, k) for k in range(count)])
+  return sharding.whole([take(state, k) for k in range(count)])
 
 
 def split(state) -> list:

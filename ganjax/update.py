@@ -12,8 +12,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from ganjax import UserError, augment, backend, parallel, seeds
-from ganjax import ema as averages
+from ganjax import UserError, seeds
+from ganjax.devices import backend, sharding
+from ganjax.media import augment
+from ganjax.optim import averages
 
 
 class TrainState(struct.PyTreeNode):
@@ -230,7 +232,7 @@ def update_phase(
     kept, (grads, metrics, carry) = part(kept, (batch, key))
   else:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(microbatches))
-    parts = jax.tree.map(lambda x: parallel.deal(x, microbatches), batch)
+    parts = jax.tree.map(lambda x: sharding.deal(x, microbatches), batch)
     # Each part adds to one sum, so that there is one gradient beside it, whatever the number of parts.
     wide = lambda x: jnp.promote_types(x.dtype, jnp.float32)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, wide(x)), trained)
@@ -243,7 +245,7 @@ def update_phase(
     (kept, total), (metrics, carry) = backend.fold(add, (kept, zeros), (parts, keys))
     grads = jax.tree.map(lambda t, x: (t / microbatches).astype(x.dtype), total, trained)
     metrics = jax.tree.map(lambda x: jnp.mean(x, 0), metrics)
-    carry = jax.tree.map(parallel.collect, carry)
+    carry = jax.tree.map(sharding.collect, carry)
   how = dict(step=state.step, lazy=lazy)
   changes, opt = optimizer.update(grads, state.opt[phase.opt], trained, **how)
   suffix = '' if phase.every == 1 else f'_{phase.name}'
@@ -358,7 +360,7 @@ def make_update(
     how = seeds.unrolls(state) if unrolled is None else unrolled
 
     def step(state, batches):
-      return parallel.whole(seeds.each(one, state, batches, own=own_batches, unrolled=how))
+      return sharding.whole(seeds.each(one, state, batches, own=own_batches, unrolled=how))
 
     return step(state, batches) if steps == 1 else jax.lax.scan(step, state, batches, steps)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ganjax import experiment, parallel
-from ganjax.feed import Feed
+from ganjax import experiment
+from ganjax.devices import processes, sharding
+from ganjax.training.feed import Feed
 from ganjax.update import active
 
 CONFIG = Path(__file__).resolve().parents[1] / 'configs/dcgan_cifar.py'
@@ -58,9 +59,9 @@ def train(run, source, mesh, steps, update=None):
 
 
 def main(out):
-  parallel.start()
+  processes.start()
   source = Pictures()
-  result = train(build('float64'), source, parallel.make_mesh(), STEPS)
+  result = train(build('float64'), source, sharding.make_mesh(), STEPS)
   reads = np.concatenate(source.reads[:STEPS])
   np.savez(out, reads, jax.process_count(), jax.device_count(), *jax.tree.leaves(result))
 

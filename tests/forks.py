@@ -16,9 +16,9 @@ import jax
 
 ROOT = Path(__file__).resolve().parents[1]
 IMPORTED = (
-  'ganjax.bucket',
-  'ganjax.curves',
-  'ganjax.dispatch',
+  'ganjax.workdir.bucket',
+  'ganjax.workdir.curves',
+  'ganjax.training.dispatch',
   'ganjax.evaluation.monitor',
   'ganjax.data.catalogue',
   'ganjax.data.emoji',

@@ -8,7 +8,9 @@ import shutil
 import command
 import pytest
 
-from ganjax import UserError, checkpoint, experiment, sampler
+from ganjax import UserError, experiment
+from ganjax.sampling import sampler
+from ganjax.workdir import checkpoint
 
 # No network, wherever the tests run: TFDS is sent to a port where nobody listens.
 OFFLINE = dict.fromkeys(('http_proxy', 'https_proxy', 'HTTPS_PROXY'), 'http://127.0.0.1:9')

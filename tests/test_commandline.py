@@ -14,8 +14,10 @@ import jax
 import pytest
 from absl import flags
 
-from ganjax import UserError, checkpoint, commandline, parallel
+from ganjax import UserError, commandline
 from ganjax import config as configs
+from ganjax.devices import processes
+from ganjax.workdir import checkpoint
 
 MODULES = ('compare', 'compile_check', 'evaluate', 'export', 'import_weights')
 COMMANDS = ('train.py', 'sample.py', *(f'ganjax.{name}' for name in MODULES))
@@ -40,7 +42,7 @@ def test_commands_are_imported_together():
 
 
 def test_a_command_may_be_called_again(monkeypatch):
-  from ganjax import compare
+  from ganjax.evaluation import compare
 
   monkeypatch.chdir(command.ROOT)
   for arguments in (['a', 'b', '--out=x.png'], ['~/c']):
@@ -118,7 +120,7 @@ def test_devices_that_are_not_there_name_the_extra(monkeypatch, asked, extra):
   monkeypatch.setattr(type(jax.config), 'jax_platforms', asked)
   line = rf"JAX_PLATFORMS={asked}: no such devices, or no plugin .* pip install '\.\[{extra}\]'$"
   with pytest.raises(UserError, match=line):
-    parallel.start()
+    processes.start()
 
 
 @pytest.mark.parametrize(

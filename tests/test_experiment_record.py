@@ -8,7 +8,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import dcgan_emoji
-from ganjax import experiment, parallel
+from ganjax import experiment
+from ganjax.devices import sharding
 
 SOURCES = [SimpleNamespace(info={'dataset': 'emoji', 'size': (64, 64)}, class_names=None)]
 
@@ -20,7 +21,7 @@ def run():
 
 def again(run, devices, saved=None, step=0, **changes):
   """config.json as it is after a start on so many devices."""
-  mesh = parallel.make_mesh(jax.devices()[:devices])
+  mesh = sharding.make_mesh(jax.devices()[:devices])
   run = run._replace(config=run.config.copy_and_resolve_references())
   run.config.update(changes)
   return json.loads(json.dumps(experiment.record(run, SOURCES, mesh, saved, step)))

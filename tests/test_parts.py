@@ -6,29 +6,37 @@ import numpy as np
 import optax
 import pytest
 
-from ganjax import UserError, augment, ema, experiment, latents, optim, sampler
+from ganjax import UserError, experiment
 from ganjax import config as configs
+from ganjax.media import augment
+from ganjax.optim import averages
+from ganjax.optim import optimizers as optim
+from ganjax.sampling import latents, sampler
 from ganjax.update import Phase, Span
 
 
 def test_ema_halves_an_old_value_over_a_half_life():
   value, zero = ({'params': x, 'stats': {}} for x in (jnp.ones(()), jnp.zeros(())))
   for step in range(50):
-    value = ema.step(value, zero, ema.decay(step * 20, 20, 1000))
+    value = averages.step(value, zero, averages.decay(step * 20, 20, 1000))
   np.testing.assert_allclose(value['params'], 0.5, rtol=1e-5)
 
 
 def test_ema_rampup_bounds_the_half_life():
-  assert ema.decay(0, 64, 1e4, rampup=0.05) == 0  # nothing seen yet: the average is the new value
+  assert (
+    averages.decay(0, 64, 1e4, rampup=0.05) == 0
+  )  # nothing seen yet: the average is the new value
   np.testing.assert_allclose(
-    ema.decay(20_000, 100, 1e4, rampup=0.05), 0.5 ** (100 / 1000), rtol=1e-6
+    averages.decay(20_000, 100, 1e4, rampup=0.05), 0.5 ** (100 / 1000), rtol=1e-6
   )
-  np.testing.assert_allclose(ema.decay(10**7, 100, 1e4, rampup=0.05), 0.5 ** (100 / 1e4), rtol=1e-6)
+  np.testing.assert_allclose(
+    averages.decay(10**7, 100, 1e4, rampup=0.05), 0.5 ** (100 / 1e4), rtol=1e-6
+  )
 
 
 def test_ema_half_life_may_be_a_ramp_of_steps():
   ramp = dict(start=0, end=1000, steps=10, shape='linear')
-  at = lambda step, half_life, **more: ema.decay(step * 64, 64, half_life, step=step, **more)
+  at = lambda step, half_life, **more: averages.decay(step * 64, 64, half_life, step=step, **more)
   assert at(0, ramp) == 0
   np.testing.assert_allclose(at(3, ramp), at(3, 300), rtol=1e-5)
   np.testing.assert_allclose([at(10, ramp), at(50, ramp)], [at(0, 1000)] * 2, rtol=1e-6)
@@ -49,7 +57,7 @@ def test_ema_averages_parameters_and_batch_statistics_and_copies_the_rest():
     stats = {'batch_stats': {'mean': x, 'updates': jnp.int32(x)}}
     return {'params': {'w': x}, 'stats': stats | {'styles': {'w_avg': x}, 'noise': {'map': x}}}
 
-  found = ema.step(network(jnp.float32(3)), network(jnp.float32(9)), jnp.float32(0.75))
+  found = averages.step(network(jnp.float32(3)), network(jnp.float32(9)), jnp.float32(0.75))
   assert found == {
     'params': {'w': 4.5},
     'stats': {

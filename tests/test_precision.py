@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from configs import dcgan_emoji
-from ganjax import backend, data, experiment, parallel
 from ganjax import config as configs
+from ganjax import data, experiment
+from ganjax.devices import backend, processes, sharding
 from ganjax.update import active, apply
 
 CONFIGS = sorted(command.ROOT.glob('configs/*.py'))
@@ -29,14 +30,14 @@ def small(dtype, name='dcgan', **method):
 def train(dtype, steps, **changes):
   """(state at the start, state at the end, metrics of each step) of a short run on real pictures."""
   run = experiment.build(small(dtype, **changes))
-  mesh, span = parallel.make_mesh(jax.devices()[:1]), run.spans[0]
+  mesh, span = sharding.make_mesh(jax.devices()[:1]), run.spans[0]
   source = data.build(**run.config.data)
   with jax.set_mesh(mesh):
     state, _, _ = experiment.start(run, mesh)
     first, update, seen = jax.device_get(state), run.update(span), []
     for step in range(steps):
       rows = source.read(np.arange(step * 32, step * 32 + 32) % source.num_examples)
-      batch = parallel.place_batch(rows, mesh)
+      batch = sharding.place_batch(rows, mesh)
       state, metrics = update(
         state, (batch,) * run.method.n_critic, {}, phases=active(span.stage, step)
       )
@@ -102,7 +103,7 @@ def test_only_activations_are_narrow():
   'platform, expected', [('tpu', 'bfloat16'), ('gpu', 'float32'), ('cpu', 'float32')]
 )
 def test_auto_is_what_suits_the_devices(platform, expected):
-  with jax.sharding.use_abstract_mesh(parallel.abstract_mesh(2, platform)):
+  with jax.sharding.use_abstract_mesh(processes.abstract_mesh(2, platform)):
     assert backend.platform() == platform
     assert backend.has_grouped_convolutions() is (platform != 'cpu')
     nets = experiment.build(small('auto')).method.nets

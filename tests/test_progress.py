@@ -10,7 +10,8 @@ import command
 import numpy as np
 import pytest
 
-from ganjax import experiment, parallel
+from ganjax import experiment
+from ganjax.devices import sharding
 
 LOG = runpy.run_path(str(command.ROOT / 'train.py'), run_name='train')['Log']
 EMOJI = runpy.run_path(str(command.ROOT / 'configs/dcgan_emoji.py'))
@@ -32,7 +33,7 @@ def work(tmp_path, monkeypatch, capsys):
   def work(ends, compiled=0.0, **fields):
     config = EMOJI['get_config']()
     config.update_from_flattened_dict({'batch_size': 8, 'networks.width': 4, **fields})
-    run, mesh = experiment.build(config), parallel.make_mesh()
+    run, mesh = experiment.build(config), sharding.make_mesh()
     log = LOG(run, tmp_path, [], mesh, 0, {}, types.SimpleNamespace(flags=()), 'id')
     for step, end in enumerate(ends, 1):
       metric = np.zeros(()).view(Metric)

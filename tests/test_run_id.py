@@ -7,7 +7,9 @@ import command
 import jax
 import pytest
 
-from ganjax import UserError, checkpoint, experiment, parallel
+from ganjax import UserError, experiment
+from ganjax.devices import sharding
+from ganjax.workdir import checkpoint
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_made_once_and_kept(tmp_path):
 
 
 def test_pictures_are_not_made_of_the_files_of_two_runs(copied):
-  run, mesh = experiment.load(copied), parallel.make_mesh(jax.devices()[:1])
+  run, mesh = experiment.load(copied), sharding.make_mesh(jax.devices()[:1])
   look = lambda: experiment.read_generator(run, copied, mesh, step=None, weights='ema')
   with jax.set_mesh(mesh):
     assert look()[1] == 100
@@ -51,7 +53,7 @@ def test_pictures_are_not_made_of_the_files_of_two_runs(copied):
 
 def test_states_of_a_newer_version_are_said_to_be(copied):
   """Its networks may have other arrays under the same configuration."""
-  run, mesh = experiment.load(copied), parallel.make_mesh(jax.devices()[:1])
+  run, mesh = experiment.load(copied), sharding.make_mesh(jax.devices()[:1])
   fewer = run._replace(optimizers={**run.optimizers, 'G': run.optimizers['D']})
   fewer = fewer._replace(method=run.method._replace(ema=()))
   restore = lambda: experiment.restore(fewer, checkpoint.Checkpoints(copied), mesh)

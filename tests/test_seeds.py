@@ -13,25 +13,18 @@ import pytest
 from PIL import Image
 
 from configs import dcgan_emoji
-from ganjax import (
-  UserError,
-  checkpoint,
-  compare,
-  curves,
-  experiment,
-  optim,
-  parallel,
-  seeds,
-  writer,
-)
+from ganjax import UserError, experiment, seeds
 from ganjax import config as configs
-from ganjax.evaluation import records
-from ganjax.feed import Feed
+from ganjax.devices import sharding
+from ganjax.evaluation import compare, records
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.norm import BatchNorm
 from ganjax.layers.spectral import SpectralNorm
 from ganjax.methods import gan
+from ganjax.optim import optimizers as optim
+from ganjax.training.feed import Feed
 from ganjax.update import active, all_finite, init, init_opt, make_update, name_nets, spans
+from ganjax.workdir import checkpoint, curves, writer
 
 STEPS, BATCH, Z = 4, 8, 3
 
@@ -117,12 +110,12 @@ def train(kind, key, images, mesh=None, **how):
   method, optimizers, update = setup(kind, **how)
   example = {'image': jnp.zeros((BATCH, 4, 4, 1))}
   state, found = jax.jit(lambda key: init(method, optimizers, key, example))(key), []
-  mesh = mesh or parallel.make_mesh(jax.devices()[:1])
+  mesh = mesh or sharding.make_mesh(jax.devices()[:1])
   axis = 1 if how.get('own_batches') else 0
   with jax.set_mesh(mesh):
-    state = parallel.replicate(state, mesh)
+    state = sharding.replicate(state, mesh)
     for step in range(STEPS):
-      batches = tuple(parallel.place_batch({'image': x}, mesh, axis) for x in images[step])[
+      batches = tuple(sharding.place_batch({'image': x}, mesh, axis) for x in images[step])[
         : method.n_critic
       ]
       state, metrics = update(state, batches, {}, phases=active(method.stages[0], step))
@@ -161,7 +154,7 @@ def test_seeds_with_batches_of_their_own_on_one_and_four_devices(kind, unrolled)
     images = pictures(STEPS, 2, 2, BATCH)
     how = dict(own_batches=True, unrolled=unrolled)
     one, four = (
-      train(kind, keys(2), images, parallel.make_mesh(jax.devices()[:count]), **how)
+      train(kind, keys(2), images, sharding.make_mesh(jax.devices()[:count]), **how)
       for count in (1, 4)
     )
     alone = [train(kind, key, images[:, :, k]) for k, key in enumerate(keys(2))]
@@ -175,9 +168,9 @@ def lowered(kind, mesh=None, rows=BATCH, **how):
   method, optimizers, update = setup(kind, **how)
   example = {'image': jnp.zeros((BATCH, 4, 4, 1))}
   state = jax.eval_shape(lambda key: init(method, optimizers, key, example), keys(3))
-  mesh = mesh or parallel.make_mesh(jax.devices()[:1])
-  place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=parallel.replicated(mesh))
-  batch = parallel.place_batch({'image': pictures(rows)}, mesh)
+  mesh = mesh or sharding.make_mesh(jax.devices()[:1])
+  place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.replicated(mesh))
+  batch = sharding.place_batch({'image': pictures(rows)}, mesh)
   with jax.set_mesh(mesh):
     state = jax.tree.map(place, state)
     return state, update.lower(state, (batch,) * method.n_critic, {}, phases=('D', 'G'))
@@ -197,7 +190,7 @@ def test_convolutions_are_unrolled_on_cpu_alone(monkeypatch):
 def test_work_is_split_over_the_devices(unrolled):
   """Each of 4 devices does about a quarter of the work, most of which grows with the batch."""
   flops = [
-    lowered('mlp', parallel.make_mesh(jax.devices()[:count]), rows=512, unrolled=unrolled)[1]
+    lowered('mlp', sharding.make_mesh(jax.devices()[:count]), rows=512, unrolled=unrolled)[1]
     .compile()
     .cost_analysis()['flops']
     for count in (4, 1)
@@ -233,7 +226,7 @@ class Numbers:
 
 def test_feed_of_several_orders_is_the_feeds_of_each():
   method, _, _ = setup('mlp')
-  (span,), mesh, found = spans(method, 8, BATCH), parallel.make_mesh(), {}
+  (span,), mesh, found = spans(method, 8, BATCH), sharding.make_mesh(), {}
   for seed in (3, 9), 3, 9:
     feed = Feed(Numbers(), span, 2, seed, mesh, 0)
     found[seed] = [[np.asarray(batch['image']) for batch in feed.next()] for _ in range(4)]
@@ -374,7 +367,13 @@ def test_each_seed_is_evaluated(trained):
   assert line[f'{VALUE}_monitor'] == pytest.approx(np.mean(values))
   assert f'{VALUE} {records.number(values)}' in output
   done = command.succeed(
-    'ganjax.evaluate', '--workdir', workdir, '--metrics', VALUE, '--num=16', '--seed_index=1'
+    'ganjax.evaluation.evaluate',
+    '--workdir',
+    workdir,
+    '--metrics',
+    VALUE,
+    '--num=16',
+    '--seed_index=1',
   )
   again = records.read(workdir)[-1]
   assert again['fake']['seed_index'] == 1 and VALUE in done.stdout
@@ -420,7 +419,7 @@ def test_all_seeds_start_from_another_run(trained):
   other, _, _, _ = command.finished()
   config = experiment.saved_config(other)
   config.update(seeds=2, init_from=str(other), init_nets=['G'])
-  mesh = parallel.make_mesh(jax.devices()[:1])
+  mesh = sharding.make_mesh(jax.devices()[:1])
   state, _, _ = experiment.start(experiment.build(config), mesh)
   saved, _, _ = checkpoint.read(other)
   for k in 0, 1:

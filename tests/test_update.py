@@ -7,8 +7,9 @@ import numpy as np
 import optax
 import pytest
 
-from ganjax import UserError, optim
+from ganjax import UserError
 from ganjax.layers.norm import BatchNorm
+from ganjax.optim import optimizers as optim
 from ganjax.update import (
   Aux,
   Method,

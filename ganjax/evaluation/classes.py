@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ganjax import UserError, parallel
+from ganjax import UserError
+from ganjax.devices import processes
 
 
 class Matched(NamedTuple):
@@ -48,7 +49,7 @@ def match(fake, real) -> Matched:
   }
   said = [f'only the {side} have {_list(names)}' for side, names in only.items() if names]
   if said:
-    parallel.say(f'classes of one side are left out: {"; ".join(said)}')
+    processes.say(f'classes of one side are left out: {"; ".join(said)}')
   place = {name: i for i, name in enumerate(kept)}
   numbers = []
   for found, names in zip(labels, (ours, theirs)):

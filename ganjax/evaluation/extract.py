@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganjax import UserError, backend, parallel
+from ganjax import UserError
+from ganjax.devices import backend, processes, sharding
 from ganjax.features import Extractor
 from ganjax.metrics.fid import Moments
 
@@ -64,8 +65,8 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
     UserError: features hold NaN or infinity.
   """
   size = -(-batch_size // mesh.size) * mesh.size
-  mine = parallel.local_rows(size, mesh)
-  variables = parallel.replicate({k: plan.extractor.variables for k, plan in plans.items()}, mesh)
+  mine = sharding.local_rows(size, mesh)
+  variables = sharding.replicate({k: plan.extractor.variables for k, plan in plans.items()}, mesh)
   make = _pictures(side.images, tuple(sorted({plan.quantiser for plan in plans.values()})))
   outputs_of = _outputs(
     tuple(
@@ -101,11 +102,11 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
       if stop():
         raise Stopped
       rows = side.rows(np.arange(start, start + size)[mine])
-      images, finite = make(side.state, parallel.place_batch(rows, mesh))
+      images, finite = make(side.state, sharding.place_batch(rows, mesh))
       pending.append((outputs_of(variables, images), finite, min(size, side.count - start)))
       if len(pending) > 2:  # the devices stay busy while the host adds up
         read(*pending.popleft())
-      if time.monotonic() - said > SAY_SECONDS and parallel.is_main():
+      if time.monotonic() - said > SAY_SECONDS and processes.is_main():
         said, done = time.monotonic(), start + size
         speed = done / (said - began)
         print(
@@ -124,11 +125,11 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
 def pictures(side, indices, *, mesh, batch_size: int) -> np.ndarray:
   """uint8 [n, H, W, C], on the host, for the metrics that look at pixels: those that `extract` sees."""
   size = -(-batch_size // mesh.size) * mesh.size
-  mine = parallel.local_rows(size, mesh)
-  make, whole = _pictures(side.images, ('round',)), jax.jit(parallel.whole)
+  mine = sharding.local_rows(size, mesh)
+  make, whole = _pictures(side.images, ('round',)), jax.jit(sharding.whole)
 
   def batch(chosen):
-    images, finite = make(side.state, parallel.place_batch(side.rows(chosen[mine]), mesh))
+    images, finite = make(side.state, sharding.place_batch(side.rows(chosen[mine]), mesh))
     if not finite:
       raise UserError(f'pictures of {side.info["name"]} hold NaN or infinity')
     return np.asarray(whole(images['round']))
@@ -147,10 +148,10 @@ def _pictures(images, quantisers):
   """The jitted (state, rows) -> ({quantiser: uint8 [n, H, W, C]}, whether all are finite), split over the mesh."""
 
   def make(state, rows):
-    x = parallel.split(images(state, rows))
+    x = sharding.split(images(state, rows))
     if x.dtype == jnp.uint8:
       return dict.fromkeys(quantisers, x), jnp.array(True)
-    return {q: quantise(x, q) for q in quantisers}, parallel.whole(jnp.isfinite(x).all())
+    return {q: quantise(x, q) for q in quantisers}, sharding.whole(jnp.isfinite(x).all())
 
   return jax.jit(make)
 
@@ -171,6 +172,6 @@ def _outputs(specs):
     for key, apply, quantiser, names in specs:
       outputs = apply(variables[key], images[quantiser])
       found[key] = {name: outputs[name].astype(jnp.float32) for name in names}
-    return parallel.whole(found)
+    return sharding.whole(found)
 
   return jax.jit(run, compiler_options=backend.forward_compilation())

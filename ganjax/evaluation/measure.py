@@ -10,10 +10,12 @@ import jax
 import numpy as np
 
 import ganjax
-from ganjax import UserError, backend, data, experiment, features, images, parallel
+from ganjax import UserError, data, experiment, features
+from ganjax.devices import backend, processes
 from ganjax.evaluation import classes, pixels, reference
 from ganjax.evaluation.extract import Plan, pictures
 from ganjax.evaluation.presets import PAIRED, PIXELS
+from ganjax.media import image as images
 from ganjax.metrics import fid, inception_score, kid, lpips, neighbours, prdc
 
 # Metrics of moments, and of which output; the others take whole rows.
@@ -55,7 +57,7 @@ class Extractors:
       path = self._weights.get(network)
       self._loaded[key] = found = features.load(network, path, dtype=dtype, **pipeline)
       if not found.info['weights_verified']:
-        parallel.say(f'note: the weights of {network} are not the published file; records say so')
+        processes.say(f'note: the weights of {network} are not the published file; records say so')
     return self._loaded[key]
 
   def lpips(self, net):
@@ -137,7 +139,7 @@ def check(metrics, fake, real, stored=None):
   """Raises UserError where a metric cannot be had of these sides, or hosts have others, before anything is computed."""
   for side in filter(None, (fake, real)):
     found = {'count': side.count, 'class_names': side.class_names}
-    parallel.check_same(f'pictures in {side.info.get("name", "the fakes")}', found)
+    processes.check_same(f'pictures in {side.info.get("name", "the fakes")}', found)
   for metric in metrics:
     if metric.kind not in ALONE and real is None and not (stored and metric.kind == 'fd'):
       has = f'{stored} holds statistics, not pictures' if stored else 'there is none'

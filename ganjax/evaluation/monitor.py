@@ -3,8 +3,8 @@
 import json
 import time
 
-from ganjax import UserError, backend, parallel, sampler, seeds
-from ganjax.checkpoint import list_steps
+from ganjax import UserError, seeds
+from ganjax.devices import backend, processes
 from ganjax.evaluation import records, sides
 from ganjax.evaluation.extract import Stopped
 from ganjax.evaluation.measure import Extractors, check, measure
@@ -15,7 +15,9 @@ from ganjax.evaluation.presets import (
   parse_presets,
 )
 from ganjax.experiment import about
+from ganjax.sampling import sampler
 from ganjax.update import averaged
+from ganjax.workdir.checkpoint import list_steps
 
 
 class Monitor:
@@ -42,13 +44,13 @@ class Monitor:
     self._real = None
     if self._every:
       self._open()
-      if parallel.is_main():
+      if processes.is_main():
         records.drop_after(workdir, step)
     # Runs that no longer evaluate still have a best checkpoint to keep.
     found = [r for r in records.read(workdir) if r.get('by') == 'training' and r['step'] <= step]
     history = [(r['step'], _watched(r)) for r in found if self._is_alike(r)]
     # Process 0's: `real` holds the times of files, and copies on other hosts have others.
-    self._history = [tuple(entry) for entry in parallel.gather(history)[0]]
+    self._history = [tuple(entry) for entry in processes.gather(history)[0]]
     self.flags = [flag for flag, _ in warnings(self._merged())]
 
   def _open(self):
@@ -56,7 +58,7 @@ class Monitor:
     refused = [m.name for m in self._metrics if m.kind in ('cas', 'neighbours', *PAIRED)]
     if len(self._presets) > 1 or refused:
       raise UserError(
-        'config.eval takes one preset and no cas, neighbours, psnr, ssim or lpips: use python -m ganjax.evaluate'
+        'config.eval takes one preset and no cas, neighbours, psnr, ssim or lpips: use ganjax evaluate'
       )
     values = [name for metric in self._metrics for name in metric.values]
     if self._value not in values or higher_is_better(self._value) is None:
@@ -117,7 +119,7 @@ class Monitor:
     said = warnings(self._merged())
     self.flags = [flag for flag, _ in said]
     found[0]['warnings'] = [line for _, line in said]
-    if parallel.is_main():
+    if processes.is_main():
       records.append(self._workdir / records.NAME, found)
     values = {}
     for name, value in (pair for r in found for pair in r['values'].items() if pair[1] is not None):
@@ -125,9 +127,9 @@ class Monitor:
     if not seeds.several(state):
       values = {name: value for name, (value,) in values.items()}
     shown = '  '.join(f'{k} {records.number(v)}' for k, v in values.items())
-    parallel.say(f'evaluated step {step} in {time.monotonic() - began:.0f} s ({preset}): {shown}')
+    processes.say(f'evaluated step {step} in {time.monotonic() - began:.0f} s ({preset}): {shown}')
     for _, line in said:
-      parallel.say(f'WARNING {line}')
+      processes.say(f'WARNING {line}')
     return {f'{k}_{preset}': v for k, v in values.items()}
 
   def _measure(self, step, state, seed_index, stop):

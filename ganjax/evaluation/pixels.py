@@ -5,7 +5,8 @@ import functools
 import jax
 import numpy as np
 
-from ganjax import UserError, backend, data, parallel
+from ganjax import UserError, data
+from ganjax.devices import backend, sharding
 from ganjax.evaluation import classes
 from ganjax.evaluation.extract import pictures
 from ganjax.metrics import cas, lpips, ms_ssim, ppl, ssim
@@ -83,11 +84,11 @@ def _ppl(kind, fake, real, extractors, work):
   lengths = _lengths(fake.sample, fake.latents)
   mesh, done = work['mesh'], []
   size = -(-work['batch_size'] // mesh.size) * mesh.size
-  variables = parallel.replicate(jax.tree.map(np.asarray, variables), mesh)
+  variables = sharding.replicate(jax.tree.map(np.asarray, variables), mesh)
   with jax.set_mesh(mesh):
     for start in range(0, fake.count, size):
-      seeds = fake.rows(np.arange(start, start + size))[parallel.local_rows(size, mesh)]
-      found = lengths(fake.state, variables, parallel.place_batch(seeds, mesh))
+      seeds = fake.rows(np.arange(start, start + size))[sharding.local_rows(size, mesh)]
+      found = lengths(fake.state, variables, sharding.place_batch(seeds, mesh))
       done.append(np.asarray(found)[: fake.count - start])
   settings = {'epsilon': 1e-4, 'space': 'z', 'sampling': 'full', 'crop': False, 'size': 256}
   return {kind: float(ppl.mean(np.concatenate(done)))}, info | settings
@@ -104,7 +105,7 @@ def _lengths(sample, latents):
     ends = latents(2 * seeds), latents(2 * seeds + 1)
     # A step of 1e-4 drowns in the rounding of TF32 or bfloat16 products.
     with jax.default_matmul_precision('highest'):
-      return parallel.whole(ppl.lengths(lambda z: sample(state, z), measure, *ends, t))
+      return sharding.whole(ppl.lengths(lambda z: sample(state, z), measure, *ends, t))
 
   return lengths
 

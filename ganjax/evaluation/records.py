@@ -9,7 +9,7 @@ import numpy as np
 
 from ganjax import UserError
 from ganjax.evaluation.presets import higher_is_better
-from ganjax.writer import replace_file, user_errors
+from ganjax.workdir.files import replace_file, user_errors
 
 NAME = 'evaluations.jsonl'
 

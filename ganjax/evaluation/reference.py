@@ -16,10 +16,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import ganjax
-from ganjax import UserError, cache_folder, parallel
+from ganjax import UserError, cache_folder
+from ganjax.devices import processes
 from ganjax.evaluation.extract import Plan, extract
 from ganjax.metrics import fid
-from ganjax.writer import replace_file, user_errors
+from ganjax.workdir.files import replace_file, user_errors
 
 ROUNDING = 1e-5  # share of the largest that a covariance kept in float32 may be off by
 
@@ -70,7 +71,7 @@ def learn(side, plans: dict, *, mesh, batch_size: int, stop=lambda: False) -> di
   ]
   values = [_recall(path) for *_, path in wanted]
   # A process that computes waits for the others to compute too.
-  lacks = np.any(parallel.gather([value is None for value in values]), axis=0)
+  lacks = np.any(processes.gather([value is None for value in values]), axis=0)
   missing = [one for (*one, _), lack in zip(wanted, lacks) if lack]
   of = lambda key, kind: frozenset(o for *there, o in missing if there == [key, kind])
   part = lambda key: plans[key]._replace(moments=of(key, 'moments'), rows=of(key, 'rows'))
@@ -84,7 +85,7 @@ def learn(side, plans: dict, *, mesh, batch_size: int, stop=lambda: False) -> di
       value = statistics(value) if kind == 'moments' else value
       if path:
         _memory[path] = value
-        if parallel.is_main():
+        if processes.is_main():
           _write(path, value, _identity(side, plans[key], kind, output))
     getattr(known[key], kind)[output] = value
     if path and kind == 'moments':

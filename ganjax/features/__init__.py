@@ -19,7 +19,7 @@ import numpy as np
 
 from ganjax import UserError
 from ganjax.features import resize as resizing
-from ganjax.features import weights
+from ganjax.weights import files as weights
 
 DTYPES = 'float32', 'bfloat16'
 

@@ -8,7 +8,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganjax.features import layers, weights
+from ganjax.features import layers
+from ganjax.weights import files as weights
 
 FILE = weights.File(
   name='efficientnet-lite0-57934424.pth',

@@ -9,7 +9,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganjax.features import layers, weights
+from ganjax.features import layers
+from ganjax.weights import files as weights
 
 FILE = weights.File(
   name='pt_inception-2015-12-05-6726825d.pth',

@@ -15,7 +15,7 @@ import numpy as np
 from flax import traverse_util
 from jax import lax
 
-from ganjax.features.weights import take
+from ganjax.weights.files import take
 
 Pads = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after the rows, and the columns
 

@@ -5,7 +5,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganjax.features import layers, weights
+from ganjax.features import layers
+from ganjax.weights import files as weights
 
 FILE = weights.File(
   name='mobilenet_v2-b0353104.pth',

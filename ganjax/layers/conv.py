@@ -30,7 +30,8 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from ganjax import UserError, backend
+from ganjax import UserError
+from ganjax.devices import backend
 from ganjax.layers import conv_forms as forms
 from ganjax.layers.resample import mean_pool, upsample
 

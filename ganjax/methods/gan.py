@@ -12,12 +12,16 @@ import jax
 import jax.numpy as jnp
 from jax import nn
 
-from ganjax import UserError, class_losses, consistency, latents, losses, regularizers, schedules
-from ganjax import lecam as anchors
-from ganjax import penalties as kinds
-from ganjax import view as views
+from ganjax import UserError
 from ganjax.commandline import closest
+from ganjax.losses import adversarial, consistency, regularizers
+from ganjax.losses import classes as class_losses
+from ganjax.losses import lecam as anchors
+from ganjax.losses import penalties as kinds
+from ganjax.optim import schedules
+from ganjax.sampling import latents
 from ganjax.update import Aux, Method, Phase, Stage, apply
+from ganjax.views import view as views
 
 
 def build(
@@ -42,17 +46,17 @@ def build(
   Args:
     nets: {'G': z [B, z_dim] -> images, 'D': images -> logits [B]}, both of labels too where they have classes.
     z_dim: length of the latent, drawn from N(0, I).
-    loss: NAME of the pair NAME_D, NAME_G in `ganjax.losses`.
+    loss: NAME of the pair NAME_D, NAME_G in `ganjax.losses.adversarial`.
     n_critic: updates of D a step, each on a batch of its own.
     fakes_per_real: G trains on so many times D's batch of fakes (2 in SNGAN, arXiv:1802.05957, and its descendants).
-    penalties: {NAME in `ganjax.penalties`: weight}, added to D's loss; the weight is what that penalty's paper calls
+    penalties: {NAME in `ganjax.losses.penalties`: weight}, added to D's loss; the weight is what that penalty's paper calls
       lambda or gamma, a number or a `schedules.ramp` over steps.
     penalties_every: 1, or k: the penalties leave D's loss for a phase of their own, D_penalty, at every k-th step, as
       often in it as D, and k times as strong (lazy regularization, arXiv:1912.04958, appendix B).
-    class_loss: None, or a loss of D's class scores: {'name': NAME in `ganjax.class_losses`; 'D', 'D_fake', 'G': weights
+    class_loss: None, or a loss of D's class scores: {'name': NAME in `ganjax.losses.classes`; 'D', 'D_fake', 'G': weights
       on reals and on fakes in D's loss, and in G's; arguments of that loss}.
     packing, diffaugment, ada: what D sees images through, see `view.build`.
-    lecam: None, or {'weight', 'decay', 'start_steps'}: LeCam regularization (`ganjax.lecam`), after so many steps. With
+    lecam: None, or {'weight', 'decay', 'start_steps'}: LeCam regularization (`ganjax.losses.lecam`), after so many steps. With
       microbatches its averages move, and are read, once a part.
     zcr: None, or {'sigma', 'D', 'G'}: latent consistency (arXiv:2002.04724, section 3.2), a deviation and two weights.
     orthogonal: weight of `regularizers.orthogonal` in G's loss, a number or ramp.
@@ -206,9 +210,9 @@ def _draw(key, purpose: str):
 def _pair(loss, fakes_per_real):
   """(loss_D, loss_G) of a name."""
   try:
-    pair = getattr(losses, f'{loss}_D'), getattr(losses, f'{loss}_G')
+    pair = getattr(adversarial, f'{loss}_D'), getattr(adversarial, f'{loss}_G')
   except AttributeError:
-    known = sorted(n[:-2] for n in vars(losses) if n.endswith('_D'))
+    known = sorted(n[:-2] for n in vars(adversarial) if n.endswith('_D'))
     raise UserError(
       f'method.loss={loss!r} is not known{closest(loss, known)}; losses are {", ".join(known)}'
     ) from None

@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ganjax import UserError, augment, parallel
+from ganjax import UserError
+from ganjax.devices import sharding
 from ganjax.layers.conv import Conv
 from ganjax.layers.norm import BatchNorm
+from ganjax.media import augment
 
 LEARNING_RATE = 0.1  # for batches of 128; others in proportion
 MOMENTUM = 0.9
@@ -100,7 +102,7 @@ def classification_accuracy(
 
 def train(network, images, labels, *, mesh, epochs, batch_size, seed) -> dict:
   """Trains a classifier with SGD and Nesterov momentum; arguments as above -> its variables, on every device."""
-  parallel.check_batch(batch_size, mesh)
+  sharding.check_batch(batch_size, mesh)
   steps = len(images) // batch_size
   if not steps or epochs < 1:
     raise UserError(f'CAS: {len(images)} images give no batch of {batch_size} in {epochs} epochs')
@@ -121,22 +123,22 @@ def train(network, images, labels, *, mesh, epochs, batch_size, seed) -> dict:
 
     grads, stats = jax.grad(loss, has_aux=True)(params)
     changes, opt = optimizer.update(grads, opt, params)
-    return parallel.whole((optax.apply_updates(params, changes), stats, opt))
+    return sharding.whole((optax.apply_updates(params, changes), stats, opt))
 
   with jax.set_mesh(mesh):
     example = jnp.zeros((1, *images.shape[1:]))
-    key = parallel.replicate(jax.random.key(seed), mesh)
+    key = sharding.replicate(jax.random.key(seed), mesh)
     initial = jax.jit(lambda key: network.init(key, example, train=False))(key)
     state = initial['params'], initial['batch_stats'], optimizer.init(initial['params'])
-    state = parallel.replicate(state, mesh)
+    state = sharding.replicate(state, mesh)
     step = jax.jit(step, donate_argnums=(0, 1, 2))
-    rows = parallel.local_rows(batch_size, mesh)
+    rows = sharding.local_rows(batch_size, mesh)
     for epoch in range(epochs):
       order = np.random.default_rng([seed, epoch]).permutation(len(images))
       for i in range(steps):
         batch = order[i * batch_size : (i + 1) * batch_size][rows]
         batch = {'image': images[batch], 'label': np.asarray(labels[batch], np.int32)}
-        batch = parallel.place_batch(batch, mesh)
+        batch = sharding.place_batch(batch, mesh)
         # Virtual devices on few cores hang where steps with collectives queue up.
         jax.block_until_ready(state)
         state = step(*state, batch, np.int32(epoch * steps + i), key)
@@ -155,17 +157,17 @@ def accuracy(network, variables, images, labels, *, mesh, batch_size) -> tuple:
     own = jnp.take_along_axis(logits, batch['label'][:, None], 1)
     rank = jnp.sum(~(logits < own), 1) - 1
     hits = (rank[:, None] < jnp.array([1, 5])) & batch['real'][:, None]
-    return parallel.whole(hits.sum(0))
+    return sharding.whole(hits.sum(0))
 
   with jax.set_mesh(mesh):
     count, total = jax.jit(count), np.zeros(2, np.int64)
-    rows = parallel.local_rows(batch_size, mesh)
+    rows = sharding.local_rows(batch_size, mesh)
     for start in range(0, len(images), batch_size):
       index = np.arange(start, start + batch_size)[rows]  # the last batch is filled up
       real, index = index < len(images), np.minimum(index, len(images) - 1)
       label = np.asarray(labels[index], np.int32)
       batch = {'image': images[index], 'label': label, 'real': real}
-      total += np.asarray(count(variables, parallel.place_batch(batch, mesh)))
+      total += np.asarray(count(variables, sharding.place_batch(batch, mesh)))
   return tuple(float(n) for n in 100 * total / len(images))
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ganjax import UserError
-from ganjax.features import weights
+from ganjax.weights import files as weights
 
 # The mean and standard deviation of ImageNet, for pixels in [-1, 1].
 SHIFT = (-0.030, -0.088, -0.188)

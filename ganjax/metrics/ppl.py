@@ -6,7 +6,8 @@ Karras et al. 2019, arXiv:1812.04948, section 4.1, with StyleGAN2's trimmed mean
 import jax.numpy as jnp
 import numpy as np
 
-from ganjax import UserError, latents
+from ganjax import UserError
+from ganjax.sampling import latents
 
 
 def lerp(a, b, t):

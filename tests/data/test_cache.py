@@ -12,7 +12,7 @@ import pytest
 
 from ganjax import UserError, data
 from ganjax.data.cache import Examples, open_arrays
-from ganjax.features import weights
+from ganjax.weights import files as weights
 
 # A data set whose decoding leaves a trace: argv is log file, count, seconds a chunk. It stands still at <log>.hold.
 SCRIPT = """

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ganjax import UserError, experiment
+from ganjax.devices.sharding import make_mesh
 from ganjax.evaluation import measure as engine
 from ganjax.evaluation import reference, sides
 from ganjax.evaluation.extract import Plan, Stopped, extract
@@ -16,7 +17,6 @@ from ganjax.evaluation.measure import measure
 from ganjax.evaluation.presets import PRESETS, parse_metrics, parse_presets
 from ganjax.features import Extractor
 from ganjax.metrics import fid, inception_score, kid, prdc
-from ganjax.parallel import make_mesh
 
 DIM = 12
 

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from configs import dcgan_emoji
-from ganjax import experiment, parallel
+from ganjax import experiment
+from ganjax.devices import sharding
 from ganjax.evaluation import records
 from ganjax.evaluation.monitor import Monitor, warnings
 
@@ -127,8 +128,8 @@ def test_a_run_that_no_longer_evaluates_may_have_a_value_without_a_good_end(real
   }
   found = [(10, None, {'ms_ssim': 0.2}), (10, 'monitor', {'is': 2.0}), (20, 'monitor', {'is': 1.0})]
   records.append(tmp_path / records.NAME, [make(*one) for one in found])
-  monitor = Monitor(run, tmp_path, parallel.make_mesh(), 20)
+  monitor = Monitor(run, tmp_path, sharding.make_mesh(), 20)
   assert monitor.best_step is None and not monitor.due(30)
   assert monitor.summary() == 'ms_ssim (monitor): 0.2 at the last step evaluated, 10'
   run.config.eval.best = 'is'
-  assert Monitor(run, tmp_path, parallel.make_mesh(), 20).best_step == 10
+  assert Monitor(run, tmp_path, sharding.make_mesh(), 20).best_step == 10

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ganjax import UserError
+from ganjax.devices.sharding import make_mesh
 from ganjax.evaluation import pixels, sides
 from ganjax.metrics import lpips, ms_ssim, ppl, ssim
-from ganjax.parallel import make_mesh
 
 
 class Extractors:

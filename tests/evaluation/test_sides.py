@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganjax import UserError, images
+from ganjax import UserError
+from ganjax.devices.sharding import make_mesh
 from ganjax.evaluation import sides
 from ganjax.evaluation.extract import pictures, quantise
-from ganjax.parallel import make_mesh
+from ganjax.media import image as images
 
 
 def _noise(n=6, size=8, channels=3, seed=0):

@@ -46,7 +46,7 @@ def test_float32_equals_torch_fidelity():
 
 
 def test_the_presets_of_evaluation_see_what_their_codes_see(tmp_path):
-  """By name, from a weight file: resize, scale and network together, as `ganjax.evaluate` has them."""
+  """By name, from a weight file: resize, scale and network together, as `ganjax evaluate` has them."""
   np.savez(tmp_path / 'weights.npz', **TENSORS)
   extractors = Extractors({'inception': tmp_path / 'weights.npz'})
   for preset, key in ('ttur', 'tf_2048'), ('pytorch_fid', 'pf_2048'):

@@ -9,7 +9,8 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
-from ganjax import UserError, backend
+from ganjax import UserError
+from ganjax.devices import backend
 from ganjax.layers import conv as module
 from ganjax.layers import conv_forms as forms
 from ganjax.layers.conv import Conv, ConvTranspose, Geometry, conv, conv_transpose

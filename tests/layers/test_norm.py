@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import UserError, parallel
+from ganjax import UserError
+from ganjax.devices import sharding
 from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm, use_standing
 from ganjax.layers.spectral import SpectralNorm
@@ -65,10 +66,10 @@ def test_standing_statistics_are_those_of_all_batches_together():
 
 def over(devices, x):
   """(output, batch statistics, program) of a first call in training, with rows over so many devices."""
-  mesh = parallel.make_mesh(jax.devices()[:devices])
+  mesh = sharding.make_mesh(jax.devices()[:devices])
   with jax.set_mesh(mesh):
     run = jax.jit(lambda x: BatchNorm().apply(variables(), x, train=True, mutable=['batch_stats']))
-    x = parallel.place_batch(x, mesh)
+    x = sharding.place_batch(x, mesh)
     y, new = run(x)
     return np.asarray(y), new['batch_stats'], run.lower(x).compile().as_text()
 
@@ -127,7 +128,7 @@ def test_gradients_are_those_of_the_normalised_batch(condition):
     v = net.init(jax.random.key(0), x, *labels, train=False)
     v = {**v, 'batch_stats': {'mean': jnp.array([1.0, 2, 3]), 'var': jnp.ones(3)}}
     found = lambda x: net.apply(v, x, *labels, train=True, mutable=['batch_stats'])[0]
-    mesh = parallel.make_mesh()
+    mesh = sharding.make_mesh()
     plain = lambda x: (x - x.mean((0, 1, 2))) / jnp.sqrt(x.var((0, 1, 2)) + 1e-5)
 
     def gradients(f, x=x):
@@ -136,7 +137,7 @@ def test_gradients_are_those_of_the_normalised_batch(condition):
 
     exact = gradients(plain)
     with jax.set_mesh(mesh):
-      over_four = jax.jit(lambda x: gradients(found, x))(parallel.place_batch(x, mesh))
+      over_four = jax.jit(lambda x: gradients(found, x))(sharding.place_batch(x, mesh))
     for a, b, c in zip(gradients(found), exact, over_four):
       np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
       np.testing.assert_allclose(c, b, rtol=1e-8, atol=1e-10)

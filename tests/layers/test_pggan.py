@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import UserError, parallel
+from ganjax import UserError
+from ganjax.devices import sharding
 from ganjax.layers.pggan import minibatch_stddev, pixel_norm
 
 X = np.random.default_rng(0).normal(size=(8, 4, 6, 3)).astype(np.float32)
@@ -55,9 +56,9 @@ def test_minibatch_stddev_has_finite_gradients_of_equal_samples():
 
 def test_minibatch_stddev_does_not_depend_on_the_devices():
   one = jax.jit(minibatch_stddev)(X)
-  mesh = parallel.make_mesh()
+  mesh = sharding.make_mesh()
   assert mesh.size == 4
-  rows = parallel.place_batch(X, mesh)
+  rows = sharding.place_batch(X, mesh)
   assert len(rows.sharding.device_set) == 4
   np.testing.assert_allclose(jax.jit(minibatch_stddev)(rows), one, rtol=1e-6)
 

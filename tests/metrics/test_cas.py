@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import UserError, parallel
+from ganjax import UserError
+from ganjax.devices import sharding
 from ganjax.metrics import cas
 
 CLASSES = 6
@@ -28,7 +29,7 @@ TRAIN, TEST = pictures(1024, 1), pictures(200, 2)  # 200 leave a partial batch
 
 @pytest.fixture(scope='module')
 def mesh():
-  return parallel.make_mesh()
+  return sharding.make_mesh()
 
 
 def test_classes_are_learned(mesh):
@@ -46,7 +47,7 @@ def test_permuted_labels_give_chance(mesh):
 def test_one_device_trains_as_four_and_seeds_repeat():
   """Three steps, which move the first layer by far less than another seed."""
   network, sets = cas.ResNet(CLASSES, 8, 1), [x[:192] for x in TRAIN]
-  one, four = (parallel.make_mesh(jax.devices()[:n]) for n in (1, 4))
+  one, four = (sharding.make_mesh(jax.devices()[:n]) for n in (1, 4))
   fit = lambda mesh, seed=0: jax.device_get(
     cas.train(network, *sets, mesh=mesh, epochs=1, batch_size=64, seed=seed)
   )

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import UserError, latents
+from ganjax import UserError
 from ganjax.metrics import ppl
+from ganjax.sampling import latents
 
 RNG = np.random.default_rng(0)
 Z, OTHER = RNG.normal(size=(2, 6, 5))

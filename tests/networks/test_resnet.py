@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import UserError, experiment, parallel
+from ganjax import UserError, experiment
+from ganjax.devices import sharding
 from ganjax.layers.attention import SelfAttention
 from ganjax.networks import resnet
 from ganjax.update import apply, count
@@ -189,7 +190,7 @@ def runs():
     run = experiment.build(config)
     devices = jax.devices()
     train = lambda n, steps: device_run.train(
-      run, device_run.Pictures(), parallel.make_mesh(devices[:n]), steps
+      run, device_run.Pictures(), sharding.make_mesh(devices[:n]), steps
     )
     return {0: run, 'start': train(1, 0), 1: train(1, 2), 4: train(4, 2)}
 

@@ -22,7 +22,8 @@ def test_efficientnet_lite0_equals_the_pytorch_original():
 
 def test_mobilenet_v2_equals_torchvision():
   models = pytest.importorskip('torchvision.models')
-  from ganjax.features import mobilenet_v2, weights
+  from ganjax.features import mobilenet_v2
+  from ganjax.weights import files as weights
 
   path = weights._find(mobilenet_v2.FILE)
   if path is None:
@@ -36,7 +37,8 @@ def test_mobilenet_v2_equals_torchvision():
 
 def test_inception_equals_torch_fidelity():
   inceptionv3 = pytest.importorskip('torch_fidelity.feature_extractor_inceptionv3')
-  from ganjax.features import inception, weights
+  from ganjax.features import inception
+  from ganjax.weights import files as weights
 
   path = weights._find(inception.FILE)
   if path is None or path.suffix == '.npz':

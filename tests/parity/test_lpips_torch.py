@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from ganjax.features import weights
 from ganjax.metrics import lpips
+from ganjax.weights import files as weights
 
 torch = pytest.importorskip('torch')
 reference = pytest.importorskip('lpips')

@@ -7,8 +7,9 @@ import optax
 import pytest
 
 from ganjax import config as configs
-from ganjax import optim, penalties
+from ganjax.losses import penalties
 from ganjax.networks import cnn
+from ganjax.optim import optimizers as optim
 from ganjax.update import Phase
 
 torch = pytest.importorskip('torch')

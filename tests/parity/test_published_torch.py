@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch_files
 
-from ganjax import experiment, published
+from ganjax import experiment
+from ganjax.weights import published
 
 torch = pytest.importorskip('torch')
 

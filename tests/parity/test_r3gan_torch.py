@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import losses, penalties
+from ganjax.losses import adversarial, penalties
 from ganjax.networks import r3gan
 
 torch = pytest.importorskip('torch')
@@ -149,11 +149,13 @@ def test_losses_and_penalties_of_the_game(name):
 
     def loss_G(p):
       fakes = run('G', p, z)
-      return losses.relativistic_G(run('D', params['D'], fakes), run('D', params['D'], real)), fakes
+      return adversarial.relativistic_G(
+        run('D', params['D'], fakes), run('D', params['D'], real)
+      ), fakes
 
     def loss_D(p, fakes):
       logits = lambda x: run('D', p, x)
-      terms = losses.relativistic_D(logits(real), logits(fakes))
+      terms = adversarial.relativistic_D(logits(real), logits(fakes))
       total = sum(getattr(penalties, n)(logits, real, fakes, None) for n in ('r1', 'r2'))
       return terms['loss_relativistic'] + 0.7 * total, total
 

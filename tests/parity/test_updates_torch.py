@@ -29,8 +29,10 @@ from configs import (
   sngan_cifar,
   wgan_gp_cifar,
 )
-from ganjax import experiment, latents, parallel
+from ganjax import experiment
+from ganjax.devices import sharding
 from ganjax.networks import biggan, r3gan, resnet
+from ganjax.sampling import latents
 from ganjax.update import active
 
 torch = pytest.importorskip('torch')
@@ -301,7 +303,7 @@ def test_two_steps(name):
   labels = rng.integers(0, CLASSES, (STEPS, critics, BATCH)).astype(np.int32)
   torch.manual_seed(0)
   twin = Twin(config)
-  mesh = parallel.make_mesh(jax.devices()[:1])
+  mesh = sharding.make_mesh(jax.devices()[:1])
   with jax.enable_x64(True), jax.set_mesh(mesh):
     run = experiment.build(config)
     shapes = jax.eval_shape(run.init, run.key)
@@ -310,11 +312,11 @@ def test_two_steps(name):
     found = jax.tree.map(lambda x: (x.shape, str(x.dtype)), (params, stats))
     assert found == jax.tree.map(lambda x: (x.shape, str(x.dtype)), (shapes.params, shapes.stats))
     state, *_ = experiment.start(run, mesh)
-    state = parallel.replicate(state.replace(params=params, stats=stats), mesh)
+    state = sharding.replicate(state.replace(params=params, stats=stats), mesh)
     update = run.update(run.spans[0])
     for step in range(STEPS):
       batches = tuple(
-        parallel.place_batch({'image': x, 'label': y}, mesh)
+        sharding.place_batch({'image': x, 'label': y}, mesh)
         for x, y in zip(pixels[step], labels[step])
       )
       state, metrics = update(state, batches, {}, phases=active(run.spans[0].stage, step))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganjax.features import torch_file
+from ganjax.weights import torch_file
 
 torch = pytest.importorskip('torch')
 

@@ -1,0 +1,96 @@
+"""The mesh over all devices, and how arrays lie on it.
+
+Training is data parallel over a one-axis mesh ('batch',): the state is replicated, batches are split along their
+first axis, and `jax.jit` over global arrays runs code that is written as if for one device. Every mean over a batch
+is therefore over the global batch, and random draws do not depend on the number of devices.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ganjax import UserError
+
+
+def make_mesh(devices=None) -> Mesh:
+  """The mesh ('batch',) over all devices of all processes, or over the given ones: those of a process side by side."""
+  devices = jax.devices() if devices is None else devices
+  return Mesh(np.asarray(sorted(devices, key=lambda d: d.process_index)), ('batch',))
+
+
+def replicated(mesh) -> NamedSharding:
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def replicate(tree, mesh):
+  """Places a pytree of host arrays, equal in every process, whole on every device."""
+
+  def place(x):
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+      # Going through the key's words keeps multi-process placement to plain arrays.
+      words = place(jax.random.key_data(x))
+      return jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, replicated(mesh), lambda index: x[index])
+
+  return jax.tree.map(place, tree)
+
+
+def check_batch(batch_size: int, mesh, microbatches=1):
+  """Raises UserError where the global batch, or a part of it, does not divide among the devices."""
+  least = mesh.size * microbatches
+  if batch_size % least:
+    nearest = max(1, round(batch_size / least)) * least
+    parts = f' in {microbatches} microbatches' if microbatches > 1 else ''
+    raise UserError(
+      f'batch_size={batch_size} does not divide among {mesh.size} devices{parts}: '
+      f'take a multiple of {least}, such as {nearest}'
+    )
+
+
+def local_rows(batch_size: int, mesh) -> slice:
+  """The rows of a global batch that this process feeds: contiguous in a mesh of `make_mesh`."""
+  mine = [i for i, d in enumerate(mesh.devices.flat) if d.process_index == jax.process_index()]
+  each = batch_size // mesh.size
+  return slice(mine[0] * each, (mine[-1] + 1) * each)
+
+
+def place_batch(rows, mesh, axis=0):
+  """This process's rows, a pytree of [b, ...] -> global arrays [B, ...], split over the mesh; b may be another axis."""
+  sharding = NamedSharding(mesh, PartitionSpec(*[None] * axis, 'batch'))
+  return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), rows)
+
+
+def split(x):
+  """Inside jit: keeps `x` [B, ...] split over the mesh, so that what is computed from it is split too.
+
+  Random draws have no sharded input to follow: without this XLA may compute a whole batch of fakes on every device.
+  Does nothing where there is no mesh (`jax.set_mesh`), or the rows do not divide.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or x.shape[0] % mesh.size:
+    return x
+  return jax.lax.with_sharding_constraint(x, PartitionSpec('batch'))
+
+
+def deal(x, parts: int):
+  """[B, ...] -> [parts, B / parts, ...]: each part has rows of every device, so none of them moves.
+
+  Raises:
+    UserError: a batch that cannot be dealt out.
+  """
+  if x.shape[0] % parts:
+    raise UserError(f'microbatches={parts} does not divide the batch of {x.shape[0]}')
+  return jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
+
+
+def collect(x):
+  """[parts, b, ...] -> [parts * b, ...]: undoes `deal`."""
+  return jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:])
+
+
+def whole(tree):
+  """Inside jit: keeps every array of `tree` whole on every device, whatever XLA would have chosen."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return tree if mesh.empty else jax.lax.with_sharding_constraint(tree, PartitionSpec())

@@ -1,0 +1,237 @@
+"""Measures pictures: ganjax evaluate --workdir runs/dcgan --metrics fid,kid,is,prdc --preset ttur --num 50000
+
+Or of anything: --fake FOLDER_OR_NPZ --real cifar10:train. Prints a table; every value also becomes a JSON record that
+says what it was computed of and how, in WORKDIR/evaluations.jsonl or --out.
+"""
+
+from ganjax import commandline
+
+COMMAND = commandline.Command(__doc__)
+WORKDIR = COMMAND.string('workdir', None, 'A run, whose generator makes the fakes.')
+FAKE = COMMAND.string('fake', None, 'Fakes instead: a folder, an .npz, or a data set.')
+REAL = COMMAND.string(
+  'real',
+  None,
+  'Reals: a TFDS name with its split (cifar10:test), a folder, an .npz of pictures or of statistics; '
+  'with --workdir the training set by default.',
+)
+METRICS = COMMAND.string('metrics', 'fid', 'Such as fid,kid,is,prdc,fd_efficientnet_lite0.')
+PRESET = COMMAND.string(
+  'preset',
+  'ttur',
+  'Whose pipeline: ttur, stylegan, pytorch_fid, clean, adm, studiogan, monitor; or several.',
+)
+NUM = COMMAND.integer('num', None, 'Fakes; 50,000 of a generator, else all by default.')
+NUM_REAL = COMMAND.integer('num_real', None, 'Reals, drawn with seed 0; all by default.')
+STEP = COMMAND.string(
+  'step', None, "Checkpoints: 'all' or such as 1000,2000; the newest by default."
+)
+SEED = COMMAND.integer('seed', 0, 'Seed s takes latents s * num to (s + 1) * num - 1.')
+SEED_INDEX = COMMAND.integer(
+  'seed_index', 0, 'Which of config.seeds trained together makes the fakes.'
+)
+WEIGHTS = COMMAND.choice(
+  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
+)
+BATCH_NORM = COMMAND.choice(
+  'batch_norm',
+  'running',
+  ['running', 'batch', 'standing'],
+  'Statistics that normalise in the generator; with averaged weights, running ones are averages too.',
+)
+BATCH = COMMAND.integer('batch', None, 'Pictures at a time; by default what suits the devices.')
+DATA_DIR = COMMAND.string('data_dir', None, "TFDS's folder.")
+RESOLUTION = COMMAND.integer(
+  'resolution',
+  None,
+  'Side in pixels that the pictures of a folder or data set are brought to, as for training; by default those of '
+  'folders keep their size, and a data set takes that of the other side.',
+)
+FEATURE_WEIGHTS = COMMAND.strings(
+  'feature_weights', 'NETWORK=FILE, where a feature network is not in the usual folders.'
+)
+CROP = COMMAND.integer(
+  'crop', 0, 'Pixels off each border for psnr and ssim: the scale, in super-resolution.'
+)
+OUT = COMMAND.string('out', None, 'File that records are appended to.')
+
+if __name__ == '__main__':  # before the slow imports
+  COMMAND.parse()
+
+import json
+from pathlib import Path
+
+from ganjax import UserError, experiment
+from ganjax import config as configs
+from ganjax.data import provenance
+from ganjax.devices import backend, processes, sharding
+from ganjax.evaluation import records, reference, sides
+from ganjax.evaluation.measure import ALONE, Extractors, measure
+from ganjax.evaluation.presets import parse_metrics, parse_presets
+from ganjax.media import image as images
+from ganjax.sampling import sampler
+from ganjax.workdir import checkpoint
+
+
+def main():
+  if (WORKDIR.value is None) == (FAKE.value is None):
+    raise UserError('give either --workdir, a run, or --fake, a folder or an .npz of pictures')
+  least = {
+    '--batch': (BATCH, 1),
+    '--num': (NUM, 2),
+    '--num_real': (NUM_REAL, 2),
+    '--crop': (CROP, 0),
+    '--seed': (SEED, 0),
+  }
+  for name, (flag, number) in least.items():
+    if flag.value is not None and flag.value < number:
+      raise UserError(f'{name}={flag.value} must be at least {number}')
+  if OUT.value:
+    commandline.check_ending(OUT, '.jsonl', 'ganjax.evaluation.evaluate')
+  metrics, presets = parse_metrics(METRICS.value), parse_presets(PRESET.value)
+  if FAKE.value and not OUT.value and any(metric.kind == 'neighbours' for metric in metrics):
+    raise UserError(
+      'neighbours draws a picture: say --out, the file of records that it is to lie beside'
+    )
+  extractors = Extractors(_parse_weights(FEATURE_WEIGHTS.value))
+  processes.start()
+  mesh = sharding.make_mesh()
+  batch_size = BATCH.value or backend.evaluation_batch(mesh)
+  if WORKDIR.value:
+    workdir, num = Path(WORKDIR.value), NUM.value or 50_000
+    sampler.check_seeds((SEED.value + 1) * num - 1, f'--seed={SEED.value} with --num={num}')
+    out = OUT.value or workdir / records.NAME
+    fakes = _of_run(experiment.load(workdir), workdir, num, mesh, metrics)
+  else:
+    out, fakes = OUT.value, _of_files()
+  if out and processes.is_main():
+    records.check_path(out)
+  rows = []
+  for fake, real in fakes:
+    work = dict(extractors=extractors, mesh=mesh, batch_size=batch_size, crop=CROP.value)
+    results = measure(fake, real, metrics, presets, **work)
+    found = [{**r.record, 'by': 'command', 'step': fake.info.get('step')} for r in results]
+    if not processes.is_main():
+      continue
+    for record, result in zip(found, results):
+      if result.picture is not None:
+        record['picture'] = str(_save(result.picture, record))
+    if out:
+      records.append(out, found)
+    else:
+      for record in found:
+        print(json.dumps(record))
+    rows += [
+      (
+        name,
+        records.number(value),
+        r['preset'] or '-',
+        r['num_fake'],
+        r.get('num_real') or '-',
+        r['step'] or '-',
+      )
+      for r in found
+      for name, value in r['values'].items()
+    ]
+  processes.say(records.table(rows, ('metric', 'value', 'preset', 'fakes', 'reals', 'step')))
+  if out:
+    processes.say(f'records: {out}')
+
+
+def _of_run(run, workdir, num, mesh, metrics):
+  """Yields (fakes, reals) of each checkpoint that was asked for."""
+  real = _real(run.config.data, metrics)
+  for asked in _steps(workdir):
+    which = dict(step=asked, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
+    state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
+    stage = run.stage_after(step)
+    state = sampler.prepare(stage, state, run.method, mesh=mesh, batch_norm=BATCH_NORM.value)
+    info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
+    info |= experiment.about(run, SEED_INDEX.value)
+    draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)
+    draw['class_names'] = provenance.class_names(
+      experiment.newest(configs.load_json(workdir / 'config.json'))
+    )
+    yield sides.generator(stage, state, run.method.latents, **draw), real
+
+
+def _steps(workdir) -> list:
+  there = processes.gather(checkpoint.list_steps(workdir))[0]  # a run may be saving
+  if STEP.value == 'all':
+    return there or [None]
+  try:
+    return [int(s) for s in STEP.value.split(',')] if STEP.value else [None]
+  except ValueError:
+    raise UserError(
+      f"--step={STEP.value!r} is not understood: 'all' or numbers, of {', '.join(map(str, there))}"
+    ) from None
+
+
+def _real(data, metrics):
+  """The reals of a run: what --real names, else all of the training set, whatever `data.fraction` it trained on."""
+  size = (RESOLUTION.value or data.resolution, data.channels)
+  data_dir = DATA_DIR.value or (None if data.dataset == 'folder' else data.data_dir)
+  if REAL.value:
+    real = _side(REAL.value, size, data_dir)
+    return real if isinstance(real, Path) else real.take(NUM_REAL.value)
+  if all(metric.kind in ALONE for metric in metrics):
+    return None
+  if any(metric.kind == 'cas' for metric in metrics):
+    raise UserError(
+      'cas tests on reals that nothing was trained on: name them, such as --real cifar10:test'
+    )
+  names = ('dataset', 'data_dir', 'split', 'cache', 'channels')
+  arguments = {name: data[name] for name in names} | {'resolution': size[0]}
+  if DATA_DIR.value:
+    arguments['data_dir'] = DATA_DIR.value
+  return sides.dataset(**arguments).take(NUM_REAL.value)
+
+
+def _of_files():
+  """Yields (fakes, reals) of --fake and --real: a data set takes the size of the other side's pictures."""
+  names = [name for name in (FAKE.value, REAL.value) if name]
+  asked = size = RESOLUTION.value and (RESOLUTION.value, None)
+  found = {}
+  for name in sorted(names, key=lambda name: not sides.is_file(name)):  # files first
+    found[name] = _side(name, asked if sides.is_file(name) else size, DATA_DIR.value)
+    if not size and not isinstance(found[name], Path):
+      size = sides.size_of(found[name])
+  fake, real = found[FAKE.value], found.get(REAL.value)
+  if isinstance(fake, Path):
+    raise UserError(f'--fake {fake} holds statistics: fakes must be pictures')
+  real = real if real is None or isinstance(real, Path) else real.take(NUM_REAL.value)
+  yield fake.take(NUM.value), real
+
+
+def _side(text, size, data_dir):
+  """Pictures by name, or the path of statistics."""
+  path = Path(text).expanduser()
+  if path.suffix == '.npz' and reference.is_statistics(path):
+    return path
+  return sides.parse(text, size=size, data_dir=data_dir)
+
+
+def _parse_weights(pairs) -> dict:
+  parts = dict(pair.partition('=')[::2] for pair in pairs)
+  for pair in pairs:
+    if '=' not in pair:
+      raise UserError(f'--feature_weights={pair} is not understood: NETWORK=FILE')
+  return parts
+
+
+def _save(picture, record):
+  """The picture of a result, beside what `sample.py` makes, or beside the records."""
+  step = record['step']
+  where = Path(WORKDIR.value) / 'generated' if WORKDIR.value else Path(OUT.value).parent
+  at = f'-{step:08}' if step else ''
+  path = where / f'{record["metric"]}-{record["preset"]}{at}-seed{SEED.value}.png'
+  try:
+    where.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'cannot write {where}: {error.strerror}') from None
+  images.save_png(path, picture, images.describe(record['fake']['name'], step, SEED.value))
+  return path
+
+
+if __name__ == '__main__':
+  configs.run(main)

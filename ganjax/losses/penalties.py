@@ -1,0 +1,89 @@
+"""Penalties of the discriminator's gradients and inconsistencies: what its loss adds to keep it smooth.
+
+Each is `NAME(D, real, fake, key) -> scalar`, which a method multiplies by its weight:
+
+  D: images [B, H, W, C] -> logits [B, ...].
+  real, fake: images of equal shapes [B, H, W, C]; each penalty uses those that its formula holds.
+  key: a random key, for those that draw.
+
+Gradients are those of the sum of D's logits, which are each image's own gradient where D treats its images apart.
+Batch norm in D does not: the penalty is then defined, but is no longer the published one (use another norm in D, or
+none). A logit map [B, h, w] counts as its sum. Training differentiates once more, reverse over reverse.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from ganjax.losses import consistency
+from ganjax.views import diffaugment
+
+
+def _squares(D, images):
+  """|gradient of D at each image|^2, summed over all pixels and channels: [B], in float32 at least."""
+  wide = jnp.result_type(jax.eval_shape(D, images), images, jnp.float32)
+  slopes = jax.grad(lambda x: jnp.sum(D(x), dtype=wide))(images.astype(wide))
+  return jnp.sum(slopes**2, range(1, images.ndim))
+
+
+def _off_one(D, images):
+  """E (|gradient| - 1)^2, with derivative 0 where a gradient is 0: the square root has none there."""
+  squares = _squares(D, images)
+  norms = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+  return jnp.mean((norms - 1) ** 2)
+
+
+def gradient_penalty(D, real, fake, key):
+  """E (|grad D(x)| - 1)^2 at x between real and fake, a point for each pair: WGAN-GP (arXiv:1704.00028, equation 3).
+
+  The weight is the paper's lambda, 10.
+  """
+  share = jax.random.uniform(key, (len(real),) + (1,) * (real.ndim - 1), real.dtype)
+  return _off_one(D, share * real + (1 - share) * fake)
+
+
+def dragan(D, real, fake, key):
+  """E (|grad D(x)| - 1)^2 at x = real + std(real) / 2 * U(0, 1) of each pixel: DRAGAN (arXiv:1705.07215).
+
+  The paper writes normal noise. Its authors' code draws uniform noise above the image, scaled by the deviation of all
+  pixels of the batch, and goes a random share of the way there; chainer-gan-lib has each pixel's own deviation over the
+  batch, and goes all the way. Here: the deviation of all, all the way. The weight is the paper's lambda, 10.
+  """
+  noise = jax.random.uniform(key, real.shape, real.dtype)
+  return _off_one(D, real + jnp.std(real, dtype=float) / 2 * noise)
+
+
+def r1(D, real, fake, key):
+  """E |grad D(real)|^2 / 2: R1 (arXiv:1801.04406, equation 9). The half is in here: the weight is the paper's gamma."""
+  return jnp.mean(_squares(D, real)) / 2
+
+
+def r2(D, real, fake, key):
+  """E |grad D(fake)|^2 / 2: R2 (arXiv:1801.04406, equation 10). The weight is the paper's gamma, as in `r1`."""
+  return jnp.mean(_squares(D, fake)) / 2
+
+
+def cr(D, real, fake, key):
+  """E (D(real) - D(T(real)))^2: consistency regularization (CR-GAN, arXiv:1910.12027, equation 2 at the last layer).
+
+  T mirrors with probability 1/2 and moves by whole pixels, up to 1/8 of each side, rounded down (4 at 32
+  pixels, 3 at 28), reflecting the border. The weight is the paper's lambda, 10. The mean is over all logits. Batch norm
+  in D sees both batches apart.
+  """
+  return _inconsistency(D, real, key)
+
+
+def bcr(D, real, fake, key):
+  """`cr` of reals plus `cr` of fakes, with draws of their own: balanced (bCR-GAN, arXiv:2002.04724, section 3.1).
+
+  The weight is the paper's lambda_real and lambda_fake, which are both 10 on CIFAR-10.
+  """
+  keys = jax.random.split(key)
+  return _inconsistency(D, real, keys[0]) + _inconsistency(D, fake, keys[1])
+
+
+def _inconsistency(D, images, key):
+  flip, move = jax.random.split(key)
+  coins = jax.random.bernoulli(flip, 0.5, (len(images), 1, 1, 1))
+  changed = jnp.where(coins, images[:, :, ::-1], images)
+  changed = diffaugment.translate(changed, move, 'reflect', lambda side: side // 8)
+  return consistency.zcr_D(D(images), D(changed))

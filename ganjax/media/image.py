@@ -1,0 +1,110 @@
+"""Pictures on disk: quantising, grids, PNG, GIF and npz files, with metadata, written whole.
+
+Images are float [N, H, W, C] in [-1, 1] as a generator gives them, or uint8 once quantised.
+"""
+
+import json
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from ganjax import UserError, __version__
+from ganjax.workdir.files import replace_file
+
+
+def to_uint8(images):
+  """Quantises images [..., H, W, C] in [-1, 1] to uint8: floor(127.5 x + 128), clipped to 0..255.
+
+  This is the rounding quantiser of the StyleGAN code, which FID presets assume: -1 -> 0, 0 -> 128,
+  1 -> 255, and each level is 2/255 wide. Values beyond [-1, 1] saturate.
+
+  Raises UserError if any image holds NaN or Inf, which a cast would silently turn black or white.
+  """
+  images = np.asarray(images).astype(np.float32)
+  finite = np.isfinite(images)
+  if not finite.all():
+    bad = (~finite).reshape(-1, *images.shape[-3:]).any(axis=(1, 2, 3))
+    raise UserError(
+      f'{bad.sum()} of {bad.size} generated images hold NaN or Inf: the generator has diverged; '
+      'take an earlier checkpoint, or train with a lower learning rate'
+    )
+  images *= 127.5
+  images += 128
+  return np.clip(images, 0, 255, out=images).astype(np.uint8)
+
+
+def grid(images, columns=None):
+  """Lays images [N, H, W, C] out row by row, without gaps, as one [rows H, columns W, C].
+
+  Image i is at row i // columns, column i % columns; cells that are left over are white. By default
+  the number of columns makes the whole as near to square as it can be.
+  """
+  images = np.asarray(images)
+  n, h, w, c = images.shape
+  columns = columns or min(n, int(np.ceil(np.sqrt(n * h / w))))
+  rows = -(-n // columns)
+  cells = np.full((rows * columns, h, w, c), 255, images.dtype)
+  cells[:n] = images
+  return cells.reshape(rows, columns, h, w, c).swapaxes(1, 2).reshape(rows * h, columns * w, c)
+
+
+def describe(config, step, seed, **more):
+  """The metadata that every sample file carries: a dict to pass as `text`."""
+  return {
+    'Software': f'ganjax {__version__}',
+    'Description': 'synthetic image',
+    'config': config,
+    'step': step,
+    'seed': seed,
+    **more,
+  }
+
+
+def save_png(path, image, text):
+  """Writes image uint8 [H, W, C] (C of 1 to 4) as a PNG with one text chunk per item of `text`.
+
+  A value that is not a string is written as JSON; one outside Latin-1 goes into an iTXt chunk.
+  Raises UserError if the file cannot be written; `path` is never left half written.
+  """
+  info = PngImagePlugin.PngInfo()
+  for key, value in text.items():
+    info.add_text(key, value if isinstance(value, str) else json.dumps(value))
+  with replace_file(path) as file:
+    _to_pil(image).save(file, 'PNG', pnginfo=info)
+
+
+def save_gif(path, frames, text, milliseconds=50):
+  """Writes frames uint8 [T, H, W, C] as an endless GIF; `text` becomes its comment, as JSON.
+
+  Each frame lasts `milliseconds`, to the 10 ms that the format can say. Frames that equal the one
+  before are merged with it (the duration is kept). Raises UserError as `save_png` does.
+  """
+  first, *rest = [_to_pil(frame) for frame in frames]
+  comment = json.dumps(text).encode()
+  with replace_file(path) as file:
+    first.save(
+      file, 'GIF', save_all=True, append_images=rest, duration=milliseconds, loop=0, comment=comment
+    )
+
+
+def save_npz(path, images, text, labels=None):
+  """Writes a sample batch as evaluation suites read it (the convention of ADM, arXiv:2105.05233).
+
+  `arr_0` is uint8 [N, H, W, C], `arr_1` the labels [N] if there are any, and `metadata` is `text`
+  as a JSON string, which readers of `arr_0` never open. Raises UserError as `save_png` does.
+  """
+  images = np.asarray(images)
+  if images.dtype != np.uint8 or images.ndim != 4:
+    raise ValueError(f'images must be uint8 [N, H, W, C], not {images.dtype} {images.shape}')
+  arrays = {'arr_0': images, 'metadata': np.array(json.dumps(text))}
+  if labels is not None:
+    arrays['arr_1'] = np.asarray(labels)
+  with replace_file(path) as file:
+    np.savez(file, **arrays)
+
+
+def _to_pil(image):
+  image = np.asarray(image)
+  if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] not in (1, 2, 3, 4):
+    raise ValueError(f'an image must be uint8 [H, W, 1 to 4], not {image.dtype} {image.shape}')
+  return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)

@@ -1,0 +1,36 @@
+"""Draws of the latent z."""
+
+import jax
+
+from ganjax.devices import sharding
+
+
+def normal(key, n: int, dim: int):
+  """z ~ N(0, I), float32 [n, dim], split over the mesh."""
+  return sharding.split(jax.random.normal(key, (n, dim)))
+
+
+def per_seed(seeds, dim: int):
+  """One z for each seed, float32 [len(seeds), dim]: a picture depends on its own seed alone, not on its neighbours.
+
+  Seeds are int in [-2^31, 2^31): others are taken modulo 2^32. Command lines take those from 0.
+  """
+  return jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), (dim,)))(seeds)
+
+
+def slerp(a, b, t):
+  """Spherical interpolation from `a` (t=0) to `b` (t=1), both [..., Z], t broadcast against [...].
+
+  A straight line between two Gaussian latents passes through norms that the generator never saw; the great circle
+  does not (White 2016, arXiv:1609.04468, section 2.1). Nearly parallel latents are joined by a straight line.
+  """
+  jnp = jax.numpy
+  t = jnp.asarray(t)[..., None]
+  unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+  cosine = jnp.clip(jnp.sum(unit(a) * unit(b), axis=-1, keepdims=True), -1, 1)
+  omega = jnp.arccos(cosine)
+  straight = jnp.sin(omega) < 1e-4
+  safe = jnp.where(straight, 1.0, jnp.sin(omega))
+  wa = jnp.where(straight, 1 - t, jnp.sin((1 - t) * omega) / safe)
+  wb = jnp.where(straight, t, jnp.sin(t * omega) / safe)
+  return wa * a + wb * b

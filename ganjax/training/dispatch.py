@@ -1,0 +1,63 @@
+"""How many steps a dispatch holds: a function of configuration, devices and step, so that a resumed run finds the same.
+
+A dispatch is one call of the jitted update: one step, or `config.steps_per_dispatch` of them in a `lax.scan`.
+"""
+
+import collections
+import math
+
+from ganjax.devices import backend
+from ganjax.training import diagnose
+from ganjax.update import active
+
+
+def steps_at(run, span, devices: int, step: int) -> int:
+  """Steps of the dispatch that begins at `step` of the stage of the Experiment `run` that `span` places.
+
+  Either one, or K where `step` is a multiple of K, all K run the same phases, and nothing but the last is followed by
+  something that looks at the state or the clock: a log line, a grid, a checkpoint, an evaluation, an end of the stage
+  or of the traced steps. After a signal a run stops between two dispatches, where an undisturbed one passes too.
+  """
+  config, steps = run.config, _most(run, span, devices)
+  if config.debug_nans or step % steps or step + steps > span.stop:
+    return 1
+  same = all(active(span.stage, s) == active(span.stage, step) for s in range(step, step + steps))
+  cut = any(_stops(config, s) for s in range(step + 1, step + steps))
+  return steps if same and not cut else 1
+
+
+def programs(run, span, devices: int) -> dict:
+  """{(steps, phases): share of the stage's steps} of the programs that a stage dispatches, by its first period.
+
+  Lazy phases make several, and cut dispatches: of ten steps and a penalty at every 16th, three eighths are in tens.
+  """
+  every = [_most(run, span, devices), *_cadences(run.config), *(p.every for p in span.stage.phases)]
+  found, step = collections.Counter(), span.start
+  stop = min(span.stop, span.start + math.lcm(*every))
+  while step < stop:
+    steps = steps_at(run, span, devices, step)
+    found[steps, active(span.stage, step)] += steps
+    step += steps
+  return {program: count / (step - span.start) for program, count in found.items()}
+
+
+def _most(run, span, devices) -> int:
+  """Steps that a dispatch holds where nothing cuts it."""
+  config = run.config
+  size = span.source.get('resolution', config.data.resolution)
+  shared = isinstance(config.data.seed, int)  # by several seeds
+  batches = 1 if shared else config.seeds
+  pixels = batches * run.images_per_step(span) * size**2 * config.data.channels
+  return config.steps_per_dispatch or backend.steps_per_dispatch(step_bytes=pixels / devices)
+
+
+def _cadences(config) -> list:
+  every = [config[f'{what}_every_steps'] for what in ('log', 'sample', 'checkpoint')]
+  return [*every, config.eval.every_steps] if config.eval.every_steps else every
+
+
+def _stops(config, step) -> bool:
+  window = diagnose.window(config.profile_steps)
+  return any(step % e == 0 for e in _cadences(config)) or bool(
+    window and step in (window.start, window.stop)
+  )

@@ -1,0 +1,179 @@
+"""A trained generator for those who have no ganjax: ganjax export --workdir runs/dcgan --out G.stablehlo
+
+The suffix of --out says what is written, with the run's configuration in either:
+
+  G.stablehlo    programs with the weights inside, for CPU, CUDA and TPU, which JAX alone runs: `docs/load_generator.py`
+                 is all that it takes. By `jax.export`, whose programs later versions of JAX read for 6 months at least.
+  G.safetensors  the weights and statistics alone, as 'params/G/...' and 'stats/G/...': these do not age.
+
+A .stablehlo is an uncompressed zip of three files:
+
+  latents.stablehlo    int32 seeds [b] -> latents: z [b, ...], of conditional runs {'z', 'label': int32 [b]}
+  generator.stablehlo  those latents -> uint8 pictures [b, H, W, C]; a label may be any class instead of the seed's
+  meta.json            format, version, and what the pictures come from (see `describe`)
+
+b is any number, and each is compiled for on its own. Seed n makes picture n of sample.py.
+
+All is traced on a CPU, also on machines with accelerators: what is chosen by back end there (`backend.py`; the dtype of
+activations, where the config leaves it open, is float32) goes into the programs for all, which are the same wherever
+they are made. Forms of convolutions are each platform's own.
+"""
+
+from ganjax import commandline
+
+COMMAND = commandline.Command(__doc__)
+WORKDIR = COMMAND.string('workdir', None, 'The run.')
+OUT = COMMAND.string('out', None, 'File to write: NAME.stablehlo or NAME.safetensors.')
+SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')
+STEP = COMMAND.integer('step', None, 'Step of the checkpoint; the newest by default.')
+WEIGHTS = COMMAND.choice(
+  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
+)
+BATCH_NORM = COMMAND.choice(
+  'batch_norm',
+  'running',
+  ['running', 'standing'],
+  'Statistics that normalise. Not those of a batch: a picture would depend on its neighbours in it.',
+)
+
+if __name__ == '__main__':  # before the slow imports
+  COMMAND.parse()
+
+import json
+import zipfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+
+from ganjax import UserError, __version__, experiment
+from ganjax import config as configs
+from ganjax.devices import processes, sharding
+from ganjax.evaluation.extract import quantise
+from ganjax.sampling import sampler
+from ganjax.workdir.files import replace_file
+
+FORMAT, VERSION = 'ganjax generator', 1
+PLATFORMS = ('cpu', 'cuda', 'tpu')
+# What safetensors calls the dtypes of networks.
+DTYPES = {'float64': 'F64', 'float32': 'F32', 'float16': 'F16', 'bfloat16': 'BF16'}
+
+
+def main():
+  if WORKDIR.value is None:
+    raise UserError('--workdir is missing: the folder of a run, such as --workdir runs/dcgan')
+  if OUT.value is None:
+    raise UserError('--out is missing: NAME.stablehlo or NAME.safetensors')
+  workdir, out = Path(WORKDIR.value), Path(OUT.value)
+  if out.suffix not in ('.stablehlo', '.safetensors'):
+    raise UserError(f'--out={out}: the name must end in .stablehlo or .safetensors')
+  jax.config.update('jax_platforms', 'cpu')
+  processes.start()
+  run = experiment.load(workdir)
+  mesh = sharding.make_mesh(jax.local_devices())
+  which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
+  state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
+  stage = run.stage_after(step)
+  how = dict(mesh=mesh, batch_norm=BATCH_NORM.value)
+  state = jax.device_get(sampler.prepare(stage, state, run.method, **how).replace(ema={}))
+
+  about = describe(run, step, weights, BATCH_NORM.value, SEED_INDEX.value)
+  try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'cannot write {out}: {error.strerror}') from None
+  if out.suffix == '.stablehlo':
+    write_programs(out, *programs(stage, state, run.method), about)
+  else:
+    write_safetensors(out, arrays(stage, state, run.method), about)
+  what = f'step {step}, {weights} weights, {BATCH_NORM.value} batch statistics'
+  print(f'{out}: {out.stat().st_size / 1e6:.1f} MB, {what}')
+
+
+def describe(run, step: int, weights: str, batch_norm: str, seed_index: int) -> dict:
+  """What a file says of itself, as JSON values; a reader refuses another `format` or `version`."""
+  return {
+    'format': FORMAT,
+    'version': VERSION,
+    'Software': f'ganjax {__version__}, jax {jax.__version__}',
+    'Description': 'generator of synthetic images',
+    'num_classes': run.method.num_classes,
+    'step': step,
+    'weights': weights,
+    'batch_norm': batch_norm,
+    **experiment.about(run, seed_index),
+    'config': experiment.to_json(run.config),
+  }
+
+
+def programs(stage, state, method):
+  """(latents, generator) as `jax.export.Exported`, see above; `state`, host arrays, goes into the second."""
+  (b,) = export.symbolic_shape('b')
+  latents = _export(method.latents, jax.ShapeDtypeStruct((b,), jnp.int32))
+  rows = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), latents.out_avals)
+  rows = jax.tree.unflatten(latents.out_tree, rows)
+  return latents, _export(
+    lambda rows: quantise(stage.sample(state, rows, train=False)[0], 'round'), rows
+  )
+
+
+def _export(function, *args):
+  # Else programs name the files of this machine that each operation is from.
+  jax.config.update('jax_traceback_in_locations_limit', 0)
+  return export.export(jax.jit(function), platforms=PLATFORMS)(*args)
+
+
+def arrays(stage, state, method) -> dict:
+  """{'params/G/...', 'stats/G/...': array} of the networks that pictures come from."""
+  variables = {'params': state.params, 'stats': state.stats}
+  sample = lambda variables, row: stage.sample(state.replace(**variables), row, train=False)[0]
+  # A program keeps the arguments that it uses, which name their networks.
+  used = _export(sample, variables, method.latents(np.arange(1))).module_kept_var_idx
+  leaves = jax.tree_util.tree_leaves_with_path(variables)
+  nets = {leaves[i][0][1].key for i in used if i < len(leaves)}
+  name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')
+  return {name(path): leaf for path, leaf in leaves if path[1].key in nets}
+
+
+def write_programs(path, latents, generator, about: dict):
+  """Writes the zip described above, with `about` and the platforms as meta.json.
+
+  The same run gives the same bytes, by the same versions.
+
+  Raises:
+    UserError: `path` cannot be written.
+  """
+  about = {**about, 'platforms': generator.platforms}
+  files = {'meta.json': json.dumps(about, indent=2).encode()}
+  files |= {'latents.stablehlo': latents.serialize(), 'generator.stablehlo': generator.serialize()}
+  with replace_file(path) as file, zipfile.ZipFile(file, 'w') as archive:
+    for name, content in files.items():
+      archive.writestr(zipfile.ZipInfo(name), bytes(content))
+
+
+def write_safetensors(path, tensors: dict, about: dict):
+  """Writes {name: array} as safetensors (github.com/huggingface/safetensors, "Format"), with `about` in its metadata.
+
+  The length of a JSON header as 8 bytes, the header, and the raw little-endian numbers one after the other. Metadata
+  are strings: what is none is written as JSON.
+
+  Raises:
+    UserError: `path` cannot be written.
+  """
+  text = lambda value: value if isinstance(value, str) else json.dumps(value)
+  header, end = {'__metadata__': {key: text(value) for key, value in about.items()}}, 0
+  for name, x in tensors.items():
+    start, end = end, end + x.nbytes
+    header[name] = dict(dtype=DTYPES[x.dtype.name], shape=list(x.shape), data_offsets=[start, end])
+  header = json.dumps(header).encode()
+  header += b' ' * (-len(header) % 8)
+  with replace_file(path) as file:
+    file.write(len(header).to_bytes(8, 'little') + header)
+    for x in tensors.values():
+      file.write(np.ascontiguousarray(x).tobytes())
+
+
+if __name__ == '__main__':
+  configs.run(main)
