@@ -98,15 +98,13 @@ def main():
     jobs.train(__file__, method, run, data__data_dir=data_dir)
     if not measured(run, steps):
       # Statistics over fresh batches: averages of weights and of statistics need not fit each other.
-      jobs.run(
-        '-m', 'ganjax.evaluation.evaluate', '--workdir', run, '--batch_norm', 'standing', *COUNTS
-      )
+      jobs.run('-m', 'ganjax', 'evaluate', '--workdir', run, '--batch_norm', 'standing', *COUNTS)
     done.append(run)
   floor = workdir / 'test.jsonl'
   if not (floor.exists() and measured(floor)):
     sides = ('--fake', 'cifar10:test', '--real', 'cifar10:train', '--resolution', 32)
-    jobs.run('-m', 'ganjax.evaluation.evaluate', *sides, *COUNTS, '--out', floor, *where)
-  jobs.run('-m', 'ganjax.evaluation.compare', *done, floor, '--out', workdir / 'compare.png')
+    jobs.run('-m', 'ganjax', 'evaluate', *sides, *COUNTS, '--out', floor, *where)
+  jobs.run('-m', 'ganjax', 'compare', *done, floor, '--out', workdir / 'compare.png')
   picture(workdir / 'samples.png', done)
 
 

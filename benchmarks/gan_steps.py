@@ -1,9 +1,9 @@
 """Training steps of SNGAN and BigGAN against PyTorch twins: python benchmarks/gan_steps.py [--cases sngan,biggan]
 
 Needs the extra `bench`. A step is n_critic updates of D and one of G, by Adam, with spectral norm and batch norm, at
-the sizes of benchmarks/cifar.py, and BigGAN once wider. The twins' initial weights are read by `ganjax.weights.published`, and
-pictures and losses of both sides compared first, to 1e-4. Then both take turns in rounds; of torch's memory formats the
-faster one is taken. Compilation is timed without a cache.
+the sizes of benchmarks/cifar.py, and BigGAN once wider. The twins' initial weights are read by
+`ganjax.weights.published`, and pictures and losses of both sides compared first, to 1e-4. Then both take turns in
+rounds; of torch's memory formats the faster one is taken. Compilation is timed without a cache.
 """
 
 import argparse

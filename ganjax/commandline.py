@@ -10,14 +10,82 @@ import errno
 import io
 import os
 import re
+import runpy
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from ganjax import UserError
+
+_HELP = {'--help', '-help', '-h', '--helpfull', '--helpshort'}
+_CONFIG = ('--config', '-config')
+STARTED = time.monotonic()  # of the process, nearly
+# The commands and their modules.
+COMMANDS = {
+  'train': 'training.train',
+  'sample': 'sampling.sample',
+  'evaluate': 'evaluation.evaluate',
+  'compare': 'evaluation.compare',
+  'configs': 'recipes',
+  'check': 'data.check',
+  'export': 'weights.export',
+  'import': 'weights.import_weights',
+  'compile-check': 'tpu.compile_check',
+}
+
+
+def main():
+  """The command `ganjax`: runs the command that is named first."""
+  names = sys.argv[1:2]
+  if not names or names[0] in _HELP:
+    _guard_output()
+    rows = [(name, _about(module)) for name, module in COMMANDS.items()]
+    print(f'ganjax COMMAND ...; ganjax COMMAND --help says more.\n\nCommands:\n{_table(rows)}')
+    sys.exit(0 if names else 2)
+  if names[0] not in COMMANDS:
+    known = ', '.join(COMMANDS)
+    near = closest(names[0], COMMANDS)
+    print(f'error: there is no command {names[0]}{near}; there are {known}', file=sys.stderr)
+    sys.exit(2)
+  sys.argv[:2] = [f'{sys.argv[0]} {names[0]}']
+  run(names[0])
+
+
+def run(name: str):
+  """Runs a command with sys.argv as it is. As a program: so it parses its flags before it imports what is slow."""
+  runpy.run_module(f'ganjax.{COMMANDS[name]}', run_name='__main__')
+
+
+def _about(module) -> str:
+  """What a command does: the beginning of its docstring."""
+  text = Path(__file__).parent.joinpath(*module.split('.')).with_suffix('.py').read_text()
+  return re.split('[:.\n]', ast.get_docstring(ast.parse(text)))[0]
+
+
+def configs_folder() -> Path:
+  """Where the configurations are that come along: in the installed package, or in a checkout beside it."""
+  inside = Path(__file__).parent / 'configs'
+  return inside if inside.is_dir() else Path(__file__).parents[1] / 'configs'
+
+
+def find_config(text: str) -> str:
+  """The file of a configuration that is named by its file, or by the name of one that comes along.
+
+  Raises:
+    UserError: a name that none has.
+  """
+  if not re.fullmatch(r'[\w-]+', text) or os.path.exists(text):
+    return text
+  known = [path.stem for path in configs_folder().glob('[!_]*.py')]
+  if text not in known:
+    raise UserError(
+      f'there is no configuration {text!r}{closest(text, known)}; ganjax configs lists them all'
+    )
+  return str(configs_folder() / f'{text}.py')
 
 
 class Command:
@@ -53,7 +121,7 @@ class Command:
 
   def config(self):
     """The flag --config, and with it an override of every field."""
-    text = 'Configuration file, configs/<method>_<dataset>.py.'
+    text = 'Configuration: a file, or the name of one that comes along, such as dcgan_cifar.'
     # Unlike the other flags it looks for overrides in sys.argv.
     self._config = config_flags.DEFINE_config_file(
       'config', help_string=text, flag_values=self._flags
@@ -63,10 +131,12 @@ class Command:
   def parse(self):
     """Takes in what was typed, at the start of a process. Ends it after --help, and at a mistake, said in a line."""
     _guard_output()
-    if {'--help', '-help', '-h', '--helpfull', '--helpshort'} & {*sys.argv[1:]}:
+    if _HELP & {*sys.argv[1:]}:
       print(self.help())
       sys.exit(0)
     try:
+      if self._config is not None:
+        sys.argv[1:] = _find_configs(sys.argv[1:])  # there, as --config looks for overrides there
       self.read(sys.argv)
     except UserError as error:
       print(f'error: {error}', file=sys.stderr)
@@ -191,7 +261,9 @@ def config(flag) -> ConfigDict:
     UserError: none was given, or its file cannot be loaded.
   """
   if flag.value is None and not flag.present:
-    raise UserError('--config is missing, such as --config configs/dcgan_cifar.py')
+    raise UserError(
+      '--config is missing, such as --config configs/dcgan_cifar.py; ganjax configs lists them all'
+    )
   try:
     hasattr(flag.value, 'keys')
   except OSError as error:
@@ -275,6 +347,21 @@ def _one_line(error) -> str:
       break
   lines = [line.strip() for line in text.splitlines() if line.strip()]
   return '. '.join(lines[:3]) or type(error).__name__
+
+
+def _find_configs(arguments) -> list:
+  """The arguments with the file of a configuration in place of its name, which may also come first, alone."""
+  if arguments and not arguments[0].startswith('-'):
+    arguments = ['--config', *arguments]
+  found = []
+  for before, one in zip(['', *arguments], arguments):
+    flag, equals, value = one.partition('=')
+    if before in _CONFIG:
+      one = find_config(one)
+    elif flag in _CONFIG and equals:
+      one = f'{flag}={find_config(value)}'
+    found.append(one)
+  return found
 
 
 class _Output(io.FileIO):

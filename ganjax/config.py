@@ -4,12 +4,10 @@ A configuration is a Python file with `get_config()`, which starts from `base()`
 sub-dicts: a `name`, which is a file in that folder, and the arguments of the `build` in it.
 """
 
-import importlib
-import inspect
 import json
 import math
 import os
-import pkgutil
+import re
 import sys
 import traceback
 
@@ -17,10 +15,9 @@ import jax
 from ml_collections import ConfigDict, config_dict
 
 from ganjax import UserError
-from ganjax.commandline import closest, refuse_bucket
+from ganjax.commandline import refuse_bucket
 from ganjax.devices import processes
 from ganjax.optim import schedules
-from ganjax.training import diagnose
 
 # What a resumed run may change; everything else would make it another run.
 FREE = (
@@ -154,8 +151,8 @@ def check(config: ConfigDict):
     raise UserError(f'config.steps_per_dispatch={config.steps_per_dispatch} must be at least 1')
   if not 0 <= config.seed <= 2**31 - config.seeds:
     raise UserError(f'config.seed={config.seed} must be from 0, and below 2^31 with those after it')
-  window = diagnose.window(config.profile_steps)
-  if window and window.start >= config.steps:
+  traced = window(config.profile_steps)
+  if traced and traced.start >= config.steps:
     raise UserError(
       f'config.profile_steps={config.profile_steps} begins after the last of steps={config.steps}'
     )
@@ -206,41 +203,20 @@ def check(config: ConfigDict):
     )
 
 
-def component(kind: str, arguments: dict, **more):
-  """Calls `build` of the file that `arguments['name']` names in the folder `kind`.
-
-  Args:
-    kind: 'networks' or 'methods'.
-    arguments: `name` and arguments of its `build`.
-    **more: arguments of `build` that do not come from the configuration.
+def window(text) -> range | None:
+  """'100:110' -> range(100, 110), the steps of `config.profile_steps`; None -> None.
 
   Raises:
-    UserError: no such file, or arguments that its `build` does not take or misses.
+    UserError: anything else.
   """
-  arguments = dict(arguments)
-  name = arguments.pop('name')
-  package = importlib.import_module(f'ganjax.{kind}')
-  known = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
-  if name not in known:
+  if text is None:
+    return None
+  found = re.fullmatch(r'(\d+):(\d+)', text)
+  if not found or int(found[1]) >= int(found[2]):
     raise UserError(
-      f'{kind}.name={name!r} is not known{closest(name, known)}; there are {", ".join(known)}'
+      f'config.profile_steps={text!r} is not START:STOP, two rising numbers such as 100:110'
     )
-  build = importlib.import_module(f'ganjax.{kind}.{name}').build
-  taken = check_arguments(f'{kind} {name!r}', build, arguments, {*more, 'nets'})
-  nets = [more.pop('nets')] if 'nets' in more else []
-  return build(*nets, **arguments, **{k: v for k, v in more.items() if k in taken})
-
-
-def check_arguments(what: str, function, arguments, others):
-  """Raises UserError unless `function` takes `arguments`, which with `others` are all that it needs; its parameters."""
-  taken = inspect.signature(function).parameters
-  advice = 'write a config for it, rather than override the name'
-  if extra := sorted(arguments.keys() - taken.keys() | arguments.keys() & set(others)):
-    raise UserError(f'{what} does not take {", ".join(extra)}: {advice}')
-  needed = {name for name, parameter in taken.items() if parameter.default is parameter.empty}
-  if missing := sorted(needed - arguments.keys() - set(others)):
-    raise UserError(f'{what} needs {", ".join(missing)}: {advice}')
-  return taken
+  return range(int(found[1]), int(found[2]))
 
 
 def flatten(config: dict, prefix='') -> dict:

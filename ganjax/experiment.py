@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import ganjax
-from ganjax import UserError, seeds
+from ganjax import UserError, component, seeds
 from ganjax import config as configs
 from ganjax.data import folder, provenance
 from ganjax.devices import backend, processes, sharding
@@ -100,8 +100,8 @@ def build(config: ConfigDict) -> Experiment:
   networks = config.networks.to_dict()
   if networks.get('dtype') == 'auto':
     networks['dtype'] = backend.activations()
-  nets = configs.component('networks', networks, resolution=data.resolution, channels=data.channels)
-  method = configs.component('methods', config.method, nets=name_nets(nets))
+  nets = component.build('networks', networks, resolution=data.resolution, channels=data.channels)
+  method = component.build('methods', config.method, nets=name_nets(nets))
   if not config.ema.half_life_images:
     method = method._replace(ema=())
   optimizers = optim.build(config.optim.to_dict(), method.phases, config.steps)

@@ -64,7 +64,7 @@ def tiny(fields=()) -> list:
 
 
 def start(script, *arguments, env=()) -> subprocess.Popen:
-  """Starts `python SCRIPT ARGUMENTS`, or `python -m SCRIPT ...` where that is a module.
+  """Starts `python SCRIPT ARGUMENTS`, or `ganjax SCRIPT ...` where that is a command.
 
   `env` is added to an environment that knows of no device but one CPU.
   """
@@ -79,7 +79,7 @@ def start(script, *arguments, env=()) -> subprocess.Popen:
     'GANJAX_CACHE_DIR': str(files() / 'cache'),
     **dict(env),
   }
-  called = [ROOT / script] if str(script).endswith('.py') else ['-m', script]
+  called = [ROOT / script] if str(script).endswith('.py') else ['-m', 'ganjax', script]
   command = [sys.executable, *called, *arguments]
   # A small pipe: a run whose lines nobody reads stops some 40 steps later, so that no test is too late for it.
   pipes = dict(

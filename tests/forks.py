@@ -65,4 +65,7 @@ if __name__ == '__main__':
     if words[0].endswith('.py'):
       runpy.run_path(words[0], run_name='__main__')
     else:
-      runpy.run_module(words[0], run_name='__main__', alter_sys=True)
+      from ganjax import commandline
+
+      sys.argv = ['ganjax', *words]
+      commandline.main()

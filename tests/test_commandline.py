@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -17,10 +18,9 @@ from absl import flags
 from ganjax import UserError, commandline
 from ganjax import config as configs
 from ganjax.devices import processes
+from ganjax.sampling import sample
 from ganjax.workdir import checkpoint
 
-MODULES = ('compare', 'compile_check', 'evaluate', 'export', 'import_weights')
-COMMANDS = ('train.py', 'sample.py', *(f'ganjax.{name}' for name in MODULES))
 EMOJI = ['--config', str(command.ROOT / 'configs/dcgan_emoji.py')]
 
 
@@ -36,7 +36,7 @@ def read(monkeypatch, *arguments) -> commandline.Command:
 
 def test_commands_are_imported_together():
   """They define no flags that all share, and parse nothing."""
-  for name in MODULES:
+  for name in commandline.COMMANDS.values():
     importlib.import_module(f'ganjax.{name}')
   assert not {'workdir', 'config', 'out', 'seed'} & {*flags.FLAGS}
 
@@ -51,17 +51,61 @@ def test_a_command_may_be_called_again(monkeypatch):
   assert compare.OUT.value is None
 
 
-@pytest.mark.parametrize('script', COMMANDS)
-def test_help(script, tmp_path):
+@pytest.mark.parametrize('name', commandline.COMMANDS)
+def test_help(name, tmp_path):
   """At once: before JAX is imported, which is a trap here."""
   (tmp_path / 'jax.py').write_text('raise SystemExit("slow")')
-  done = command.run(script, '--workdir', tmp_path / 'new', '--help', env={'PYTHONPATH': tmp_path})
+  done = command.run(name, '--workdir', tmp_path / 'new', '--help', env={'PYTHONPATH': tmp_path})
   assert (done.returncode, done.stderr) == (0, ''), done
-  module = importlib.import_module(script) if '.py' not in script else None
-  assert module is None or done.stdout.startswith(module.__doc__.strip())
-  assert '\n  --out ' in done.stdout or '\n  --workdir ' in done.stdout
+  module = importlib.import_module(f'ganjax.{commandline.COMMANDS[name]}')
+  assert done.stdout.startswith(module.__doc__.strip())
+  assert name == 'configs' or '\n  --out ' in done.stdout or '\n  --workdir ' in done.stdout
   assert ('\n  batch_size ' in done.stdout) == ('\n  --config ' in done.stdout)
   assert max(map(len, done.stdout.splitlines())) <= 120 and not [*tmp_path.glob('new')]
+
+
+def test_the_command_of_commands(monkeypatch, capfd):
+  def called(*arguments):
+    monkeypatch.setattr(sys, 'argv', ['ganjax', *arguments])
+    with pytest.raises(SystemExit) as ended:
+      commandline.main()
+    return ended.value.code, capfd.readouterr()
+
+  status, said = called('--help')
+  assert status == 0
+  assert all(re.search(f'^  {name} +[A-Z]', said.out, re.M) for name in commandline.COMMANDS)
+  status, said = called('trian', '--workdir=x')
+  assert (status, said.err.partition(';')[0]) == (
+    2,
+    'error: there is no command trian (did you mean train?)',
+  )
+
+
+@pytest.mark.parametrize(
+  'arguments',
+  [
+    ['dcgan_emoji', '--workdir=x'],
+    ['--config=dcgan_emoji'],
+    ['--config', 'dcgan_emoji'],
+    [str(command.ROOT / 'configs/dcgan_emoji.py')],
+  ],
+)
+def test_a_configuration_is_found_by_its_name(monkeypatch, arguments, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, 'argv', ['ganjax train', *arguments, '--config.batch_size=3'])
+  made = commandline.Command('About it.')
+  flag = made.config()
+  made.string('workdir', None, 'Folder of the run.')
+  made.parse()
+  config = commandline.config(flag)
+  assert (config.name, config.batch_size) == ('dcgan_emoji', 3)
+
+
+def test_the_nearest_configuration_is_named():
+  with pytest.raises(
+    UserError, match=r"no configuration 'dcgan_cifr' \(did you mean dcgan_cifar\?\)"
+  ):
+    commandline.find_config('dcgan_cifr')
 
 
 def test_every_field_is_explained():
@@ -132,15 +176,14 @@ def test_devices_that_are_not_there_name_the_extra(monkeypatch, asked, extra):
   ],
 )
 def test_a_file_is_not_called_what_it_is_not(format, name, line):
-  sample = runpy.run_path(str(command.ROOT / 'sample.py'), run_name='sample')
   for out in (name, name.upper()):
-    sample['COMMAND'].read(['sample.py', f'--format={format}', f'--out={out}', '--workdir=w'])
+    sample.COMMAND.read(['ganjax sample', f'--format={format}', f'--out={out}', '--workdir=w'])
     with pytest.raises(UserError, match=line[:-6]):
-      sample['main']()
+      sample.main()
   for right in (name[:2], line[-5:], line[-5:].upper()):
-    sample['COMMAND'].read(['sample.py', f'--format={format}', f'--out={right}', '--workdir=w'])
+    sample.COMMAND.read(['ganjax sample', f'--format={format}', f'--out={right}', '--workdir=w'])
     with pytest.raises(UserError, match='workdir w is not there'):
-      sample['main']()
+      sample.main()
 
 
 @pytest.mark.parametrize(

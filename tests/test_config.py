@@ -8,7 +8,7 @@ import runpy
 import command
 import pytest
 
-from ganjax import UserError, experiment
+from ganjax import UserError, component, experiment
 from ganjax import config as configs
 
 FILES = sorted(path.stem for path in (command.ROOT / 'configs').glob('[!_]*.py'))
@@ -222,7 +222,7 @@ def test_a_schedule_over_steps_is_said():
 
 
 def build(name='dcgan', **arguments):
-  return configs.component('networks', dict(name=name, **arguments), resolution=32, channels=3)
+  return component.build('networks', dict(name=name, **arguments), resolution=32, channels=3)
 
 
 def test_component_builds_what_the_name_says():
@@ -247,7 +247,7 @@ def test_component_names_what_it_does_not_take():
 
 def test_component_names_what_it_misses():
   with pytest.raises(UserError, match=r"methods 'gan' needs z_dim: write a config"):
-    configs.component('methods', dict(name='gan'), nets={})
+    component.build('methods', dict(name='gan'), nets={})
 
 
 def test_a_run_of_an_older_version_is_read_with_defaults(tmp_path):

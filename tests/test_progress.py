@@ -1,4 +1,4 @@
-"""What train.py's Log says while steps are in flight, by a clock of the test's own."""
+"""What the log says while steps are in flight, by a clock of the test's own."""
 
 import itertools
 import json
@@ -12,8 +12,8 @@ import pytest
 
 from ganjax import experiment
 from ganjax.devices import sharding
+from ganjax.training.log import Log
 
-LOG = runpy.run_path(str(command.ROOT / 'train.py'), run_name='train')['Log']
 EMOJI = runpy.run_path(str(command.ROOT / 'configs/dcgan_emoji.py'))
 
 
@@ -34,7 +34,7 @@ def work(tmp_path, monkeypatch, capsys):
     config = EMOJI['get_config']()
     config.update_from_flattened_dict({'batch_size': 8, 'networks.width': 4, **fields})
     run, mesh = experiment.build(config), sharding.make_mesh()
-    log = LOG(run, tmp_path, [], mesh, 0, {}, types.SimpleNamespace(flags=()), 'id')
+    log = Log(run, tmp_path, [], mesh, 0, {}, types.SimpleNamespace(flags=()), 'id')
     for step, end in enumerate(ends, 1):
       metric = np.zeros(()).view(Metric)
       metric.at = end

@@ -367,7 +367,7 @@ def test_each_seed_is_evaluated(trained):
   assert line[f'{VALUE}_monitor'] == pytest.approx(np.mean(values))
   assert f'{VALUE} {records.number(values)}' in output
   done = command.succeed(
-    'ganjax.evaluation.evaluate',
+    'evaluate',
     '--workdir',
     workdir,
     '--metrics',

@@ -2,7 +2,7 @@
 
 The table has every evaluated value of each run: at the last step that was evaluated, and the best; evaluations under
 different presets or numbers of pictures are different rows. The picture overlays these and the training curves. A file
-of records (`ganjax.evaluation.evaluate --out`) may stand among the runs: real pictures against real ones make a line to aim at.
+of records (`ganjax evaluate --out`) may stand among the runs: real pictures against real ones make a line to aim at.
 """
 
 from ganjax import commandline
@@ -29,7 +29,7 @@ TRAINING = ('loss', 'D', 'sample')  # families of training metrics that are draw
 def main():
   runs = [Path(run) for run in COMMAND.arguments]
   if OUT.value:
-    commandline.check_ending(OUT, '.png', 'ganjax.evaluation.compare')
+    commandline.check_ending(OUT, '.png', 'ganjax compare')
   if not runs:
     raise UserError('name the workdirs of one run or more: ganjax compare runs/a runs/b')
   for run in runs:

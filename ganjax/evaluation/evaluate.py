@@ -87,7 +87,7 @@ def main():
     if flag.value is not None and flag.value < number:
       raise UserError(f'{name}={flag.value} must be at least {number}')
   if OUT.value:
-    commandline.check_ending(OUT, '.jsonl', 'ganjax.evaluation.evaluate')
+    commandline.check_ending(OUT, '.jsonl', 'ganjax evaluate')
   metrics, presets = parse_metrics(METRICS.value), parse_presets(PRESET.value)
   if FAKE.value and not OUT.value and any(metric.kind == 'neighbours' for metric in metrics):
     raise UserError(

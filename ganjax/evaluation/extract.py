@@ -14,6 +14,7 @@ import numpy as np
 from ganjax import UserError
 from ganjax.devices import backend, processes, sharding
 from ganjax.features import Extractor
+from ganjax.media.image import quantise
 from ganjax.metrics.fid import Moments
 
 SAY_SECONDS = 60  # between lines on how far it is
@@ -154,13 +155,6 @@ def _pictures(images, quantisers):
     return {q: quantise(x, q) for q in quantisers}, sharding.whole(jnp.isfinite(x).all())
 
   return jax.jit(make)
-
-
-def quantise(images, quantiser):
-  """float [-1, 1] -> uint8, traced: 'round' as `images.to_uint8`, 'truncate' as ADM's evaluation does."""
-  x = images.astype(jnp.float32)
-  x = x * 127.5 + 128 if quantiser == 'round' else (x + 1) * 127.5
-  return jnp.clip(x, 0, 255).astype(jnp.uint8)
 
 
 @functools.lru_cache(maxsize=8)

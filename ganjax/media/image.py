@@ -5,6 +5,7 @@ Images are float [N, H, W, C] in [-1, 1] as a generator gives them, or uint8 onc
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image, PngImagePlugin
 
@@ -31,6 +32,13 @@ def to_uint8(images):
   images *= 127.5
   images += 128
   return np.clip(images, 0, 255, out=images).astype(np.uint8)
+
+
+def quantise(images, quantiser):
+  """float [-1, 1] -> uint8, traced: 'round' as `to_uint8`, 'truncate' as ADM's evaluation does."""
+  x = images.astype(jnp.float32)
+  x = x * 127.5 + 128 if quantiser == 'round' else (x + 1) * 127.5
+  return jnp.clip(x, 0, 255).astype(jnp.uint8)
 
 
 def grid(images, columns=None):

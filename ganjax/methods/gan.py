@@ -49,15 +49,15 @@ def build(
     loss: NAME of the pair NAME_D, NAME_G in `ganjax.losses.adversarial`.
     n_critic: updates of D a step, each on a batch of its own.
     fakes_per_real: G trains on so many times D's batch of fakes (2 in SNGAN, arXiv:1802.05957, and its descendants).
-    penalties: {NAME in `ganjax.losses.penalties`: weight}, added to D's loss; the weight is what that penalty's paper calls
-      lambda or gamma, a number or a `schedules.ramp` over steps.
+    penalties: {NAME in `ganjax.losses.penalties`: weight}, added to D's loss; the weight is what that penalty's paper
+      calls lambda or gamma, a number or a `schedules.ramp` over steps.
     penalties_every: 1, or k: the penalties leave D's loss for a phase of their own, D_penalty, at every k-th step, as
       often in it as D, and k times as strong (lazy regularization, arXiv:1912.04958, appendix B).
-    class_loss: None, or a loss of D's class scores: {'name': NAME in `ganjax.losses.classes`; 'D', 'D_fake', 'G': weights
-      on reals and on fakes in D's loss, and in G's; arguments of that loss}.
+    class_loss: None, or a loss of D's class scores: {'name': NAME in `ganjax.losses.classes`; 'D', 'D_fake', 'G':
+      weights on reals and on fakes in D's loss, and in G's; arguments of that loss}.
     packing, diffaugment, ada: what D sees images through, see `view.build`.
-    lecam: None, or {'weight', 'decay', 'start_steps'}: LeCam regularization (`ganjax.losses.lecam`), after so many steps. With
-      microbatches its averages move, and are read, once a part.
+    lecam: None, or {'weight', 'decay', 'start_steps'}: LeCam regularization (`ganjax.losses.lecam`), after so many
+      steps. With microbatches its averages move, and are read, once a part.
     zcr: None, or {'sigma', 'D', 'G'}: latent consistency (arXiv:2002.04724, section 3.2), a deviation and two weights.
     orthogonal: weight of `regularizers.orthogonal` in G's loss, a number or ramp.
   """

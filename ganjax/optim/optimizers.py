@@ -10,7 +10,7 @@ import optax
 
 from ganjax import UserError
 from ganjax.commandline import closest
-from ganjax.config import check_arguments
+from ganjax.component import check_arguments
 from ganjax.optim import schedules
 
 

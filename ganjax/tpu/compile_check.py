@@ -24,8 +24,8 @@ if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()
 
 import functools
-import importlib
 import math
+import runpy
 from importlib import metadata
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def main():
       raise UserError(
         f'{out} is not of {TOPOLOGY.value}: name another file by --out, or it to replace it'
       )
-    return write_table(TOPOLOGY.value, Path('configs'), out)
+    return write_table(TOPOLOGY.value, commandline.configs_folder(), out)
   config = commandline.config(CONFIG)
   if kind == 'gpu':
     if not shape.isdecimal() or int(shape) < 1:
@@ -211,8 +211,7 @@ def write_table(topology, folder, out) -> int:
     0, or 2 where a configuration does not fit: its row says so.
   """
   chip, devices = chips.find(topology)
-  if not (names := sorted(p.stem for p in folder.glob('*.py'))):
-    raise UserError(f'--all: there is no folder {folder}/ here; run it in a checkout')
+  names = sorted(path.stem for path in folder.glob('[!_]*.py'))
   about = (
     f'{_title(topology)}'
     f'By `ganjax compile-check --all --topology {topology}`, libtpu {_version()}, '
@@ -231,7 +230,7 @@ def write_table(topology, folder, out) -> int:
   for name in names:
     if name in done:
       continue
-    config = importlib.import_module(f'configs.{name}').get_config()
+    config = runpy.run_path(str(folder / f'{name}.py'))['get_config']()
     asked = config.batch_size
     # A batch of fewer images than that is refused as it is.
     config.batch_size = asked - asked % (len(devices) * config.microbatches) or asked

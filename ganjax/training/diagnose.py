@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import re
 import traceback
 from pathlib import Path
 
@@ -30,27 +29,16 @@ def costs() -> dict:
   return {'compile_seconds': sum(e - s for s, e in _compiling), **processes.peak_memory()}
 
 
-def window(text) -> range | None:
-  """'100:110' -> range(100, 110), the steps of `config.profile_steps`; None -> None.
-
-  Raises:
-    UserError: anything else.
-  """
-  if text is None:
-    return None
-  found = re.fullmatch(r'(\d+):(\d+)', text)
-  if not found or int(found[1]) >= int(found[2]):
-    raise UserError(
-      f'config.profile_steps={text!r} is not START:STOP, two rising numbers such as 100:110'
-    )
-  return range(int(found[1]), int(found[2]))
-
-
 class Profile:
-  """Traces steps into workdir/profile for XProf, in process 0. A resume within them traces the rest."""
+  """Traces steps into workdir/profile for XProf, in process 0. A resume within them traces the rest.
 
-  def __init__(self, profile_steps, workdir):
-    self._steps = window(profile_steps) or () if processes.is_main() else ()
+  Args:
+    steps: a range, or None: no traces.
+    workdir: the run's folder.
+  """
+
+  def __init__(self, steps, workdir):
+    self._steps = steps or () if processes.is_main() else ()
     self._folder, self._on = Path(workdir) / 'profile', False
 
   def start(self, step, state):

@@ -6,8 +6,8 @@ A dispatch is one call of the jitted update: one step, or `config.steps_per_disp
 import collections
 import math
 
+from ganjax import config as configs
 from ganjax.devices import backend
-from ganjax.training import diagnose
 from ganjax.update import active
 
 
@@ -57,7 +57,7 @@ def _cadences(config) -> list:
 
 
 def _stops(config, step) -> bool:
-  window = diagnose.window(config.profile_steps)
+  window = configs.window(config.profile_steps)
   return any(step % e == 0 for e in _cadences(config)) or bool(
     window and step in (window.start, window.stop)
   )

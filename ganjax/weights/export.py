@@ -51,7 +51,7 @@ from jax import export
 from ganjax import UserError, __version__, experiment
 from ganjax import config as configs
 from ganjax.devices import processes, sharding
-from ganjax.evaluation.extract import quantise
+from ganjax.media.image import quantise
 from ganjax.sampling import sampler
 from ganjax.workdir.files import replace_file
 

@@ -3,7 +3,7 @@
     ganjax import --format mimicry --G netG_100000_steps.pth --D netD_100000_steps.pth \\
       --config configs/sngan_cifar.py --workdir runs/imported
 
-The workdir is that of a run at step 0: sample.py, ganjax.evaluation.evaluate, train.py and `--config.init_from` take it. Files are
+The workdir is that of a run at step 0: `ganjax sample`, `evaluate`, `train` and `--config.init_from` take it. Files are
 read without torch and run nothing. A network that has no file keeps its initial weights. What the published networks
 have that ours have not by default is set in the configuration, and said. Formats: see `ganjax.weights.published`.
 """

@@ -12,7 +12,7 @@ from ganjax.data import Source, provenance
 
 
 def make(classes=None, count=40, **info):
-  info = {'dataset': 'folder', 'num_examples': count, 'files_sha256': 'f', **info}
+  info = {'dataset': 'folder', 'num_examples': count, 'listing_sha256': 'f', **info}
   return Source(read_rows=None, rows=np.arange(count), fields={}, class_names=classes, info=info)
 
 
@@ -53,10 +53,10 @@ def test_what_else_changed_is_said():
   before = saved(make(classes))
   compare = lambda now, entry=before: provenance.compare(now, entry, conditional=True)
   assert compare(make(classes)) == []
-  assert compare(make(classes, 39, files_sha256='g')) == [
+  assert compare(make(classes, 39, listing_sha256='g')) == [
     'changed on resume: number of pictures 40 -> 39'
   ]
-  assert compare(make(classes, files_sha256='g')) == [
+  assert compare(make(classes, listing_sha256='g')) == [
     "changed on resume: files' names, sizes or times"
   ]
   assert compare(make(classes, dataset='mnist/3.0.2'), {**before, 'dataset': 'mnist/3.0.1'}) == [

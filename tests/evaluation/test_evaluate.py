@@ -38,7 +38,7 @@ def workdir(tmp_path_factory):
 def evaluated(workdir):
   """(what it printed, the records) of both checkpoints of the finished run."""
   done = command.succeed(
-    'ganjax.evaluation.evaluate',
+    'evaluate',
     '--workdir',
     workdir,
     '--metrics',
@@ -76,7 +76,7 @@ def test_files_on_four_devices_give_what_the_run_gives(workdir, evaluated, tmp_p
   npz = tmp_path / 'fakes.npz'
   command.succeed('sample.py', '--workdir', workdir, '--seeds=0-23', '--format=npz', '--out', npz)
   done = command.succeed(
-    'ganjax.evaluation.evaluate',
+    'evaluate',
     *(
       '--fake',
       npz,
@@ -99,7 +99,7 @@ def test_files_on_four_devices_give_what_the_run_gives(workdir, evaluated, tmp_p
 
   # A data set by name and split, at the size of the files.
   names = '--fake', npz, '--real', 'emoji:train', '--num_real=30', '--preset=monitor'
-  done = command.succeed('ganjax.evaluation.evaluate', *names, '--metrics', f'fd_{NET}')
+  done = command.succeed('evaluate', *names, '--metrics', f'fd_{NET}')
   record = json.loads(done.stdout.splitlines()[0])
   assert (record['num_fake'], record['num_real']) == (24, 30)
   assert (record['real']['dataset'], record['real']['split']) == ('emoji', 'train')
@@ -110,8 +110,8 @@ def test_two_processes_give_what_one_gives(workdir, tmp_path):
   """Standing statistics among it, on 4 devices or one, at 10 pictures at a time or 8."""
   arguments = ['--workdir', workdir, '--metrics', f'fd_{NET}', '--num=24', '--preset=monitor']
   arguments += ['--batch_norm=standing', '--out']
-  command.succeed('ganjax.evaluation.evaluate', *arguments, tmp_path / 'one.jsonl')
-  module = ['-m', 'ganjax.evaluation.evaluate', *arguments, tmp_path / 'two.jsonl', '--batch=10']
+  command.succeed('evaluate', *arguments, tmp_path / 'one.jsonl')
+  module = ['-m', 'ganjax', 'evaluate', *arguments, tmp_path / 'two.jsonl', '--batch=10']
   cache = {'GANJAX_CACHE_DIR': str(tmp_path / 'cache')}
   first, second = command.launch(2, 2, module, tmp_path, **cache)
   (one,), (two,) = (records.read(tmp_path / f'{name}.jsonl') for name in ('one', 'two'))
@@ -300,9 +300,7 @@ def test_bad_input_is_one_line(workdir, tmp_path):
     (['--fake', tmp_path, '--metrics', f'fd_{NET}'], 'no images in'),
     (['--fake', tmp_path, '--metrics', f'neighbours_{NET}'], 'draws a picture: say --out'),
   ]
-  done = command.run_all(
-    {line: (['ganjax.evaluation.evaluate', *arguments], {}) for arguments, line in cases}
-  )
+  done = command.run_all({line: (['evaluate', *arguments], {}) for arguments, line in cases})
   for line, process in done.items():
     assert process.returncode == 2 and process.stderr.strip().count('\n') == 0, process
     assert line in process.stderr, process
@@ -318,7 +316,7 @@ def test_compare_prints_runs_side_by_side(workdir, evaluated, tmp_path):
   floor = {**standing, 'fake': {'name': 'reals'}, 'step': None, 'values': {f'fd_{NET}': 0.5}}
   records.append(tmp_path / 'floor.jsonl', [floor])
   runs = (workdir, other, tmp_path / 'floor.jsonl')
-  done = command.succeed('ganjax.evaluation.compare', *runs, '--out', tmp_path / 'both.png')
+  done = command.succeed('compare', *runs, '--out', tmp_path / 'both.png')
   rows = [line for line in done.stdout.splitlines() if f' fd_{NET} ' in line]
   assert [row.split()[0] for row in rows] == ['run', 'other', 'other', 'floor']
   assert rows[3].split()[-4:] == ['0.5', '-', '0.5', '-'] and rows[2].split()[3:5] == [
@@ -341,5 +339,5 @@ def test_compare_prints_runs_side_by_side(workdir, evaluated, tmp_path):
   ]
   assert rows[0].split()[2:] == expected
   assert (tmp_path / 'both.png').read_bytes()[:4] == b'\x89PNG'
-  done = command.run('ganjax.evaluation.compare', tmp_path)
+  done = command.run('compare', tmp_path)
   assert done.returncode == 2 and 'is not there: is' in done.stderr

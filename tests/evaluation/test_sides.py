@@ -12,8 +12,9 @@ from PIL import Image
 from ganjax import UserError
 from ganjax.devices.sharding import make_mesh
 from ganjax.evaluation import sides
-from ganjax.evaluation.extract import pictures, quantise
+from ganjax.evaluation.extract import pictures
 from ganjax.media import image as images
+from ganjax.media.image import quantise
 
 
 def _noise(n=6, size=8, channels=3, seed=0):

@@ -18,7 +18,7 @@ SAMPLES = {
 }
 REFUSED = {
   'no such class': (['--classes=1-3'], 'the classes are 0 to 2'),
-  'no such name': (['--classes=rde'], "'rde' is no class of the run, such as red;"),
+  'no such name': (['--classes=rde'], "'rde' is no class of the run, such as red"),
   'one end': (['--format=strip', '--seeds=1'], 'at least two seeds or classes'),
 }
 

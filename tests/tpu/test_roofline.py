@@ -96,7 +96,7 @@ def command(*args):
   run = [
     sys.executable,
     '-m',
-    'ganjax.tpu.compile_check',
+    'compile-check',
     '--config',
     'configs/dcgan_emoji.py',
     *args,

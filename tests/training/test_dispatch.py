@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import re
-import runpy
 import signal
 import time
 
@@ -22,7 +21,7 @@ from ganjax import config as configs
 from ganjax.devices import backend, sharding
 from ganjax.losses import regularizers
 from ganjax.optim import optimizers as optim
-from ganjax.training import diagnose, dispatch, signals
+from ganjax.training import diagnose, dispatch, loop, signals
 from ganjax.training.feed import Feed
 from ganjax.update import (
   Aux,
@@ -39,7 +38,6 @@ from ganjax.update import (
 )
 from ganjax.workdir import checkpoint
 
-TRAIN = runpy.run_path(str(command.ROOT / 'train.py'), run_name='train')
 UNTIMED = ('images_per_second', 'compile_seconds', 'peak_host_memory_bytes')
 
 
@@ -299,11 +297,11 @@ def train(tmp_path):
   def work(name, config, make=experiment.build):
     workdir = tmp_path / name
     workdir.mkdir(exist_ok=True)
-    profile = diagnose.Profile(config.profile_steps, workdir)
+    profile = diagnose.Profile(configs.window(config.profile_steps), workdir)
     with jax.enable_x64(True), jax.set_mesh(mesh), contextlib.closing(profile):
       experiment.check_resume(run := make(config), workdir)
       with checkpoint.Checkpoints(workdir) as checkpoints:
-        status = TRAIN['train'](run, workdir, mesh, checkpoints, profile)
+        status = loop.train(run, workdir, mesh, checkpoints, profile)
     lines = map(json.loads, (workdir / 'metrics.jsonl').read_text().splitlines())
     lines = [{k: v for k, v in line.items() if k not in UNTIMED} for line in lines]
     return status, checkpoint.read(workdir)[0], lines
@@ -392,7 +390,7 @@ def test_traces_after_a_resume(tmp_path):
   """
   cases = ('rest', 6, 9, [6, 7], [7]), ('past', 8, 9, [], []), ('end', 0, 6, [5], [6])
   for name, first, last, steps, between in cases:
-    profile, traced, saved = diagnose.Profile('5:8', tmp_path / name), [], []
+    profile, traced, saved = diagnose.Profile(range(5, 8), tmp_path / name), [], []
     for step in range(first, last):
       profile.start(step, jnp.ones(3))
       traced += [step] if profile._on else []

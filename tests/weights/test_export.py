@@ -69,7 +69,7 @@ def tmp(tmp_path_factory):
   commands = {}
   for name, (run, flags) in EXPORTS.items():
     out = ['--out', tmp / 'out' / name]
-    commands[name] = ['ganjax.weights.export', '--workdir', tmp / run, *flags, *out], {}
+    commands[name] = ['export', '--workdir', tmp / run, *flags, *out], {}
   for name, (run, flags) in SAMPLES.items():
     out = ['--format=npz', '--out', tmp / f'{name}.npz']
     commands[name] = ['sample.py', '--workdir', tmp / run, *flags, *out], {}
@@ -236,7 +236,7 @@ def test_safetensors(tmp):
 
 def test_refusals(tmp):
   fill = lambda text: text.format(tmp=tmp / 'run')
-  words = ['ganjax.weights.export', '--workdir', tmp / 'run']
+  words = ['export', '--workdir', tmp / 'run']
   cases = {name: ([*words, *map(fill, flags)], {}) for name, (flags, _) in REFUSED.items()}
   for name, process in command.run_all(cases).items():
     assert process.returncode == 2 and process.stderr.count('\n') == 1, process.stderr

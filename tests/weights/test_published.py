@@ -132,9 +132,9 @@ def test_the_command_makes_a_run(tmp_path):
   config = [f'--config=configs/{file}.py', *(f'--config.{k}={v}' for k, v in fields.items())]
   workdir = tmp_path / 'run'
   arguments = [f'--format={form}', f'--G={tmp_path}/G.pth', f'--workdir={workdir}', *config]
-  out = command.succeed('ganjax.weights.import_weights', *arguments).stdout
+  out = command.succeed('import', *arguments).stdout
   assert 'networks.bilinear=True' in out and f'G of {tmp_path}/G.pth is in {workdir}' in out
-  again = command.run('ganjax.weights.import_weights', *arguments)
+  again = command.run('import', *arguments)
   assert again.returncode == 2 and 'holds a run already' in again.stderr
   state, step, meta = checkpoint.read(workdir)
   expected, _ = read(name, 'G', tmp_path)

@@ -1,0 +1,5 @@
+"""python -m ganjax COMMAND"""
+
+from ganjax import commandline
+
+commandline.main()

@@ -1,0 +1,45 @@
+"""Components of a configuration: found by the name of their file, called with the arguments that are there."""
+
+import importlib
+import inspect
+import pkgutil
+
+from ganjax import UserError
+from ganjax.commandline import closest
+
+
+def build(kind: str, arguments: dict, **more):
+  """Calls `build` of the file that `arguments['name']` names in the folder `kind`.
+
+  Args:
+    kind: 'networks' or 'methods'.
+    arguments: `name` and arguments of its `build`.
+    **more: arguments of `build` that do not come from the configuration.
+
+  Raises:
+    UserError: no such file, or arguments that its `build` does not take or misses.
+  """
+  arguments = dict(arguments)
+  name = arguments.pop('name')
+  package = importlib.import_module(f'ganjax.{kind}')
+  known = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
+  if name not in known:
+    raise UserError(
+      f'{kind}.name={name!r} is not known{closest(name, known)}; there are {", ".join(known)}'
+    )
+  build = importlib.import_module(f'ganjax.{kind}.{name}').build
+  taken = check_arguments(f'{kind} {name!r}', build, arguments, {*more, 'nets'})
+  nets = [more.pop('nets')] if 'nets' in more else []
+  return build(*nets, **arguments, **{k: v for k, v in more.items() if k in taken})
+
+
+def check_arguments(what: str, function, arguments, others):
+  """Raises UserError unless `function` takes `arguments`, which with `others` are all that it needs; its parameters."""
+  taken = inspect.signature(function).parameters
+  advice = 'write a config for it, rather than override the name'
+  if extra := sorted(arguments.keys() - taken.keys() | arguments.keys() & set(others)):
+    raise UserError(f'{what} does not take {", ".join(extra)}: {advice}')
+  needed = {name for name, parameter in taken.items() if parameter.default is parameter.empty}
+  if missing := sorted(needed - arguments.keys() - set(others)):
+    raise UserError(f'{what} needs {", ".join(missing)}: {advice}')
+  return taken

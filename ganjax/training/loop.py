@@ -1,0 +1,107 @@
+"""The training loop: any method, through its stages, with checkpoints, grids and evaluations."""
+
+import contextlib
+import functools
+import shlex
+
+import jax
+import numpy as np
+
+import ganjax
+from ganjax import UserError, data, experiment, seeds
+from ganjax.devices import processes, sharding
+from ganjax.evaluation.monitor import Monitor
+from ganjax.sampling import sampler
+from ganjax.training import diagnose, dispatch
+from ganjax.training.feed import Feed
+from ganjax.training.interrupt import Interrupt
+from ganjax.training.log import GRID, Log
+from ganjax.update import active, all_finite, averaged, init_opt
+
+
+def train(run, workdir, mesh, checkpoints, profile) -> int:
+  """Trains to the end, or until a signal; returns the exit status."""
+  config, method = run.config, run.method
+  sources = [data.build(**{**config.data, **span.source}) for span in run.spans]
+  experiment.check_data(run, sources, workdir)
+  state, step, meta = experiment.restore(run, checkpoints, mesh) or experiment.start(run, mesh)
+  run_id = experiment.run_id(workdir, meta)
+  frozen = {name: sharding.replicate(net, mesh) for name, net in method.frozen.items()}
+  monitor = Monitor(run, workdir, mesh, step)
+  checkpoints.best = monitor.best_step
+  log = Log(run, workdir, sources, mesh, step, meta.get('metrics', {}), monitor, run_id)
+  interrupt = Interrupt()
+  if step < config.steps:
+    processes.say('compiling the first step: it may take minutes, and is kept for the next start')
+  latents = jax.device_get(method.latents(np.arange(GRID)))
+  finite = jax.jit(lambda state: seeds.each(all_finite, state))
+  log.saved = step if step in processes.gather(checkpoints.steps())[0] else None
+
+  def sample():
+    stage = run.stage_after(step)
+    return [sampler.start(stage, averaged(one), latents) for one in seeds.split(state)]
+
+  def save():
+    """Commits a checkpoint, once every metric up to it and all its parameters have been seen to be finite."""
+    log.read(keep=0)
+    whole = np.asarray(finite(state))
+    if not whole.all():
+      raise UserError(f'the parameters became NaN or infinite at step {step}{seeds.name(~whole)}')
+    if step != log.saved:
+      meta = {
+        'run': run_id,
+        'config': experiment.to_json(config),
+        'version': ganjax.__version__,
+        'metrics': log.latest,
+      }
+      checkpoints.save(step, state, meta)
+      log.saved = step
+
+  def evaluate():
+    """Measures a saved state; a signal stops it, and the resumed run measures it first."""
+    values = monitor.evaluate(step, state, log.latest, stop=interrupt.at)
+    if values is not None:
+      log.write(step, values)
+      checkpoints.best = monitor.best_step
+
+  if step == 0:
+    log.add(step, {}, sample())
+  elif monitor.due(step):
+    evaluate()
+  for span, source in zip(run.spans, sources):
+    if step >= span.stop or interrupt.at():
+      continue
+    if span.stage.reset_opt and step == span.start:
+      fresh = seeds.each(lambda one: init_opt(method, run.optimizers, one.params), state)
+      state = state.replace(opt=sharding.replicate(fresh, mesh))
+    update = diagnose.find_nans(run.update(span)) if config.debug_nans else run.update(span)
+    steps_at = functools.partial(dispatch.steps_at, run, span, mesh.size)
+    feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step, steps_at=steps_at)
+    with contextlib.closing(feed):
+      while step < span.stop and not interrupt.at():
+        profile.start(step, state)
+        steps, phases = steps_at(step), active(span.stage, step)
+        state, metrics = update(state, feed.next(), frozen, phases=phases, steps=steps)
+        step += steps
+        profile.stop(step, state)
+        last = step == config.steps
+        pictures = sample() if last or step % config.sample_every_steps == 0 else None
+        log.add(step, metrics, pictures, steps)
+        log.read(keep=2)  # two dispatches stay in flight: reading never stalls the device
+        checkpoints.check()
+        if last or step % config.checkpoint_every_steps == 0 or monitor.due(step):
+          save()
+        if monitor.due(step):
+          evaluate()
+
+  save()
+  checkpoints.wait()
+  log.close()
+  if step == config.steps and not monitor.due(step):
+    if monitor.summary():
+      processes.say(monitor.summary())
+    where = f'finished {step} steps in {workdir}: {log.grid(step)}'
+    processes.say(f'{where}; more pictures: python sample.py --workdir {shlex.quote(f"{workdir}")}')
+    return 0
+  processes.say(f'stopped by {interrupt.name} at step {step}, saved; the same command resumes')
+  return interrupt.status
