@@ -1,0 +1,105 @@
+"""The pages: links lead somewhere, commands are taken, the tutorial's code trains, the README stays short."""
+
+import re
+import shlex
+import sys
+import types
+
+import command
+import jax
+import numpy as np
+import pytest
+
+import ganjax.methods
+from ganjax import commandline, experiment
+from ganjax.sampling import sampler
+
+PAGES = sorted(
+  [command.ROOT / 'README.md', command.ROOT / 'CONTRIBUTING.md', *command.ROOT.glob('docs/**/*.md')]
+)
+PAGES = [page for page in PAGES if '_build' not in page.parts]
+NAMES = [str(page.relative_to(command.ROOT)) for page in PAGES]
+BLOCK = re.compile(r'^```(\w*)\n(.*?)^```', re.M | re.S)
+
+
+def anchors(page) -> set:
+  """Headings of a page as links name them."""
+  text = BLOCK.sub('', page.read_text())
+  heads = re.findall(r'^#+ (.*)$', text, re.M)
+  return {re.sub(r'[^\w -]', '', head.lower()).replace(' ', '-') for head in heads}
+
+
+@pytest.mark.parametrize('page', PAGES, ids=NAMES)
+def test_links_and_pictures_are_there(page):
+  text = BLOCK.sub('', page.read_text())
+  links = re.findall(r'\]\(([^)\s]+)\)', text) + re.findall(r'src="([^"]+)"', text)
+  for link in links:
+    if link.startswith('http'):
+      continue
+    path, _, anchor = link.partition('#')
+    target = (page.parent / path).resolve() if path else page
+    assert target.exists(), f'{page.name} links to {link}'
+    assert not anchor or anchor in anchors(target), f'{page.name} links to {link}'
+
+
+def lines():
+  """Every command of ganjax on the pages, as words; lines that a backslash joins are one."""
+  for page, name in zip(PAGES, NAMES):
+    for _, block in BLOCK.findall(page.read_text()):
+      block = block.replace('\\\n', ' ')
+      for line in block.splitlines():
+        found = re.match(r'\s*!?(?:.*&& )?(?:python -m )?ganjax (\S.*)', line)
+        # Not a comment behind it, what stands for others, or the text of a help.
+        words = shlex.split(found[1], comments=True) if found else []
+        if words and words[0] in commandline.COMMANDS and '...' not in words:
+          yield pytest.param(words, id=f'{name}: {" ".join(words)[:60]}')
+
+
+@pytest.mark.parametrize('words', lines())
+def test_commands_are_taken(words, monkeypatch):
+  """The command, its flags and the fields of the configuration are there."""
+  from importlib import import_module
+
+  name, *arguments = [re.sub(r'[;,|]$', '', word) for word in words]
+  made = import_module(f'ganjax.{commandline.COMMANDS[name]}').COMMAND
+  monkeypatch.chdir(command.ROOT)
+  monkeypatch.setattr(
+    sys, 'argv', ['ganjax', *(commandline._find_configs(arguments) if made._config else arguments)]
+  )
+  made.read(sys.argv)
+
+
+def test_the_readme_is_short():
+  text = (command.ROOT / 'README.md').read_text().splitlines()
+  assert len(text) <= 150
+  assert max(len(line) for line in text if not line.startswith('|')) <= 100
+
+
+def test_the_tutorial_trains(monkeypatch):
+  """Its method, found by its file's name, makes a step with its recipe, shrunk, and pictures."""
+  page = (command.ROOT / 'docs/extend/method.md').read_text()
+  method, recipe = (code for language, code in BLOCK.findall(page) if language == 'python')
+  folder = command.files() / 'tutorial'
+  folder.mkdir()
+  (folder / 'hinge_r1.py').write_text(method)
+  monkeypatch.setattr(ganjax.methods, '__path__', [*ganjax.methods.__path__, str(folder)])
+  found = types.ModuleType('hinge_r1_emoji')
+  exec(recipe, found.__dict__)
+  config = found.get_config()
+  config.update(batch_size=4)
+  config.networks.width = 4
+  run = experiment.build(config)
+  state = jax.jit(run.init)(run.key)
+  before = jax.device_get(state.params)
+  batch = {
+    'image': np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8),
+    'label': np.zeros(4, np.int32),
+  }
+  span = run.spans[0]
+  state, metrics = run.update(span)(state, (batch,), {}, phases=('D', 'G'))
+  assert {'loss_hinge', 'loss_r1', 'loss_G'} <= metrics.keys()
+  assert all(np.isfinite(value).all() for value in metrics.values())
+  moved = jax.tree.map(lambda a, b: np.any(a != b), before, jax.device_get(state.params))
+  assert all(jax.tree.leaves(moved))
+  pictures = sampler.start(span.stage, state, jax.device_get(run.method.latents(np.arange(2))))
+  assert pictures.shape == (2, 64, 64, 3)
