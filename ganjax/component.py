@@ -33,6 +33,16 @@ def build(kind: str, arguments: dict, **more):
   return build(*nets, **arguments, **{k: v for k, v in more.items() if k in taken})
 
 
+def defaults(kind: str, name: str) -> dict:
+  """Arguments of a component's `build` that a configuration may lack, with their values; {} where there is none."""
+  try:
+    build = importlib.import_module(f'ganjax.{kind}.{name}').build
+  except ModuleNotFoundError:
+    return {}
+  taken = inspect.signature(build).parameters.values()
+  return {one.name: one.default for one in taken if one.default is not one.empty}
+
+
 def check_arguments(what: str, function, arguments, others):
   """Raises UserError unless `function` takes `arguments`, which with `others` are all that it needs; its parameters."""
   taken = inspect.signature(function).parameters

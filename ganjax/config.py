@@ -14,7 +14,7 @@ import traceback
 import jax
 from ml_collections import ConfigDict, config_dict
 
-from ganjax import UserError
+from ganjax import UserError, component
 from ganjax.commandline import refuse_bucket
 from ganjax.devices import processes
 from ganjax.optim import schedules
@@ -237,6 +237,16 @@ def complete(config: dict) -> dict:
   return {**defaults, **config, **parts}
 
 
+def _with_defaults(config: dict) -> dict:
+  """The complete configuration, also with the arguments that its components have by default."""
+  config = complete(config)
+  kinds = {'networks': 'networks', 'method': 'methods'}
+  parts = {
+    k: {**component.defaults(kind, config[k]['name']), **config[k]} for k, kind in kinds.items()
+  }
+  return {**config, **parts}
+
+
 def compare(new: ConfigDict, saved: dict) -> list:
   """Compares a configuration with that of the run it is to resume.
 
@@ -246,7 +256,7 @@ def compare(new: ConfigDict, saved: dict) -> list:
   Raises:
     UserError: naming every field that differs and may not.
   """
-  a, b = flatten(complete(saved)), flatten(complete(new.to_dict()))
+  a, b = flatten(_with_defaults(saved)), flatten(_with_defaults(new.to_dict()))
   differ = [k for k in sorted({*a, *b}) if a.get(k) != b.get(k)]
   fixed = [
     k

@@ -168,7 +168,10 @@ VALUES = [
 ]
 # fmt: on
 # Lines that may stand before the error: what took long, and a warning of ml_collections that says the same.
-NOTICES = r'(decoding folder|cifar10 is not prepared in .*: preparing|cifar10/3.0.2: 162 MiB from|WARNING:absl:.*get_config) ?.*'
+NOTICES = (
+  '(decoding folder|cifar10 is not prepared in .*: preparing|cifar10/3.0.2: 162 MiB from|'
+  'WARNING:absl:.*get_config) ?.*'
+)
 
 
 @pytest.fixture(scope='module')

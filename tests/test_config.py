@@ -153,6 +153,17 @@ def test_the_same_config_resumes_in_silence(config):
   assert configs.compare(config, config.to_dict()) == []
 
 
+def test_an_argument_that_came_later_is_its_default():
+  """So a run of before it goes on, where the configuration says the default; another value is another run."""
+  config = runpy.run_path(str(command.ROOT / 'configs/biggan_cifar.py'))['get_config']()
+  saved = json.loads(json.dumps(config.to_dict()))
+  del saved['networks']['relu_skip']
+  with pytest.raises(UserError, match=r'networks.relu_skip \(was False, now True\)'):
+    configs.compare(config, saved)
+  config.networks.relu_skip = False
+  assert configs.compare(config, saved) == []
+
+
 def test_a_config_compares_with_its_json(tmp_path):
   """JSON turns tuples into lists: that is no difference."""
   config = configs.base('test')
