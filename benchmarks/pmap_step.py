@@ -4,7 +4,7 @@
 
 Both sides take turns in one run, on the accelerators there are, or else on so many virtual devices of the CPU. The
 pmap side is written as its users write one: a program for one device's rows, with `pmean` over gradients, losses and
-batch statistics. tests/test_devices.py holds the two equal to 1e-9 in float64.
+batch statistics. tests/devices/test_one_and_several.py holds the two equal to 1e-9 in float64.
 """
 
 import argparse

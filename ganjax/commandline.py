@@ -42,7 +42,6 @@ def main():
   """The command `ganjax`: runs the command that is named first."""
   names = sys.argv[1:2]
   if not names or names[0] in _HELP:
-    _guard_output()
     rows = [(name, _about(module)) for name, module in COMMANDS.items()]
     print(f'ganjax COMMAND ...; ganjax COMMAND --help says more.\n\nCommands:\n{_table(rows)}')
     sys.exit(0 if names else 2)

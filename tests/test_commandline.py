@@ -64,12 +64,12 @@ def test_help(name, tmp_path):
   assert max(map(len, done.stdout.splitlines())) <= 120 and not [*tmp_path.glob('new')]
 
 
-def test_the_command_of_commands(monkeypatch, capfd):
+def test_the_command_of_commands(monkeypatch, capsys):
   def called(*arguments):
     monkeypatch.setattr(sys, 'argv', ['ganjax', *arguments])
     with pytest.raises(SystemExit) as ended:
       commandline.main()
-    return ended.value.code, capfd.readouterr()
+    return ended.value.code, capsys.readouterr()
 
   status, said = called('--help')
   assert status == 0
@@ -203,11 +203,14 @@ BLOCKED = """
 import hashlib
 import os
 import time
-from ganjax import signals
+from ganjax.training import signals
 
 signals.listen(lambda number: signals.say(f'heard {number}'))
+ends, pipe = os.pipe()
 if not (child := os.fork()):
+  os.write(pipe, b'.')  # its handlers are reset
   time.sleep(60)
+os.read(ends, 1)
 print(f'ready {child}', flush=True)
 hashlib.pbkdf2_hmac('sha256', b'', b'', 10**8)  # a minute in C
 """
@@ -220,8 +223,10 @@ def test_a_signal_is_heard_while_the_main_thread_is_in_c():
   try:
     child = int(command.read_to(process, 'ready').split()[1])
     os.kill(child, signal.SIGTERM)  # is not the parent's, and ends the child
-    time.sleep(0.2)
-    assert Path(f'/proc/{child}/stat').read_text().split()[2] == 'Z'
+    until = time.monotonic() + 20
+    while Path(f'/proc/{child}/stat').read_text().split()[2] != 'Z':
+      assert time.monotonic() < until
+      time.sleep(0.05)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
       process.send_signal(number)
       assert command.read_to(process, 'heard') == f'heard {number:d}\n'

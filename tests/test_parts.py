@@ -133,7 +133,7 @@ def test_adam_has_the_state_of_optax_with_ramps_and_without():
   'bad',
   [
     *(dict(lr=0), dict(lr=-1.0), dict(b1=1.0), dict(b2=-0.1), dict(decay='cosine')),
-    *(dict(lr='fast'), dict(lr=dict(start=0.1, end=0.0, steps=5))),
+    *(dict(lr='fast'), dict(lr=dict(start=0.1, end=-0.1, steps=5))),
     dict(b2=dict(start=0.9, end=1.0, steps=5)),
     dict(lr=dict(start=0.1, end=0.2, steps=5), decay='linear'),
   ],

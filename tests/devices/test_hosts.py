@@ -309,12 +309,13 @@ import json
 import device_run
 import jax
 import numpy as np
-from ganjax import data, parallel
-from ganjax.feed import Feed
+from ganjax import data
+from ganjax.devices import processes, sharding
+from ganjax.training.feed import Feed
 
-parallel.start()
+processes.start()
 run, source, devices = device_run.build('float32'), device_run.Pictures(), jax.devices()
-mesh = parallel.make_mesh(devices[::2] + devices[1::2])  # those of a process need not come side by side
+mesh = sharding.make_mesh(devices[::2] + devices[1::2])  # those of a process need not come side by side
 feed = Feed(source, run.spans[0], 1, 0, mesh, 0)
 for step in range(3):
   ((batch,), order) = feed.next(), data.indices(0, 8 * step, 8, source.num_examples)
@@ -347,26 +348,27 @@ import runpy
 import sys
 from pathlib import Path
 
-from ganjax import UserError, experiment, parallel
+from ganjax import UserError, experiment
+from ganjax.devices import processes, sharding
 from ganjax.evaluation import records
 from ganjax.evaluation.monitor import Monitor
 
 workdir, data, config = sys.argv[1:]
-parallel.start()
+processes.start()
 config = runpy.run_path(config)['get_config']()
 config.networks.width = 10
 config.data.update(dataset='folder', data_dir=data, resolution=8)
 config.eval.update(every_steps=10, metrics='fd_efficientnet_lite0', num=16)
-run, mesh = experiment.build(config), parallel.make_mesh()
+run, mesh = experiment.build(config), sharding.make_mesh()
 reals = json.loads(json.dumps(Monitor(run, workdir, mesh, 0)._real.info))
 fake = {'batch_norm': 'running', 'weights': 'ema' if run.method.ema else 'raw'}
 found = {'by': 'training', 'step': 10, 'preset': 'monitor', 'num_fake': 16, 'fake': fake}
-if parallel.is_main():
+if processes.is_main():
   records.append(Path(workdir, records.NAME), [{**found, 'real': reals, 'values': {'fd_x': 90.0}}])
-parallel.gather(None)
+processes.gather(None)
 monitor = Monitor(run, workdir, mesh, 10)
 print(reals['listing_sha256'], monitor.due(10), monitor.due(20))
-if not parallel.is_main():
+if not processes.is_main():
   Path(data, '07.png').unlink()
 try:
   Monitor(run, workdir, mesh, 10)
@@ -415,10 +417,10 @@ def initialize_on_cpu(**arguments):
 
 
 jax.distributed.initialize = initialize_on_cpu
-from ganjax import parallel
+from ganjax.devices import processes
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))  # as train.py does until it trains
-parallel.start(preemptible=True)
+processes.start(preemptible=True)
 print(jax.process_index(), jax.process_count(), jax.distributed.is_initialized())
 if jax.process_count() == 1:
   os.kill(os.getpid(), signal.SIGTERM)

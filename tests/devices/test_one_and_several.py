@@ -161,7 +161,7 @@ def test_update_equals_one_written_with_pmap_and_pmean(double):
 # Several processes.
 
 
-# Slow: by default tests/test_hosts.py has four processes equal one, of an MLP.
+# Slow: by default tests/devices/test_hosts.py has four processes equal one, of an MLP.
 @pytest.mark.slow
 def test_float64_runs_agree_on_one_and_two_processes(double, tmp_path):
   command = [ROOT / 'tests/device_run.py', f'{tmp_path}/{{process}}.npz']
@@ -292,11 +292,11 @@ COMPILE = """
 import jax
 import jax.numpy as jnp
 
-from ganjax import parallel
+from ganjax.devices import processes
 
 found = []
 jax.monitoring.register_event_listener(lambda event, **unused: found.append(event.split('/')[-1]))
-parallel.start()
+processes.start()
 jax.jit(lambda x: jnp.tanh(x @ x))(jnp.ones((8, 8)))
 print(found.count('cache_hits'), found.count('cache_misses'))
 """

@@ -42,8 +42,9 @@ def test_links_and_pictures_are_there(page):
     assert not anchor or anchor in anchors(target), f'{page.name} links to {link}'
 
 
-def lines():
+def lines() -> list:
   """Every command of ganjax on the pages, as words; lines that a backslash joins are one."""
+  found_lines = []
   for page, name in zip(PAGES, NAMES):
     for _, block in BLOCK.findall(page.read_text()):
       block = block.replace('\\\n', ' ')
@@ -52,7 +53,8 @@ def lines():
         # Not a comment behind it, what stands for others, or the text of a help.
         words = shlex.split(found[1], comments=True) if found else []
         if words and words[0] in commandline.COMMANDS and '...' not in words:
-          yield pytest.param(words, id=f'{name}: {" ".join(words)[:60]}')
+          found_lines.append(pytest.param(words, id=f'{name}: {" ".join(words)[:60]}'))
+  return found_lines
 
 
 @pytest.mark.parametrize('words', lines())
@@ -64,7 +66,9 @@ def test_commands_are_taken(words, monkeypatch):
   made = import_module(f'ganjax.{commandline.COMMANDS[name]}').COMMAND
   monkeypatch.chdir(command.ROOT)
   monkeypatch.setattr(
-    sys, 'argv', ['ganjax', *(commandline._find_configs(arguments) if made._config else arguments)]
+    sys,
+    'argv',
+    ['ganjax', *(commandline._find_configs(arguments) if made._config is not None else arguments)],
   )
   made.read(sys.argv)
 
@@ -100,6 +104,6 @@ def test_the_tutorial_trains(monkeypatch):
   assert {'loss_hinge', 'loss_r1', 'loss_G'} <= metrics.keys()
   assert all(np.isfinite(value).all() for value in metrics.values())
   moved = jax.tree.map(lambda a, b: np.any(a != b), before, jax.device_get(state.params))
-  assert all(jax.tree.leaves(moved))
+  assert all(any(jax.tree.leaves(moved[name])) for name in ('G', 'D'))
   pictures = sampler.start(span.stage, state, jax.device_get(run.method.latents(np.arange(2))))
   assert pictures.shape == (2, 64, 64, 3)

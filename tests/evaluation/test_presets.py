@@ -77,7 +77,10 @@ def test_presets_hold_the_constants_of_their_codes():
 
 def test_an_unknown_preset_lists_the_known():
   assert list(parse_presets('clean,ttur')) == ['clean', 'ttur']
-  with pytest.raises(UserError, match="preset 'tutr' is not known; there are ttur, stylegan"):
+  with pytest.raises(
+    UserError,
+    match="preset 'tutr' is not known \\(did you mean ttur\\?\\); there are ttur, stylegan",
+  ):
     parse_presets('ttur,tutr')
 
 

@@ -96,6 +96,7 @@ def command(*args):
   run = [
     sys.executable,
     '-m',
+    'ganjax',
     'compile-check',
     '--config',
     'configs/dcgan_emoji.py',
@@ -113,7 +114,8 @@ def test_command_line_lowers_for_gpus():
 def test_a_missing_compiler_says_what_to_install():
   code = (
     "import sys; sys.modules['libtpu'] = None\n"
-    'from ganjax import chips, UserError\n'
+    'from ganjax import UserError\n'
+    'from ganjax.tpu import chips\n'
     "try: chips.find('v5e:2x2')\n"
     'except UserError as error: print(error)'
   )

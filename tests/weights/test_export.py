@@ -130,7 +130,7 @@ def test_classes(tmp):
 
 def test_the_loader_is_short_and_refuses_what_is_no_generator(tmp):
   lines = (command.ROOT / LOADER).read_text().partition('"""\n\n')[2].splitlines()
-  assert len([line for line in lines if line and not line.startswith('#')]) == 20
+  assert len([line for line in lines if line and not line.startswith('#')]) == 33
   with zipfile.ZipFile(tmp / 'out/default.stablehlo') as file:
     about, *code = map(file.read, file.namelist())
   assert b'"version": 1,' in about
@@ -184,9 +184,12 @@ import sys
 import jax
 
 jax.default_backend = lambda: jax.config.jax_platforms or 'tpu'
-from ganjax import backend, config, export
+from ganjax import config
+from ganjax.devices import backend
+from ganjax.weights import export
 
 assert backend.activations() == 'bfloat16'
+export.COMMAND.parse()
 config.run(export.main)
 """
 

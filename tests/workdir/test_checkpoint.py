@@ -442,7 +442,7 @@ def small_disk(path, size):
 
 HEADER = f"""
 import os, sys
-sys.path.insert(0, {os.path.dirname(os.path.dirname(__file__))!r})
+sys.path.insert(0, {os.path.dirname(__file__)!r})
 from test_checkpoint import *
 """
 

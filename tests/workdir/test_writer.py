@@ -174,7 +174,7 @@ def test_tensorboard_is_told_to_forget_later_steps(tmp_path):
 
 def test_kill_in_the_middle_loses_only_the_last_line(tmp_path):
   code = f"""
-    from ganjax.writer import Writer
+    from ganjax.workdir.writer import Writer
     w = Writer({str(tmp_path)!r}, 0)
     for step in range(1, 10**9):
       w.write(step, {{'loss_G': step}})
@@ -197,7 +197,7 @@ def test_disk_that_fills_up_is_one_line_and_the_rest_is_kept(tmp_path):
   code = f"""
     import resource
     from ganjax import UserError
-    from ganjax.writer import Writer
+    from ganjax.workdir.writer import Writer
     w = Writer({str(tmp_path)!r}, 0)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     try:
@@ -360,7 +360,7 @@ def test_nothing_heavy_is_imported(tmp_path):
     (tmp_path / f'{name}.py').write_text(f'raise SystemExit("imported {name}")')
   code = f"""
     import sys
-    import ganjax.images, ganjax.writer
+    import ganjax.media.image, ganjax.workdir.writer
     w = ganjax.workdir.writer.Writer({str(tmp_path / 'run')!r}, 0)
     w.write(1, {{'loss_G': 1}})
     w.close()
