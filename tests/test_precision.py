@@ -11,7 +11,7 @@ import pytest
 from configs import dcgan_emoji
 from ganjax import config as configs
 from ganjax import data, experiment
-from ganjax.devices import backend, processes, sharding
+from ganjax.devices import backend, sharding
 from ganjax.update import active, apply
 
 CONFIGS = sorted(command.ROOT.glob('configs/*.py'))
@@ -103,7 +103,7 @@ def test_only_activations_are_narrow():
   'platform, expected', [('tpu', 'bfloat16'), ('gpu', 'float32'), ('cpu', 'float32')]
 )
 def test_auto_is_what_suits_the_devices(platform, expected):
-  with jax.sharding.use_abstract_mesh(processes.abstract_mesh(2, platform)):
+  with jax.sharding.use_abstract_mesh(sharding.abstract_mesh(2, platform)):
     assert backend.platform() == platform
     assert backend.has_grouped_convolutions() is (platform != 'cpu')
     nets = experiment.build(small('auto')).method.nets

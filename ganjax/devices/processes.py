@@ -11,10 +11,8 @@ import sys
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from ganjax import UserError, cache_folder
 from ganjax.devices import sharding
@@ -141,13 +139,6 @@ def _meet():
   jax.block_until_ready(add(ones))
 
 
-def abstract_mesh(count: int, platform: str) -> AbstractMesh:
-  """The mesh ('batch',) over devices that need not be at hand, of 'cpu', 'gpu' or 'tpu': to lower programs for them."""
-  device = AbstractDevice(device_kind=platform, num_cores=None, platform=platform)
-  # As of `Mesh`: XLA divides the work. JAX 0.12 would have the program say it all.
-  return AbstractMesh((count,), ('batch',), axis_types=(AxisType.Auto,), abstract_device=device)
-
-
 def is_main() -> bool:
   """True in the one process that writes logs and pictures."""
   return jax.process_index() == 0
@@ -194,23 +185,6 @@ def fail(status: int):
   if is_main():
     time.sleep(3)  # the others, which may be about to say the same, are aborted as this one ends
   os._exit(status)
-
-
-def count(x) -> int:
-  """Inside jit: among how many devices of the mesh the rows of `x` [B, ...] divide evenly; 1 where they do not."""
-  mesh = jax.sharding.get_abstract_mesh()
-  return 1 if mesh.empty or x.shape[0] % mesh.size else mesh.size
-
-
-def join(x):
-  """Inside jit: a row of each device, [devices, ...], whole on every device by one sum; of one device, `x`.
-
-  A gather would move half as much, but XLA sums what several layers and gradients exchange together.
-  """
-  if len(x) == 1:
-    return x
-  rows = jnp.eye(len(x), dtype=x.dtype).reshape(len(x), len(x), *[1] * (x.ndim - 1))
-  return jnp.sum(sharding.split(rows * x[:, None]), 0)
 
 
 def gather(value) -> list:

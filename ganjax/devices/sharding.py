@@ -8,7 +8,14 @@ is therefore over the global batch, and random draws do not depend on the number
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+  AbstractDevice,
+  AbstractMesh,
+  AxisType,
+  Mesh,
+  NamedSharding,
+  PartitionSpec,
+)
 
 from ganjax import UserError
 
@@ -94,3 +101,27 @@ def whole(tree):
   """Inside jit: keeps every array of `tree` whole on every device, whatever XLA would have chosen."""
   mesh = jax.sharding.get_abstract_mesh()
   return tree if mesh.empty else jax.lax.with_sharding_constraint(tree, PartitionSpec())
+
+
+def abstract_mesh(count: int, platform: str) -> AbstractMesh:
+  """The mesh ('batch',) over devices that need not be at hand, of 'cpu', 'gpu' or 'tpu': to lower programs for them."""
+  device = AbstractDevice(device_kind=platform, num_cores=None, platform=platform)
+  # As of `Mesh`: XLA divides the work. JAX 0.12 would have the program say it all.
+  return AbstractMesh((count,), ('batch',), axis_types=(AxisType.Auto,), abstract_device=device)
+
+
+def count(x) -> int:
+  """Inside jit: among how many devices of the mesh the rows of `x` [B, ...] divide evenly; 1 where they do not."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return 1 if mesh.empty or x.shape[0] % mesh.size else mesh.size
+
+
+def join(x):
+  """Inside jit: a row of each device, [devices, ...], whole on every device by one sum; of one device, `x`.
+
+  A gather would move half as much, but XLA sums what several layers and gradients exchange together.
+  """
+  if len(x) == 1:
+    return x
+  rows = jnp.eye(len(x), dtype=x.dtype).reshape(len(x), len(x), *[1] * (x.ndim - 1))
+  return jnp.sum(split(rows * x[:, None]), 0)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ganjax import UserError
-from ganjax.devices import processes, sharding
+from ganjax.devices import sharding
 from ganjax.layers.embed import ClassEmbed
 
 
@@ -122,7 +122,7 @@ def _moments(x):
   around the mean of its first: that is at most sqrt(rows) deviations away, so that the loss is of the order of
   rows * eps. Then all devices' means and squared deviations are laid side by side, and pooled as Chan et al. (1979) do.
   """
-  devices = processes.count(x)
+  devices = sharding.count(x)
   x = sharding.split(x.reshape(devices, len(x) // devices, *x.shape[1:]))
   axes = tuple(range(1, x.ndim - 1))
   shift = lax.stop_gradient(jnp.mean(x[:, :1], axes, keepdims=True))
@@ -132,7 +132,7 @@ def _moments(x):
   lost = jnp.finfo(x.dtype).eps * jnp.square(mean)
   var = jnp.maximum(jnp.mean(jnp.square(shifted), axes) - jnp.square(mean), lost)
   own = jnp.stack([mean + shift.reshape(mean.shape), var], 1)
-  means, variances = jnp.moveaxis(processes.join(own), 1, 0)
+  means, variances = jnp.moveaxis(sharding.join(own), 1, 0)
   mean = jnp.mean(means, 0)
   return mean, jnp.mean(variances, 0) + jnp.mean(jnp.square(means - mean), 0)
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ganjax import UserError, experiment
-from ganjax.devices import processes, sharding
+from ganjax.devices import sharding
 from ganjax.tpu import hlo
 from ganjax.training import dispatch
 from ganjax.update import active
@@ -207,7 +207,7 @@ def lower(config, count: int) -> list:
   Raises:
     UserError: a batch that does not divide among the GPUs.
   """
-  mesh = processes.abstract_mesh(count, 'gpu')
+  mesh = sharding.abstract_mesh(count, 'gpu')
   out = []
   with jax.sharding.use_abstract_mesh(mesh):
     run = experiment.build(config)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ganjax import UserError, features
-from ganjax.devices import backend, processes
+from ganjax.devices import backend, sharding
 from ganjax.features.layers import Conv
 
 TINY = """
@@ -114,7 +114,7 @@ def test_options_for_compilation_keep_convolutions_from_ynnpack_and_are_left_whe
   variables = {'params': {'kernel': jnp.ones((3, 3, 32, 32)), 'bias': jnp.ones(32)}}
   assert options and '__ynn_fusion' not in network.lower(variables, x).compile().as_text()
   assert backend._are_known(**options) and not backend._are_known(xla_cpu_no_such_option=True)
-  with jax.sharding.use_abstract_mesh(processes.abstract_mesh(2, 'gpu')):
+  with jax.sharding.use_abstract_mesh(sharding.abstract_mesh(2, 'gpu')):
     assert backend.forward_compilation() == {}
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from ganjax import UserError
-from ganjax.devices import processes, sharding
+from ganjax.devices import sharding
 from ganjax.update import TrainState
 from ganjax.views import ada, view
 
@@ -393,7 +393,7 @@ def test_nothing_is_scattered_on_tpus():
   def lowered(platform):
     loss = lambda images: jnp.sum(ada.augment(images, jax.random.key(0), 0.5, 'bgcfnc') ** 2)
     images = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)  # devices that are not there hold none
-    with jax.sharding.use_abstract_mesh(processes.abstract_mesh(1, platform)):
+    with jax.sharding.use_abstract_mesh(sharding.abstract_mesh(1, platform)):
       traced = jax.jit(jax.grad(loss)).trace(images)
       return traced.lower(lowering_platforms=(platform.replace('gpu', 'cuda'),)).as_text()
 
