@@ -237,10 +237,11 @@ def complete(config: dict) -> dict:
   return {**defaults, **config, **parts}
 
 
-def _with_defaults(config: dict) -> dict:
-  """The complete configuration, also with the arguments that its components have by default."""
-  config = complete(config)
+def _with_defaults(config: dict, other: dict) -> dict:
+  """The complete configuration, also with the default arguments of components that the other one has too."""
+  config, other = complete(config), complete(other)
   kinds = {'networks': 'networks', 'method': 'methods'}
+  kinds = {k: kind for k, kind in kinds.items() if config[k]['name'] == other[k]['name']}
   parts = {
     k: {**component.defaults(kind, config[k]['name']), **config[k]} for k, kind in kinds.items()
   }
@@ -256,7 +257,8 @@ def compare(new: ConfigDict, saved: dict) -> list:
   Raises:
     UserError: naming every field that differs and may not.
   """
-  a, b = flatten(_with_defaults(saved)), flatten(_with_defaults(new.to_dict()))
+  current = new.to_dict()
+  a, b = flatten(_with_defaults(saved, current)), flatten(_with_defaults(current, saved))
   differ = [k for k in sorted({*a, *b}) if a.get(k) != b.get(k)]
   fixed = [
     k

@@ -17,7 +17,7 @@ from ganjax.weights import torch_file
 # What the configuration must say of the networks of a format.
 NETWORKS = {
   'mimicry': {'name': 'resnet', 'bilinear': True, 'relu_skip': True},
-  'biggan_pytorch': {'name': 'biggan', 'norm_eps': 1e-5},
+  'biggan_pytorch': {'name': 'biggan', 'norm_eps': 1e-5, 'relu_skip': False},
 }
 # Our names of arrays -> those that they may have there. mimicry has two kinds of spectral norm: torch's, and its own in
 # the last layers of cGAN-PD's D.

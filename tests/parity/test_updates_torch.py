@@ -41,7 +41,14 @@ F = torch.nn.functional
 BATCH, CRITICS, STEPS = 4, 2, 2
 RESNET = {'width': 6, 'width_D': 5}
 CLASSES = biggans.CLASSES
-BIGGAN = {'width': 2, 'width_D': 4, 'shared_dim': biggans.SHARED, 'num_classes': CLASSES}
+# The twin's D is the paper's.
+BIGGAN = {
+  'width': 2,
+  'width_D': 4,
+  'shared_dim': biggans.SHARED,
+  'num_classes': CLASSES,
+  'relu_skip': False,
+}
 R3GAN = {'width': 8, 'cardinality': 4, 'blocks': 1, 'num_classes': CLASSES, 'embed_dim': 5}
 ramp = lambda start, end: {'start': start, 'end': end, 'steps': 3, 'shape': 'cosine'}
 ADAM = {'lr': ramp(2e-4, 5e-5), 'b2': ramp(0.9, 0.99)}

@@ -107,8 +107,9 @@ def test_networks_of_a_format():
   config = torch_files.make_config('BigGAN 32')
   with pytest.raises(UserError, match="mimicry is for networks.name=resnet, not 'biggan'"):
     published.set_networks(config, 'mimicry')
-  (line,) = published.set_networks(config, 'biggan_pytorch')
-  assert line.startswith('networks.norm_eps=1e-05')
+  lines = published.set_networks(config, 'biggan_pytorch')
+  assert lines[0].startswith('networks.norm_eps=1e-05')
+  assert lines[1].startswith('networks.relu_skip=False')
   assert experiment.build(config).method.nets['G'].norm_eps == 1e-5
   assert published.set_networks(config, 'biggan_pytorch') == []
   config.seeds = 2
