@@ -112,7 +112,10 @@ def _normalize(module, x, scale, bias, train):
     mean, var = running_mean.value, running_var.value
 
   factor = scale.astype(wide) / jnp.sqrt(var + module.eps)
-  return ((x.astype(wide) - mean) * factor + bias.astype(wide)).astype(module.dtype)
+  # The mean's gradient goes by way of the offset: so backward too sums twice over the batch, in one exchange.
+  centre = lax.stop_gradient(mean)
+  offset = bias.astype(wide) - (mean - centre) * factor
+  return ((x.astype(wide) - centre) * factor + offset).astype(module.dtype)
 
 
 def _moments(x):
