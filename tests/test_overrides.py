@@ -61,12 +61,12 @@ def fields(config, prefix=''):
 @pytest.mark.slow
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
 def test_every_field_is_built_or_refused(summary, file):
-  """Two values of each field, drawn anew for each configuration."""
+  """A value of each field, drawn anew for each configuration."""
   chance = random.Random(file.stem)
   failed = []
   for name, kind in fields(summary(file)[0]):
     values = VALUES[kind if kind in VALUES else object]
-    for value in chance.sample(values, 2):
+    for value in chance.sample(values, 1):
       try:
         summary(file, f'--config.{name}={value}')
       except UserError as error:
