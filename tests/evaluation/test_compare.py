@@ -1,6 +1,4 @@
-"""ganjax.evaluation.compare in the process that tests; as users run it in test_evaluate.py."""
-
-from types import SimpleNamespace
+"""ganjax compare in the process that tests; as users run it in test_evaluate.py."""
 
 import pytest
 
@@ -18,13 +16,13 @@ def run(tmp_path, monkeypatch):
   return tmp_path
 
 
-def test_a_picture_is_drawn_only_where_out_says(run, monkeypatch, capsys):
-  monkeypatch.setattr(compare, 'OUT', SimpleNamespace(value=None))
-  compare.main(['a.jsonl'])
+def test_a_picture_is_drawn_only_where_out_says(run, capsys):
+  compare.COMMAND.read(['ganjax compare', 'a.jsonl'])
+  compare.main()
   rows = [line.split() for line in capsys.readouterr().out.splitlines()]
   assert [row[:2] for row in rows[1:]] == [['a', 'fid'], ['a', 'is']]
   assert rows[1][3:7] == ['ema', '24', '40', 'r'] and rows[2][3:6] == ['ema', '24', '-']
   assert [path.name for path in run.iterdir()] == ['a.jsonl']
-  monkeypatch.setattr(compare, 'OUT', SimpleNamespace(value='b.png'))
-  compare.main(['a.jsonl'])
+  compare.COMMAND.read(['ganjax compare', 'a.jsonl', '--out=b.png'])
+  compare.main()
   assert (run / 'b.png').read_bytes()[:4] == b'\x89PNG'
