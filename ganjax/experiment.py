@@ -89,7 +89,7 @@ class Experiment(NamedTuple):
 
 
 def build(config: ConfigDict) -> Experiment:
-  """Builds networks, method, schedule and optimizers; computes nothing. After `parallel.start`, or in a mesh.
+  """Builds networks, method, schedule and optimizers; computes nothing. After `processes.start`, or in a mesh.
 
   Raises:
     UserError: something in the configuration does not fit.

@@ -24,7 +24,7 @@ def _note(event, start, end, **unused):
 def costs() -> dict:
   """{'compile_seconds', 'peak_memory_bytes' or 'peak_host_memory_bytes'} of this process so far.
 
-  Tracing, lowering and compiling, or reading from the compilation cache. See `parallel.peak_memory`.
+  Tracing, lowering and compiling, or reading from the compilation cache. See `processes.peak_memory`.
   """
   return {'compile_seconds': sum(e - s for s, e in _compiling), **processes.peak_memory()}
 
