@@ -30,6 +30,7 @@ def build(
   mixing=0.9,
   diffaugment=None,
   ada=None,
+  freeze_D=(),
 ):
   """A step is an update of G, perhaps one of its path lengths, one of D, and perhaps one of R1.
 
@@ -45,6 +46,7 @@ def build(
     path_decay: what their mean keeps at an update.
     mixing: the probability that an image has the styles of a second z from a layer on, which is drawn evenly.
     diffaugment, ada: what D sees images through, see `view.build`.
+    freeze_D: layers of D that stay as they are, such as ('b64_fromrgb', 'b64_conv0'), see methods/gan.py.
   """
   G, D = nets['G'], nets['D']
   if not hasattr(G, 'synthesize'):
@@ -135,24 +137,39 @@ def build(
     z = jnp.zeros((len(batch['image']), z_dim))
     return {'G': (z, label), 'D': (batch['image'], label)}
 
-  def rows(seeds):
-    """A latent for each seed; with classes, seed n is of class n mod their number."""
-    z = latents.per_seed(seeds, z_dim)
-    return {'z': z, 'label': jnp.asarray(seeds, jnp.int32) % classes} if classes else z
+  def rows(seeds, examples, truncation=1.0, cutoff=0, noise='random'):
+    """z, noise and truncation of each seed; with classes, seed n is of class n mod their number.
 
-  def sample(state, row, **mode):
-    return apply(G, state, *((row['z'], row['label']) if classes else (row,)), **mode)
+    Options: `truncation`, psi, of the first `cutoff` layers (0: all); noise 'random', of each seed's own, as published
+    figures are measured, or 'constant', the same for all, as smooth interpolations need it.
+    """
+    if noise not in ('random', 'constant') or not 0 <= cutoff < 2**31:
+      raise UserError(f'noise={noise} must be random or constant, and cutoff={cutoff} from 0')
+    seeds = jnp.asarray(seeds, jnp.int32)
+    label = {'label': seeds % classes} if classes else {}
+    return label | {
+      'z': latents.per_seed(seeds, z_dim),
+      'noise': seeds if noise == 'random' else jnp.full_like(seeds, -1),
+      'truncation': jnp.full(len(seeds), truncation, jnp.float32),
+      'cutoff': jnp.full_like(seeds, cutoff or G.num_styles),
+    }
 
+  def sample(state, rows, **mode):
+    how = {k: rows[k] for k in ('noise', 'truncation', 'cutoff')}
+    return apply(G, state, rows['z'], rows.get('label'), **how, **mode)
+
+  kept = tuple(f'D/{layer}' for layer in freeze_D)
   phases = (
     Phase('G', generator, ('G',), 'G'),
     Phase('G_path', path_length, ('G',), 'G', every=path_every) if path_weight else None,
-    Phase('D', discriminator, ('D',), 'D'),
-    Phase('D_r1', r1, ('D',), 'D', every=r1_every) if r1_gamma else None,
+    Phase('D', discriminator, ('D',), 'D', frozen=kept),
+    Phase('D_r1', r1, ('D',), 'D', every=r1_every, frozen=kept) if r1_gamma else None,
   )
   return Method(
     nets=nets,
     inputs=inputs,
-    latents=rows,
+    rows=rows,
+    options={'truncation': 1.0, 'cutoff': 0, 'noise': 'random'},
     stages=(Stage(tuple(phase for phase in phases if phase), sample),),
     ema=('G',),
     extra=view.extra | ({'path_length': jnp.float32(0)} if path_weight else {}),

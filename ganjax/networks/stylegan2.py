@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.commandline import closest
 from ganjax.devices import sharding
 from ganjax.layers.embed import ClassEmbed
@@ -72,7 +72,7 @@ class StyledConv(nn.Module):
     zeros = nn.initializers.zeros
     draw = lambda: jax.random.normal(self.make_rng('params'), (1, *x.shape[1:3]), self.param_dtype)
     fixed = self.variable('noise', 'constant', draw)
-    noise = fixed.value if noise is None else noise
+    noise = fixed.value if noise is None else jnp.where(jnp.isnan(noise), fixed.value, noise)
     strength = self.param('noise_strength', zeros, (), self.param_dtype)
     bias = self.param('bias', zeros, (self.features,), self.param_dtype)
     x = x + (strength * noise)[..., None].astype(x.dtype) + bias.astype(x.dtype)
@@ -82,8 +82,8 @@ class StyledConv(nn.Module):
 class Synthesis(nn.Module):
   """Styles [B, 2 * stages, W] -> images [B, height, width, channels].
 
-  A stage is ((height, width), channels); the first is that of the constant. Noise is drawn where there is an rng
-  'noise'; else it is the constants of the collection 'noise'.
+  A stage is ((height, width), channels); the first is that of the constant. Noise is that of `seeds`, int32 [B], one for
+  each image; or drawn where there is an rng 'noise'; else, and of a seed below 0, the constants of the collection 'noise'.
   """
 
   channels: int
@@ -94,9 +94,9 @@ class Synthesis(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, w):
+  def __call__(self, w, seeds=None):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    noise, at, image = self._noise(len(w)), 0, None
+    noise, at, image = self._noise(len(w), seeds), 0, None
     (size, width), *_ = self.stages
     x = self.param('const', NORMAL, (*size, width), self.param_dtype)
     x = jnp.broadcast_to(x.astype(self.dtype), (len(w), *x.shape))
@@ -125,10 +125,8 @@ class Synthesis(nn.Module):
         image = new if image is None else upsample_bilinear(image) + new
     return image
 
-  def _noise(self, batch):
-    """{name of a layer: noise [B, H, W]}, or None where none is drawn."""
-    if not self.has_rng('noise') or self.is_initializing():
-      return None
+  def _noise(self, batch, seeds):
+    """{name of a layer: noise [B, H, W], NaN where it is the constant}, or None where all of it is."""
     sizes = {
       f'b{4 << i}_conv{j}': size
       for i, (size, _) in enumerate(self.stages)
@@ -137,8 +135,18 @@ class Synthesis(nn.Module):
     }
     # One draw for all, as each takes long to compile.
     ends = np.cumsum([np.prod(size) for size in sizes.values()])
-    drawn = jax.random.normal(self.make_rng('noise'), (batch, ends[-1]), self.param_dtype)
-    rows = jnp.split(sharding.split(drawn), ends[:-1], 1)
+    if seeds is not None:
+      key = lambda seed: jax.random.fold_in(jax.random.key(seed), 1)
+      drawn = jax.vmap(lambda seed: jax.random.normal(key(seed), ends[-1:], self.param_dtype))(
+        seeds
+      )
+      drawn = jnp.where(seeds[:, None] < 0, jnp.nan, drawn)
+    elif self.has_rng('noise') and not self.is_initializing():
+      drawn = jax.random.normal(self.make_rng('noise'), (batch, ends[-1]), self.param_dtype)
+      drawn = sharding.split(drawn)
+    else:
+      return None
+    rows = jnp.split(drawn, ends[:-1], 1)
     return {n: x.reshape(batch, *sizes[n]) for n, x in zip(sizes, rows)}
 
 
@@ -192,14 +200,14 @@ class Generator(nn.Module):
       return near
     return jnp.where(jnp.arange(w.shape[1])[:, None] < jnp.reshape(cutoff, (-1, 1, 1)), near, w)
 
-  def synthesize(self, w, *, train: bool):
-    """Styles [B, num_styles, w_dim] -> images. Noise is drawn with an rng 'noise', and constant without."""
-    return self.synthesis(w)
+  def synthesize(self, w, *, train: bool, noise=None):
+    """Styles [B, num_styles, w_dim] -> images, with the noise of seeds, int32 [B], see `Synthesis`."""
+    return self.synthesis(w, noise)
 
-  def __call__(self, z, label=None, *, train: bool, truncation=None, cutoff=None):
+  def __call__(self, z, label=None, *, train: bool, truncation=None, cutoff=None, noise=None):
     w = self.map(z, label, train=train)
     w = w if truncation is None else self.truncate(w, truncation, cutoff)
-    return self.synthesize(w, train=train)
+    return self.synthesize(w, train=train, noise=noise)
 
 
 class Discriminator(nn.Module):
@@ -265,7 +273,7 @@ def build(
   """The pair {'G', 'D'}.
 
   Args:
-    resolution: (height, width) of the images. Both are halved as long as they are even and 4 pixels or more are left:
+    resolution: of the images: a side or (height, width). Both are halved as long as they are even and 4 pixels or more are left:
       that is the first stage, 4x4 where sides are powers of two.
     channels: of the images.
     width: most channels of a stage (512 in the paper).
@@ -283,7 +291,7 @@ def build(
   Raises:
     UserError: values that do not fit.
   """
-  sides = (resolution, resolution) if isinstance(resolution, int) else tuple(resolution)
+  sides = media.sides(resolution)
   start, doublings = sides, 0
   while all(n % 2 == 0 and n >= 8 for n in start):
     start, doublings = tuple(n // 2 for n in start), doublings + 1

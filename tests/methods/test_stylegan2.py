@@ -153,7 +153,7 @@ def test_averages_copy_the_mean_style_and_the_noise():
   method, state = made(path_weight=0.0)
   span = spans(method, 10, 8)[0]
   ema = dict(half_life_images=1000, rampup=0.0, start_steps=0)
-  update = make_update(method, span, optimizers(), ema=ema)
+  update = make_update(method, span, optimizers(), kinds={'image': 'image'}, ema=ema)
   new, _ = update(jax.tree.map(jnp.copy, state), (BATCH,), {}, phases=('G', 'D'))
   average, own = new.ema['G'], new.stats['G']
   jax.tree.map(np.testing.assert_array_equal, average['stats'], own)
@@ -178,19 +178,39 @@ def test_ada_moves_with_every_update_of_d_and_r1_is_not_counted():
 def test_a_seed_has_a_class_and_truncation_brings_pictures_together():
   method, state = made(num_classes=3)
   assert method.num_classes == 3
-  rows = method.latents(np.array([0, 4, 8]))
-  np.testing.assert_array_equal(rows['label'], [0, 1, 2])
-  sample = method.stages[0].sample
-  show = lambda rows, **how: np.asarray(sample(state, rows, train=False, **how)[0])
-  pictures = show(rows)
+  # Strengths of noise are 0 at the start.
+  noisy = lambda path, x: x + 1 if path[-1].key == 'noise_strength' else x
+  state = state.replace(params=jax.tree.map_with_path(noisy, state.params))
+  sample = jax.jit(lambda rows: method.stages[0].sample(state, rows, train=False)[0])
+  rows = lambda *seeds, **options: method.rows(np.array(seeds), {}, **options)
+  show = lambda *seeds, **options: sample(rows(*seeds, **options))
+  np.testing.assert_array_equal(rows(0, 4, 8)['label'], [0, 1, 2])
+  pictures = show(0, 4, 8)
   assert pictures.shape == (3, 8, 8, 1)
-  np.testing.assert_allclose(
-    show(method.latents(np.array([8]))), pictures[2:], rtol=1e-4, atol=1e-5
-  )
-  other = show({**rows, 'label': rows['label'] * 0})
-  assert np.abs(other - pictures)[1:].max() > 0.01
-  same = show(rows, truncation=0.0)
-  np.testing.assert_allclose(same[0], same[2], rtol=1e-4, atol=1e-5)
+  near = lambda a, b: np.abs(a - b).max() < 1e-4
+  assert near(show(8, 4, 0), pictures[::-1])
+  other = rows(0, 4, 8)
+  assert not near(sample({**other, 'label': other['label'] * 0})[1:], pictures[1:])
+  constant = show(0, 4, 8, noise='constant')
+  assert not near(constant, pictures)
+  assert not near(*show(0, 8, truncation=0.0))  # noise is left
+  assert near(*show(0, 8, truncation=0.0, noise='constant'))
+  half = show(0, 8, truncation=0.0, noise='constant', cutoff=2)
+  assert not near(*half) and not near(half, show(0, 8, noise='constant'))
+  assert near(show(0, 8, truncation=1.0, cutoff=2), show(0, 8))
+  assert method.options == {'truncation': 1.0, 'cutoff': 0, 'noise': 'random'}
+  with pytest.raises(UserError, match='noise=none must be random or constant'):
+    rows(0, noise='none')
+
+
+def test_frozen_layers_stay():
+  method, state = made(freeze_D=('b8_fromrgb', 'b8_conv0'), path_weight=0.0)
+  update = make_update(method, spans(method, 10, 8)[0], optimizers(), kinds={'image': 'image'})
+  before = jax.tree.map(jnp.copy, state.params['D'])
+  new, _ = update(state, (BATCH,), {}, phases=('D', 'D_r1'))
+  for layer, after in new.params['D'].items():
+    moved = np.abs(after['kernel'] - before[layer]['kernel']).max() > 0
+    assert moved == (layer not in ('b8_fromrgb', 'b8_conv0')), layer
 
 
 @pytest.mark.parametrize('arguments, message', [
