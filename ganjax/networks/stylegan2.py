@@ -56,7 +56,10 @@ class Mapping(nn.Module):
 
 
 class StyledConv(nn.Module):
-  """Modulated convolution, noise [B, H, W] or where there is none a constant one, bias, activation."""
+  """Modulated convolution, noise, bias, activation.
+
+  Without noise [B, H, W], and where there is a seed below 0, the noise is constant.
+  """
 
   features: int
   up: bool
@@ -66,13 +69,15 @@ class StyledConv(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, w, noise):
+  def __call__(self, x, w, noise, seeds):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     x = ModulatedConv(self.features, up=self.up, name='conv', **kinds)(x, w)
     zeros = nn.initializers.zeros
     draw = lambda: jax.random.normal(self.make_rng('params'), (1, *x.shape[1:3]), self.param_dtype)
     fixed = self.variable('noise', 'constant', draw)
-    noise = fixed.value if noise is None else jnp.where(jnp.isnan(noise), fixed.value, noise)
+    noise = fixed.value if noise is None else noise
+    if seeds is not None:
+      noise = jnp.where(seeds[:, None, None] < 0, fixed.value, noise)
     strength = self.param('noise_strength', zeros, (), self.param_dtype)
     bias = self.param('bias', zeros, (self.features,), self.param_dtype)
     x = x + (strength * noise)[..., None].astype(x.dtype) + bias.astype(x.dtype)
@@ -82,8 +87,9 @@ class StyledConv(nn.Module):
 class Synthesis(nn.Module):
   """Styles [B, 2 * stages, W] -> images [B, height, width, channels].
 
-  A stage is ((height, width), channels); the first is that of the constant. Noise is that of `seeds`, int32 [B], one for
-  each image; or drawn where there is an rng 'noise'; else, and of a seed below 0, the constants of the collection 'noise'.
+  A stage is ((height, width), channels); the first is that of the constant. Noise is that of `seeds`, int32 [B], of
+  each image its own; or drawn where there is an rng 'noise'; else, and of a seed below 0, it is constant, what the
+  collection 'noise' holds.
   """
 
   channels: int
@@ -105,7 +111,7 @@ class Synthesis(nn.Module):
       nonlocal at
       at += 1
       own = StyledConv(width, up, gain, self.clamp, name=name, **kinds)
-      return own(x, w[:, at - 1], noise and noise[name])
+      return own(x, w[:, at - 1], noise and noise[name], seeds)
 
     for i, (_, width) in enumerate(self.stages):
       block, before = f'b{4 << i}', x
@@ -126,7 +132,7 @@ class Synthesis(nn.Module):
     return image
 
   def _noise(self, batch, seeds):
-    """{name of a layer: noise [B, H, W], NaN where it is the constant}, or None where all of it is."""
+    """{name of a layer: noise [B, H, W]}, or None where it is constant."""
     sizes = {
       f'b{4 << i}_conv{j}': size
       for i, (size, _) in enumerate(self.stages)
@@ -140,7 +146,6 @@ class Synthesis(nn.Module):
       drawn = jax.vmap(lambda seed: jax.random.normal(key(seed), ends[-1:], self.param_dtype))(
         seeds
       )
-      drawn = jnp.where(seeds[:, None] < 0, jnp.nan, drawn)
     elif self.has_rng('noise') and not self.is_initializing():
       drawn = jax.random.normal(self.make_rng('noise'), (batch, ends[-1]), self.param_dtype)
       drawn = sharding.split(drawn)
@@ -273,8 +278,8 @@ def build(
   """The pair {'G', 'D'}.
 
   Args:
-    resolution: of the images: a side or (height, width). Both are halved as long as they are even and 4 pixels or more are left:
-      that is the first stage, 4x4 where sides are powers of two.
+    resolution: of the images: a side or (height, width). Both are halved as long as they are even and 4 pixels or more
+      are left: that is the first stage, 4x4 where sides are powers of two.
     channels: of the images.
     width: most channels of a stage (512 in the paper).
     channel_base: at 4, 8, 16, ... times the first stage / 4 a stage has channel_base / (4, 8, 16, ...) channels, at
