@@ -17,7 +17,7 @@ SMALLEST = {
 # Slow: a minute each, and those whose networks other configs have too.
 LARGE = ('sagan_imagenet128', 'biggan_imagenet128')
 LIKE = ('biggan_diffaug_cifar', 'biggan_lecam_cifar', 'reacgan_cifar', 'projection_cifar')
-LIKE += ('stylegan2_cifar', 'stylegan2_ffhq256', 'stylegan2_ffhq1024')
+LIKE += ('stylegan2_cifar', 'stylegan2_ada_cifar', 'stylegan2_ffhq256', 'stylegan2_ffhq1024')
 
 
 def shrunk(name):
@@ -30,7 +30,7 @@ def shrunk(name):
     config.networks.width_D = width
   config.networks.update(SMALLEST.get(config.networks.name, {}))
   if config.networks.name == 'stylegan2':
-    config.data.resolution = 16  # its stages are alike
+    config.data.resolution = 8  # its stages are alike
   if 'n_critic' in config.method:
     config.method.n_critic = 1  # each more is compiled again
   return experiment.build(config)
