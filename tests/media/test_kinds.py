@@ -7,7 +7,7 @@ import scipy.io.wavfile
 from PIL import Image
 
 from ganjax import UserError, media
-from ganjax.media import augment, clip, sound, solid
+from ganjax.media import augment, clip, solid, sound
 
 RNG = np.random.default_rng(0)
 STORED = {
