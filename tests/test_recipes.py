@@ -11,9 +11,14 @@ from ganjax import experiment
 from ganjax.update import active, all_finite
 
 # Where a width of 4 is not the smallest.
-SMALLEST = {'mlp': dict(width=30), 'r3gan': dict(width=8, cardinality=2, blocks=1)}
+SMALLEST = {
+  'mlp': dict(width=30),
+  'r3gan': dict(width=8, cardinality=2, blocks=1),
+  'stylegan2': dict(w_dim=8, mapping_layers=1),
+}
 # Large networks, and those of which other configs have the same: their update is traced, not compiled.
 TRACED = ('sagan_imagenet128', 'biggan_imagenet128', 'biggan_diffaug_cifar', 'biggan_lecam_cifar')
+TRACED += ('stylegan2_cifar', 'stylegan2_ffhq256', 'stylegan2_ffhq1024')
 
 
 def shrunk(name):
@@ -25,7 +30,10 @@ def shrunk(name):
   if 'width_D' in config.networks:
     config.networks.width_D = width
   config.networks.update(SMALLEST.get(config.networks.name, {}))
-  config.method.n_critic = 1  # each more is compiled again
+  if config.networks.name == 'stylegan2':
+    config.data.resolution = 16  # its stages are alike
+  if 'n_critic' in config.method:
+    config.method.n_critic = 1  # each more is compiled again
   return experiment.build(config)
 
 
