@@ -9,10 +9,16 @@ from ganjax import experiment
 from ganjax.update import active, all_finite
 
 # Where a width of 4 is not the smallest.
-SMALLEST = {'mlp': dict(width=30), 'r3gan': dict(width=8, cardinality=2, blocks=1)}
+SMALLEST = {
+  'mlp': dict(width=30),
+  'r3gan': dict(width=8, cardinality=2, blocks=1),
+}
 # Slow: a minute each, and those whose networks other configs have too.
 LARGE = ('sagan_imagenet128', 'biggan_imagenet128')
-LIKE = ('biggan_diffaug_cifar', 'biggan_lecam_cifar', 'reacgan_cifar', 'projection_cifar')
+LIKE = (
+  *('biggan_diffaug_cifar', 'biggan_lecam_cifar', 'reacgan_cifar', 'projection_cifar'),
+  *('projected_cifar', 'projected_folder'),
+)
 
 
 def shrunk(name):
@@ -24,7 +30,10 @@ def shrunk(name):
   if 'width_D' in config.networks:
     config.networks.width_D = width
   config.networks.update(SMALLEST.get(config.networks.name, {}))
-  config.method.n_critic = 1  # each more is compiled again
+  if 'n_critic' in config.method:
+    config.method.n_critic = 1  # each more is compiled again
+  if 'side' in config.method:
+    config.method.side = 128
   return experiment.build(config)
 
 
@@ -44,11 +53,13 @@ def test_one_update(name):
     {'image': rng.integers(0, 256, size, np.uint8), 'label': np.arange(4, dtype=np.int32)}
     for _ in range(run.method.n_critic)
   )
+  draw = lambda shape: (0.1 * rng.normal(size=shape.shape)).astype(shape.dtype)
+  frozen = {n: jax.tree.map(draw, net.variables) for n, net in run.method.frozen.items()}
   state = jax.jit(run.init)(jax.random.key(0))
   update = run.update(span)
   before = {net: flat(state, net) for net in state.params}
   for phase in active(span.stage, 0):
-    state, metrics = update(state, batches, {}, phases=(phase,))
+    state, metrics = update(state, batches, frozen, phases=(phase,))
     assert all_finite(state) and all(np.isfinite(v) for v in metrics.values())
     (trained,) = (p.nets for p in span.stage.phases if p.name == phase)
     for net in before:

@@ -61,8 +61,9 @@ def downsample_bilinear(x):
 
 
 def interpolate(x, sides, align_corners=False):
-  """Bilinear interpolation as torch.nn.functional.interpolate has it, without antialiasing. [B, H, W, C] -> [B, *sides, C].
+  """Bilinear interpolation as torch.nn.functional.interpolate has it. [B, H, W, C] -> [B, *sides, C].
 
+  There is no antialiasing.
   With `align_corners` the centres of the outermost pixels stay where they are, else the edges of the image. Both axes
   are products with a matrix: a gather's gradient is slow on most back ends.
   """

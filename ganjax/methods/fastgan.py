@@ -1,7 +1,7 @@
 """FastGAN's game (Liu et al. 2021, arXiv:2101.04775, section 3.2): hinge losses, and D decodes real pictures.
 
-D sees a picture and a smaller one; of reals it also reconstructs both, and a random quarter, from its maps. So it has to
-keep what it sees. Margins of the hinges are random, as in the published code.
+D sees a picture and a smaller one; of reals it also reconstructs both, and a random quarter, from its maps. So it has
+to keep what it sees. Margins of the hinges are random, as in the published code.
 """
 
 import zlib

@@ -37,7 +37,7 @@ def build(
   """A step is one update of D, then one of G.
 
   Args:
-    nets: {'G': z [B, z_dim] -> images, 'D': a list of maps -> logits [B, N]}, both of labels too where they have classes.
+    nets: {'G': z [B, z_dim] -> images, 'D': a list of maps -> logits [B, N]}, of labels too where they have classes.
     z_dim: length of the latent, drawn from N(0, I).
     network: the frozen one, of `ganjax.features`, which has `TAPS`.
     side: pixels that the smaller side of pictures is brought to where it is less; larger pictures stay as they are.
@@ -49,7 +49,7 @@ def build(
     raise UserError(f'method.z_dim={z_dim} must be whole, from 1 and below 65,536')
   if not isinstance(side, int) or side < 128 or side % DEEPEST or side > 2**12:
     raise UserError(
-      f'method.side={side} must be a multiple of {DEEPEST} from 128: below that no map is left to be judged'
+      f'method.side={side} must be a multiple of {DEEPEST} from 128, below which no map is left to be judged, to 4096'
     )
   known = [n for n in features.names() if hasattr(_module(n), 'TAPS')]
   if network not in known:

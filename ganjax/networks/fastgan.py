@@ -2,7 +2,8 @@
 
 Maps grow from about 4x4 by nearest-neighbour doubling. Each convolution has spectral norm and is followed by batch norm
 and a gated linear unit. Skip-layer excitation lets a small map, reduced to 4x4, scale the channels of one that is 16
-times as large: 4 to 64, 8 to 128, 16 to 256, 32 to 512. There is no tanh at the end below 1024 pixels: pictures may leave [-1, 1].
+times as large: 4 to 64, 8 to 128, 16 to 256, 32 to 512. Below 1024 pixels there is no tanh at the end: pictures may
+leave [-1, 1].
 
 The discriminator judges a picture and a smaller one, which the generator makes from a smaller map, and learns to decode
 real pictures from its maps (section 3.2).

@@ -28,8 +28,8 @@ def diffaugment(images, key, policy, cutout=0.5):
     color: brightness, + U(-1/2, 1/2); then saturation, times U(0, 2) about each pixel's mean over channels; then
       contrast, times U(1/2, 3/2) about the image's mean. Nothing is clipped: values may leave [-1, 1].
     translation: by whole pixels, up to 1/8 of each side, zeros coming in.
-    cutout: a rectangle of half of each side, or of the share `cutout`, becomes 0. Its centre is uniform over the image, so part of it may lie
-      outside.
+    cutout: a rectangle of half of each side, or of the share `cutout`, becomes 0. Its centre is uniform over the image,
+      so part of it may lie outside.
 
   The draws of one do not depend on which others are on. The authors' BigGAN on CIFAR-10 runs 'translation,cutout',
   their StyleGAN2 all three. Eighths and halves of a side are rounded to whole pixels.

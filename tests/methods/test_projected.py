@@ -198,7 +198,7 @@ def test_grey_pictures_are_seen_in_three_channels():
 @pytest.mark.parametrize(
   'field, value, line',
   [
-    ('side', 96, 'method.side=96 must be a multiple of 32 from 128'),
+    ('side', 96, 'method.side=96 must be a multiple of 32 from 128, below'),
     ('side', 200, 'method.side=200 must be a multiple of 32'),
     ('z_dim', 0, 'method.z_dim=0'),
     ('cutout', 0.0, 'method.cutout=0.0'),
