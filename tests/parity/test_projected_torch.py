@@ -49,7 +49,7 @@ class Twin:
   def conv(self, x, path, number, name, **how):
     w = self.weight(path, number, name)
     bias = self.at(self.p, f'{path}/{name}').get('bias')
-    return F.conv2d(x, w.permute(0, 3, 1, 2), bias, **how)
+    return F.conv2d(x, w.permute(0, 3, 1, 2).contiguous(), bias, **how)
 
   def norm(self, x, path):
     p = self.at(self.p, path)
@@ -92,7 +92,7 @@ class G(Twin):
     z = tensor(self.z)
     z = (z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt())[:, :, None, None]
     w = self.weight('', 0, 'ConvTranspose_0', transposed=True)  # [O, kh, kw, I]
-    x = F.conv_transpose2d(z, w.permute(3, 0, 1, 2))
+    x = F.conv_transpose2d(z, w.permute(3, 0, 1, 2).contiguous())
     maps = [F.glu(self.norm(x, 'BatchNorm_0'), 1)]
     for level in range(1, 1 + fastgan.layout(self.net.resolution)[0]):
       double = {'double': True, 'single': False, 'alternating': level % 2 == 1}[self.net.blocks]
@@ -197,7 +197,8 @@ class FastD(Twin):
     return torch.cat([x.flatten(1) for x in logits], 1), *decoded
 
 
-@pytest.mark.parametrize('side, part', [(64, 1), (128, 2)])
+@pytest.mark.slow
+@pytest.mark.parametrize('side, part', [(64, 1)])
 def test_fastgans_discriminator(side, part):
   images = [RNG.uniform(-1, 1, (2, side >> i, side >> i, 3)) for i in (0, 1)]
   with jax.enable_x64(True):
