@@ -1,12 +1,15 @@
 """methods/projected.py through the real update, with a stand-in of a few numbers for the frozen network."""
 
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import projected_emoji
@@ -14,14 +17,21 @@ from ganjax import UserError, experiment
 from ganjax.devices import sharding
 from ganjax.evaluation.monitor import Monitor
 from ganjax.features import efficientnet_lite0
+from ganjax.layers.embed import ClassEmbed
+from ganjax.layers.norm import BatchNorm
 from ganjax.layers.resample import mean_pool
-from ganjax.losses import adversarial
+from ganjax.layers.spectral import SpectralNorm
 from ganjax.methods import projected
-from ganjax.update import active
+from ganjax.networks import projected as networks
+from ganjax.update import Method, TrainState, init, make_update, name_nets, spans
 from ganjax.workdir.checkpoint import Checkpoints
 
 RNG = np.random.default_rng(0)
-BATCH = {'image': RNG.integers(0, 256, (4, 8, 8, 3), np.uint8), 'label': np.arange(4)}
+LABEL = np.array([0, 1, 2, 0], np.int32)
+BATCH = {'image': RNG.integers(0, 256, (4, 8, 8, 3), np.uint8), 'label': LABEL}
+FLOATS = {'image': jnp.asarray(RNG.uniform(-1, 1, (4, 8, 8, 3)), jnp.float32), 'label': LABEL}
+KINDS = 'float32', 'float32'
+EMA = dict(half_life_images=100)
 
 
 class Taps(nn.Module):
@@ -57,35 +67,107 @@ def tiny(**fields):
   return experiment.build(config)
 
 
-def frozen_of(run):
+class Small(nn.Module):
+  """A generator of 8x8."""
+
+  num_classes: int = 0
+
+  @nn.compact
+  def __call__(self, z, label=None, *, train):
+    x = BatchNorm()(nn.Dense(12)(z), train=train)
+    if self.num_classes:
+      x += ClassEmbed(self.num_classes, 12)(label)
+    return jnp.tanh(nn.Dense(8 * 8 * 3)(x)).reshape(-1, 8, 8, 3)
+
+
+class Judge(nn.Module):
+  """A discriminator of mixed maps' means: two logits a map."""
+
+  num_classes: int = 0
+
+  @nn.compact
+  def __call__(self, maps, label=None, *, train):
+    x = [BatchNorm()(x.mean((1, 2)), train=train) for x in networks.Mix(1, *KINDS)(maps)]
+    x = [SpectralNorm(nn.Dense(2))(x) for x in x]
+    if self.num_classes:
+      x[0] += ClassEmbed(self.num_classes, 2)(label)
+    return jnp.concatenate(x, 1)
+
+
+class Made(NamedTuple):
+  """A method with its frozen network, a state, and the jitted update."""
+
+  method: Method
+  frozen: dict
+  state: TrainState
+  update: Callable
+
+  def losses(self, phase, batch):
+    """(loss, state after, {network: [(arguments, output)]}) of a phase."""
+    (found,) = (p for p in self.method.phases if p.name == phase)
+    state = self.state.replace(
+      params={**self.state.params, 'F': self.frozen['F']['params']},
+      stats={**self.state.stats, 'F': {}},
+    )
+    real_apply = projected.apply
+
+    def run(state, batch):
+      seen = {}
+
+      def spy(net, state, *args, **how):
+        out = real_apply(net, state, *args, **how)
+        seen.setdefault(net.name, []).append((args, out[0]))
+        return out
+
+      with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(projected, 'apply', spy)
+        loss, aux = found.loss(state, batch, jax.random.key(1))
+      return loss, aux, seen
+
+    return jax.jit(run)(state, batch)
+
+
+def make(num_classes=0, seed=0, **fields):
+  nets = name_nets({'G': Small(num_classes), 'D': Judge(num_classes)})
+  method = projected.build(nets, z_dim=4, **{'side': 128, **fields})
+  frozen = frozen_of(method)
+  sgd = optax.with_extra_args_support(optax.sgd(0.1))
+  optimizers = {'G': sgd, 'D': sgd}
+  start = jax.jit(lambda key: init(method, optimizers, key, FLOATS))
+  update = make_update(method, spans(method, 10, 4)[0], optimizers, ema=EMA)
+  return Made(method, frozen, start(jax.random.key(seed)), update)
+
+
+def frozen_of(method):
   draw = lambda s: np.random.default_rng(s.size).normal(size=s.shape).astype(np.float32)
-  return {name: jax.tree.map(draw, net.variables) for name, net in run.method.frozen.items()}
+  return {name: jax.tree.map(draw, net.variables) for name, net in method.frozen.items()}
 
 
-@pytest.fixture(scope='module')
-def trained():
-  """A run, its frozen network, the state at the start, after D's phase and after G's, and all metrics."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(projected, '_module', lambda network: STAND_IN)
-    run = tiny(**{'networks.num_classes': 3})
-    frozen, state = frozen_of(run), jax.jit(run.init)(jax.random.key(0))
-    states, metrics, update = [jax.device_get(state)], {}, run.update(run.spans[0])
-    for phase in active(run.spans[0].stage, 0):
-      batch = {**BATCH, 'label': np.arange(4, dtype=np.int32) % 3}
-      state, found = update(state, (batch,), frozen, phases=(phase,))
-      states.append(jax.device_get(state))
-      metrics |= found
-  return run, frozen, states, metrics
+def copy(state):
+  return jax.tree.map(jnp.copy, state)
 
 
 def differs(a, b):
-  return any(
-    not np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-  )
+  key = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+  leaves = (map(key, jax.tree.leaves(tree)) for tree in (a, b))
+  return any(not np.array_equal(x, y) for x, y in zip(*leaves, strict=True))
 
 
-def test_each_phase_trains_its_own_network_and_nothing_moves_the_mixing(trained):
-  _, _, (start, after_D, after_G), metrics = trained
+@pytest.fixture(scope='module')
+def made():
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(projected, '_module', lambda network: STAND_IN)
+    return make(num_classes=3)
+
+
+def test_each_phase_trains_its_own_network_and_nothing_moves_the_mixing(made):
+  start, states, metrics = made.state, [], {}
+  state = copy(start)
+  for phase in 'D', 'G':
+    state, found = made.update(state, (BATCH,), made.frozen, phases=(phase,))
+    states.append(copy(state))
+    metrics |= found
+  after_D, after_G = states
   assert metrics.keys() >= {'loss_real', 'loss_fake', 'loss_G', 'D_real', 'D_fake'}
   assert differs(start.params['D'], after_D.params['D'])
   assert not differs(start.params['G'], after_D.params['G'])
@@ -94,86 +176,75 @@ def test_each_phase_trains_its_own_network_and_nothing_moves_the_mixing(trained)
   for kind in 'batch_stats', 'spectral_norm':
     assert differs(start.stats['D'][kind], after_D.stats['D'][kind])
     assert not differs(after_D.stats['D'][kind], after_G.stats['D'][kind])
-    assert differs(after_D.stats['G'][kind], after_G.stats['G'][kind])
+  assert not differs(start.stats['G'], after_D.stats['G'])
+  assert differs(after_D.stats['G'], after_G.stats['G'])
   assert len(start.stats['D']['mixing']['Mix_0']) == 16
   assert not differs(start.stats['D']['mixing'], after_G.stats['D']['mixing'])
-
-
-def test_the_frozen_network_is_not_in_the_state_and_matters(trained):
-  run, frozen, (start, *_), metrics = trained
+  # The frozen network is no part of the state, and what it says counts.
   assert start.params.keys() == start.stats.keys() == {'G', 'D'} and start.ema.keys() == {'G'}
-  assert run.method.trained_on == ['efficientnet_lite0']
-  other = jax.tree.map(lambda x: 2 * x, frozen)
-  batch = {**BATCH, 'label': np.arange(4, dtype=np.int32) % 3}
-  update = run.update(run.spans[0])
-  _, found = update(jax.tree.map(jnp.asarray, start), (batch,), other, phases=('D',))
-  assert abs(found['loss_real'] - metrics['loss_real']) > 1e-3
+  assert made.method.trained_on == ['efficientnet_lite0']
+  other = jax.tree.map(lambda x: 2 * x, made.frozen)
+  _, found = made.update(copy(start), (BATCH,), other, phases=('D',))
+  assert abs(found['loss_real'] - metrics['loss_real']) > 1e-4
 
 
-def test_losses_are_hinges_of_all_logits(monkeypatch):
-  """Without augmentation the first update's loss is that of reals and fakes in two passes, real first."""
-  run = tiny(**{'method.diffaugment': ''})
-  G, D = (run.method.nets[n] for n in 'GD')
-  frozen = frozen_of(run)
-  state = jax.jit(run.init)(jax.random.key(0))
-  state = state.replace(
-    params={**state.params, 'F': frozen['F']['params']}, stats={**state.stats, 'F': {}}
+def test_losses_are_hinges_of_all_logits():
+  """Reals and fakes, of the labels of the batch, pass the frozen network together and D apart, reals first."""
+  made = make(num_classes=3, diffaugment='')
+  loss, aux, seen = made.losses('D', FLOATS)
+  (((_, label), fakes),) = seen['G']
+  np.testing.assert_array_equal(label, FLOATS['label'])
+  (((both,), _),) = seen['F']
+  np.testing.assert_allclose(both[0::2], projected._enlarge(FLOATS['image'], 128), atol=1e-5)
+  np.testing.assert_allclose(both[1::2], projected._enlarge(fakes, 128), atol=1e-5)
+  ((maps, label), real), ((others, _), fake) = seen['D']
+  np.testing.assert_array_equal(label, FLOATS['label'])
+  assert real.shape == fake.shape == (4, 8)
+  assert not np.allclose(maps[0], others[0])
+  np.testing.assert_allclose(aux.metrics['loss_real'], np.maximum(1 - real, 0).mean(), rtol=1e-5)
+  np.testing.assert_allclose(aux.metrics['loss_fake'], np.maximum(1 + fake, 0).mean(), rtol=1e-5)
+  np.testing.assert_allclose(
+    loss, sum(aux.metrics[f'loss_{n}'] for n in ('real', 'fake')), rtol=1e-6
   )
-  fakes = {}
-  real_apply = projected.apply
-
-  def spy(net, state, *args, **how):
-    out = real_apply(net, state, *args, **how)
-    fakes.setdefault(net.name, []).append((args, out[0]))
-    return out
-
-  monkeypatch.setattr(projected, 'apply', spy)
-  image = jnp.asarray(RNG.uniform(-1, 1, (4, 8, 8, 3)), jnp.float32)
-  batch = {'image': image, 'label': jnp.zeros(4, jnp.int32)}
-  (phase_D, phase_G) = run.spans[0].stage.phases
-  loss, aux = phase_D.loss(state, batch, jax.random.key(1))
-  ((_, made),) = fakes['G']
-  (((both,), _),) = [(a, o) for a, o in fakes['F']]
-  np.testing.assert_allclose(both[0::2], projected._enlarge(image, 128), rtol=1e-6)
-  np.testing.assert_allclose(both[1::2], projected._enlarge(made, 128), rtol=1e-6)
-  (_, real), (_, fake) = fakes['D']
-  assert real.shape == fake.shape == (4, 4)
-  wanted = np.maximum(1 - real, 0).mean() + np.maximum(1 + fake, 0).mean()
-  np.testing.assert_allclose(loss, wanted, rtol=1e-6)
-  np.testing.assert_allclose(aux.metrics['loss_real'], np.maximum(1 - real, 0).mean(), rtol=1e-6)
-  fakes.clear()
-  loss, _ = phase_G.loss(state, batch, jax.random.key(1))
-  ((_, fake),) = fakes['D']
+  loss, _, seen = made.losses('G', FLOATS)
+  ((_, fake),) = seen['D']
   np.testing.assert_allclose(loss, -np.mean(fake), rtol=1e-5)
-  assert adversarial.hinge_G(fake) == loss
 
 
-def test_resume_keeps_the_mixing_bit_for_bit(tmp_path, trained):
-  run, frozen, (*_, state), _ = trained
+def test_pictures_are_augmented_each_by_draws_of_its_own():
+  """Reals as fakes, in both phases; cutouts take a fifth of the side."""
+  white = {**FLOATS, 'image': jnp.ones((4, 8, 8, 3))}
+  made = make(diffaugment='cutout')
+  _, _, seen = made.losses('D', white)
+  (((both,), _),) = seen['F']
+  plain = projected._enlarge(jnp.ones((4, 8, 8, 3)), 128)
+  cut = [(np.abs(x - 1) > 0.5).sum() / 3 for x in both[0::2]]
+  assert 0 < max(cut) <= 34**2 and np.ptp(plain) == 0
+  assert not all(np.array_equal(both[0], x) for x in both[2::2])
+  _, _, seen = made.losses('G', white)
+  (((fakes,), _),), ((_, plain),) = seen['F'], seen['G']
+  assert not np.allclose(fakes, projected._enlarge(plain, 128), atol=1e-3)
+
+
+def test_resume_keeps_the_mixing_bit_for_bit(tmp_path, made):
   mesh = sharding.make_mesh(jax.devices()[:1])
-  state = sharding.replicate(state, mesh)
-  batch = {**BATCH, 'label': np.arange(4, dtype=np.int32) % 3}
-  with Checkpoints(tmp_path) as checkpoints:
-    meta = {'run': 'x', 'config': experiment.to_json(run.config), 'version': '', 'metrics': {}}
-    checkpoints.save(1, state, meta)
+  state = sharding.replicate(made.state, mesh)
+  place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.replicated(mesh))
+  with Checkpoints(tmp_path, 2) as checkpoints:
+    checkpoints.save(1, state, {})
     checkpoints.wait()
-    restored, step, _ = checkpoints.restore(run.template(mesh))
-  assert step == 1 and not differs(restored.stats, state.stats)
-  update = run.update(run.spans[0])
-  ends = [
-    jax.device_get(update(jax.tree.map(jnp.copy, s), (batch,), frozen, phases=('D', 'G'))[0])
-    for s in (state, restored)
-  ]
-  key = lambda state: state.replace(key=jax.random.key_data(state.key))
-  assert not differs(*map(key, ends))
+    restored, step, _ = checkpoints.restore(jax.tree.map(place, state))
+  assert step == 1 and not differs(restored, state)
+  step = lambda s: made.update(copy(s), (BATCH,), made.frozen, phases=('D',))[0]
+  assert not differs(step(state), step(restored))
 
 
-def test_each_seed_mixes_in_its_own_way():
+def test_each_seed_mixes_in_its_own_way(made):
+  other = make(num_classes=3, seed=1)
+  assert differs(made.state.stats['D']['mixing'], other.state.stats['D']['mixing'])
   run = tiny(seeds=2)
   state = jax.eval_shape(run.init, run.key)
   assert {len(x) for x in jax.tree.leaves(state.stats['D']['mixing'])} == {2}
-  states = [jax.jit(run.init)(jax.random.key(k)) for k in (0, 1)]
-  assert differs(*(s.stats['D']['mixing'] for s in states))
 
 
 @pytest.mark.parametrize(
@@ -215,8 +286,9 @@ def test_build_refuses_in_one_line(field, value, line):
 # What records say, and who may judge.
 
 
-def test_other_weights_are_another_run(tmp_path, trained):
-  run, frozen, _, _ = trained
+def test_other_weights_are_another_run(tmp_path):
+  run = tiny()
+  frozen = frozen_of(run.method)
   info = {'network': 'efficientnet_lite0', 'weights_sha256': 'a1'}
   load = lambda: (frozen['F'], info)
   nets = {'F': run.method.frozen['F']._replace(load=load)}
@@ -232,8 +304,8 @@ def test_other_weights_are_another_run(tmp_path, trained):
     experiment.load_frozen(run, tmp_path)
 
 
-def test_pictures_and_records_say_what_a_run_was_trained_on(trained):
-  assert experiment.about(trained[0], 0) == {'trained_on': ['efficientnet_lite0']}
+def test_pictures_and_records_say_what_a_run_was_trained_on():
+  assert experiment.about(tiny(), 0) == {'trained_on': ['efficientnet_lite0']}
 
 
 def test_training_is_not_judged_by_its_own_features(tmp_path):
