@@ -114,8 +114,7 @@ def test_parameter_counts_of_dcgan(name, resolution, width):
 
 # G, D. Published: StudioGAN's logs have 9.42 and 2.42 million for BigGAN on CIFAR-10, BigGAN-PyTorch's print
 # 70,433,988 and 87,982,370 for ImageNet; torch-mimicry counts its SNGANs and cGAN-PD so, R3GAN's table 9 has 20.78 and
-# 21.28 million. The others hold what is here
-# in place.
+# 21.28 million; those of StyleGAN2-ADA's code are counted from its definitions. The others hold what is here in place.
 COUNTS = {
   'acgan_cifar': (1_218_307, 1_055_115),
   'biggan_cifar': (9_416_196, 2_415_170),
@@ -138,6 +137,11 @@ COUNTS = {
   'sngan_cifar': (4_276_739, 1_053_825),
   'sngan_cnn_cifar': (3_584_003, 5_860_865),
   'sngan_stl10': (4_878_083, 10_141_441),
+  'stylegan2_ada_cifar': (20_215_315, 20_988_416),
+  'stylegan2_cifar': (21_523_475, 21_507_073),
+  'stylegan2_emoji': (764_680, 878_993),
+  'stylegan2_ffhq1024': (30_370_060, 29_012_513),
+  'stylegan2_ffhq256': (24_767_458, 24_001_089),
   'wgan_cifar': (3_584_003, 5_860_865),
   'wgan_gp_cifar': (4_276_739, 1_053_825),
   'wgan_gp_cnn_cifar': (3_584_003, 5_860_865),
@@ -243,7 +247,7 @@ def build(name='dcgan', **arguments):
 def test_component_builds_what_the_name_says():
   nets = build(width=4)
   assert nets.keys() == {'G', 'D'}
-  assert (nets['G'].width, nets['G'].resolution, nets['G'].channels) == (4, 32, 3)
+  assert (nets['G'].width, nets['G'].resolution, nets['G'].channels) == (4, (32, 32), 3)
 
 
 def test_component_lists_the_names_there_are():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.stats
 
 from ganjax import UserError, experiment
 from ganjax import config as configs
@@ -261,10 +262,11 @@ def test_prepare_scales_to_minus_one_and_one_and_flips_half_of_the_examples_whol
   x[0, 0, 0, 0], x[0, 0, 1, 0] = 0, 255
   batch = {'source': x, 'target': x[:, ::-1].copy(), 'label': np.arange(200, dtype=np.int32)}
   batch['solid'] = x[..., None] & 1  # voxels are no picture
-  plain = augment.prepare(batch, jax.random.key(0), flip=False)
+  kinds = {'source': 'image', 'target': 'image', 'label': 'label'}
+  plain = augment.prepare(batch, jax.random.key(0), flip=False, kinds=kinds)
   assert plain['source'].dtype == jnp.float32
   assert (plain['source'].min(), plain['source'].max()) == (-1, 1)
-  flipped = augment.prepare(batch, jax.random.key(0), flip=True)
+  flipped = augment.prepare(batch, jax.random.key(0), flip=True, kinds=kinds)
   for found in plain, flipped:
     for name in 'label', 'solid':
       assert found[name].dtype == batch[name].dtype
@@ -290,3 +292,15 @@ def test_diversity():
   assert sampler.diversity(x) == 0
   x[0] = 255  # two of three pairs differ everywhere by the whole range
   np.testing.assert_allclose(sampler.diversity(x), 2 / 3)
+
+
+def test_truncated_latents_are_cut_off_and_else_the_same():
+  plain, none = latents.per_seed(np.arange(5), 1000), latents.per_seed(np.arange(5), 1000, 0.0)
+  np.testing.assert_array_equal(plain, none)
+  half = np.asarray(latents.per_seed(np.arange(5), 1000, 0.5))
+  assert 0.49 < np.abs(half).max() <= 0.5 and abs(half.mean()) < 0.02
+  np.testing.assert_array_equal(half[2:3], latents.per_seed(np.array([2]), 1000, 0.5))
+  # The variance of a normal distribution cut off at +-0.5.
+  assert half.var() == pytest.approx(scipy.stats.truncnorm(-0.5, 0.5).var(), rel=0.05)
+  with pytest.raises(UserError, match='truncation=-1'):
+    latents.per_seed(np.arange(2), 3, -1)

@@ -100,6 +100,21 @@ def _parts(n, side):
   return inside / inside.sum(1, keepdims=True)
 
 
+def smooth(x, padding):
+  """The filter [1, 3, 3, 1] / 8 along both axes of [B, H, W, C], with so many zeros on each side of the image.
+
+  H becomes H + 2 padding - 3. StyleGAN2 (arXiv:1912.04958, appendix B) has it around convolutions of stride 2: behind a
+  transposed one of 3x3 with padding 1, 2H + 1 -> 2H, and before one of 3x3 with padding 2, H -> H + 1.
+  """
+  for axis in (1, 2):
+    pad = [(padding, padding) if i == axis else (0, 0) for i in range(x.ndim)]
+    x = jnp.pad(x, pad)
+    size = x.shape[axis] - 3
+    a, b, c, d = (lax.slice_in_dim(x, i, i + size, axis=axis) for i in range(4))
+    x = (a + 3 * (b + c) + d) / 8
+  return x
+
+
 def _neighbours(x, axis, outside='constant'):
   """The pixels before and after each along an axis; `outside` is a mode of jnp.pad, by default zeros."""
   pad = [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)]

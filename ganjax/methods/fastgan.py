@@ -91,8 +91,8 @@ def build(
     small = image.shape[1] // G.shrink
     return {'G': (jnp.zeros((len(image), z_dim)),), 'D': (_pair(image, small), 0)}
 
-  def rows(seeds):
-    return latents.per_seed(seeds, z_dim)
+  def rows(seeds, examples, truncation=0.0):
+    return latents.per_seed(seeds, z_dim, truncation)
 
   def sample(state, z, **mode):
     return apply(G, state, z, **mode)
@@ -101,7 +101,8 @@ def build(
   return Method(
     nets=nets,
     inputs=inputs,
-    latents=rows,
+    rows=rows,
+    options={'truncation': 0.0},
     stages=(Stage(phases, sample),),
     ema=('G',),
     frozen={'P': _perceptual()} if distance == 'lpips' and reconstruction else {},

@@ -105,9 +105,9 @@ def build(
     label = label_of(batch)
     return {'G': (jnp.zeros((n, z_dim)), label), 'D': (maps, label)}
 
-  def rows(seeds):
+  def rows(seeds, examples, truncation=0.0):
     """A latent for each seed; with classes, seed n is of class n mod their number."""
-    z = latents.per_seed(seeds, z_dim)
+    z = latents.per_seed(seeds, z_dim, truncation)
     return {'z': z, 'label': jnp.asarray(seeds, jnp.int32) % classes} if classes else z
 
   def sample(state, row, **mode):
@@ -117,7 +117,8 @@ def build(
   return Method(
     nets=nets,
     inputs=inputs,
-    latents=rows,
+    rows=rows,
+    options={'truncation': 0.0},
     stages=(Stage(phases, sample),),
     ema=('G',),
     frozen={'F': _frozen(network)},

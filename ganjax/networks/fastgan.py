@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.commandline import closest
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.embed import ClassEmbed
@@ -177,7 +177,7 @@ def build_generator(
   Raises:
     UserError: sides that do not double from a first map, or other values that make no network.
   """
-  sides = (resolution,) * 2 if isinstance(resolution, int) else tuple(resolution)
+  sides = media.sides(resolution)
   doublings, start = layout(sides)
   if not 1 <= doublings < len(FACTORS) or any(a << doublings != b for a, b in zip(start, sides)):
     raise UserError(
@@ -301,9 +301,8 @@ def build(*, resolution, channels, width=64, width_D=64, dtype='float32', param_
   Raises:
     UserError: a resolution or width that is none of these.
   """
-  sides = {resolution} if isinstance(resolution, int) else {*resolution}
-  side = min(sides)
-  if len(sides) > 1 or side not in [2**n for n in range(5, 11)]:
+  side, across = media.sides(resolution)
+  if side != across or side not in [2**n for n in range(5, 11)]:
     raise UserError(
       f'networks.name=fastgan is of 32, 64, ..., 1024 pixels a side, not data.resolution={resolution}'
     )
