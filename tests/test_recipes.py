@@ -19,6 +19,7 @@ SMALLEST = {
 # Large networks, and those of which other configs have the same: their update is traced, not compiled.
 TRACED = ('sagan_imagenet128', 'biggan_imagenet128', 'biggan_diffaug_cifar', 'biggan_lecam_cifar')
 TRACED += ('stylegan2_cifar', 'stylegan2_ffhq256', 'stylegan2_ffhq1024')
+TRACED += ('projected_cifar', 'projected_folder')
 
 
 def shrunk(name):
@@ -34,6 +35,8 @@ def shrunk(name):
     config.data.resolution = 16  # its stages are alike
   if 'n_critic' in config.method:
     config.method.n_critic = 1  # each more is compiled again
+  if 'side' in config.method:
+    config.method.side = 128
   return experiment.build(config)
 
 
@@ -54,10 +57,12 @@ def test_one_update(name):
   span = run.spans[0]
   batches = (example(run, span),) * run.method.n_critic
   update = run.update(span)
+  draw = lambda shape: 0.1 * np.random.default_rng(0).normal(size=shape.shape).astype(shape.dtype)
+  frozen = {n: jax.tree.map(draw, net.variables) for n, net in run.method.frozen.items()}
   if name in TRACED:
     state = jax.eval_shape(run.init, jax.random.key(0))
     how = dict(phases=active(span.stage, 0))
-    new, metrics = jax.eval_shape(functools.partial(update, **how), state, batches, {})
+    new, metrics = jax.eval_shape(functools.partial(update, **how), state, batches, frozen)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(
       lambda x: (x.shape, x.dtype), state
     )
@@ -66,7 +71,7 @@ def test_one_update(name):
   state = jax.jit(run.init)(jax.random.key(0))
   before = {net: flat(state, net) for net in state.params}
   for phase in active(span.stage, 0):
-    state, metrics = update(state, batches, {}, phases=(phase,))
+    state, metrics = update(state, batches, frozen, phases=(phase,))
     assert all_finite(state) and all(np.isfinite(v) for v in metrics.values())
     (trained,) = (p.nets for p in span.stage.phases if p.name == phase)
     for net in before:

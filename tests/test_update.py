@@ -14,6 +14,7 @@ from ganjax.layers.norm import BatchNorm
 from ganjax.optim import optimizers as optim
 from ganjax.update import (
   Aux,
+  Frozen,
   Method,
   Phase,
   Span,
@@ -418,13 +419,15 @@ def test_frozen_networks_are_used_and_neither_trained_nor_kept():
     'features': {'params': variables['params'], 'stats': {'batch_stats': variables['batch_stats']}}
   }
 
+  known = {name: Frozen('linear', net, None) for name, net in frozen.items()}
+
   def loss(state, batch, key):
     image, state = apply(nets['G'], state, batch['image'], train=True)
     found, _ = apply(nets['features'], state, image, train=False)
     return jnp.mean(found**2), Aux(state, {'loss_G': jnp.mean(found**2)})
 
   stage = Stage((Phase('G', loss, ('G',), 'G'),), sample)
-  method = Method(nets, lambda b: {'G': (b['image'],)}, LATENTS, (stage,), frozen=frozen)
+  method = Method(nets, lambda b: {'G': (b['image'],)}, LATENTS, (stage,), frozen=known)
   state, optimizers = setup(method, optim_names=('G',))
   before = copy(state)
   update = make_update(method, spans(method, 8, 8)[0], optimizers)

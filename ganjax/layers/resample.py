@@ -1,6 +1,7 @@
-"""Resampling by 2 without parameters, of [B, H, W, C]; up, mean and max also of [B, H, C] and [B, D, H, W, C]."""
+"""Resampling without parameters, of [B, H, W, C]; by 2: up, mean and max also of [B, H, C] and [B, D, H, W, C]."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ganjax import UserError
@@ -57,6 +58,46 @@ def downsample_bilinear(x):
     left, right = jnp.moveaxis(x, axis + 1, 0)
     x = (_neighbours(right, axis)[0] + 3 * left + 3 * right + _neighbours(left, axis)[1]) / 8
   return x
+
+
+def interpolate(x, sides, align_corners=False):
+  """Bilinear interpolation as torch.nn.functional.interpolate has it. [B, H, W, C] -> [B, *sides, C].
+
+  There is no antialiasing.
+  With `align_corners` the centres of the outermost pixels stay where they are, else the edges of the image. Both axes
+  are products with a matrix: a gather's gradient is slow on most back ends.
+  """
+  for axis, (n, side) in enumerate(zip(x.shape[1:3], sides)):
+    if n == side:
+      continue
+    matrix = jnp.asarray(_linear(n, side, align_corners), x.dtype)
+    x = jnp.einsum('uh,bhwc->buwc' if axis == 0 else 'vw,bhwc->bhvc', matrix, x)
+  return x
+
+
+def _linear(n, side, align_corners):
+  """Weights [side, n] of n pixels for each of `side`."""
+  if align_corners:
+    at = np.arange(side) * (n - 1) / max(side - 1, 1)
+  else:
+    at = np.clip((np.arange(side) + 0.5) * n / side - 0.5, 0, n - 1)
+  return np.maximum(1 - np.abs(at[:, None] - np.arange(n)), 0)
+
+
+def adaptive_mean(x, side):
+  """Means over side x side parts of an image, as torch.nn.AdaptiveAvgPool2d. [B, H, W, C] -> [B, side, side, C].
+
+  Part i of n pixels reaches from floor(i n / side) to ceil((i + 1) n / side): neighbours overlap where `side` does not
+  divide n, and a pixel stands in several where there are fewer than `side`.
+  """
+  rows, columns = (jnp.asarray(_parts(n, side), x.dtype) for n in x.shape[1:3])
+  return jnp.einsum('uh,vw,bhwc->buvc', rows, columns, x)
+
+
+def _parts(n, side):
+  i, pixels = np.arange(side)[:, None], np.arange(n)
+  inside = (pixels >= i * n // side) & (pixels < -(-(i + 1) * n // side))
+  return inside / inside.sum(1, keepdims=True)
 
 
 def smooth(x, padding):

@@ -358,6 +358,18 @@ def test_blocks_on_tpu_hold_128_channels():
   assert [(m, one.groups) for m, one in found] == [(8, 12), (3, 1), (7, 1), (1, 4), (8, 2)]
 
 
+@pytest.mark.parametrize('geometry', GEOMETRIES, ids=str)
+def test_depthwise_on_cpu(x64, geometry):
+  """A kernel for each channel: all three maps by tap are those of XLA."""
+  g, x, w, y = example(*geometry, channels=5, features=5)
+  g, w = g._replace(groups=5), w[..., :1, :]
+  for name, factors in ('strided', (x, w)), ('transposed', (y, w)), ('weights', (x, y)):
+    found, wanted = (getattr(forms, f'{name}_{kind}')(g, *factors) for kind in ('cpu', 'lax'))
+    assert found.shape == wanted.shape and found.dtype == wanted.dtype
+    np.testing.assert_allclose(found, wanted, atol=1e-12, err_msg=name)
+  assert 'conv_general' not in str(jax.make_jaxpr(lambda x, w: forms.strided_cpu(g, x, w))(x, w))
+
+
 def test_groups_are_joined_on_tpu():
   """Lowered for TPU R3GAN's 96 groups of 16 channels are 12 of 128, in all three maps; for GPU they stay."""
   x, w = jnp.zeros((2, 4, 4, 1536)), jnp.zeros((3, 3, 16, 1536))
