@@ -128,8 +128,8 @@ def _smooth_many(args, dims, *, padding):
   return y.reshape(*x.shape[:2], *y.shape[1:]), 1
 
 
-# A primitive, since its transpose is itself with other padding. What JAX makes of slices, sums of padded arrays, takes a
-# CPU four times as long.
+# A primitive, since its transpose is itself with other padding. What JAX makes of slices, sums of padded arrays, takes
+# a CPU four times as long.
 _SMOOTH = Primitive('smooth')
 _SMOOTH.def_abstract_eval(
   lambda x, *, padding: x.update(

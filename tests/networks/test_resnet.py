@@ -195,6 +195,7 @@ def runs():
     return {0: run, 'start': train(1, 0), 1: train(1, 2), 4: train(4, 2)}
 
 
+@pytest.mark.slow
 def test_one_and_four_devices_train_alike(runs):
   flat = lambda n: jax.tree_util.tree_leaves_with_path(runs[n])
   assert len(flat(1)) == len(flat(4)) > 100
