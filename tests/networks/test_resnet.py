@@ -203,6 +203,7 @@ def test_one_and_four_devices_train_alike(runs):
     np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9, err_msg=jax.tree_util.keystr(path))
 
 
+@pytest.mark.slow
 def test_training_moves_u_and_evaluation_does_not(runs):
   (before, _), (after, _), run = runs['start'], runs[1], runs[0]
   us = jax.tree_util.tree_leaves_with_path(after.stats['D']['spectral_norm'])
