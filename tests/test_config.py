@@ -129,7 +129,7 @@ COUNTS = {
   'lsgan_cifar': (3_022_147, 1_080_001),
   'projection_cifar': (4_304_387, 1_055_105),
   'projected_cifar': (91_124_489, 10_331_328),
-  'projected_emoji': (7_898_819, 2_593_376),
+  'projected_emoji': (3_024_739, 653_616),
   'projected_folder': (79_354_307, 10_331_328),
   'r3gan_cifar': (20_781_952, 21_280_512),
   'reacgan_cifar': (9_416_196, 2_517_186),
