@@ -39,9 +39,7 @@ def get_config():
     dtype='auto',
     param_dtype='float32',
   )
-  config.method = dict(
-    name='pix2pix', loss='non_saturating', l1_weight=100.0, own_statistics=True
-  )
+  config.method = dict(name='pix2pix', loss='non_saturating', l1_weight=100.0, own_statistics=True)
   config.optim.G = configs.adam(lr=2e-4, b1=0.5, b2=0.999)
   config.optim.D = configs.adam(lr=2e-4, b1=0.5, b2=0.999)
   config.eval.split = 'test'

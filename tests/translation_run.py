@@ -19,7 +19,9 @@ NETWORKS = {
 class Run:
   """A method with its networks; `method` and `networks` are arguments of their `build`."""
 
-  def __init__(self, name, *, method=None, networks=None, adam=None, batch_size=4, steps=10, **kind):
+  def __init__(
+    self, name, *, method=None, networks=None, adam=None, batch_size=4, steps=10, **kind
+  ):
     networks = {**NETWORKS[name], **(networks or {}), **kind}
     nets = component.build('networks', networks, resolution=(SIDE, SIDE), channels=3)
     self.method = component.build('methods', {'name': name, **(method or {})}, nets=name_nets(nets))

@@ -59,7 +59,9 @@ def test_each_phase_trains_its_networks(run):
   changed = lambda new: {
     name
     for name in before
-    if any(np.any(x != y) for x, y in zip(jax.tree.leaves(before[name]), jax.tree.leaves(new[name])))
+    if any(
+      np.any(x != y) for x, y in zip(jax.tree.leaves(before[name]), jax.tree.leaves(new[name]))
+    )
   }
   assert changed(state.params) == {'G_AB', 'G_BA'}
   middle = state.params

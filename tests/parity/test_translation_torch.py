@@ -78,7 +78,11 @@ def patch_gan(channels, width, layers, kind):
 class Block(nn.Module):
   def __init__(self, features):
     super().__init__()
-    layer = lambda: (nn.ReflectionPad2d(1), nn.Conv2d(features, features, 3), nn.InstanceNorm2d(features))
+    layer = lambda: (
+      nn.ReflectionPad2d(1),
+      nn.Conv2d(features, features, 3),
+      nn.InstanceNorm2d(features),
+    )
     self.body = nn.Sequential(*layer(), nn.ReLU(), *layer())
 
   def forward(self, x):

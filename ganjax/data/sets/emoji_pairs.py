@@ -4,11 +4,11 @@ import functools
 
 import numpy as np
 import PIL.Image
+from ganjax.data.source import Source, gather, picture
 
 from ganjax import UserError
 from ganjax.commandline import closest
 from ganjax.data import domains, emoji, pixels
-from ganjax.data.source import Source, gather, picture
 
 TEST_SHARE = 0.1
 _SPLIT = 5  # a purpose of a random stream, see `data.source`
@@ -63,9 +63,7 @@ def build(
     for name, own in zip(domains.NAMES, rows):
       images = table['image'][[own[i] for i in ids]]
       if (*size, channels) != images.shape[1:]:
-        images = np.stack(
-          [pixels.prepare(PIL.Image.fromarray(x), size, channels) for x in images]
-        )
+        images = np.stack([pixels.prepare(PIL.Image.fromarray(x), size, channels) for x in images])
       found[name] = _source(name, images, picture(size, channels))
     return found
 

@@ -7,13 +7,13 @@ import os
 import numpy as np
 import PIL.Image
 from absl import logging
+from ganjax.data.source import decoded
 
 from ganjax import UserError, media
 from ganjax.commandline import closest
 from ganjax.data import domains, folder, pixels
 from ganjax.data.cache import Examples
 from ganjax.data.files import open_files
-from ganjax.data.source import decoded
 
 DIRECTIONS = 'AtoB', 'BtoA'
 
@@ -41,7 +41,7 @@ def build(
   Args:
     data_dir: a folder or zip archive of pictures side by side. Where it has a folder named as the split (train, val,
       test), that is the split; else all of it is 'train'.
-    resolution, channels, cache: see `ganjax.data.build`. Pictures are not enlarged to `resolution`, but cut and reduced.
+    resolution, channels, cache: see `ganjax.data.build`. Smaller pictures are refused.
     split: see `data_dir`; so too below `source` and `target`.
     flip: of no use here: the training step mirrors both alike.
     source, target: instead of `data_dir`, two folders or archives. Those of a pair have one name, but for its ending.
@@ -107,7 +107,9 @@ def _two_folders(source, target, split, channels):
     stems.append({_stem(path, split): path for path in paths})
     if len(stems[-1]) < len(paths):
       twice = sorted({*paths} - {*stems[-1].values()})[0]
-      raise UserError(f'{top} has two pictures named {_stem(twice, split)}: pairs go by their names')
+      raise UserError(
+        f'{top} has two pictures named {_stem(twice, split)}: pairs go by their names'
+      )
   for i, top in enumerate(tops):
     alone = sorted({*stems[1 - i]} - {*stems[i]})
     if alone:
@@ -174,7 +176,9 @@ def _table(names, load, identity, where, size, channels, direction, least) -> Ex
     a, b = load(row)[::step]
     if a.shape != b.shape:
       text = [f'{x.shape[1]}x{x.shape[0]}' for x in (a, b)]
-      raise ValueError(f'the source has {text[0]} pixels and the target {text[1]}: a pair is of one size')
+      raise ValueError(
+        f'the source has {text[0]} pixels and the target {text[1]}: a pair is of one size'
+      )
     if a.shape[0] < least[0] or a.shape[1] < least[1]:
       raise ValueError(
         f'{a.shape[1]}x{a.shape[0]} pixels, smaller than data.resolution, {least[1]}x{least[0]}'

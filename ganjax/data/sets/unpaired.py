@@ -43,7 +43,9 @@ def build(
     places = [os.path.join(domains.place(data_dir), f'{split}{letter}') for letter in 'AB']
     for one in places:
       if not os.path.isdir(one):
-        raise UserError(f'{one} is not there: data.data_dir must hold the folders {split}A and {split}B')
+        raise UserError(
+          f'{one} is not there: data.data_dir must hold the folders {split}A and {split}B'
+        )
   places = [one.replace('{split}', split) for one in places]
 
   def open_at(size):
@@ -71,8 +73,8 @@ def _open(place, data_dir, **more):
   name, colon, split = place.rpartition(':')
   if not colon or split[:1].isdigit():  # a version
     raise UserError(
-      f'{place!r} names no split: write it after a colon, such as cycle_gan/horse2zebra:trainA; a folder begins with /, '
-      '. or ~'
+      f'{place!r} names no split: write it after a colon, such as cycle_gan/horse2zebra:trainA; folders begin with '
+      '/, . or ~'
     )
   return catalogue.build(dataset=name, data_dir=data_dir, split=split, **more)
 
