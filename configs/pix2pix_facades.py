@@ -1,10 +1,11 @@
 """pix2pix on CMP facades, labels to photos, 256x256, from pairs.
 
-Paper: Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004, section 6.2: 200 epochs of 400 pairs, batches of one, which
-gives facades as pictures without a figure. MMGeneration's README reports FID 119.1 of the authors' weights and 125.0
-of its own, over the test pictures, whose small number makes such a figure rough. A file has the photo in its left half and the
-labels in its right one: BtoA. Batch norm of one picture is by its own statistics, in training and, as in the
-paper, after.
+Paper: Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004, section 6.2: 200 epochs of 400 pairs, batches of one. It shows
+facades and gives no figure of them. MMGeneration's README reports FID 119.1 of the authors' weights and 125.0 of its
+own, over the test pictures, which are so few that such a figure is rough.
+
+A file has the photo in its left half and the labels in its right one: BtoA. Batch norm of one picture is by its own
+statistics, in training and, as in the paper, after.
 
     python train.py --config configs/pix2pix_facades.py --workdir runs/facades --config.data.data_dir=FACADES
 

@@ -7,6 +7,7 @@ import pytest
 from ganjax import UserError
 from ganjax.layers.resample import (
   downsample_bilinear,
+  downsample_blurred,
   max_pool,
   mean_pool,
   upsample,
@@ -60,3 +61,13 @@ def test_bilinear_down_is_a_quarter_of_the_adjoint_of_up():
   y = np.random.default_rng(1).normal(size=(2, 8, 12, 3)).astype(np.float32)
   _, adjoint = jax.vjp(upsample_bilinear, X)
   np.testing.assert_allclose(downsample_bilinear(y), adjoint(y)[0] / 4, rtol=1e-5, atol=1e-6)
+
+
+def test_blurred_downsampling_by_hand():
+  """[1, 2, 1] / 4 at every second pixel; outside, the pixel beside the border's is seen again."""
+  for x, line in (
+    (np.array([4.0, 8.0, 0.0, 16.0]), [6, 6]),  # (8 + 2*4 + 8) / 4, (8 + 0 + 16) / 4
+    (np.array([4.0, 8.0, 0.0, 16.0, 4.0]), [6, 6, 10]),  # (16 + 2*4 + 16) / 4
+  ):
+    y = downsample_blurred((x[None, :, None, None] * x[:, None]).astype(np.float32))
+    np.testing.assert_array_equal(y[0, :, :, 0], np.outer(line, line))

@@ -181,8 +181,8 @@ class Twin:
         close(state.stats[n], stats(net), 1e-9)
 
 
-# Half of the steps at the whole rate.
-ADAM = dict(lr=dict(start=2e-3, end=0.0, begin=2, steps=STEPS - 2, shape='linear'))
+# Half of the steps at the whole rate, which float32 has exactly: schedules are computed in it.
+ADAM = dict(lr=dict(start=2.0**-9, end=0.0, begin=2, steps=STEPS - 2, shape='linear'))
 BCE = F.binary_cross_entropy_with_logits
 GAMES = {'non_saturating': BCE, 'least_squares': F.mse_loss}
 DOUBLE = dict(dtype='float64', param_dtype='float64')
