@@ -150,7 +150,7 @@ def train(method, mixture, steps, count):
       batch = sharding.place_batch(images(step), mesh)
       state, _ = update(state, (batch,), {}, phases=active(span.stage, step))
     sample = lambda state, z: span.stage.sample(state, z, train=False)[0]
-    points = jax.jit(lambda *args: seeds.each(sample, *args))(state, made.latents(np.arange(NUM)))
+    points = jax.jit(lambda *args: seeds.each(sample, *args))(state, made.rows(np.arange(NUM), {}))
   return np.asarray(points).reshape(count, NUM, 2) / scale(mixture)
 
 

@@ -55,8 +55,9 @@ def base(name: str) -> ConfigDict:
         dataset=config_dict.placeholder(str),  # a TFDS name, 'emoji', or a folder or zip archive
         data_dir=config_dict.placeholder(str),  # TFDS's data_dir, or the folder of images
         split='train',  # TFDS's name of it
-        resolution=32,  # side in pixels that pictures are cropped and brought to
-        channels=3,  # 1 or 3
+        # Side in pixels that pictures are cropped and brought to, or (height, width).
+        resolution=config_dict.FieldReference(32, field_type=object),
+        channels=3,  # 1 (grey), 3 (RGB) or 4 (RGB and opacity)
         fraction=1.0,  # of the examples, a subset drawn with `seed`
         flip=False,  # mirror with probability 1/2
         cache=True,  # decode once into an array on disk
@@ -120,7 +121,7 @@ def rmsprop(lr=5e-5, decay_rate=0.99, eps=1e-8, decay='constant', clip=None) -> 
 
 
 MOST = 2**16  # of every whole number in `networks`: widths, classes, sizes
-MOST_SEEDS, MOST_PIXELS = 1000, 2**14
+MOST_SEEDS = 1000
 
 
 def check_numbers(config: dict):
@@ -162,10 +163,6 @@ def check(config: ConfigDict):
   if not config.data.dataset:
     raise UserError(
       "config.data.dataset is not set: a TFDS name such as cifar10, the path of a folder of pictures, or 'emoji'"
-    )
-  if config.data.channels not in (1, 3) or not 1 <= config.data.resolution <= MOST_PIXELS:
-    raise UserError(
-      f'config.data needs channels 1 or 3 and a resolution from 1 to {MOST_PIXELS}, not {config.data.to_dict()}'
     )
   if not 0 < config.data.fraction <= 1:
     raise UserError(f'config.data.fraction={config.data.fraction} must be above 0 and at most 1')

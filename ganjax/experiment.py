@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import ganjax
-from ganjax import UserError, component, seeds
+from ganjax import UserError, component, data, media, seeds
 from ganjax import config as configs
 from ganjax.data import folder, provenance
 from ganjax.devices import backend, processes, sharding
@@ -40,6 +40,16 @@ class Experiment(NamedTuple):
   def stage_after(self, step: int):
     """The stage that made the state of `step`, whose pictures it makes."""
     return self.span_at(step - 1).stage
+
+  def fields(self, span) -> dict:
+    """{name: media.Field} of the data of a stage; labels may be missing in the data themselves."""
+    return data.fields(**{**self.config.data, **span.source})
+
+  def held_out(self, span) -> data.Source:
+    """What evaluations hold samples against, and what samples start from that start from examples: `eval.split`."""
+    config = self.config
+    split = config.eval.split or config.data.split
+    return data.whole({**config.data, **span.source}, split)
 
   @property
   def activations(self) -> str:
@@ -77,6 +87,7 @@ class Experiment(NamedTuple):
       self.method,
       span,
       self.optimizers,
+      kinds={name: field.kind for name, field in self.fields(span).items()},
       flip=self.config.data.flip,
       ema=ema,
       microbatches=self.config.microbatches,
@@ -84,7 +95,7 @@ class Experiment(NamedTuple):
     )
 
   def images_per_step(self, span) -> int:
-    """Real images that a step reads."""
+    """Real examples that a step reads."""
     return span.batch_size * self.method.n_critic
 
 
@@ -95,13 +106,16 @@ def build(config: ConfigDict) -> Experiment:
     UserError: something in the configuration does not fit.
   """
   configs.check(config)
-  data = config.data
-  data.dataset, data.data_dir = folder.locate(data.dataset, data.data_dir)
+  place = config.data
+  place.dataset, place.data_dir = folder.locate(place.dataset, place.data_dir)
+  place.resolution = media.simplest(place.resolution)
+  fields = data.fields(**place)
+  size = {'resolution': place.resolution, 'channels': place.channels}
   networks = config.networks.to_dict()
   if networks.get('dtype') == 'auto':
     networks['dtype'] = backend.activations()
-  nets = component.build('networks', networks, resolution=data.resolution, channels=data.channels)
-  method = component.build('methods', config.method, nets=name_nets(nets))
+  nets = component.build('networks', networks, fields=fields, **size)
+  method = component.build('methods', config.method, nets=name_nets(nets), fields=fields)
   if not config.ema.half_life_images:
     method = method._replace(ema=())
   optimizers = optim.build(config.optim.to_dict(), method.phases, config.steps)
@@ -117,12 +131,9 @@ def check_size(what: str, tree, most: int):
 
 def example(config: ConfigDict, span) -> dict:
   """A batch of zeros with the shapes of a stage, as losses see it (after `augment.prepare`)."""
-  data = {**config.data.to_dict(), **span.source}
-  n, size = span.batch_size, data['resolution']
-  return {
-    'image': jnp.zeros((n, size, size, data['channels'])),
-    'label': jnp.zeros((n,), jnp.int32),
-  }
+  fields = data.fields(**{**config.data, **span.source})
+  stored = {name: jnp.zeros((span.batch_size, *f.shape), f.dtype) for name, f in fields.items()}
+  return {name: media.find(fields[name].kind).to_float(x) for name, x in stored.items()}
 
 
 def load(workdir) -> Experiment:
@@ -162,10 +173,12 @@ def summary(experiment: Experiment) -> str:
     half_life = schedules.describe(config.ema.half_life_images, 'images')
     lines.append(f'  averaged: {", ".join(method.ema)}, half-life {half_life}')
   for i, span in enumerate(experiment.spans):
+    of = experiment.fields(span)[method.makes]
     size = span.source.get('resolution', config.data.resolution)
+    size = f'resolution {size}' if of.kind == 'image' else f'{of.kind} {list(of.shape)}'
     lines.append(
-      f'stage {i}: steps {span.start:,} to {span.stop:,}, resolution {size}, batch {span.batch_size}, '
-      f'{experiment.images_per_step(span):,} real images a step'
+      f'stage {i}: steps {span.start:,} to {span.stop:,}, {size}, batch {span.batch_size}, '
+      f'{experiment.images_per_step(span):,} real {of.kind}s a step'
     )
     for phase in span.stage.phases:
       times = f'{method.n_critic} times a step' if phase.repeat else 'once a step'

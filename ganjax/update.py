@@ -13,6 +13,7 @@ import optax
 from flax import struct
 
 from ganjax import UserError, seeds
+from ganjax.commandline import closest
 from ganjax.devices import backend, sharding
 from ganjax.media import augment
 from ganjax.optim import averages
@@ -47,28 +48,37 @@ class Phase(NamedTuple):
   opt: str  # the optimizer's name
   every: int = 1  # run at steps divisible by it, loss times it (lazy regularization)
   repeat: bool = False  # run once for each batch of the step (n_critic), instead of once
+  frozen: tuple = ()  # layers of `nets` that stay as they are: parts of a parameter's path, 'D/Conv_0' or 'Conv_0'
 
 
 class Stage(NamedTuple):
   """A stretch of training with fixed shapes and phases."""
 
   phases: tuple
-  sample: Callable  # (state, latents, **mode) -> (images, state); mode as in `apply`
+  sample: (
+    Callable  # (state, rows, **mode) -> (samples, state); rows of `Method.rows`, mode as in `apply`
+  )
   steps: int | float | None = None  # a count, a fraction of all steps, or None: those that are left
   data: dict = {}  # what differs from config.data, and batch_size
   reset_opt: bool = False  # start with fresh optimizer states
+  begin: Callable | None = (
+    None  # state -> state where the stage starts, of the same tree and shapes
+  )
 
 
 class Method(NamedTuple):
   nets: dict  # name -> Linen module of that name
   inputs: Callable  # batch -> {network: the arguments it is initialised with}
-  latents: Callable  # integer seeds [n] -> inputs of `sample`, one row a seed
+  rows: Callable  # (seeds int [n], examples {field: [n, ...]}, **options) -> inputs of `sample`, a row a seed
   stages: tuple
   n_critic: int = 1  # batches a step
   ema: tuple = ()  # networks that are averaged
   extra: dict = {}
   frozen: dict = {}  # network -> {'params', 'stats'}: not trained, not in the state (feature extractors)
   num_classes: int = 0  # of the labels that it needs of the data, or 0: none
+  makes: str = 'image'  # the field of the data that samples are like
+  examples: tuple = ()  # fields of the data that a sample starts from, as losses see them: ('source',)
+  options: dict = {}  # what `rows` may be told of samples, and the defaults: {'truncation': 1.0}
 
   @property
   def phases(self) -> tuple:
@@ -220,6 +230,7 @@ def update_phase(
 
     def loss(trained):
       stats, extra = kept
+      trained = _of_layers(jax.lax.stop_gradient, trained, phase.frozen)
       now = state.replace(params={**state.params, **trained}, stats=stats, extra=extra)
       value, aux = phase.loss(now, batch, key)
       return value * phase.every, aux
@@ -248,6 +259,7 @@ def update_phase(
     carry = jax.tree.map(sharding.collect, carry)
   how = dict(step=state.step, lazy=lazy)
   changes, opt = optimizer.update(grads, state.opt[phase.opt], trained, **how)
+  changes = _of_layers(jnp.zeros_like, changes, phase.frozen)
   suffix = '' if phase.every == 1 else f'_{phase.name}'
   norms = {f'grad_norm_{name}{suffix}': optax.tree.norm(grads[name]) for name in phase.nets}
   state = state.replace(
@@ -257,6 +269,26 @@ def update_phase(
     opt={**state.opt, phase.opt: opt},
   )
   return state, {**metrics, **norms}, carry
+
+
+def _of_layers(change, params, layers: tuple):
+  """A tree of networks with `change(x)` in place of the arrays whose path has one of `layers` as a part.
+
+  Raises:
+    UserError: a layer that is part of no path.
+  """
+  if not layers:
+    return params
+  name = lambda path: f'/{jax.tree_util.keystr(path, simple=True, separator="/")}/'
+  paths = [name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+  for one in layers:
+    if not any(f'/{one}/' in path for path in paths):
+      known = sorted({'/'.join(path.split('/')[1:3]) for path in paths})
+      raise UserError(
+        f'there is no layer {one!r} to freeze{closest(one, known)}; there are {", ".join(known)}'
+      )
+  chosen = lambda path: any(f'/{one}/' in name(path) for one in layers)
+  return jax.tree.map_with_path(lambda path, x: change(x) if chosen(path) else x, params)
 
 
 def active(stage: Stage, step: int) -> tuple:
@@ -279,6 +311,7 @@ def make_update(
   span: Span,
   optimizers: dict,
   *,
+  kinds=None,
   flip=False,
   ema=None,
   microbatches=1,
@@ -289,7 +322,8 @@ def make_update(
 
   Args:
     method, span, optimizers: what to train.
-    flip: mirror pictures with probability 1/2.
+    kinds: {field of a batch: its kind}, see `augment.prepare`.
+    flip: mirror examples with probability 1/2.
     ema: None, or {'half_life_images', 'rampup', 'start_steps'} of `ema.decay`.
     microbatches: parts that a phase's gradient is taken over, see `update_phase`.
     own_batches: each of several seeds has batches of its own, [N, B, ...]; else all see the same.
@@ -316,6 +350,7 @@ def make_update(
         batch,
         jax.random.fold_in(jax.random.fold_in(step_key, len(span.stage.phases)), r),
         flip=flip,
+        kinds=kinds,
       )
       for r, batch in enumerate(batches)
     ]

@@ -7,6 +7,7 @@ os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
+import signal
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ _CACHE = os.environ.get('JAX_COMPILATION_CACHE_DIR') or str(
   Path(tempfile.gettempdir()) / 'ganjax-test-xla'
 )
 _LIBC = ctypes.CDLL(None)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would what tests start
 jax.config.update('jax_compilation_cache_dir', _CACHE)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
 jax.config.update('jax_disable_most_optimizations', True)

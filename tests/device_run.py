@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ganjax import experiment
+from ganjax import data, experiment
 from ganjax.devices import processes, sharding
 from ganjax.training.feed import Feed
 from ganjax.update import active
@@ -36,6 +36,12 @@ class Pictures:
     rng = np.random.default_rng(0)
     self._images = rng.integers(0, 256, (self.num_examples, 32, 32, 3), np.uint8)
     self.reads = []
+
+  def rows(self, seed, start, count):
+    return data.indices(seed, start, count, self.num_examples)
+
+  def read_rows(self, rows):
+    return self.read(rows)
 
   def read(self, indices):
     self.reads.append(np.asarray(indices))

@@ -239,7 +239,7 @@ def build(name='dcgan', **arguments):
 def test_component_builds_what_the_name_says():
   nets = build(width=4)
   assert nets.keys() == {'G', 'D'}
-  assert (nets['G'].width, nets['G'].resolution, nets['G'].channels) == (4, 32, 3)
+  assert (nets['G'].width, nets['G'].resolution, nets['G'].channels) == (4, (32, 32), 3)
 
 
 def test_component_lists_the_names_there_are():

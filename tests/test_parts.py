@@ -261,10 +261,11 @@ def test_prepare_scales_to_minus_one_and_one_and_flips_half_of_the_examples_whol
   x[0, 0, 0, 0], x[0, 0, 1, 0] = 0, 255
   batch = {'source': x, 'target': x[:, ::-1].copy(), 'label': np.arange(200, dtype=np.int32)}
   batch['solid'] = x[..., None] & 1  # voxels are no picture
-  plain = augment.prepare(batch, jax.random.key(0), flip=False)
+  kinds = {'source': 'image', 'target': 'image', 'label': 'label'}
+  plain = augment.prepare(batch, jax.random.key(0), flip=False, kinds=kinds)
   assert plain['source'].dtype == jnp.float32
   assert (plain['source'].min(), plain['source'].max()) == (-1, 1)
-  flipped = augment.prepare(batch, jax.random.key(0), flip=True)
+  flipped = augment.prepare(batch, jax.random.key(0), flip=True, kinds=kinds)
   for found in plain, flipped:
     for name in 'label', 'solid':
       assert found[name].dtype == batch[name].dtype

@@ -89,7 +89,7 @@ def test_only_activations_are_narrow():
 
   run = experiment.build(small('bfloat16', name='mlp'))
   G, D = (run.method.nets[n] for n in 'GD')
-  z = run.method.latents(jnp.arange(4))
+  z = run.method.rows(jnp.arange(4), {})
   images, _ = apply(G, state, z, train=False)
   logits, _ = apply(D, state, images, train=False)
   assert images.dtype == logits.dtype == jnp.float32

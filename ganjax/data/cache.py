@@ -40,6 +40,7 @@ class Examples(NamedTuple):
   here: str = ''  # tells the files from all that were ever in their place on this host: part of an entry's key too
   names: tuple = ()  # what to call each example in messages
   explain: Callable | None = None  # row -> why it cannot be decoded
+  place: str = ''  # where they lie, for messages
 
 
 def open_arrays(examples, names):

@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 import tensorflow_datasets as tfds
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.data import pixels, preparation
 from ganjax.data.cache import Examples
 from ganjax.data.files import here
@@ -45,7 +45,7 @@ def examples(*, dataset, resolution, channels, data_dir, split, cache):
       'data.cache=True, or prepare it with file_format=array_record in another data.data_dir'
     )
 
-  fields = {'image': ((resolution, resolution, channels), np.dtype(np.uint8))}
+  fields = {'image': ((*media.sides(resolution), channels), np.dtype(np.uint8))}
   if label is not None:
     fields['label'] = ((), np.dtype(np.int32))
 
@@ -65,12 +65,12 @@ def examples(*, dataset, resolution, channels, data_dir, split, cache):
 
   full_name = builder.info.full_name
   table = Examples(
-    title=f'{full_name} {split} {resolution}x{channels}',
+    title=f'{full_name} {split} {pixels.size_name(resolution, channels)}',
     key={
       'dataset': full_name,
       'files': files,
       'features': names,
-      'size': [resolution, channels],
+      'size': pixels.key(resolution, channels),
       'preprocessing': pixels.NAME,
     },
     here=identity,

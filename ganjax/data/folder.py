@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 from absl import logging
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.data import labels, pixels
 from ganjax.data.cache import Examples
 from ganjax.data.files import open_files
@@ -46,7 +46,7 @@ def examples(*, data_dir, resolution, channels):
   files = open_files(data_dir)
   paths, class_names, numbers, source = _sort(files, data_dir)
   fields = {
-    'image': ((resolution, resolution, channels), np.dtype(np.uint8)),
+    'image': ((*media.sides(resolution), channels), np.dtype(np.uint8)),
     'whole': ((), np.dtype(np.uint8)),
   }
   if class_names:
@@ -76,13 +76,13 @@ def examples(*, data_dir, resolution, channels):
   key = {
     'dataset': 'folder',
     'files': content.hexdigest(),
-    'size': [resolution, channels],
+    'size': pixels.key(resolution, channels),
     'preprocessing': pixels.NAME,
   }
   if source:
     key['labels'] = hashlib.sha256(numbers.tobytes() if class_names else b'').hexdigest()
   table = Examples(
-    title=f'folder {name} {resolution}x{channels}',
+    title=f'folder {name} {pixels.size_name(resolution, channels)}',
     key=key,
     here=here.hexdigest(),
     count=len(paths),
@@ -91,6 +91,7 @@ def examples(*, data_dir, resolution, channels):
     decode=decode,
     names=tuple(paths),
     explain=lambda row: explain(load, row),
+    place=data_dir,
   )
   info = {
     'dataset': 'folder',

@@ -61,7 +61,7 @@ if __name__ == '__main__':  # before the slow imports
 import json
 from pathlib import Path
 
-from ganjax import UserError, experiment
+from ganjax import UserError, data, experiment
 from ganjax import config as configs
 from ganjax.data import provenance
 from ganjax.devices import backend, processes, sharding
@@ -140,19 +140,21 @@ def main():
 
 def _of_run(run, workdir, num, mesh, metrics):
   """Yields (fakes, reals) of each checkpoint that was asked for."""
-  real = _real(run.config.data, metrics)
+  real = _real(run, metrics)
+  source = run.held_out(run.spans[-1]) if run.method.examples else None
   for asked in _steps(workdir):
     which = dict(step=asked, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
     state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
     stage = run.stage_after(step)
-    state = sampler.prepare(stage, state, run.method, mesh=mesh, batch_norm=BATCH_NORM.value)
+    how = dict(mesh=mesh, batch_norm=BATCH_NORM.value, source=source)
+    state = sampler.prepare(stage, state, run.method, **how)
     info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
     info |= experiment.about(run, SEED_INDEX.value)
     draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)
     draw['class_names'] = provenance.class_names(
       experiment.newest(configs.load_json(workdir / 'config.json'))
     )
-    yield sides.generator(stage, state, run.method.latents, **draw), real
+    yield sides.generator(stage, state, run.method, source=source, **draw), real
 
 
 def _steps(workdir) -> list:
@@ -167,10 +169,14 @@ def _steps(workdir) -> list:
     ) from None
 
 
-def _real(data, metrics):
-  """The reals of a run: what --real names, else all of the training set, whatever `data.fraction` it trained on."""
-  size = (RESOLUTION.value or data.resolution, data.channels)
-  data_dir = DATA_DIR.value or (None if data.dataset == 'folder' else data.data_dir)
+def _real(run, metrics):
+  """The reals of a run: what --real names, else all of the training set, whatever `data.fraction` it trained on.
+
+  Of a method whose samples start from examples, the field that they are like, of the split that those come from.
+  """
+  of = run.config.data
+  size = (RESOLUTION.value or of.resolution, of.channels)
+  data_dir = DATA_DIR.value or (None if of.dataset == 'folder' else of.data_dir)
   if REAL.value:
     real = _side(REAL.value, size, data_dir)
     return real if isinstance(real, Path) else real.take(NUM_REAL.value)
@@ -180,11 +186,10 @@ def _real(data, metrics):
     raise UserError(
       'cas tests on reals that nothing was trained on: name them, such as --real cifar10:test'
     )
-  names = ('dataset', 'data_dir', 'split', 'cache', 'channels')
-  arguments = {name: data[name] for name in names} | {'resolution': size[0]}
-  if DATA_DIR.value:
-    arguments['data_dir'] = DATA_DIR.value
-  return sides.dataset(**arguments).take(NUM_REAL.value)
+  changes = {'resolution': size[0], 'data_dir': DATA_DIR.value or of.data_dir}
+  split = (run.config.eval.split if run.method.examples else None) or of.split
+  source = data.whole(of, split, **changes)
+  return sides.of_source(source, run.method.makes).take(NUM_REAL.value)
 
 
 def _of_files():

@@ -165,7 +165,7 @@ def check(metrics, fake, real, stored=None):
     if metric.kind == 'ppl':
       if fake.sample is None:
         raise UserError('ppl needs a generator, not its pictures: give --workdir')
-      if not isinstance(fake.latents(np.arange(1)), jax.Array):
+      if fake.from_examples or not isinstance(fake.latents(np.arange(1)), jax.Array):
         raise UserError('ppl walks between latents z, and this generator takes more than that')
 
 

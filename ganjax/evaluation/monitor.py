@@ -55,10 +55,12 @@ class Monitor:
 
   def _open(self):
     config, run = self._run.config.eval, self._run
-    refused = [m.name for m in self._metrics if m.kind in ('cas', 'neighbours', *PAIRED)]
+    # Samples that start from examples have a picture each that they are to be like.
+    paired = () if run.method.examples else PAIRED
+    refused = [m.name for m in self._metrics if m.kind in ('cas', 'neighbours', *paired)]
     if len(self._presets) > 1 or refused:
       raise UserError(
-        'config.eval takes one preset and no cas, neighbours, psnr, ssim or lpips: use ganjax evaluate'
+        f'config.eval takes one preset and no {", ".join(refused) or "more"}: use ganjax evaluate'
       )
     values = [name for metric in self._metrics for name in metric.values]
     if self._value not in values or higher_is_better(self._value) is None:
@@ -69,12 +71,10 @@ class Monitor:
     for metric in self._metrics:
       if metric.network:
         self._extractors.get(metric.network, self._presets[config.preset])
-      elif metric.kind == 'ppl':
-        self._extractors.lpips('vgg16')
-    names = ('dataset', 'data_dir', 'resolution', 'channels', 'cache')
-    data = {name: run.config.data[name] for name in names}
-    split = config.split or run.config.data.split
-    self._real = sides.dataset(split=split, **data).take(config.num_real)
+      elif metric.kind in ('ppl', 'lpips'):
+        self._extractors.lpips('vgg16' if metric.kind == 'ppl' else 'alex')
+    self._source = run.held_out(run.spans[-1])
+    self._real = sides.of_source(self._source, run.method.makes).take(config.num_real)
     check(self._metrics, self._fake(run.spans[-1].stage, {}, {}), self._real)
 
   def _is_alike(self, record) -> bool:
@@ -137,7 +137,7 @@ class Monitor:
     config, run = self._run.config.eval, self._run
     stage = run.stage_after(step)
     batch_size = config.batch_size or backend.evaluation_batch(self._mesh)
-    how = dict(mesh=self._mesh, batch_norm=config.batch_norm)
+    how = dict(mesh=self._mesh, batch_norm=config.batch_norm, source=self._source)
     state = sampler.prepare(stage, averaged(state), run.method, **how)
     info = {
       'name': run.config.name,
@@ -162,8 +162,9 @@ class Monitor:
     return sides.generator(
       stage,
       state,
-      self._run.method.latents,
+      self._run.method,
       num=config.num,
+      source=self._source,
       batch_norm=config.batch_norm,
       info=info,
     )

@@ -14,7 +14,7 @@ import numpy as np
 import PIL
 from PIL import Image, ImageMode
 
-from ganjax import UserError, data
+from ganjax import UserError, data, media
 from ganjax.data import folder, pixels
 from ganjax.data.files import open_files
 
@@ -33,7 +33,7 @@ class Side(NamedTuple):
     labels: () -> int [count], below 0 for a picture without a label, or None where there are none.
     class_names: names of the labels 0, 1, ..., or None where they are not known.
     content: what identifies the pictures for good, or None where statistics are not worth keeping.
-    sample: a generator's (state, latents [n, ...]) -> float images, and its `latents`; else None.
+    sample: a generator's (state, rows [n, ...]) -> float images, and `latents`, seeds -> rows; else None.
   """
 
   count: int
@@ -46,6 +46,7 @@ class Side(NamedTuple):
   content: str | None = None
   sample: Callable | None = None
   latents: Callable | None = None
+  from_examples: bool = False  # whether a generator's samples start from examples
 
   def take(self, count) -> 'Side':
     """A random subset of a stored side, drawn with seed 0. Raises UserError where there are fewer."""
@@ -67,22 +68,46 @@ class Side(NamedTuple):
 
 
 def generator(
-  stage, state, latents, *, num, seed=0, batch_norm='running', info, class_names=None
+  stage,
+  state,
+  method,
+  *,
+  num,
+  seed=0,
+  batch_norm='running',
+  info,
+  class_names=None,
+  source=None,
+  options=None,
 ) -> Side:
   """Pictures of a generator, of the seeds seed * num to (seed + 1) * num - 1.
 
   Args:
     stage: whose `sample` makes them.
     state: prepared: `update.averaged`, `sampler.standing`; placed on the mesh.
-    latents: `method.latents`.
+    method: whose `rows` they are drawn by.
     num: pictures.
     seed: which run of `num` seeds.
     batch_norm: 'running', 'batch' or 'standing': how `state` is to be read.
     info: of the run, the checkpoint and the weights.
     class_names: of its labels, where they are known.
+    source: data, of a method that asks for examples: picture i starts from example i, from the first again after the
+      last.
+    options: of the samples, see `Method.options`.
   """
-  sample, images = _functions(stage.sample, latents, batch_norm == 'batch')
-  labels = _labels_of(latents, seed * num, num)
+  options = options or {}
+  latents = _rows(method.rows, tuple(sorted(options.items())))
+  kinds = {name: source.fields[name].kind for name in method.examples} if source else {}
+  sample, images = _functions(
+    stage.sample, latents, batch_norm == 'batch', tuple(sorted(kinds.items()))
+  )
+  labels = None if kinds else _labels_of(latents, seed * num, num)
+
+  def rows(i):
+    if not kinds:
+      return seed * num + i
+    return seed * num + i, source.read(i % source.num_examples, method.examples)
+
   return Side(
     count=num,
     info={
@@ -90,24 +115,43 @@ def generator(
       'num': num,
       'seed': seed,
       'batch_norm': batch_norm,
-      'truncation': None,
+      'truncation': options.get('truncation'),
+      **({'options': options} if options else {}),
       'classes': None if labels is None else np.bincount(labels).tolist(),
     },
-    rows=lambda i: seed * num + i,
+    rows=rows,
     images=images,
     state=state,
     labels=None if labels is None else lambda: labels,
     class_names=class_names,
     sample=sample,
     latents=latents,
+    from_examples=bool(kinds),
   )
 
 
 @functools.lru_cache
-def _functions(sample, latents, train):
-  """(state, latents) -> images and (state, seeds) -> images: the same ones each time, which are compiled once."""
+def _rows(rows, options):
+  """(seeds, examples) -> rows of `sample`."""
+  return lambda seeds, examples=None: rows(seeds, examples or {}, **dict(options))
+
+
+@functools.lru_cache
+def _functions(sample, latents, train, kinds):
+  """(state, rows) -> images and (state, seeds) -> images: the same ones each time, which are compiled once.
+
+  With `kinds` of examples, the latter takes (seeds, stored examples).
+  """
   images = lambda state, z: sample(state, z, train=train)[0]
-  return images, lambda state, seeds: images(state, latents(seeds))
+  if not kinds:
+    return images, lambda state, seeds: images(state, latents(seeds))
+
+  def of_examples(state, given):
+    seeds, examples = given
+    floats = {name: media.find(kind).to_float(examples[name]) for name, kind in kinds}
+    return images(state, latents(seeds, floats))
+
+  return images, of_examples
 
 
 def _labels_of(latents, start, num):
@@ -118,12 +162,20 @@ def _labels_of(latents, start, num):
   return np.asarray(latents(np.arange(start, start + num))['label'])
 
 
-def dataset(**arguments) -> Side:
-  """A data set as training reads it; arguments of `ganjax.data.build`."""
-  source = data.build(**arguments)
+def dataset(field='image', **arguments) -> Side:
+  """A field of a data set as training reads it; arguments of `ganjax.data.build`."""
+  return of_source(data.build(**arguments), field)
+
+
+def of_source(source, field='image') -> Side:
+  """A field of an open data set."""
+  if field not in source.fields or source.fields[field].kind != 'image':
+    raise UserError(
+      f'{source.info["dataset"]} has no pictures {field!r}; its fields are {", ".join(source.fields)}'
+    )
   everything = np.arange(source.num_examples)
   labels = lambda: source.read(everything, ('label',))['label']
-  read = lambda i: source.read(i, ('image',))['image']
+  read = lambda i: source.read(i, (field,))[field]
   info = {k: v for k, v in source.info.items() if k not in ('pillow', 'file_formats', 'broken')}
   info = {'name': f'{info["dataset"]}:{info["split"]}', **info}
   side = _stored(

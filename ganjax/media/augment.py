@@ -3,32 +3,34 @@
 import jax
 import jax.numpy as jnp
 
-# Fields that are pictures [B, ..., H, W, C], or clips of them, where they are stored as uint8.
-PICTURES = 'image', 'source', 'target', 'video'
+from ganjax import media
 
 
-def prepare(batch: dict, key, *, flip: bool) -> dict:
-  """uint8 pictures -> float32 in [-1, 1] (x / 127.5 - 1), mirrored with probability 1/2 where `flip`.
+def prepare(batch: dict, key, *, flip: bool, kinds: dict | None = None) -> dict:
+  """Stored examples -> what losses see, mirrored with probability 1/2 where `flip`.
 
   Args:
-    batch: fields [B, ...]; those of dtype uint8 that `PICTURES` names are pictures. Others may be anything, such as
-      voxels of 0 and 1.
-    key: decides the flips, one coin for each example: all pictures of an example (source and target, the frames of a
+    batch: fields [B, ...], as they are stored; floats stay what they are.
+    key: decides the flips, one coin for each example: all fields of an example (source and target, the frames of a
       clip) are mirrored together.
     flip: whether to mirror at all.
+    kinds: {field: its kind, a file of `ganjax.media`}; by default `image` is one. Other fields stay as they are.
 
   Returns:
-    The batch with its pictures converted and other fields untouched.
+    The batch with its fields converted, see `ganjax.media`.
   """
+  kinds = {'image': 'image'} if kinds is None else kinds
   n = len(next(iter(batch.values())))
   coins = jax.random.bernoulli(key, 0.5, (n,)) if flip else None
 
   def convert(name, x):
-    if x.dtype != jnp.uint8 or name not in PICTURES:
+    if name not in kinds:
       return x
-    x = x.astype(jnp.float32) / 127.5 - 1
-    if flip:
-      x = jnp.where(coins.reshape(n, *[1] * (x.ndim - 1)), jnp.flip(x, axis=-2), x)
+    kind = media.find(kinds[name])
+    x = kind.to_float(x)
+    # Flips are of what is seen. A label has no side.
+    if flip and x.ndim > 1:
+      x = jnp.where(coins.reshape(n, *[1] * (x.ndim - 1)), kind.mirror(x), x)
     return x
 
   return {name: convert(name, x) for name, x in batch.items()}

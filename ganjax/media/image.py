@@ -12,8 +12,25 @@ from PIL import Image, PngImagePlugin
 from ganjax import UserError, __version__
 from ganjax.workdir.files import replace_file
 
+STORED, ENDING = np.uint8, '.png'
 
-def to_uint8(images):
+
+def to_float(x):
+  """uint8 -> float32 in [-1, 1], x / 127.5 - 1; floats stay."""
+  return x.astype(jnp.float32) / 127.5 - 1 if x.dtype == jnp.uint8 else x
+
+
+def mirror(x):
+  """Left is right, [..., H, W, C]."""
+  return jnp.flip(x, axis=-2)
+
+
+def show(x):
+  """The pictures themselves, uint8 [N, H, W, C]."""
+  return x
+
+
+def to_stored(images):
   """Quantises images [..., H, W, C] in [-1, 1] to uint8: floor(127.5 x + 128), clipped to 0..255.
 
   This is the rounding quantiser of the StyleGAN code, which FID presets assume: -1 -> 0, 0 -> 128,
@@ -35,10 +52,15 @@ def to_uint8(images):
 
 
 def quantise(images, quantiser):
-  """float [-1, 1] -> uint8, traced: 'round' as `to_uint8`, 'truncate' as ADM's evaluation does."""
+  """float [-1, 1] -> uint8, traced: 'round' as `to_stored`, 'truncate' as ADM's evaluation does."""
   x = images.astype(jnp.float32)
   x = x * 127.5 + 128 if quantiser == 'round' else (x + 1) * 127.5
   return jnp.clip(x, 0, 255).astype(jnp.uint8)
+
+
+def save(path, x, text, rate=None):
+  """A PNG, see `save_png`."""
+  save_png(path, x, text)
 
 
 def grid(images, columns=None):
@@ -98,12 +120,14 @@ def save_gif(path, frames, text, milliseconds=50):
 def save_npz(path, images, text, labels=None):
   """Writes a sample batch as evaluation suites read it (the convention of ADM, arXiv:2105.05233).
 
-  `arr_0` is uint8 [N, H, W, C], `arr_1` the labels [N] if there are any, and `metadata` is `text`
-  as a JSON string, which readers of `arr_0` never open. Raises UserError as `save_png` does.
+  `arr_0` is uint8 [N, H, W, C], or samples of another kind as they are stored; `arr_1` the labels [N] if
+  there are any; `metadata` is `text` as a JSON string, which readers of `arr_0` never open.
+
+  Raises UserError as `save_png` does.
   """
   images = np.asarray(images)
-  if images.dtype != np.uint8 or images.ndim != 4:
-    raise ValueError(f'images must be uint8 [N, H, W, C], not {images.dtype} {images.shape}')
+  if images.dtype.kind == 'f':
+    raise ValueError(f'samples must be stored ones, not {images.dtype} {images.shape}')
   arrays = {'arr_0': images, 'metadata': np.array(json.dumps(text))}
   if labels is not None:
     arrays['arr_1'] = np.asarray(labels)

@@ -40,6 +40,7 @@ def build(
   lecam=None,
   zcr=None,
   orthogonal=0.0,
+  freeze_D=(),
 ):
   """A step is n_critic updates of D, then one of G.
 
@@ -60,6 +61,8 @@ def build(
       steps. With microbatches its averages move, and are read, once a part.
     zcr: None, or {'sigma', 'D', 'G'}: latent consistency (arXiv:2002.04724, section 3.2), a deviation and two weights.
     orthogonal: weight of `regularizers.orthogonal` in G's loss, a number or ramp.
+    freeze_D: layers of D that stay as they are, such as ('Conv_0',): of a run that starts from another's networks
+      (`config.init_from`; FreezeD, Mo et al. 2020, arXiv:2002.10964).
   """
   G, D = nets['G'], nets['D']
   classes = max(getattr(net, 'num_classes', 0) for net in (G, D))
@@ -178,22 +181,25 @@ def build(
     n, label = len(batch['image']), label_of(batch)
     return {'G': (jnp.zeros((n, z_dim)), label), 'D': (views.pack(batch['image'], packing), label)}
 
-  def rows(seeds):
+  def rows(seeds, examples, truncation=0.0):
     """A latent for each seed; with classes, seed n is of class n mod their number."""
-    z = latents.per_seed(seeds, z_dim)
+    z = latents.per_seed(seeds, z_dim, truncation)
     return {'z': z, 'label': jnp.asarray(seeds, jnp.int32) % classes} if classes else z
 
   def sample(state, row, **mode):
     return apply(G, state, *((row['z'], row['label']) if classes else (row,)), **mode)
 
-  phases = [Phase('D', discriminator, ('D',), 'D', repeat=True)]
+  kept = tuple(f'D/{layer}' for layer in freeze_D)
+  phases = [Phase('D', discriminator, ('D',), 'D', repeat=True, frozen=kept)]
   if penalties_every > 1:
-    phases.append(Phase('D_penalty', penalty, ('D',), 'D', every=penalties_every, repeat=True))
+    every = dict(every=penalties_every, repeat=True, frozen=kept)
+    phases.append(Phase('D_penalty', penalty, ('D',), 'D', **every))
   phases.append(Phase('G', generator, ('G',), 'G'))
   return Method(
     nets=nets,
     inputs=inputs,
-    latents=rows,
+    rows=rows,
+    options={'truncation': 0.0},
     stages=(Stage(tuple(phases), sample),),
     n_critic=n_critic,
     ema=('G',),

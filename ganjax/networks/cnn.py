@@ -9,7 +9,7 @@ gradient penalty, which batch norm would break. Weights from N(0, 0.02).
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.norm import BatchNorm
 from ganjax.layers.spectral import SpectralNorm
@@ -18,9 +18,9 @@ INIT = nn.initializers.normal(0.02)
 
 
 class Generator(nn.Module):
-  """z [B, Z] -> images [B, resolution, resolution, channels] in (-1, 1)."""
+  """z [B, Z] -> images [B, height, width, channels] in (-1, 1)."""
 
-  resolution: int
+  resolution: tuple  # (height, width)
   channels: int
   width: int
   dtype: str
@@ -30,10 +30,10 @@ class Generator(nn.Module):
   @nn.compact
   def __call__(self, z, label=None, *, train: bool):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    base = self.resolution // 8
+    h, w = (side // 8 for side in self.resolution)
     norm = lambda x: nn.relu(BatchNorm(**kinds)(x, train=train))
-    x = nn.Dense(base * base * 8 * self.width, kernel_init=INIT, **kinds)(z)
-    x = x.reshape(-1, base, base, 8 * self.width)
+    x = nn.Dense(h * w * 8 * self.width, kernel_init=INIT, **kinds)(z)
+    x = x.reshape(-1, h, w, 8 * self.width)
     for factor in (4, 2, 1):
       x = ConvTranspose(factor * self.width, 4, stride=2, padding=1, kernel_init=INIT, **kinds)(
         norm(x)
@@ -42,7 +42,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-  """Images [B, resolution, resolution, channels] -> logits [B]."""
+  """Images [B, height, width, channels] -> logits [B]."""
 
   width: int
   spectral: bool
@@ -69,7 +69,7 @@ def build(
   """The pair {'G', 'D'}.
 
   Args:
-    resolution: of the images, a multiple of 8 from 16.
+    resolution: of the images: a side or (height, width), multiples of 8 from 16.
     channels: of the images.
     width: channels of G's last and of D's first hidden layer; the widest has 8 times it.
     spectral: whether D's layers are spectrally normalised, as in SNGAN.
@@ -78,7 +78,8 @@ def build(
   Raises:
     UserError: a resolution that three halvings do not fit, or no width.
   """
-  if resolution % 8 or resolution < 16:
+  sides = media.sides(resolution)
+  if any(side % 8 or side < 16 for side in sides):
     raise UserError(
       f'networks.name=cnn halves pictures three times: data.resolution={resolution} must be a multiple of 8 from 16'
     )
@@ -86,6 +87,6 @@ def build(
     raise UserError(f'networks.width={width} must be at least 1')
   kinds = dict(dtype=dtype, param_dtype=param_dtype)
   return {
-    'G': Generator(resolution, channels, width, **kinds),
+    'G': Generator(sides, channels, width, **kinds),
     'D': Discriminator(width, spectral, **kinds),
   }

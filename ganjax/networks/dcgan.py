@@ -9,7 +9,7 @@ paper's figure 1).
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.norm import BatchNorm
 
@@ -17,9 +17,9 @@ INIT = nn.initializers.normal(0.02)
 
 
 class Generator(nn.Module):
-  """z [B, Z] -> images [B, resolution, resolution, channels] in (-1, 1)."""
+  """z [B, Z] -> images [B, height, width, channels] in (-1, 1)."""
 
-  resolution: int
+  resolution: tuple  # (height, width)
   channels: int
   width: int
   dtype: str
@@ -29,11 +29,11 @@ class Generator(nn.Module):
   @nn.compact
   def __call__(self, z, label=None, *, train: bool):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    base = self.resolution // 16
+    h, w = (side // 16 for side in self.resolution)
     norm = lambda x: nn.relu(BatchNorm(**kinds)(x, train=train))
     # The first transposed convolution acts on a 1x1 map: a linear layer.
-    x = nn.Dense(base * base * 8 * self.width, kernel_init=INIT, **kinds)(z)
-    x = norm(x.reshape(-1, base, base, 8 * self.width))
+    x = nn.Dense(h * w * 8 * self.width, kernel_init=INIT, **kinds)(z)
+    x = norm(x.reshape(-1, h, w, 8 * self.width))
     for factor in (4, 2, 1):
       x = norm(
         ConvTranspose(factor * self.width, 4, stride=2, padding=1, kernel_init=INIT, **kinds)(x)
@@ -43,7 +43,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-  """Images [B, resolution, resolution, channels] -> logits [B]."""
+  """Images [B, height, width, channels] -> logits [B]."""
 
   width: int
   dtype: str
@@ -65,7 +65,7 @@ def build(*, resolution, channels, width=128, dtype='float32', param_dtype='floa
   """The pair {'G', 'D'}.
 
   Args:
-    resolution: of the images, a multiple of 16 from 32.
+    resolution: of the images: a side or (height, width), multiples of 16 from 32.
     channels: of the images.
     width: channels of G's last hidden layer; G has 8, 4, 2, 1 times it, D 1/2, 1, 2, 4 times it.
     dtype, param_dtype: of activations and of parameters.
@@ -73,7 +73,8 @@ def build(*, resolution, channels, width=128, dtype='float32', param_dtype='floa
   Raises:
     UserError: a resolution that four halvings do not fit, or an odd width.
   """
-  if resolution % 16 or resolution < 32:
+  sides = media.sides(resolution)
+  if any(side % 16 or side < 32 for side in sides):
     raise UserError(
       f'networks.name=dcgan halves pictures four times: data.resolution={resolution} must be a multiple of 16 from 32'
     )
@@ -81,6 +82,6 @@ def build(*, resolution, channels, width=128, dtype='float32', param_dtype='floa
     raise UserError(f'networks.width={width} must be even and at least 2')
   kinds = dict(dtype=dtype, param_dtype=param_dtype)
   return {
-    'G': Generator(resolution, channels, width, **kinds),
+    'G': Generator(sides, channels, width, **kinds),
     'D': Discriminator(width // 2, **kinds),
   }

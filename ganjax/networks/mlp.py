@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.layers.embed import ClassEmbed
 
 PIECES = 5
@@ -34,9 +34,9 @@ def maxout(x, pieces):
 
 
 class Generator(nn.Module):
-  """z [B, Z], and labels [B] with classes -> images [B, resolution, resolution, channels] in (-1, 1)."""
+  """z [B, Z], and labels [B] with classes -> images [B, height, width, channels] in (-1, 1)."""
 
-  resolution: int
+  resolution: tuple  # (height, width)
   channels: int
   width: int
   num_classes: int
@@ -48,7 +48,7 @@ class Generator(nn.Module):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     init = between(0.05)
     dense = lambda features: nn.Dense(features, kernel_init=init, **kinds)
-    shape = (self.resolution, self.resolution, self.channels)
+    shape = (*self.resolution, self.channels)
     of_z = self.width // 6 if self.num_classes else self.width
     x = nn.relu(dense(of_z)(z))
     if self.num_classes:
@@ -61,7 +61,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-  """Images [B, resolution, resolution, channels], and labels [B] with classes -> logits [B]."""
+  """Images [B, height, width, channels], and labels [B] with classes -> logits [B]."""
 
   width: int
   num_classes: int
@@ -98,7 +98,7 @@ def build(
   """The pair {'G', 'D'}.
 
   Args:
-    resolution, channels: of the images, any.
+    resolution, channels: of the images, any; resolution a side or (height, width).
     width: linear units of every hidden layer, a multiple of 5: G's rectified ones, the pieces of D's maxout units.
     num_classes: of the labels for conditional networks, or 0. Parts of layers are a sixth and a 24th of the width.
     dropout: whether D, as it trains, drops a fifth of the pixels and half of the units (arXiv:1207.0580), as in both
@@ -117,6 +117,6 @@ def build(
     )
   kinds = dict(num_classes=num_classes, dtype=dtype, param_dtype=param_dtype)
   return {
-    'G': Generator(resolution, channels, width, **kinds),
+    'G': Generator(media.sides(resolution), channels, width, **kinds),
     'D': Discriminator(width, dropout=dropout, **kinds),
   }

@@ -2,6 +2,7 @@
 
 import jax
 
+from ganjax import UserError
 from ganjax.devices import sharding
 
 
@@ -10,12 +11,28 @@ def normal(key, n: int, dim: int):
   return sharding.split(jax.random.normal(key, (n, dim)))
 
 
-def per_seed(seeds, dim: int):
+def per_seed(seeds, dim: int, truncation=0.0):
   """One z for each seed, float32 [len(seeds), dim]: a picture depends on its own seed alone, not on its neighbours.
 
-  Seeds are int in [-2^31, 2^31): others are taken modulo 2^32. Command lines take those from 0.
+  Args:
+    seeds: int in [-2^31, 2^31): others are taken modulo 2^32. Command lines take those from 0.
+    dim: length of z.
+    truncation: 0 for a normal distribution; else it is cut off at +-truncation (BigGAN, arXiv:1809.11096, section 3.1):
+      the smaller, the more typical and the less varied samples are.
+
+  Raises:
+    UserError: a negative truncation.
   """
-  return jax.vmap(lambda seed: jax.random.normal(jax.random.key(seed), (dim,)))(seeds)
+  if truncation < 0:
+    raise UserError(f'truncation={truncation} must be above 0, or 0 for none')
+
+  def draw(seed):
+    key = jax.random.key(seed)
+    if not truncation:
+      return jax.random.normal(key, (dim,))
+    return jax.random.truncated_normal(key, -truncation, truncation, (dim,))
+
+  return jax.vmap(draw)(seeds)
 
 
 def slerp(a, b, t):

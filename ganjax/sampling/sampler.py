@@ -7,15 +7,61 @@ import re
 import jax
 import numpy as np
 
-from ganjax import UserError
+from ganjax import UserError, media
+from ganjax.commandline import closest
 from ganjax.devices import sharding
 from ganjax.layers.norm import use_standing
-from ganjax.media import image as images
 
 BATCH_NORM_MODES = ('running', 'batch', 'standing')
 SEEDS = 2**31  # latents are drawn by int32, and `standing` takes the negative ones
 MOST_SEEDS = 10_000_000
 STANDING_BATCHES, STANDING_BATCH = 64, 64  # part of what standing statistics are: no setting
+
+
+def rows(method, seeds, source=None, indices=None, **options):
+  """What `stage.sample` takes for a sample of each seed, host arrays: `method.rows` of seeds and examples.
+
+  Args:
+    method: of the run.
+    seeds: int [n].
+    source: data, of which a method that asks for examples takes those of `indices`, int [n].
+    indices: by default 0, 1, ..., from the first again after the last.
+    **options: of the samples, checked by `check_options`; the method's defaults for others.
+  """
+  examples = {}
+  if method.examples:
+    indices = np.arange(len(seeds)) % source.num_examples if indices is None else indices
+    examples = to_floats(source.read(indices, method.examples), source.fields)
+  return jax.device_get(method.rows(seeds, examples, **options))
+
+
+def to_floats(examples, fields) -> dict:
+  """Stored examples as losses see them, see `ganjax.media`."""
+  return {name: media.find(fields[name].kind).to_float(x) for name, x in examples.items()}
+
+
+def parse_options(texts, method) -> dict:
+  """['truncation=0.7'] -> {'truncation': 0.7}, of the types of the method's defaults.
+
+  Raises:
+    UserError: no option of the method, or another type.
+  """
+  known, found = method.options, {}
+  for text in texts:
+    name, equals, value = text.partition('=')
+    if name not in known or not equals:
+      there = ', '.join(f'{k}={v}' for k, v in known.items()) or 'none'
+      raise UserError(
+        f'--option={text} is not understood{closest(name, known)}; options of this run, with their defaults: {there}'
+      )
+    try:
+      found[name] = type(known[name])(value)
+      if isinstance(found[name], float) and not np.isfinite(found[name]):
+        raise ValueError
+    except ValueError:
+      kind = {float: 'a number', int: 'a whole number'}.get(type(known[name]), 'another value')
+      raise UserError(f'--option={text}: {name} must be {kind}') from None
+  return found
 
 
 def to_batches(latents, size: int):
@@ -27,7 +73,7 @@ def to_batches(latents, size: int):
 
 
 def start(stage, state, latents, *, train=False):
-  """Sets off the pictures of all rows of `latents`; returns a device array float32 [N, H, W, C] at once."""
+  """Sets off the samples of all rows of `latents`; returns a device array float32 [N, ...] at once."""
   return _sample_function(stage.sample, train)(state, latents)
 
 
@@ -40,32 +86,36 @@ def _sample_function(sample, train):
   return jax.jit(run)
 
 
-def generate(stage, state, latents, *, mesh, batch_size: int, batch_norm='running') -> np.ndarray:
-  """uint8 pictures [N, H, W, C] for N rows of latents, in every process.
+def generate(
+  stage, state, latents, *, mesh, batch_size: int, batch_norm='running', kind='image'
+) -> np.ndarray:
+  """Samples [N, ...] for N rows of latents, as their kind is stored (pictures: uint8 [N, H, W, C]), in every process.
 
   Args:
     stage: whose `sample` makes them.
     state: `update.averaged(state)` for averaged weights; prepared by `standing` for standing statistics.
-    latents: rows of `method.latents`, host arrays.
+    latents: of `rows`.
     mesh: devices to work on.
     batch_size: pictures at a time, rounded up to a multiple of the devices. A picture does not depend on it, unless
       `batch_norm` is 'batch': then on the batch that it falls into.
     batch_norm: 'running' statistics, those of the 'batch', or 'standing' ones.
+    kind: of the samples, a file of `ganjax.media`.
   """
   size = -(-batch_size // mesh.size) * mesh.size
   done = []
   with jax.set_mesh(mesh):
     for rows, count in to_batches(latents, size):
       done.append(np.asarray(start(stage, state, rows, train=batch_norm == 'batch'))[:count])
-  return images.to_uint8(np.concatenate(done))
+  return media.find(kind).to_stored(np.concatenate(done))
 
 
-def prepare(stage, state, method, *, mesh, batch_norm: str):
+def prepare(stage, state, method, *, mesh, batch_norm: str, source=None):
   """The state that pictures in a batch-norm mode are made with: `standing` for that mode, else as it is."""
-  return standing(stage, state, method, mesh=mesh) if batch_norm == 'standing' else state
+  how = dict(mesh=mesh, source=source)
+  return standing(stage, state, method, **how) if batch_norm == 'standing' else state
 
 
-def standing(stage, state, method, *, mesh):
+def standing(stage, state, method, *, mesh, source=None):
   """The state with batch statistics pooled over STANDING_BATCHES of STANDING_BATCH latents (standing statistics).
 
   The same on any devices: batches that do not divide among them are computed on each. The latents are those of seeds
@@ -75,7 +125,7 @@ def standing(stage, state, method, *, mesh):
   with jax.set_mesh(mesh):
     for i in range(STANDING_BATCHES):
       seeds = np.arange(-STANDING_BATCH * (i + 1), -STANDING_BATCH * i)
-      latents = jax.device_get(method.latents(seeds))
+      latents = rows(method, seeds, source)
       if not i:
         # From zeros, so that one program takes the first batch and the others.
         sums = jax.tree.map(

@@ -16,7 +16,6 @@ import time
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ganjax import UserError, experiment
@@ -93,14 +92,14 @@ def _trace(run, span, mesh, phases, steps=1):
   )
   whole = place(PartitionSpec())
   state = jax.tree.map(whole, jax.eval_shape(run.init, run.key))
-  n, size = span.batch_size, span.source.get('resolution', run.config.data.resolution)
+  n = span.batch_size
   # As `feed.Feed` has them.
   axes = () if steps == 1 else (steps,)
   axes += () if isinstance(run.config.data.seed, int) else (run.config.seeds,)
   split = place(PartitionSpec(*[None] * len(axes), 'batch'))
   batch = {
-    'image': jax.ShapeDtypeStruct((*axes, n, size, size, run.config.data.channels), jnp.uint8),
-    'label': jax.ShapeDtypeStruct((*axes, n), jnp.int32),
+    name: jax.ShapeDtypeStruct((*axes, n, *field.shape), field.dtype)
+    for name, field in run.fields(span).items()
   }
   batches = (jax.tree.map(split, batch),) * run.method.n_critic
   frozen = jax.tree.map(whole, run.method.frozen)

@@ -44,11 +44,12 @@ def programs(run, span, devices: int) -> dict:
 def _most(run, span, devices) -> int:
   """Steps that a dispatch holds where nothing cuts it."""
   config = run.config
-  size = span.source.get('resolution', config.data.resolution)
+  fields = run.fields(span).values()
   shared = isinstance(config.data.seed, int)  # by several seeds
   batches = 1 if shared else config.seeds
-  pixels = batches * run.images_per_step(span) * size**2 * config.data.channels
-  return config.steps_per_dispatch or backend.steps_per_dispatch(step_bytes=pixels / devices)
+  example = sum(math.prod(field.shape) * field.dtype.itemsize for field in fields)
+  size = batches * run.images_per_step(span) * example
+  return config.steps_per_dispatch or backend.steps_per_dispatch(step_bytes=size / devices)
 
 
 def _cadences(config) -> list:

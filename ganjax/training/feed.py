@@ -7,7 +7,6 @@ import threading
 import jax
 import numpy as np
 
-from ganjax.data import indices
 from ganjax.devices import sharding
 
 
@@ -46,13 +45,14 @@ class Feed:
     def read(step, steps):
       """This process's rows of a dispatch, [steps, n_critic, b, ...], or [steps, n_critic, seeds, b, ...]."""
       shape, first = (steps, n_critic, span.batch_size), n_critic * span.nimg(step)
-      orders = [
-        indices(one, first, math.prod(shape), source.num_examples).reshape(shape)[..., rows]
-        for one in (seed if several else [seed])
-      ]
+      orders = []
+      for one in seed if several else [seed]:
+        order = source.rows(one, first, math.prod(shape))
+        orders.append(order.reshape(*shape, *order.shape[1:])[:, :, rows])
       order = np.stack(orders, 2) if several else orders[0]
-      found = source.read(order.ravel())
-      return jax.tree.map(lambda x: x.reshape(*order.shape, *x.shape[1:]), found)
+      axes = order.shape[: 3 + several]
+      found = source.read_rows(order.reshape(-1, *order.shape[len(axes) :]))
+      return jax.tree.map(lambda x: x.reshape(*axes, *x.shape[1:]), found)
 
     def batches(step, steps):
       found = read(step, steps)

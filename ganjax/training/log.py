@@ -6,15 +6,15 @@ import time
 import jax
 import numpy as np
 
-from ganjax import UserError, commandline, experiment, seeds
+from ganjax import UserError, commandline, experiment, media, seeds
 from ganjax import config as configs
 from ganjax.devices import processes
 from ganjax.media import image as images
+from ganjax.sampling import grid as grids
 from ganjax.sampling import sampler
 from ganjax.training import diagnose
 from ganjax.workdir import curves, files, writer
 
-GRID = 64  # pictures in a sample grid
 # Of slow steps a line comes so soon after the first, then so often, whatever log_every_steps says.
 FIRST_LINE_SECONDS, LINE_SECONDS = 10, 600
 
@@ -47,7 +47,14 @@ class Log:
     )
 
   def add(self, step, metrics, pictures=None, steps=1):
-    """Takes device arrays: metrics of the dispatch of `steps` that ended at `step`, each seed's pictures of a grid."""
+    """Takes device arrays: metrics of the dispatch of `steps` that ended at `step`, and samples.
+
+    Args:
+      step: the last of the dispatch.
+      metrics: of its steps.
+      pictures: None, or (sampling.grid.Grid, for each seed the batches of its samples, (array, how many count)).
+      steps: in the dispatch.
+    """
     self._pending.append((step, metrics, pictures, steps))
 
   def read(self, keep):
@@ -63,7 +70,7 @@ class Log:
           f'first step done {time.monotonic() - commandline.STARTED:.1f} s after the start'
         )
       if pictures is not None:
-        self._pictures(step, [images.to_uint8(np.asarray(one)) for one in pictures])
+        self._pictures(step, *pictures)
       asked = pictures is not None or step % self._run.config.log_every_steps == 0
       if step and (asked or (self._due and time.monotonic() > self._due)):
         self._line(step, kept=asked)
@@ -88,15 +95,19 @@ class Log:
     one = f'-seed{k}' if self._run.config.seeds > 1 else ''
     return self._workdir / f'samples/{step:08}{one}.png'
 
-  def _pictures(self, step, pictures):
-    found = [sampler.diversity(one) for one in pictures]
+  def _pictures(self, step, grid, batches_of_each):
+    kind, shown = media.find(grid.field.kind), []
+    for batches in batches_of_each:
+      done = np.concatenate([np.asarray(one)[:count] for one, count in batches])
+      shown.append(grids.show(kind.to_stored(done), grid.field))
+    found = [sampler.diversity(one) for one in shown]
     self.latest['sample_diversity'] = found if len(found) > 1 else found[0]
-    for k, one in enumerate(pictures if self._out else ()):
-      grid = images.grid(one)
+    for k, one in enumerate(shown if self._out else ()):
+      picture = grids.draw(grid, one)
       about = experiment.about(self._run, k)
-      text = images.describe(self._run.config.name, step, f'0-{GRID - 1}', **about)
-      images.save_png(self.grid(step, k), grid, text)
-      self._out.image(step, f'samples/{k}' if len(found) > 1 else 'samples', grid)
+      text = images.describe(self._run.config.name, step, f'0-{len(one) - 1}', **about)
+      images.save_png(self.grid(step, k), picture, text)
+      self._out.image(step, f'samples/{k}' if len(found) > 1 else 'samples', picture)
       print(f'pictures: {self.grid(step, k)}', flush=True)
 
   def _done(self, step):

@@ -11,11 +11,11 @@ import ganjax
 from ganjax import UserError, data, experiment, seeds
 from ganjax.devices import processes, sharding
 from ganjax.evaluation.monitor import Monitor
-from ganjax.sampling import sampler
+from ganjax.sampling import grid, sampler
 from ganjax.training import diagnose, dispatch
 from ganjax.training.feed import Feed
 from ganjax.training.interrupt import Interrupt
-from ganjax.training.log import GRID, Log
+from ganjax.training.log import Log
 from ganjax.update import active, all_finite, averaged, init_opt
 
 
@@ -33,13 +33,22 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   interrupt = Interrupt()
   if step < config.steps:
     processes.say('compiling the first step: it may take minutes, and is kept for the next start')
-  latents = jax.device_get(method.latents(np.arange(GRID)))
+  grids = {}  # of each stage
   finite = jax.jit(lambda state: seeds.each(all_finite, state))
   log.saved = step if step in processes.gather(checkpoints.steps())[0] else None
 
   def sample():
-    stage = run.stage_after(step)
-    return [sampler.start(stage, averaged(one), latents) for one in seeds.split(state)]
+    """The grid of this step, and each seed's samples for it, in batches no larger than those of training."""
+    span = run.span_at(step - 1)
+    found, size = grids.get(span.start) or _grid(run, span), max(span.batch_size, mesh.size)
+    grids[span.start] = found
+    return found, [
+      [
+        (sampler.start(span.stage, averaged(one), rows), count)
+        for rows, count in sampler.to_batches(found.rows, size)
+      ]
+      for one in seeds.split(state)
+    ]
 
   def save():
     """Commits a checkpoint, once every metric up to it and all its parameters have been seen to be finite."""
@@ -71,14 +80,15 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   for span, source in zip(run.spans, sources):
     if step >= span.stop or interrupt.at():
       continue
-    if span.stage.reset_opt and step == span.start:
-      fresh = seeds.each(lambda one: init_opt(method, run.optimizers, one.params), state)
-      state = state.replace(opt=sharding.replicate(fresh, mesh))
     update = diagnose.find_nans(run.update(span)) if config.debug_nans else run.update(span)
     steps_at = functools.partial(dispatch.steps_at, run, span, mesh.size)
     feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step, steps_at=steps_at)
     with contextlib.closing(feed):
       while step < span.stop and not interrupt.at():
+        if (
+          step == span.start
+        ):  # here, so that what is saved at the border is what the stage before left
+          state = _begin(run, span.stage, state, mesh)
         profile.start(step, state)
         steps, phases = steps_at(step), active(span.stage, step)
         state, metrics = update(state, feed.next(), frozen, phases=phases, steps=steps)
@@ -105,3 +115,22 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
     return 0
   processes.say(f'stopped by {interrupt.name} at step {step}, saved; the same command resumes')
   return interrupt.status
+
+
+def _begin(run, stage, state, mesh):
+  """The state that a stage starts from, of what the one before left."""
+  if stage.begin:
+    begun = jax.jit(lambda state: seeds.each(stage.begin, state))(state)
+    shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    if shapes(begun) != shapes(state):
+      raise ValueError('Stage.begin must keep the tree and the shapes of the state')
+    state = sharding.replicate(begun, mesh)
+  if stage.reset_opt:
+    fresh = seeds.each(lambda one: init_opt(run.method, run.optimizers, one.params), state)
+    state = state.replace(opt=sharding.replicate(fresh, mesh))
+  return state
+
+
+def _grid(run, span):
+  """The grid of a stage."""
+  return grid.build(run.method, run.fields(span), lambda: run.held_out(span))

@@ -75,8 +75,9 @@ def main():
   mesh = sharding.make_mesh(jax.local_devices())
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
-  stage = run.stage_after(step)
-  how = dict(mesh=mesh, batch_norm=BATCH_NORM.value)
+  stage, fields = run.stage_after(step), run.fields(run.span_at(step - 1))
+  source = run.held_out(run.span_at(step - 1)) if run.method.examples else None
+  how = dict(mesh=mesh, batch_norm=BATCH_NORM.value, source=source)
   state = jax.device_get(sampler.prepare(stage, state, run.method, **how).replace(ema={}))
 
   about = describe(run, step, weights, BATCH_NORM.value, SEED_INDEX.value)
@@ -85,9 +86,13 @@ def main():
   except OSError as error:
     raise UserError(f'cannot write {out}: {error.strerror}') from None
   if out.suffix == '.stablehlo':
+    if (kind := fields[run.method.makes].kind) != 'image':
+      raise UserError(
+        f'programs are of pictures, and this run makes a {kind}: take --out NAME.safetensors'
+      )
     write_programs(out, *programs(stage, state, run.method), about)
   else:
-    write_safetensors(out, arrays(stage, state, run.method), about)
+    write_safetensors(out, arrays(stage, state, run.method, fields), about)
   what = f'step {step}, {weights} weights, {BATCH_NORM.value} batch statistics'
   print(f'{out}: {out.stat().st_size / 1e6:.1f} MB, {what}')
 
@@ -111,7 +116,12 @@ def describe(run, step: int, weights: str, batch_norm: str, seed_index: int) -> 
 def programs(stage, state, method):
   """(latents, generator) as `jax.export.Exported`, see above; `state`, host arrays, goes into the second."""
   (b,) = export.symbolic_shape('b')
-  latents = _export(method.latents, jax.ShapeDtypeStruct((b,), jnp.int32))
+  if method.examples:
+    raise UserError(
+      f'samples of this run start from {", ".join(method.examples)} of the data, not from seeds alone: take '
+      '--out NAME.safetensors'
+    )
+  latents = _export(lambda seeds: method.rows(seeds, {}), jax.ShapeDtypeStruct((b,), jnp.int32))
   rows = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), latents.out_avals)
   rows = jax.tree.unflatten(latents.out_tree, rows)
   return latents, _export(
@@ -125,12 +135,14 @@ def _export(function, *args):
   return export.export(jax.jit(function), platforms=PLATFORMS)(*args)
 
 
-def arrays(stage, state, method) -> dict:
+def arrays(stage, state, method, fields) -> dict:
   """{'params/G/...', 'stats/G/...': array} of the networks that pictures come from."""
   variables = {'params': state.params, 'stats': state.stats}
   sample = lambda variables, row: stage.sample(state.replace(**variables), row, train=False)[0]
   # A program keeps the arguments that it uses, which name their networks.
-  used = _export(sample, variables, method.latents(np.arange(1))).module_kept_var_idx
+  zeros = {n: np.zeros((1, *fields[n].shape), fields[n].dtype) for n in method.examples}
+  row = method.rows(np.arange(1), sampler.to_floats(zeros, fields))
+  used = _export(sample, variables, row).module_kept_var_idx
   leaves = jax.tree_util.tree_leaves_with_path(variables)
   nets = {leaves[i][0][1].key for i in used if i < len(leaves)}
   name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')

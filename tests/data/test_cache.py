@@ -10,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from ganjax import UserError, data
+from ganjax import UserError
+from ganjax.data import source
 from ganjax.data.cache import Examples, open_arrays
 from ganjax.weights import files as weights
 
@@ -211,7 +212,7 @@ def test_decoding_takes_no_more_cores_than_the_process_may_use():
   allowed = os.sched_getaffinity(0)
   os.sched_setaffinity(0, {min(allowed)})
   try:
-    read = data._decoder(table, {})
+    read = source._decoder(table, {})
   finally:
     os.sched_setaffinity(0, allowed)
   assert len(read(np.arange(8), ['image'])['image']) == 8 and parts == [8]

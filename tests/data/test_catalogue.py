@@ -114,9 +114,9 @@ def test_without_a_cache_the_same_batches(data_dir, cache_dir, resolution, chann
     rows = data.indices(1, start, 11, 30)
     a, b = cached.read(rows), direct.read(rows)
     assert set(a) == set(b) == set(direct.fields)
-    for name, (shape, dtype) in cached.fields.items():
-      assert a[name].shape == b[name].shape == (11, *shape)
-      assert a[name].dtype == b[name].dtype == dtype
+    for name, field in cached.fields.items():
+      assert a[name].shape == b[name].shape == (11, *field.shape)
+      assert a[name].dtype == b[name].dtype == field.dtype
       np.testing.assert_array_equal(a[name], b[name])
 
 

@@ -24,9 +24,10 @@ def test_what_is_shipped():
     'category': 'int32',
     'emoji_id': 'int32',
   }
-  for name, (shape, dtype) in source.fields.items():
-    assert batch[name].shape == (5416, *shape)
-    assert batch[name].dtype == dtype
+  for name, field in source.fields.items():
+    assert batch[name].shape == (5416, *field.shape)
+    assert batch[name].dtype == field.dtype
+  assert source.fields == data.fields(dataset='emoji', resolution=64)
   assert np.bincount(batch['style']).tolist() == [1911, 1911, 1594]
   assert np.bincount(batch['label']).tolist() == [255, 476, 10, 548, 392, 790, 1114, 506, 671, 654]
   assert source.class_names[7] == 'Smileys & Emotion'
@@ -142,9 +143,9 @@ def test_fraction_is_a_seeded_subset(fraction, kept):
   [
     ({'fraction': 0}, 'data.fraction must be above 0'),
     ({'fraction': 1.5}, 'data.fraction must be above 0'),
-    ({'resolution': 0}, 'data.resolution must be a positive number'),
-    ({'resolution': -32}, 'data.resolution must be a positive number'),
-    ({'channels': 4}, 'data.channels must be 1'),
+    ({'resolution': 0}, 'data.resolution=.* must be a number of pixels from 1'),
+    ({'resolution': -32}, 'data.resolution=.* must be a number of pixels from 1'),
+    ({'channels': 2}, 'data.channels must be 1'),
   ],
 )
 def test_bad_arguments(change, message):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ganjax import data
+from ganjax.data import source
 
 
 def test_every_epoch_visits_each_example_once():
@@ -46,12 +47,12 @@ def test_callers_cannot_change_the_order():
 
 def test_any_number_of_seeds_sorts_an_epoch_once(monkeypatch):
   """Batches of 8 of 20 examples in 40 seeds, side by side: some hold the end of an epoch and the start of the next."""
-  sorts, permutation = [], data._permutation
+  sorts, permutation = [], source._permutation
   count = lambda *what: sorts.append(what) or permutation(*what)
-  monkeypatch.setattr(data, '_permutation', count)
-  monkeypatch.setattr(data, '_newest', {})
+  monkeypatch.setattr(source, '_permutation', count)
+  monkeypatch.setattr(source, '_newest', {})
   for start in range(0, 60, 8):
     for seed in range(40):
       data.indices(seed, start, 8, 20)
   assert len(sorts) == len(set(sorts)) == 40 * 4  # positions 0 to 63
-  assert len(data._newest) == 40  # one order a seed stays in memory
+  assert len(source._newest) == 40  # one order a seed stays in memory

@@ -9,7 +9,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from ganjax import UserError, data
-from ganjax.data import stacked_mnist
+from ganjax.data.sets import stacked_mnist
+from ganjax.media import Field
 
 NUM = 40  # digits of the train split; the test split has half as many
 
@@ -55,8 +56,8 @@ def test_channels_are_digits_and_the_label_is_all_three(data_dir):
   source = build(data_dir)
   assert source.num_examples == 128_000
   assert source.fields == {
-    'image': ((28, 28, 3), np.dtype(np.uint8)),
-    'label': ((), np.dtype(np.int32)),
+    'image': Field('image', (28, 28, 3)),
+    'label': Field('label', ()),
   }
   assert (source.num_classes, source.class_names[0], source.class_names[987]) == (
     1000,

@@ -258,7 +258,7 @@ def draw_pictures(dtype, state, mode):
   last = state.params['G']['ConvTranspose_3']
   contrast = 1e5 if mode == 'running' else 1e2
   G = {**state.params['G'], 'ConvTranspose_3': {**last, 'kernel': contrast * last['kernel']}}
-  z = jax.device_get(run.method.latents(np.arange(10)))
+  z = jax.device_get(run.method.rows(np.arange(10), {}))
   for count in (1, 4):
     mesh = mesh_of(count)
     placed = sharding.replicate(state.replace(params={'G': G}, opt={}, key=()), mesh)

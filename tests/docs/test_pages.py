@@ -105,5 +105,5 @@ def test_the_tutorial_trains(monkeypatch):
   assert all(np.isfinite(value).all() for value in metrics.values())
   moved = jax.tree.map(lambda a, b: np.any(a != b), before, jax.device_get(state.params))
   assert all(any(jax.tree.leaves(moved[name])) for name in ('G', 'D'))
-  pictures = sampler.start(span.stage, state, jax.device_get(run.method.latents(np.arange(2))))
+  pictures = sampler.start(span.stage, state, jax.device_get(run.method.rows(np.arange(2), {})))
   assert pictures.shape == (2, 64, 64, 3)

@@ -136,9 +136,7 @@ def test_batch_norm_modes_and_weights_are_different_generators(workdir):
       chosen = averaged(state) if weights == 'ema' else state
       work = dict(mesh=mesh, batch_size=16)
       chosen = sampler.prepare(stage, chosen, run.method, mesh=mesh, batch_norm=mode)
-      side = sides.generator(
-        stage, chosen, run.method.latents, num=16, batch_norm=mode, info={'name': 'g'}
-      )
+      side = sides.generator(stage, chosen, run.method, num=16, batch_norm=mode, info={'name': 'g'})
       assert side.info['batch_norm'] == mode
       found[weights, mode] = extract(side, plan, **work)['m'].rows['features']
       states[weights, mode] = chosen

@@ -1,6 +1,7 @@
 """The engine: what it computes is what the metrics say of the features, however the work is cut up; what it records."""
 
 import json
+import types
 from pathlib import Path
 
 import jax
@@ -182,6 +183,7 @@ def test_a_record_names_reals_where_they_count():
 
 def test_a_record_says_what_was_computed():
   latents = lambda seeds: jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (48,)))(seeds)
+  method = types.SimpleNamespace(rows=lambda seeds, examples: latents(seeds), examples=())
   stage = type(
     'S',
     (),
@@ -191,7 +193,7 @@ def test_a_record_says_what_was_computed():
   )
   info = {'name': 'g', 'step': 7, 'weights': 'ema'}
   fake = sides.generator(
-    stage, {'scale': 1.0}, latents, num=40, seed=3, batch_norm='running', info=info
+    stage, {'scale': 1.0}, method, num=40, seed=3, batch_norm='running', info=info
   )
   reals = _side(_pictures(50), name='reals', content='abc')
   (result,) = _measure(fake, reals, 'fid', 'adm')

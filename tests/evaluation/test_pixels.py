@@ -1,6 +1,7 @@
 """Metrics of pixels and generators, from sides to values: the right pictures, in the right range and order."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +88,7 @@ def test_ppl_walks_between_the_latents_of_seeds():
   latents = lambda seeds: jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (16 * 16 * 3,)))(
     seeds
   )
+  method = types.SimpleNamespace(rows=lambda seeds, examples: latents(seeds), examples=())
   traced = []
 
   def sample(state, z, train):
@@ -94,9 +96,9 @@ def test_ppl_walks_between_the_latents_of_seeds():
     return jnp.tanh(z.reshape(-1, 16, 16, 3)), state
 
   stage = type('S', (), {'sample': staticmethod(sample)})
-  side = sides.generator(stage, {}, latents, num=4, info={'name': 'g'})
+  side = sides.generator(stage, {}, method, num=4, info={'name': 'g'})
   values, record = _compute('ppl', side, None)
-  of_next = sides.generator(stage, {}, latents, num=4, info={'name': 'g'})
+  of_next = sides.generator(stage, {}, method, num=4, info={'name': 'g'})
   assert _compute('ppl', of_next, None)[0] == values
   assert traced == [4, 4]  # both ends of a step, in one program for all checkpoints
   variables, _ = Extractors().lpips('vgg16')
@@ -108,7 +110,7 @@ def test_ppl_walks_between_the_latents_of_seeds():
   np.testing.assert_allclose(values['ppl'], ppl.mean(lengths), rtol=0.02)
   assert values['ppl'] > 0 and record['epsilon'] == 1e-4 and record['space'] == 'z'
 
-  half = sides.generator(stage, {}, latents, num=2, info={'name': 'g', 'activations': 'bfloat16'})
+  half = sides.generator(stage, {}, method, num=2, info={'name': 'g', 'activations': 'bfloat16'})
   with pytest.raises(UserError, match='ppl needs a float32 generator'):
     _compute('ppl', half, None)
 

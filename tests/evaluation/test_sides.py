@@ -1,6 +1,7 @@
 """What an evaluation takes as pictures, and what it refuses."""
 
 import os
+import types
 import zipfile
 
 import jax
@@ -140,8 +141,9 @@ def test_grey_among_colours_becomes_colour_and_content_is_that_of_the_bytes(tmp_
 
 
 def test_a_generator_that_diverged_is_an_error():
-  latents = lambda seeds: _latents(seeds) / jnp.where(seeds == 2, 0.0, 1.0)[:, None] * 0
-  side = sides.generator(_Stage, {'scale': 1.0}, latents, num=4, info={'name': 'g'})
+  rows = lambda seeds, examples: _latents(seeds) / jnp.where(seeds == 2, 0.0, 1.0)[:, None] * 0
+  method = types.SimpleNamespace(rows=rows, examples=())
+  side = sides.generator(_Stage, {'scale': 1.0}, method, num=4, info={'name': 'g'})
   with pytest.raises(UserError, match='pictures of g hold NaN or infinity'):
     pictures(side, np.arange(4), mesh=make_mesh(), batch_size=4)
 
@@ -151,7 +153,7 @@ def test_in_batch_mode_a_picture_is_that_of_its_batch():
   stage.sample = staticmethod(
     lambda s, z, train: (jnp.tanh((z - z.mean(0)).reshape(-1, 2, 2, 3)), s)
   )
-  side = sides.generator(stage, {}, _latents, num=16, batch_norm='batch', info={'name': 'g'})
+  side = sides.generator(stage, {}, _Method, num=16, batch_norm='batch', info={'name': 'g'})
   work = dict(mesh=make_mesh(), batch_size=8)
   whole = pictures(side, np.arange(16), **work)
   np.testing.assert_array_equal(pictures(side, np.array([3, 12]), **work), whole[[3, 12]])
@@ -259,9 +261,14 @@ def _latents(seeds):
   return jax.vmap(draw)(seeds)
 
 
+class _Method:
+  examples = ()
+  rows = staticmethod(lambda seeds, examples: _latents(seeds))
+
+
 def _generator(num=10, **more):
   return sides.generator(
-    _Stage, {'scale': jnp.float32(0.5)}, _latents, num=num, info={'name': 'g'}, **more
+    _Stage, {'scale': jnp.float32(0.5)}, _Method, num=num, info={'name': 'g'}, **more
   )
 
 
@@ -271,7 +278,7 @@ def test_a_generator_gives_the_pictures_of_its_seeds():
   ours = pictures(side, np.arange(10), mesh=mesh, batch_size=4)
   z = _latents(np.arange(10))
   np.testing.assert_array_equal(
-    ours, images.to_uint8(_Stage.sample({'scale': 0.5}, z, train=False)[0])
+    ours, images.to_stored(_Stage.sample({'scale': 0.5}, z, train=False)[0])
   )
   # In any order, in any batches; another seed takes other latents.
   shuffled = pictures(side, np.array([7, 2, 9]), mesh=mesh, batch_size=8)
@@ -285,11 +292,12 @@ def test_a_generator_gives_the_pictures_of_its_seeds():
 
 
 def test_labels_among_latents_are_those_of_the_pictures():
-  latents = lambda seeds: {'z': _latents(seeds), 'label': seeds % 3}
+  rows = lambda seeds, examples: {'z': _latents(seeds), 'label': seeds % 3}
+  method = types.SimpleNamespace(rows=rows, examples=())
   stage = type(
     'S', (), {'sample': staticmethod(lambda s, z, train: _Stage.sample(s, z['z'], train=train))}
   )
-  side = sides.generator(stage, {'scale': 1.0}, latents, num=7, info={'name': 'g'})
+  side = sides.generator(stage, {'scale': 1.0}, method, num=7, info={'name': 'g'})
   assert side.labels().tolist() == [0, 1, 2, 0, 1, 2, 0] and side.info['classes'] == [3, 2, 2]
 
 
@@ -299,7 +307,7 @@ def test_quantisers():
   rounded = np.asarray(quantise(jnp.asarray(x), 'round'))
   cut = np.asarray(quantise(jnp.asarray(x), 'truncate'))
   assert (
-    rounded != images.to_uint8(x)
+    rounded != images.to_stored(x)
   ).mean() < 1e-4  # a fused multiply-add may round the other way
   np.testing.assert_array_equal(cut, np.clip((x + 1) * np.float32(127.5), 0, 255).astype(np.uint8))
   inside = np.abs(x) < 1

@@ -14,7 +14,7 @@ SAMPLES = {
   'strip': ['--format=npz', '--seeds=5', '--classes=0,2'],
   'grid.png': ['--seeds=0-3', '--classes=red,0'],
   'strip.png': ['--format=strip', '--seeds=5', '--classes=0,2', '--frames=4'],
-  'png': ['--format=png', '--seeds=7', '--classes=1'],
+  'png': ['--format=files', '--seeds=7', '--classes=1'],
 }
 REFUSED = {
   'no such class': (['--classes=1-3'], 'the classes are 0 to 2'),

@@ -116,10 +116,10 @@ def test_labels_reach_both_networks_and_fakes_have_those_of_the_batch():
 
 def test_a_seed_has_a_class():
   method, state = made(num_classes=3)
-  rows = method.latents(np.array([0, 4, 8, -1]))
+  rows = method.rows(np.array([0, 4, 8, -1]), {})
   np.testing.assert_array_equal(rows['label'], [0, 1, 2, 2])
   pictures, _ = method.stages[0].sample(state, rows, train=False)
-  alone, _ = method.stages[0].sample(state, method.latents(np.array([8])), train=False)
+  alone, _ = method.stages[0].sample(state, method.rows(np.array([8]), {}), train=False)
   np.testing.assert_allclose(pictures[2:3], alone, rtol=1e-5)
   other, _ = method.stages[0].sample(state, {**rows, 'label': rows['label'] * 0}, train=False)
   assert np.abs(other - pictures)[1:3].max() > 0.1

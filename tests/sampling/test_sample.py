@@ -16,7 +16,7 @@ FOUR_DEVICES = {'XLA_FLAGS': '--xla_force_host_platform_device_count=4'}
 OUTPUTS = {
   'default': ([], {}),
   'npz': (['--format=npz', '--seeds=0-9'], {}),
-  'png': (['--format=png', '--seeds=3,7-8', '--batch=2'], {}),
+  'png': (['--format=files', '--seeds=3,7-8', '--batch=2'], {}),
   'devices': (['--format=npz', '--seeds=8-12', '--batch=5'], FOUR_DEVICES),
   'strip': (['--format=strip', '--seeds=0-2', '--frames=4'], {}),
   'gif': (['--format=gif', '--seeds=0-2', '--frames=4'], {}),

@@ -21,8 +21,10 @@ class Net(nn.Module):
 
 
 class Method:
+  examples = ()
+
   @staticmethod
-  def latents(seeds):
+  def rows(seeds, examples):
     return latents.per_seed(seeds, 3)
 
 
@@ -41,7 +43,7 @@ def stage_and_state():
 
 def test_standing_statistics_are_of_the_same_latents_on_any_devices(stage_and_state):
   stage, state, _ = stage_and_state
-  z = np.asarray(Method.latents(np.arange(-64 * 64, 0)), np.float64)
+  z = np.asarray(Method.rows(np.arange(-64 * 64, 0), {}), np.float64)
   for count in (1, 3, 4):
     mesh = make_mesh(jax.devices()[:count])
     found = sampler.prepare(

@@ -72,7 +72,7 @@ def test_lowering_for_gpus_counts_the_work_of_all():
   params = jax.eval_shape(run.init, jax.random.key(0)).params
   kernels = {net: [x for x in jax.tree.leaves(params[net]) if x.ndim == 2] for net in 'GD'}
   weights = {net: sum(x.size for x in found) for net, found in kernels.items()}
-  sides = {'G': run.method.latents(jnp.arange(1)).shape[1], 'D': 28 * 28}
+  sides = {'G': run.method.rows(jnp.arange(1), {}).shape[1], 'D': 28 * 28}
   (first_G,), (first_D,) = (
     [x.size for x in kernels[net] if x.shape[0] == side] for net, side in sides.items()
   )

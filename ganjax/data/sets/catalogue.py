@@ -1,0 +1,17 @@
+"""Pictures of the TFDS catalogue (tensorflow.org/datasets), and of prepared data sets of the user's own."""
+
+from ganjax.data import pixels
+from ganjax.data.sets.folder import fields
+from ganjax.data.source import decoded
+
+
+def build(*, dataset, resolution, channels, data_dir, split, cache):
+  """See `ganjax.data.build`; `data_dir` is where TFDS keeps its data sets (by default $TFDS_DATA_DIR)."""
+  from ganjax.data import catalogue  # imports TFDS, which takes a second
+
+  size = {'resolution': resolution, 'channels': channels}
+  known = fields(**size)
+  examples, info = catalogue.examples(
+    dataset=dataset, data_dir=data_dir, split=split, cache=cache, **size
+  )
+  return decoded(examples, info | pixels.describe(**size), known, cache)

@@ -1,0 +1,19 @@
+"""The user's own pictures: every one under a folder or in a zip archive, class folders giving labels."""
+
+from ganjax import UserError, media
+from ganjax.data import folder, pixels
+from ganjax.data.source import decoded, picture
+
+
+def fields(*, resolution, channels) -> dict:
+  """A picture, and its label where there are classes."""
+  return {'image': picture(resolution, channels), 'label': media.Field('label', ())}
+
+
+def build(*, data_dir, resolution, channels, split, cache):
+  """See `ganjax.data.build`; of a folder `data_dir` there is one split, 'train'."""
+  if split != 'train':
+    raise UserError(f'folder has no split {split!r}; it has: train')
+  examples, info = folder.examples(data_dir=data_dir, resolution=resolution, channels=channels)
+  info |= pixels.describe(resolution, channels)
+  return decoded(examples, info, fields(resolution=resolution, channels=channels), cache)

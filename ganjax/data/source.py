@@ -1,0 +1,193 @@
+"""What a data set comes to: examples that are read by index, in an order that is a function of seed and position."""
+
+import concurrent.futures
+import functools
+import hashlib
+import json
+
+import numpy as np
+
+from ganjax import UserError, media
+from ganjax.data import folder
+from ganjax.data.cache import cores, open_arrays
+
+_ORDER, _SUBSET = 0, 1  # what a random stream is for: no two purposes share one
+
+
+class Source:
+  """A data set: a fixed number of examples, read by index from any thread.
+
+  Attributes:
+    fields: {name: media.Field} of those that are there.
+    num_examples: examples after `fraction` and without broken files; indices go from 0 to it.
+    class_names: names of the labels, a tuple of str, or None where there are no labels.
+    num_classes: their number, or None.
+    info: JSON-able description, recorded with each run; alike for copies on other hosts.
+    content: what identifies the examples on this host: no other files that were ever in their place have the same.
+  """
+
+  def __init__(self, *, read_rows, rows, fields, class_names, info, here='', order=None):
+    """A source.
+
+    Args:
+      read_rows: (rows, names) -> {name: array [n, ...]}; called from any thread.
+      rows: int [num_examples], what `read_rows` takes for each index; with an order of its own, what it takes for an
+        index that is no pair.
+      fields, class_names, info: see above.
+      here: tells the files from all that were ever in their place on this host.
+      order: (seed, start, count) -> rows [count, ...] at positions [start, start + count) of the training order, for a
+        data set of which an example is more than an index (two domains of unequal length, a clip and its start); a pure
+        function. None: each epoch is a permutation, see `indices`.
+    """
+    self._read_rows, self._rows, self._own_order = read_rows, rows, order
+    self.fields, self.info, self._here = fields, info, here
+    self.num_examples = len(rows)
+    self.class_names = None if class_names is None else tuple(class_names)
+    self.num_classes = None if class_names is None else len(self.class_names)
+
+  @property
+  def content(self) -> str:
+    return json.dumps([self.info, self.class_names, self._here], sort_keys=True)
+
+  @property
+  def identity(self) -> dict:
+    """What must be alike on all hosts: not the times of copied files, nor how TFDS and Pillow keep and decode them.
+
+    Copies of a folder are alike by number, classes and settings; names and contents of files are taken on trust.
+    """
+    own = ('broken', 'file_formats', 'listing_sha256', 'key_sha256', 'pillow')
+    shared = {name: value for name, value in self.info.items() if name not in own}
+    return {**shared, 'class_names': self.class_names}
+
+  def read(self, indices, names=None):
+    """Returns {name: array [n, ...]} of all fields, or of `names`, for `indices` int [n] in [0, num_examples)."""
+    return self._read_rows(self._rows[indices], names or self.fields)
+
+  def rows(self, seed, start, count):
+    """What `read_rows` takes for positions [start, start + count) of the training order, [count, ...]."""
+    if self._own_order:
+      return self._own_order(seed, start, count)
+    return self._rows[indices(seed, start, count, self.num_examples)]
+
+  def read_rows(self, rows):
+    """{name: array [n, ...]} of all fields for n of `rows`."""
+    return self._read_rows(rows, self.fields)
+
+  def subset(self, fraction, seed) -> 'Source':
+    """A random share of the examples, in (0, 1], given by `seed` alone; smaller ones of a seed lie in larger ones."""
+    kept, count = np.arange(self.num_examples), self.num_examples
+    if fraction < 1:
+      if self._own_order:
+        raise UserError(f'data.fraction={fraction} is not for {self.info["dataset"]}: leave it 1')
+      kept = np.sort(_permutation(seed, 0, count, _SUBSET)[: max(1, round(fraction * count))])
+    info = {**self.info, 'fraction': fraction, 'seed': seed, 'num_examples': len(kept)}
+    more = dict(here=self._here, order=self._own_order, class_names=self.class_names, info=info)
+    return Source(read_rows=self._read_rows, rows=self._rows[kept], fields=self.fields, **more)
+
+
+def decoded(examples, info, fields, cache) -> Source:
+  """The Source of `cache.Examples`: decoded once into the cache, or without `cache` at every access.
+
+  Args:
+    examples: a field `whole` of theirs is 0 where an example could not be decoded: up to 1 % are left out.
+    info: with `class_names`, and `unlabelled` where labels are not worth having.
+    fields: {name: media.Field} of those that examples may have.
+    cache: `config.data.cache`.
+  """
+  # Without a cache only the outcome of the first look at a user's own files is kept.
+  stored = [name for name in examples.fields if cache or name == 'whole']
+  # Names the content: files of the data set and what was made of them.
+  key = json.dumps(examples.key, sort_keys=True).encode()
+  info = {**info, 'key_sha256': hashlib.sha256(key).hexdigest()}
+  arrays = open_arrays(examples, stored) if stored else {}
+  rows = np.arange(examples.count)
+  if 'whole' in arrays:
+    whole = arrays.pop('whole')
+    rows, info['broken'] = folder.select_whole(
+      whole, examples.names, examples.explain, examples.place
+    )
+  fields = {name: fields[name] for name in examples.fields if name != 'whole'}
+  if info.pop('unlabelled', False) or ('label' in arrays and arrays['label'].min() < 0):
+    info |= {'unlabelled': True, 'class_names': None}
+    del fields['label']
+  read_rows = functools.partial(gather, arrays) if cache else _decoder(examples, fields)
+  names = info.pop('class_names')
+  return Source(
+    read_rows=read_rows, rows=rows, fields=fields, class_names=names, info=info, here=examples.here
+  )
+
+
+def gather(arrays, rows, names):
+  """{name: array [n, ...]} of arrays in memory."""
+  return {name: np.take(arrays[name], rows, axis=0) for name in names}
+
+
+def picture(resolution, channels) -> media.Field:
+  """The field of a picture.
+
+  Raises:
+    UserError: a resolution or channels that no picture has.
+  """
+  if channels not in (1, 3, 4):
+    raise UserError(
+      f'data.channels must be 1 (grey), 3 (RGB) or 4 (RGB and opacity), not {channels!r}'
+    )
+  return media.Field('image', (*media.sides(resolution), channels))
+
+
+def indices(seed, start, count, num_examples):
+  """Returns the examples at positions [start, start + count) of the training order, int64 [count].
+
+  A position is the number of images consumed before it since training began. Position p belongs to
+  epoch p // num_examples, whose permutation is a function of (seed, epoch) alone.
+  """
+  parts = []
+  while count > 0:
+    epoch, offset = divmod(start, num_examples)
+    part = _order(seed, epoch, num_examples)[offset : offset + count]
+    parts.append(part)
+    start, count = start + len(part), count - len(part)
+  return np.concatenate(parts) if parts else np.zeros([0], np.int64)
+
+
+_newest = {}  # (seed, length) -> (epoch, its order): who reads on does not come back to an earlier one
+
+
+def _order(seed, epoch, length):
+  kept, order = _newest.get((seed, length), (None, None))
+  if kept != epoch:
+    order = _permutation(seed, epoch, length, _ORDER)
+    _newest[seed, length] = epoch, order
+  return order
+
+
+def _permutation(seed, epoch, length, purpose):
+  # NumPy promises the same raw stream of a bit generator for ever, unlike Generator.permutation.
+  stream = np.random.Philox(
+    key=np.array([seed % 2**64, epoch], np.uint64), counter=np.array([0, 0, 0, purpose], np.uint64)
+  )
+  return np.argsort(stream.random_raw(length), kind='stable').astype(np.int64)
+
+
+def _decoder(examples, fields):
+  """A read function that decodes at every access, with as many threads as cores."""
+  workers = cores()
+  pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix='decode')
+
+  def decode(rows):
+    arrays = examples.decode(examples.fetch(rows))
+    if 'whole' in arrays and not arrays['whole'].all():
+      name = examples.names[rows[np.argmin(arrays['whole'])]]
+      raise UserError(f'{name} could be decoded when the run began and no longer can')
+    if 'label' in fields and (arrays['label'] < 0).any():
+      raise UserError(
+        f'{examples.title} has examples without a label (-1): take another split, or data.cache=True, which leaves out '
+        'all labels for an unconditional run'
+      )
+    return arrays
+
+  def read_rows(rows, names):
+    parts = list(pool.map(decode, np.array_split(rows, max(1, min(len(rows), workers)))))
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+  return read_rows
