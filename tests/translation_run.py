@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from ganjax import component
+from ganjax import component, media
 from ganjax import config as configs
 from ganjax.devices import sharding
 from ganjax.optim import optimizers
@@ -24,7 +24,10 @@ class Run:
   ):
     networks = {**NETWORKS[name], **(networks or {}), **kind}
     nets = component.build('networks', networks, resolution=(SIDE, SIDE), channels=3)
-    self.method = component.build('methods', {'name': name, **(method or {})}, nets=name_nets(nets))
+    fields = dict.fromkeys(('source', 'target'), media.Field('image', (SIDE, SIDE, 3)))
+    more = dict(nets=name_nets(nets), fields=fields)
+    self.method = component.build('methods', {'name': name, **(method or {})}, **more)
+    self.fields = fields
     configured = {opt: configs.adam(**(adam or {})) for opt in 'GD'}
     self.optimizers = optimizers.build(configured, self.method.phases, steps)
     (self.span,) = spans(self.method, steps, batch_size)

@@ -114,4 +114,12 @@ def build(
     Phase('D', discriminator, ('D',), 'D'),
     Phase('G', generator, ('G', 'F'), 'G'),
   )
-  return Method(nets=nets, inputs=inputs, latents=rows, stages=(Stage(phases, sample),), ema=('G',))
+  return Method(
+    nets=nets,
+    inputs=inputs,
+    rows=rows,
+    stages=(Stage(phases, sample),),
+    ema=('G',),
+    makes='target',
+    examples=('source',),
+  )

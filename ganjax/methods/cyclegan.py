@@ -17,11 +17,14 @@ from ganjax.views import pool
 DIRECTIONS = 'AtoB', 'BtoA'
 
 
-def build(nets, *, loss='least_squares', cycle_weight=10.0, identity_weight=5.0, pool_size=50):
+def build(
+  nets, *, fields, loss='least_squares', cycle_weight=10.0, identity_weight=5.0, pool_size=50
+):
   """A step is an update of both generators, then one of both discriminators, on fakes from a pool of earlier ones.
 
   Args:
     nets: {'G_AB', 'G_BA': pictures -> pictures; 'D_A', 'D_B': pictures of a domain -> logits}.
+    fields: of the data.
     loss: 'least_squares' or 'non_saturating' (cross-entropy), see `losses/translation.py`.
     cycle_weight: of the L1 distance there and back, of each domain, a number or a `schedules.ramp`.
     identity_weight: of the L1 distance that a generator moves a picture of its own target domain; 0 where the
@@ -79,10 +82,10 @@ def build(nets, *, loss='least_squares', cycle_weight=10.0, identity_weight=5.0,
     return {'G_AB': (A,), 'G_BA': (B,), 'D_A': (A,), 'D_B': (B,)}
 
   def rows(seeds, examples, direction='AtoB'):
-    """The pictures to be translated, by the name of their domain."""
+    """The pictures to be translated, by the name of the domain that they are taken for."""
     if direction not in DIRECTIONS:
       raise UserError(f'direction={direction!r} is neither AtoB nor BtoA')
-    return {'A': examples['source']} if direction == 'AtoB' else {'B': examples['target']}
+    return {'A' if direction == 'AtoB' else 'B': examples['source']}
 
   def sample(state, row, **mode):
     ((domain, pictures),) = row.items()
@@ -92,14 +95,16 @@ def build(nets, *, loss='least_squares', cycle_weight=10.0, identity_weight=5.0,
     Phase('G', generators, ('G_AB', 'G_BA'), 'G'),
     Phase('D', discriminators, ('D_A', 'D_B'), 'D'),
   )
-  empty = lambda G: pool.start(
-    pool_size, (*G.resolution, G.channels), jnp.promote_types(G.dtype, jnp.float32)
-  )
+  dtype = jnp.promote_types(nets['G_AB'].dtype, jnp.float32)  # of what `apply` returns
+  empty = lambda field: pool.start(pool_size, fields[field].shape, dtype)
   return Method(
     nets=nets,
     inputs=inputs,
-    latents=rows,
+    rows=rows,
     stages=(Stage(phases, sample),),
     ema=('G_AB', 'G_BA'),
-    extra={'A': empty(nets['G_BA']), 'B': empty(nets['G_AB'])} if pool_size else {},
+    makes='target',
+    examples=('source',),
+    options={'direction': 'AtoB'},
+    extra={'A': empty('source'), 'B': empty('target')} if pool_size else {},
   )

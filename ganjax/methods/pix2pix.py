@@ -74,7 +74,15 @@ def build(nets, *, loss='non_saturating', l1_weight=100.0, own_statistics=True):
     Phase('D', discriminator, ('D',), 'D'),
     Phase('G', generator, ('G',), 'G'),
   )
-  return Method(nets=nets, inputs=inputs, latents=rows, stages=(Stage(phases, sample),), ema=('G',))
+  return Method(
+    nets=nets,
+    inputs=inputs,
+    rows=rows,
+    stages=(Stage(phases, sample),),
+    ema=('G',),
+    makes='target',
+    examples=('source',),
+  )
 
 
 def _join(source, picture):

@@ -7,7 +7,7 @@ The ResNet of CycleGAN and the PatchGAN with instance norm, both of which blur w
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.layers.conv import Conv
 from ganjax.layers.norm import instance_norm
 from ganjax.layers.resample import downsample_blurred, upsample_bilinear
@@ -113,7 +113,7 @@ def build(
   """The networks {'G', 'D', 'F'}.
 
   Args:
-    resolution: of the pictures, (height, width): multiples of 4 from 8.
+    resolution: of the pictures, a side or (height, width): multiples of 4 from 8.
     channels: of the pictures of both domains.
     width: channels of G's first layer; the residual blocks have 4 times it.
     width_D: channels of D's first layer.
@@ -125,9 +125,10 @@ def build(
   Raises:
     UserError: pictures that do not fit, or a size below 1.
   """
-  check_sides(resolution, 4, 'networks.name=cut')
-  check_patches(resolution, layers_D)
-  if min(resolution) < 8 or not layers_D:
+  sides = media.sides(resolution)
+  check_sides(sides, 4, 'networks.name=cut')
+  check_patches(sides, layers_D)
+  if min(sides) < 8 or not layers_D:
     raise UserError('networks.name=cut takes sides from 8 and layers_D from 1')
   if min(width, width_D, features) < 1 or blocks < 2:
     raise UserError(

@@ -6,7 +6,7 @@ Instance norm everywhere, weights from N(0, 0.02). The discriminators are those 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.norm import instance_norm
 from ganjax.networks.pix2pix import INIT, Discriminator, check_patches, check_sides
@@ -15,7 +15,6 @@ from ganjax.networks.pix2pix import INIT, Discriminator, check_patches, check_si
 class Generator(nn.Module):
   """Pictures [B, H, W, S] -> pictures [B, H, W, channels] in (-1, 1): two halvings, residual blocks, two doublings."""
 
-  resolution: tuple
   channels: int
   width: int
   blocks: int
@@ -54,7 +53,7 @@ def build(
   """The networks {'G_AB', 'G_BA', 'D_A', 'D_B'}.
 
   Args:
-    resolution: of the pictures, (height, width): multiples of 4 from 8.
+    resolution: of the pictures, a side or (height, width): multiples of 4 from 8.
     channels: of the pictures of both domains.
     width: channels of the generators' first layer; the residual blocks have 4 times it.
     width_D: channels of the discriminators' first layer.
@@ -65,15 +64,16 @@ def build(
   Raises:
     UserError: pictures that do not fit, or a size below 1.
   """
-  check_sides(resolution, 4, 'networks.name=cyclegan')
-  check_patches(resolution, layers_D)
-  if min(resolution) < 8:
+  sides = media.sides(resolution)
+  check_sides(sides, 4, 'networks.name=cyclegan')
+  check_patches(sides, layers_D)
+  if min(sides) < 8:
     raise UserError('networks.name=cyclegan takes sides from 8: smaller maps cannot be mirrored')
   if min(width, width_D) < 1 or blocks < 0:
     raise UserError(
       f'networks.width={width} and width_D={width_D} must be at least 1, blocks={blocks} at least 0'
     )
   kinds = dict(dtype=dtype, param_dtype=param_dtype)
-  G = Generator(tuple(resolution), channels, width, blocks, **kinds)
+  G = Generator(channels, width, blocks, **kinds)
   D = Discriminator(width_D, layers_D, 'instance', **kinds)
   return {'G_AB': G, 'G_BA': G, 'D_A': D, 'D_B': D}

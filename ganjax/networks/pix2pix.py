@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.norm import BatchNorm, instance_norm
 
@@ -110,7 +110,7 @@ def build(
   """The pair {'G', 'D'}.
 
   Args:
-    resolution: of the pictures, (height, width): multiples of 2^downs.
+    resolution: of the pictures, a side or (height, width): multiples of 2^downs.
     channels: of the pictures that G makes; those that it takes may have another number.
     width: channels of G's first layer; deeper ones have 2, 4 and 8 times it.
     width_D: the same of D.
@@ -128,8 +128,9 @@ def build(
     raise UserError(
       f'networks.downs={downs} must be at least 2, width={width} and width_D={width_D} at least 1'
     )
-  check_sides(resolution, 2**downs, f'networks.name=pix2pix with downs={downs}')
-  check_patches(resolution, layers_D)
+  sides = media.sides(resolution)
+  check_sides(sides, 2**downs, f'networks.name=pix2pix with downs={downs}')
+  check_patches(sides, layers_D)
   if norm not in ('batch', 'instance'):
     raise UserError(f"networks.norm={norm!r} is neither 'batch' nor 'instance'")
   levels = tuple(dropout_levels)

@@ -84,14 +84,15 @@ def test_terms_that_are_left_out():
 
 def test_samples_go_both_ways(run):
   (batch,) = batches(1)
-  state, examples = run.start(batch), batch
-  for direction, field, name in (('AtoB', 'source', 'G_AB'), ('BtoA', 'target', 'G_BA')):
-    rows = run.method.latents(np.arange(4), examples, direction=direction)
+  state = run.start(batch)
+  examples = {'source': batch['source']}
+  for direction, name in (('AtoB', 'G_AB'), ('BtoA', 'G_BA')):
+    rows = run.method.rows(np.arange(4), examples, direction=direction)
     found, _ = run.sample(state, rows, train=False)
-    wanted, _ = apply(run.method.nets[name], state, batch[field], train=False)
+    wanted, _ = apply(run.method.nets[name], state, batch['source'], train=False)
     np.testing.assert_allclose(found, wanted, atol=1e-6)
   with pytest.raises(UserError, match="direction='AtoC' is neither AtoB nor BtoA"):
-    run.method.latents(np.arange(4), examples, direction='AtoC')
+    run.method.rows(np.arange(4), examples, direction='AtoC')
 
 
 def test_one_and_four_devices_agree_with_full_pools():
@@ -112,4 +113,4 @@ def test_one_and_four_devices_agree_with_full_pools():
 ])  # fmt: skip
 def test_what_is_refused(run, arguments, message):
   with pytest.raises(UserError, match=message):
-    cyclegan.build(run.method.nets, **arguments)
+    cyclegan.build(run.method.nets, fields=run.fields, **arguments)

@@ -84,14 +84,14 @@ def test_a_sample_is_of_its_source_and_seed(own):
   run = Run('pix2pix', method=dict(own_statistics=own))
   (batch,) = batches(1)
   state, _ = run.step(run.start(batch), batch)
-  rows = lambda i: run.method.latents(np.array(i) + 7, {'source': batch['source'][i]})
+  rows = lambda i: run.method.rows(np.array(i) + 7, {'source': batch['source'][i]})
   make = jax.jit(lambda rows, train: run.sample(state, rows, train=train)[0], static_argnums=1)
   all_four = make(rows([0, 1, 2, 3]), False)
   assert all_four.shape == batch['target'].shape
   np.testing.assert_allclose(make(rows([2, 1]), False), all_four[np.array([2, 1])], atol=1e-6)
   batched = make(rows([0, 1, 2, 3]), True)
   assert np.allclose(batched, all_four, atol=1e-6) == own
-  again = run.method.latents(np.arange(4), {'source': batch['source']})
+  again = run.method.rows(np.arange(4), {'source': batch['source']})
   assert np.abs(make(again, False) - all_four).max() > 1e-4
   if own:
     keys = jax.vmap(jax.random.key)(jnp.arange(7, 11))

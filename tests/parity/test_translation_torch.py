@@ -241,7 +241,7 @@ def test_updates_of_pix2pix(loss, norm, batch_size, layers):
         np.testing.assert_allclose(metrics[name], term.item(), rtol=1e-9, err_msg=name)
       twin.check(state)
     set_masks(G, jax.vmap(jax.random.key)(np.arange(batch_size)), levels, batch_size)
-    rows = run.method.latents(np.arange(batch_size), batch)
+    rows = run.method.rows(np.arange(batch_size), batch)
     found, _ = run.sample(state, rows)
     theirs = [channels_last(G.train()(a))] if norm == 'instance' else []
     if norm == 'batch':  # test time: batches of one picture
