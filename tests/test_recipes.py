@@ -9,7 +9,16 @@ from ganjax import experiment
 from ganjax.update import active, all_finite
 
 # Where a width of 4 is not the smallest.
-SMALLEST = {'mlp': dict(width=30), 'r3gan': dict(width=8, cardinality=2, blocks=1)}
+SMALLEST = {
+  'mlp': dict(width=30),
+  'r3gan': dict(width=8, cardinality=2, blocks=1),
+  'pix2pix': dict(downs=3, dropout_levels=(0,), layers_D=1),
+  'cyclegan': dict(blocks=1, layers_D=1),
+  'cut': dict(blocks=2, layers_D=1),
+}
+SIDES = {'pix2pix': 16, 'cyclegan': 16, 'cut': 16}
+# Phases that take what the one before hands on.
+SECOND = {'pix2pix': 'G', 'cyclegan': 'D', 'cut': 'G'}
 # Slow: a minute each, and those whose networks other configs have too.
 LARGE = ('sagan_imagenet128', 'biggan_imagenet128')
 LIKE = ('biggan_diffaug_cifar', 'biggan_lecam_cifar', 'reacgan_cifar', 'projection_cifar')
@@ -24,7 +33,9 @@ def shrunk(name):
   if 'width_D' in config.networks:
     config.networks.width_D = width
   config.networks.update(SMALLEST.get(config.networks.name, {}))
-  config.method.n_critic = 1  # each more is compiled again
+  config.data.resolution = SIDES.get(config.networks.name, config.data.resolution)
+  if 'n_critic' in config.method:
+    config.method.n_critic = 1  # each more is compiled again
   return experiment.build(config)
 
 
@@ -37,20 +48,29 @@ def flat(state, net):
 )
 def test_one_update(name):
   run = shrunk(name)
-  span, data = run.spans[0], run.config.data
+  span = run.spans[0]
   rng = np.random.default_rng(0)
-  size = (4, data.resolution, data.resolution, data.channels)
+
+  def draw(field):
+    """4 examples of one: pictures, or labels."""
+    if field.kind == 'label':
+      return np.arange(4, dtype=np.int32)
+    return rng.integers(0, 256, (4, *field.shape), np.uint8)
+
   batches = tuple(
-    {'image': rng.integers(0, 256, size, np.uint8), 'label': np.arange(4, dtype=np.int32)}
+    {name: draw(field) for name, field in run.fields(span).items()}
     for _ in range(run.method.n_critic)
   )
   state = jax.jit(run.init)(jax.random.key(0))
   update = run.update(span)
   before = {net: flat(state, net) for net in state.params}
   for phase in active(span.stage, 0):
-    state, metrics = update(state, batches, {}, phases=(phase,))
+    phases = (phase,)
+    if phase == SECOND.get(run.config.method.name):
+      phases = active(span.stage, 0)
+    state, metrics = update(state, batches, {}, phases=phases)
     assert all_finite(state) and all(np.isfinite(v) for v in metrics.values())
-    (trained,) = (p.nets for p in span.stage.phases if p.name == phase)
+    trained = {net for p in span.stage.phases if p.name in phases for net in p.nets}
     for net in before:
       assert np.any(before[net] != flat(state, net)) == (net in trained), (phase, net)
     before = {net: flat(state, net) for net in state.params}

@@ -1,4 +1,4 @@
-"""Tiny runs of pix2pix and CycleGAN on pictures in memory, through the real update."""
+"""Tiny runs of pix2pix, CycleGAN and CUT on pictures in memory, through the real update."""
 
 import jax
 import numpy as np
@@ -7,12 +7,13 @@ from ganjax import component, media
 from ganjax import config as configs
 from ganjax.devices import sharding
 from ganjax.optim import optimizers
-from ganjax.update import active, init, make_update, name_nets, spans
+from ganjax.update import active, apply, init, make_update, name_nets, spans
 
 SIDE = 16
 NETWORKS = {
-  'pix2pix': dict(name='pix2pix', width=4, width_D=3, downs=4, layers_D=1),
+  'pix2pix': dict(name='pix2pix', width=4, width_D=3, downs=3, layers_D=1, dropout_levels=(0, 1)),
   'cyclegan': dict(name='cyclegan', width=3, width_D=3, blocks=1, layers_D=1),
+  'cut': dict(name='cut', width=3, width_D=3, blocks=2, layers_D=1, features=6),
 }
 
 
@@ -40,6 +41,11 @@ class Run:
 
   def start(self, batch):
     return jax.jit(lambda batch: init(self.method, self.optimizers, self.key, batch))(batch)
+
+  def call(self, name):
+    """(state, *inputs) -> what a network makes of them in training, jitted."""
+    net = self.method.nets[name]
+    return jax.jit(lambda state, *inputs: apply(net, state, *inputs, train=True)[0])
 
   def step(self, state, batch, number=0):
     return self.update(state, (batch,), {}, phases=active(self.span.stage, number))

@@ -48,7 +48,8 @@ class Generator(nn.Module):
       seen.append(x)
       x = downsample_blurred(norm(x))
     for i in range(self.blocks):
-      x += instance_norm(mirrored(4 * self.width)(norm(mirrored(4 * self.width)(x))))
+      y = norm(mirrored(4 * self.width)(x))
+      x += instance_norm(mirrored(4 * self.width)(y))
       if i in (0, min(4, self.blocks - 1)):
         seen.append(x)
     if features:
@@ -91,8 +92,10 @@ class Projection(nn.Module):
     dense = lambda x: nn.Dense(
       self.features, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=INIT
     )(x)
-    found = [dense(nn.relu(dense(x))) for x in maps]
-    wide = [x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in found]
+    wide = []
+    for x in maps:
+      x = dense(nn.relu(dense(x)))
+      wide.append(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
     # The authors' 1e-7 beside the length; the maximum within the root keeps the gradient of a zero vector finite.
     length = lambda x: jnp.sqrt(jnp.maximum(jnp.sum(x**2, -1, keepdims=True), 1e-30))
     return tuple(x / (length(x) + 1e-7) for x in wide)

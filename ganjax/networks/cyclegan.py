@@ -32,8 +32,8 @@ class Generator(nn.Module):
     for factor in (2, 4):
       x = norm(Conv(factor * self.width, 3, stride=2, padding=1, **kinds)(x))
     for _ in range(self.blocks):
-      # No ReLU after the sum.
-      x += instance_norm(mirrored(4 * self.width, 3)(norm(mirrored(4 * self.width, 3)(x))))
+      y = norm(mirrored(4 * self.width, 3)(x))
+      x += instance_norm(mirrored(4 * self.width, 3)(y))  # no ReLU after the sum
     for factor in (2, 1):
       x = norm(ConvTranspose(factor * self.width, 3, stride=2, padding=1, extra=1, **kinds)(x))
     return jnp.tanh(mirrored(self.channels, 7)(x))

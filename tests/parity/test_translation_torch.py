@@ -1,4 +1,4 @@
-"""pix2pix and CycleGAN against PyTorch twins with the same weights, in float64: outputs, and whole updates.
+"""pix2pix, CycleGAN and CUT against PyTorch twins with the same weights, in float64: outputs, and whole updates.
 
 The twins are written as their authors' code is built: the U-Net of nested blocks, reflection padding as layers, a pool
 that is a list. Dropout and the pools' draws are those of ganjax.
@@ -101,9 +101,90 @@ def resnet(width, blocks):
   return nn.Sequential(*net, nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh())
 
 
+class Blur(nn.Module):
+  """[1, 2, 1] at every second pixel."""
+
+  def forward(self, x):
+    taps = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype)
+    filters = (taps[:, None] * taps / 16).expand(x.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode='reflect'), filters, stride=2, groups=x.shape[1])
+
+
+class Double(nn.Module):
+  """[1, 3, 3, 1] between pixels, of which those of the border are repeated."""
+
+  def forward(self, x):
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype)
+    filters = (taps[:, None] * taps / 16).expand(x.shape[1], 1, 4, 4)
+    x = F.pad(x, (1, 1, 1, 1), mode='replicate')
+    return F.conv_transpose2d(x, filters, stride=2, padding=2, groups=x.shape[1])[..., 1:-1, 1:-1]
+
+
+def cut_encoder(width, blocks):
+    norm = lambda features: (nn.InstanceNorm2d(features), nn.ReLU())
+  net = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), *norm(width)]
+  for f in (1, 2):
+    net += [nn.Conv2d(f * width, 2 * f * width, 3, 1, 1), *norm(2 * f * width), Blur()]
+  return nn.Sequential(*net, *[Block(4 * width) for _ in range(blocks)])
+
+
+class CutG(nn.Module):
+  def __init__(self, width, blocks):
+    super().__init__()
+    self.encoder = cut_encoder(width, blocks)
+    self.seen = 0, 4, 8, 12, 12 + min(4, blocks - 1)
+    net = []
+    for f in (4, 2):
+      net += [Double(), nn.Conv2d(f * width, f * width // 2, 3, 1, 1)]
+      net += [nn.InstanceNorm2d(f * width // 2), nn.ReLU()]
+    self.decoder = nn.Sequential(*net, nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh())
+
+  def forward(self, x):
+    return self.decoder(self.encoder(x))
+
+  def features(self, x):
+    found = []
+    for i, module in enumerate(self.encoder):
+      x = module(x)
+      if i in self.seen:
+        found.append(x)
+    return found
+
+
+def cut_patch_gan(width, layers):
+  net, last = [nn.Conv2d(3, width, 4, 1, 1), nn.LeakyReLU(0.2), Blur()], width
+  for i in range(1, layers + 1):
+    features = width * min(2**i, 8)
+    net += [nn.Conv2d(last, features, 4, 1, 1), nn.InstanceNorm2d(features), nn.LeakyReLU(0.2)]
+    net += [Blur()] if i < layers else []
+    last = features
+  return nn.Sequential(*net, nn.Conv2d(last, 1, 4, 1, 1))
+
+
+class Projection(nn.Module):
+  def __init__(self, widths, features):
+    super().__init__()
+    layers = lambda c: nn.Sequential(nn.Linear(c, features), nn.ReLU(), nn.Linear(features, features))
+    self.heads = nn.ModuleList([layers(c) for c in widths])
+
+  def forward(self, maps):
+    found = [head(x) for head, x in zip(self.heads, maps)]
+    return [x / (x.pow(2).sum(-1, keepdim=True).sqrt() + 1e-7) for x in found]
+
+
+def patch_nce(query, key, temperature):
+  """Of one picture's patches [P, C], as the authors' code: the positive first, then all, itself at -10."""
+  positive = (query * key.detach()).sum(1, keepdim=True)
+  others = query @ key.detach().T
+  others = others.masked_fill(torch.eye(len(query), dtype=torch.bool), -10.0)
+  logits = torch.cat([positive, others], 1) / temperature
+  return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long))
+
+
 def layers_of(net):
   """{name of ours: torch's layer}: numbered by kind in the order that they are run."""
   kinds = {'Conv2d': 'Conv', 'ConvTranspose2d': 'ConvTranspose', 'BatchNorm2d': 'BatchNorm'}
+  kinds |= {'Linear': 'Dense'}
   modules = [*net.modules()]
   if isinstance(net, UNetBlock):
     levels = net.levels()
@@ -128,7 +209,7 @@ def params(net, read=value):
     if isinstance(module, nn.BatchNorm2d):
       return {'scale': weight, 'bias': read(module.bias)}
     bias = {} if module.bias is None else {'bias': read(module.bias)}
-    return {'kernel': weight.transpose(2, 3, 1, 0), **bias}
+    return {'kernel': weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight.T, **bias}
 
   return {name: layer(module) for name, module in layers_of(net).items()}
 
@@ -308,6 +389,61 @@ def test_updates_of_cyclegan():
         images = channels_last(torch.stack(held[d]))
         np.testing.assert_allclose(state.extra[d]['images'][: len(images)], images, atol=1e-9)
   assert swapped >= 4
+
+
+@pytest.mark.parametrize('mirrored', [False, True])
+def test_updates_of_cut(mirrored):
+  """CUT, and FastCUT, which mirrors."""
+  torch.manual_seed(0)
+  widths, weight = (3, 6, 12, 12, 12), 10.0 if mirrored else 1.0
+  nets = {'G': CutG(3, 2), 'D': cut_patch_gan(3, 1), 'F': Projection(widths, 6)}
+  twin = Twin(nets, {'D': ('D',), 'G': ('G', 'F')}, ADAM)
+  G, D, F_net = nets.values()
+  mse = lambda logits, target: F.mse_loss(logits, torch.full_like(logits, target))
+
+  def nce(made, given, key, coins=None):
+    maps = G.features(made)
+    if coins is not None:
+      maps = [torch.stack([one.flip(2) if c else one for one, c in zip(x, coins)]) for x in maps]
+    places = []
+    for i, x in enumerate(maps):
+      order = jax.random.permutation(jax.random.fold_in(key, i), x.shape[2] * x.shape[3])
+      places.append(torch.tensor(np.asarray(order[:7])))
+    pick = lambda maps: [x.flatten(2).transpose(1, 2)[:, p] for x, p in zip(maps, places)]
+    pairs = zip(F_net(pick(maps)), F_net(pick(G.features(given))))
+    return sum(patch_nce(q, k, 0.2) for a, b in pairs for q, k in zip(a, b)) / (5 * len(given))
+
+  with jax.enable_x64(True):
+    method = dict(patches=7, temperature=0.2, nce_weight=weight)
+    method |= dict(mirrored=mirrored, identity=not mirrored)
+    run = Run('cut', method=method, adam=ADAM, batch_size=2, steps=STEPS, **DOUBLE)
+    pictures = batches(STEPS, 2, 'float64')
+    state = start(run, twin, pictures[0])
+    turned = set()
+    for step, batch in enumerate(pictures):
+      state, metrics = run.step(state, batch, step)
+      a, b, coins = channels_first(batch['source']), channels_first(batch['target']), None
+      given = a
+      if mirrored:
+        coins = np.asarray(jax.random.bernoulli(key_of(run, step, 0), 0.5, (2,)))
+        given = torch.stack([one.flip(2) if c else one for one, c in zip(a, coins)])
+        turned |= {*coins.tolist()}
+      fake = G(given)
+      terms = {'loss_real': mse(D(b), 1.0) / 2, 'loss_fake': mse(D(fake.detach()), 0.0) / 2}
+      twin.take('D', terms, step)
+      key = key_of(run, step, 1)
+      of_G = {
+        'loss_G': mse(D(fake), 1.0),
+        'loss_nce': weight * nce(fake, a, jax.random.fold_in(key, 0), coins),
+      }
+      if not mirrored:
+        of_G['loss_nce'] = of_G['loss_nce'] / 2
+        of_G['loss_nce_identity'] = weight * nce(G(b), b, jax.random.fold_in(key, 1)) / 2
+      twin.take('G', of_G, step)
+      for name, term in (terms | of_G).items():
+        np.testing.assert_allclose(metrics[name], term.item(), rtol=1e-9, err_msg=name)
+      twin.check(state)
+  assert turned == ({True, False} if mirrored else set())
 
 
 @pytest.mark.parametrize('blocks', [6, 9])

@@ -4,11 +4,11 @@ import functools
 
 import numpy as np
 import PIL.Image
-from ganjax.data.source import Source, gather, picture
 
 from ganjax import UserError
 from ganjax.commandline import closest
 from ganjax.data import domains, emoji, pixels
+from ganjax.data.source import Source, gather, picture
 
 TEST_SHARE = 0.1
 _SPLIT = 5  # a purpose of a random stream, see `data.source`

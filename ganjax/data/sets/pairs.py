@@ -7,13 +7,13 @@ import os
 import numpy as np
 import PIL.Image
 from absl import logging
-from ganjax.data.source import decoded
 
 from ganjax import UserError, media
 from ganjax.commandline import closest
 from ganjax.data import domains, folder, pixels
 from ganjax.data.cache import Examples
 from ganjax.data.files import open_files
+from ganjax.data.source import decoded
 
 DIRECTIONS = 'AtoB', 'BtoA'
 
