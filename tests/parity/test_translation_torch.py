@@ -121,7 +121,7 @@ class Double(nn.Module):
 
 
 def cut_encoder(width, blocks):
-    norm = lambda features: (nn.InstanceNorm2d(features), nn.ReLU())
+  norm = lambda features: (nn.InstanceNorm2d(features), nn.ReLU())
   net = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), *norm(width)]
   for f in (1, 2):
     net += [nn.Conv2d(f * width, 2 * f * width, 3, 1, 1), *norm(2 * f * width), Blur()]
@@ -164,7 +164,9 @@ def cut_patch_gan(width, layers):
 class Projection(nn.Module):
   def __init__(self, widths, features):
     super().__init__()
-    layers = lambda c: nn.Sequential(nn.Linear(c, features), nn.ReLU(), nn.Linear(features, features))
+    layers = lambda c: nn.Sequential(
+      nn.Linear(c, features), nn.ReLU(), nn.Linear(features, features)
+    )
     self.heads = nn.ModuleList([layers(c) for c in widths])
 
   def forward(self, maps):
