@@ -24,7 +24,7 @@ def build(
   resolution,
   channels,
   split,
-  flip,
+  flip=False,
   source='noto',
   target='fluent_flat',
   paired=True,

@@ -30,7 +30,6 @@ def build(
   channels,
   split,
   cache,
-  flip,
   source=None,
   target=None,
   direction='AtoB',
@@ -43,7 +42,6 @@ def build(
       test), that is the split; else all of it is 'train'.
     resolution, channels, cache: see `ganjax.data.build`. Smaller pictures are refused.
     split: see `data_dir`; so too below `source` and `target`.
-    flip: of no use here: the training step mirrors both alike.
     source, target: instead of `data_dir`, two folders or archives. Those of a pair have one name, but for its ending.
     direction: 'AtoB' or 'BtoA': which half, or folder, is translated into the other.
     jitter: while training, pictures are brought to a size larger by so many pixels, and a random window is cut out,
@@ -79,7 +77,7 @@ def build(
     channels=channels,
     paired=True,
     jitter=jitter,
-    flip=flip,
+    flip=False,  # the training step mirrors both alike
     info=info | pixels.describe(resolution, channels),
   )
 

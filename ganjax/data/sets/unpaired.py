@@ -14,7 +14,7 @@ def fields(*, resolution, channels) -> dict:
 
 
 def build(
-  *, data_dir, resolution, channels, split, cache, flip, source=None, target=None, jitter=0
+  *, data_dir, resolution, channels, split, cache, flip=False, source=None, target=None, jitter=0
 ):
   """Pictures below `data_dir`, those of A in the folder trainA and of B in trainB, or of two data sets.
 
