@@ -241,7 +241,9 @@ class Twin:
     self.nets = {name: net.double().train() for name, net in nets.items()}
     self.phases, self.adam = phases, adam
     self.opt = {
-      opt: torch.optim.Adam([p for n in names for p in nets[n].parameters()], betas=(0.5, 0.999))
+      opt: torch.optim.Adam(
+        [p for n in names for p in nets[n].parameters()], betas=(0.5, 0.999), eps=adam['eps']
+      )
       for opt, names in phases.items()
     }
 
@@ -265,7 +267,8 @@ class Twin:
 
 
 # Half of the steps at the whole rate, which float32 has exactly: schedules are computed in it.
-ADAM = dict(lr=dict(start=2.0**-9, end=0.0, begin=2, steps=STEPS - 2, shape='linear'))
+# Biases before an instance norm have no gradient but round-off, which Adam multiplies by up to lr / eps.
+ADAM = dict(lr=dict(start=2.0**-9, end=0.0, begin=2, steps=STEPS - 2, shape='linear'), eps=1e-6)
 BCE = F.binary_cross_entropy_with_logits
 GAMES = {'non_saturating': BCE, 'least_squares': F.mse_loss}
 DOUBLE = dict(dtype='float64', param_dtype='float64')
@@ -290,10 +293,10 @@ def key_of(run, step, phase):
 ])  # fmt: skip
 def test_updates_of_pix2pix(loss, norm, batch_size, layers):
   torch.manual_seed(0)
-  G, D = u_net(4, 4, norm), patch_gan(6, 3, layers, norm)
+  G, D = u_net(4, 3, norm), patch_gan(6, 3, layers, norm)
   twin, game = Twin({'G': G, 'D': D}, {'D': ('D',), 'G': ('G',)}, ADAM), GAMES[loss]
   judge = lambda a, b: D(torch.cat([a, b], 1))
-  levels = (0, 2)
+  levels = (1,)
   with jax.enable_x64(True):
     networks = dict(norm=norm, layers_D=layers, dropout_levels=levels)
     size = dict(adam=ADAM, batch_size=batch_size, steps=STEPS)
