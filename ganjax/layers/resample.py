@@ -142,6 +142,18 @@ batching.primitive_batchers[_SMOOTH] = _smooth_many
 mlir.register_lowering(_SMOOTH, mlir.lower_fun(_sum_neighbours, multiple_results=False))
 
 
+def downsample_blurred(x):
+  """The filter [1, 2, 1] / 4 along both axes at every second pixel, mirrored outside. -> [B, ceil(H/2), ceil(W/2), C].
+
+  Zhang 2019, arXiv:1904.11486.
+  """
+  for axis in (1, 2):
+    before, after = _neighbours(x, axis, 'reflect')
+    every = lambda a, axis=axis: lax.slice_in_dim(a, 0, None, 2, axis)
+    x = (every(before) + 2 * every(x) + every(after)) / 4
+  return x
+
+
 def _neighbours(x, axis, outside='constant'):
   """The pixels before and after each along an axis; `outside` is a mode of jnp.pad, by default zeros."""
   pad = [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)]
