@@ -58,18 +58,24 @@ def test_fields_that_all_share(name):
 
 
 @functools.cache
+def built(name):
+  return experiment.build(load(name)[0])
+
+
+@functools.cache
 def summary(name):
   """What --summary prints."""
-  return experiment.summary(experiment.build(load(name)[0]))
+  return experiment.summary(built(name))
 
 
 @pytest.mark.parametrize('name', FILES)
 def test_summary_describes_networks_phases_and_stages(name):
   text = summary(name)
-  for net in ('G', 'D'):
+  for net in built(name).method.nets:
     assert re.search(rf'^  {net} +[\d,]+ parameters   \[.*\] -> \[.*\]$', text, re.M)
   assert re.search(r'^stage 0: steps 0 to [\d,]+, resolution \d+, .* images a step$', text, re.M)
-  assert re.search(r'^  G +trains G with optimizer G, once a step$', text, re.M)
+  (nets,) = (', '.join(p.nets) for p in built(name).method.phases if p.name == 'G')
+  assert re.search(rf'^  G +trains {nets} with optimizer G, once a step$', text, re.M)
 
 
 def test_summary_needs_neither_data_nor_workdir():
@@ -123,10 +129,14 @@ COUNTS = {
   'biggan_lecam_cifar': (9_416_196, 2_415_170),
   'cgan_mnist': (2_412_984, 1_224_101),
   'contragan_cifar': (9_416_196, 2_517_186),
+  'fastgan_emoji': (3_338_820, 1_761_712),
   'dragan_cifar': (3_813_379, 5_860_865),
   'gan_mnist': (2_503_984, 1_231_441),
   'lsgan_cifar': (3_022_147, 1_080_001),
   'projection_cifar': (4_304_387, 1_055_105),
+  'projected_cifar': (91_124_489, 10_331_328),
+  'projected_emoji': (3_024_739, 653_616),
+  'projected_folder': (79_354_307, 10_331_328),
   'r3gan_cifar': (20_781_952, 21_280_512),
   'reacgan_cifar': (9_416_196, 2_517_186),
   'sagan_imagenet128': (42_078_852, 39_463_618),
