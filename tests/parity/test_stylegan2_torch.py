@@ -358,7 +358,8 @@ def test_steps_of_training():
   config.steps, config.batch_size, config.data.flip, config.data.resolution = 10, 4, False, 8
   sizes = dict(width=4, w_dim=5, mapping_layers=2, num_classes=3, mapping_layers_D=1)
   config.networks = config.networks.to_dict() | sizes | dict(dtype='float64', param_dtype='float64')
-  config.method.update(z_dim=6, path_every=2, r1_every=4, diffaugment='', r1_gamma=1.0)
+  own = dict(z_dim=6, path_every=2, path_shrink=2, r1_every=4, r1_gamma=1.0, diffaugment='')
+  config.method = config.method.to_dict() | own
   rng = np.random.default_rng(1)
   # Black and white: -1 and 1 exactly.
   pixels = rng.choice(np.array([0, 255], np.uint8), (4, 8, 8, 3))
