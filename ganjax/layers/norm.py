@@ -1,5 +1,7 @@
 """Batch normalization (Ioffe and Szegedy 2015, arXiv:1502.03167) with the four ways that GANs need to run it.
 
+`instance_norm` has one way, whatever the mode.
+
 | mode       | call                                                          | normalises by            |
 |------------|---------------------------------------------------------------|--------------------------|
 | train      | `train=True`, keep the state                                  | this batch               |
@@ -81,6 +83,18 @@ class ConditionalBatchNorm(nn.Module):
       return y.reshape(x.shape[0], *[1] * (x.ndim - 2), -1)
 
     return _normalize(self, x, 1 + linear('scale'), linear('bias'), train)
+
+
+def instance_norm(x, eps: float = 1e-5):
+  """Normalises each channel of each of [B, ..., C] over its own pixels (Ulyanov et al. 2016, arXiv:1607.08022).
+
+  By the biased variance, without scale and bias: torch.nn.InstanceNorm2d. Computed in float32 at least.
+  """
+  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  axes = tuple(range(1, x.ndim - 1))
+  centred = wide - jnp.mean(wide, axes, keepdims=True)
+  var = jnp.mean(jnp.square(centred), axes, keepdims=True)
+  return (centred / jnp.sqrt(var + eps)).astype(x.dtype)
 
 
 def _normalize(module, x, scale, bias, train):

@@ -1,8 +1,11 @@
 """Resampling without parameters, of [B, H, W, C]; by 2: up, mean and max also of [B, H, C] and [B, D, H, W, C]."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 from ganjax import UserError
 
@@ -100,18 +103,54 @@ def _parts(n, side):
   return inside / inside.sum(1, keepdims=True)
 
 
-def smooth(x, padding):
-  """The filter [1, 3, 3, 1] / 8 along both axes of [B, H, W, C], with so many zeros on each side of the image.
+def smooth(x, padding: int):
+  """The filter [1, 3, 3, 1] / 8 along both axes of [B, H, W, C], with so many zeros on each side, from 0 to 3.
 
   H becomes H + 2 padding - 3. StyleGAN2 (arXiv:1912.04958, appendix B) has it around convolutions of stride 2: behind a
   transposed one of 3x3 with padding 1, 2H + 1 -> 2H, and before one of 3x3 with padding 2, H -> H + 1.
   """
+  return _SMOOTH.bind(x, padding=padding)
+
+
+def _sum_neighbours(x, *, padding):
   for axis in (1, 2):
-    pad = [(padding, padding) if i == axis else (0, 0) for i in range(x.ndim)]
-    x = jnp.pad(x, pad)
+    x = jnp.pad(x, [(padding, padding) if i == axis else (0, 0) for i in range(x.ndim)])
     size = x.shape[axis] - 3
     a, b, c, d = (lax.slice_in_dim(x, i, i + size, axis=axis) for i in range(4))
     x = (a + 3 * (b + c) + d) / 8
+  return x
+
+
+def _smooth_many(args, dims, *, padding):
+  """`jax.vmap`: more images, behind those that are there, so that a batch on several devices stays where it is."""
+  x = jnp.moveaxis(args[0], dims[0], 1)
+  y = smooth(x.reshape(-1, *x.shape[2:]), padding)
+  return y.reshape(*x.shape[:2], *y.shape[1:]), 1
+
+
+# A primitive, since its transpose is itself with other padding. What JAX makes of slices, sums of padded arrays, takes
+# a CPU four times as long.
+_SMOOTH = Primitive('smooth')
+_SMOOTH.def_abstract_eval(
+  lambda x, *, padding: x.update(
+    shape=(x.shape[0], *(n + 2 * padding - 3 for n in x.shape[1:3]), x.shape[3]), weak_type=False
+  )
+)
+_SMOOTH.def_impl(jax.jit(_sum_neighbours, static_argnames='padding'))
+ad.deflinear2(_SMOOTH, lambda ct, x, *, padding: [smooth(ct, 3 - padding)])
+batching.primitive_batchers[_SMOOTH] = _smooth_many
+mlir.register_lowering(_SMOOTH, mlir.lower_fun(_sum_neighbours, multiple_results=False))
+
+
+def downsample_blurred(x):
+  """The filter [1, 2, 1] / 4 along both axes at every second pixel, mirrored outside. -> [B, ceil(H/2), ceil(W/2), C].
+
+  Zhang 2019, arXiv:1904.11486.
+  """
+  for axis in (1, 2):
+    before, after = _neighbours(x, axis, 'reflect')
+    every = lambda a, axis=axis: lax.slice_in_dim(a, 0, None, 2, axis)
+    x = (every(before) + 2 * every(x) + every(after)) / 4
   return x
 
 

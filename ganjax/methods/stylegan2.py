@@ -69,14 +69,16 @@ def build(
 
   def style(state, key, n, label):
     """Styles [n, L, W] of new latents, some of them mixed; the state has the mean style moved by the first of them."""
-    first, second, coin, place = jax.random.split(key, 4)
-    w, state = apply(G, state, latents.normal(first, n, z_dim), label, train=True, method='map')
+    latent, place = jax.random.split(key)
+    # As few draws as may be: each takes a CPU half a second to compile.
+    z = latents.normal(latent, n, 2 * z_dim if mixing else z_dim)
+    w, state = apply(G, state, z[:, :z_dim], label, train=True, method='map')
     if mixing:
-      z, layers = latents.normal(second, n, z_dim), G.num_styles
-      other, _ = apply(G, state, z, label, train=False, method='map')
-      start = jax.random.randint(place, (n,), 1, layers)
-      start = jnp.where(jax.random.bernoulli(coin, mixing, (n,)), start, layers)
-      w = jnp.where((jnp.arange(layers) < start[:, None])[..., None], w, other)
+      other, _ = apply(G, state, z[:, z_dim:], label, train=False, method='map')
+      layers = G.num_styles
+      share = jax.random.uniform(place, (n, 1)) / mixing  # below 1 in mixed images, and even there
+      start = jnp.where(share < 1, 1 + jnp.floor(share * (layers - 1)), layers)
+      w = jnp.where((jnp.arange(layers) < start)[..., None], w, other)
     return w, state
 
   def synthesize(state, w, key):

@@ -92,12 +92,12 @@ def test_the_tutorial_trains(monkeypatch):
   exec(recipe, found.__dict__)
   config = found.get_config()
   config.update(batch_size=4)
-  config.networks.width = 4
+  config.networks.width, config.data.resolution = 4, 32
   run = experiment.build(config)
   state = jax.jit(run.init)(run.key)
   before = jax.device_get(state.params)
   batch = {
-    'image': np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8),
+    'image': np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8),
     'label': np.zeros(4, np.int32),
   }
   span = run.spans[0]
@@ -107,7 +107,7 @@ def test_the_tutorial_trains(monkeypatch):
   moved = jax.tree.map(lambda a, b: np.any(a != b), before, jax.device_get(state.params))
   assert all(any(jax.tree.leaves(moved[name])) for name in ('G', 'D'))
   pictures = sampler.start(span.stage, state, jax.device_get(run.method.rows(np.arange(2), {})))
-  assert pictures.shape == (2, 64, 64, 3)
+  assert pictures.shape == (2, 32, 32, 3)
 
 
 def test_the_data_set_of_the_page_is_read(monkeypatch):

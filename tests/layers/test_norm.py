@@ -10,7 +10,7 @@ import pytest
 from ganjax import UserError
 from ganjax.devices import sharding
 from ganjax.layers.embed import ClassEmbed
-from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm, use_standing
+from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm, instance_norm, use_standing
 from ganjax.layers.spectral import SpectralNorm
 
 X = 3 + 2 * np.random.default_rng(0).normal(size=(5, 8, 4, 4, 3)).astype(np.float32)
@@ -115,6 +115,17 @@ def test_what_cancels_is_not_blown_up():
       y = BatchNorm().apply(variables(), x, train=True, mutable=['batch_stats'])[0]
       assert abs(y).max() < (0.01 if x is constant else 10)
       assert np.isfinite(jax.grad(loss)(x)).all()
+
+
+@pytest.mark.parametrize('mean', [0, 1e4])
+def test_instance_norm_is_of_each_picture_and_channel(mean):
+  x = (X[0] * [1, 20, 0.5] + mean).astype(np.float32)
+  exact = x.astype(np.float64)
+  axes = dict(axis=(1, 2), keepdims=True)
+  wanted = (exact - exact.mean(**axes)) / np.sqrt(exact.var(**axes) + 1e-5)
+  np.testing.assert_allclose(instance_norm(x), wanted, atol=1e-5 + 3e-7 * mean)
+  assert instance_norm(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+  assert np.abs(instance_norm(np.full((1, 4, 4, 2), 3.0, np.float32))).max() == 0
 
 
 @pytest.mark.parametrize('condition', [None, 'labels'])

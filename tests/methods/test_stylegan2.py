@@ -35,13 +35,6 @@ def made(num_classes=0, **arguments):
   return method, jax.jit(lambda: init(method, optimizers(), KEY, BATCH))()
 
 
-def phase(method, state, name, batch=BATCH, key=KEY):
-  """(loss, metrics, state after) of a phase's loss."""
-  (found,) = (p for p in method.phases if p.name == name)
-  loss, aux = jax.jit(found.loss)(state, batch, key)
-  return float(loss), aux.metrics, aux.state
-
-
 def test_phases_and_their_intervals():
   method, _ = made(r1_every=4, path_every=2)
   at = lambda step: active(method.stages[0], step)
@@ -105,74 +98,87 @@ def test_styles_are_mixed_from_a_layer_on(name):
   assert aux.state.stats['G']['styles']['calls'] == 1  # the second z moves no mean
 
 
-def test_the_game_by_hand():
-  method, state = made(mixing=0.0)
-  G, D = method.nets['G'], method.nets['D']
-  judge = lambda x: D.apply({'params': state.params['D']}, x, train=True)
-  loss, metrics, _ = phase(method, state, 'D')
-  # With no strength of noise, nothing but z is drawn; the loss of the reals does not depend on it.
-  real = judge(BATCH['image'])
+@pytest.fixture(scope='module')
+def game():
+  """(method, state, function: name of a phase, batch, state -> (loss, metrics, state after)); compiled once each."""
+  ada = dict(pipe='blit', target=-1.0, interval=2, images=80)
+  method, state = made(num_classes=3, r1_gamma=3.0, path_decay=0.9, ada=ada)
+  losses = {p.name: jax.jit(p.loss) for p in method.phases}
+
+  def phase(name, state=state, batch=BATCH):
+    loss, aux = losses[name](state, batch, KEY)
+    return float(loss), aux.metrics, aux.state
+
+  return method, state, phase
+
+
+def test_the_game_by_hand(game):
+  method, state, phase = game
+  D = {'params': state.params['D']}
+
+  @jax.jit
+  def judge(x):
+    run = lambda x: method.nets['D'].apply(D, x, BATCH['label'], train=True)
+    return run(x), jax.grad(lambda x: run(x).sum())(x)
+
+  real, slopes = judge(BATCH['image'])  # p of ADA is 0
+  loss, metrics, _ = phase('D')
   np.testing.assert_allclose(metrics['loss_real'], np.mean(np.log1p(np.exp(-real))), rtol=1e-4)
   np.testing.assert_allclose(loss, metrics['loss_real'] + metrics['loss_fake'], rtol=1e-5)
   assert metrics['D_real'] == pytest.approx(float(np.mean(1 / (1 + np.exp(-real)))), rel=1e-4)
-  gamma = 3.0
-  method, _ = made(r1_gamma=gamma)
-  slopes = jax.jit(jax.grad(lambda x: judge(x).sum()))(BATCH['image'])
-  wanted = gamma / 2 * np.mean(np.sum(np.asarray(slopes) ** 2, (1, 2, 3)))
-  np.testing.assert_allclose(phase(method, state, 'D_r1')[0], wanted, rtol=1e-4)
-  assert G.num_styles == 4
+  wanted = 3.0 / 2 * np.mean(np.sum(np.asarray(slopes) ** 2, (1, 2, 3)))
+  loss, metrics, _ = phase('D_r1')
+  np.testing.assert_allclose([loss, metrics['loss_r1']], wanted, rtol=1e-4)
 
 
-def test_path_lengths_move_their_mean_and_are_of_a_part_of_the_batch():
-  method, state = made(path_decay=0.9)
-  assert state.extra == {'path_length': 0}
-  loss, metrics, after = phase(method, state, 'G_path')
+def test_path_lengths_move_their_mean_and_are_of_a_part_of_the_batch(game):
+  _, state, phase = game
+  assert state.extra['path_length'] == 0
+  loss, metrics, after = phase('G_path')
   mean = after.extra['path_length']
-  assert metrics['path_length'] == mean and mean > 0 and loss > 0
-  # From 0 with a decay of 0.9 the mean is a tenth of the mean length: E (l - a)^2 = var + (0.9 E l)^2.
+  assert metrics['path_length'] == mean > 0 and metrics['loss_path'] == loss
+  # From 0 with a decay of 0.9 the mean is a tenth of the mean length l: E (l - a)^2 = var + (0.9 E l)^2.
   assert loss >= 2 * (9 * mean) ** 2 * 0.999
-  still, _, _ = phase(made(path_decay=1.0)[0], state, 'G_path')
-  assert still >= 2 * (10 * mean) ** 2 * 0.999  # the same lengths, compared with 0
-  _, state = made(num_classes=3)
-  whole = phase(made(num_classes=3, path_shrink=1)[0], state, 'G_path')[0]
-  part = phase(made(num_classes=3, path_shrink=2)[0], state, 'G_path')[0]
-  assert whole != part
+  # Labels of every second image count.
+  change = lambda start: {**BATCH, 'label': BATCH['label'].at[start::2].set(2)}
+  assert phase('G_path', batch=change(1))[0] == loss != phase('G_path', batch=change(0))[0]
 
 
-def test_the_mean_style_moves_in_every_phase_that_maps():
-  method, state = made()
+def test_the_mean_style_moves_in_every_phase_that_maps(game):
+  _, state, phase = game
   start = state.stats['G']['styles']['w_avg']
   for name in 'G', 'G_path', 'D':
-    after = phase(method, state, name)[2].stats['G']
+    after = phase(name)[2].stats['G']
     assert np.abs(after['styles']['w_avg'] - start).max() > 0
     jax.tree.map(np.testing.assert_array_equal, after['noise'], state.stats['G']['noise'])
-  assert 'styles' not in phase(method, state, 'D_r1')[2].stats['D']
 
 
-def test_averages_copy_the_mean_style_and_the_noise():
-  method, state = made(path_weight=0.0)
+def test_ada_moves_with_every_update_of_d_and_r1_is_not_counted(game):
+  _, _, phase = game
+  _, metrics, after = phase('D')
+  assert after.extra['ada']['count'] == 8 and metrics['ada_p'] == 0
+  after = after.replace(step=after.step + 1)
+  assert phase('D_r1', after)[2].extra['ada']['count'] == 8
+  _, metrics, after = phase('D', after)
+  np.testing.assert_allclose(metrics['ada_p'], 16 / 80, rtol=1e-6)
+  assert after.extra['ada']['count'] == 0
+
+
+def test_averages_copy_the_mean_style_and_the_noise_and_frozen_layers_stay():
+  frozen = 'b8_fromrgb', 'b8_conv0'
+  method, state = made(path_weight=0.0, freeze_D=frozen)
   span = spans(method, 10, 8)[0]
   ema = dict(half_life_images=1000, rampup=0.0, start_steps=0)
-  update = make_update(method, span, optimizers(), kinds={'image': 'image'}, ema=ema)
+  update = make_update(method, span, optimizers(), ema=ema)
   new, _ = update(jax.tree.map(jnp.copy, state), (BATCH,), {}, phases=('G', 'D'))
   average, own = new.ema['G'], new.stats['G']
   jax.tree.map(np.testing.assert_array_equal, average['stats'], own)
   assert np.abs(own['styles']['w_avg']).max() > 0
   differ = jax.tree.map(lambda a, b: np.abs(a - b).max(), average['params'], new.params['G'])
   assert max(jax.tree.leaves(differ)) > 0
-
-
-def test_ada_moves_with_every_update_of_d_and_r1_is_not_counted():
-  ada = dict(pipe='blit', target=-1.0, interval=2, images=80)
-  method, state = made(ada=ada)
-  assert set(state.extra) == {'ada', 'path_length'}
-  _, metrics, after = phase(method, state, 'D')
-  assert after.extra['ada']['count'] == 8 and metrics['ada_p'] == 0
-  after = after.replace(step=after.step + 1)
-  assert phase(method, after, 'D_r1')[2].extra['ada']['count'] == 8
-  _, metrics, after = phase(method, after, 'D')
-  np.testing.assert_allclose(metrics['ada_p'], 16 / 80, rtol=1e-6)
-  assert after.extra['ada']['count'] == 0
+  for layer, after in new.params['D'].items():
+    moved = np.abs(after['kernel'] - state.params['D'][layer]['kernel']).max() > 0
+    assert moved == (layer not in frozen), layer
 
 
 def test_a_seed_has_a_class_and_truncation_brings_pictures_together():
@@ -193,24 +199,16 @@ def test_a_seed_has_a_class_and_truncation_brings_pictures_together():
   assert not near(sample({**other, 'label': other['label'] * 0})[1:], pictures[1:])
   constant = show(0, 4, 8, noise='constant')
   assert not near(constant, pictures)
-  assert not near(*show(0, 8, truncation=0.0))  # noise is left
-  assert near(*show(0, 8, truncation=0.0, noise='constant'))
-  half = show(0, 8, truncation=0.0, noise='constant', cutoff=2)
-  assert not near(*half) and not near(half, show(0, 8, noise='constant'))
-  assert near(show(0, 8, truncation=1.0, cutoff=2), show(0, 8))
+  first, second, _ = show(0, 4, 8, truncation=0.0)
+  assert not near(first, second)  # noise is left
+  first, second, _ = show(0, 4, 8, truncation=0.0, noise='constant')
+  assert near(first, second)
+  first, second, _ = half = show(0, 4, 8, truncation=0.0, noise='constant', cutoff=2)
+  assert not near(first, second) and not near(half, constant)
+  assert near(show(0, 4, 8, truncation=1.0, cutoff=2), pictures)
   assert method.options == {'truncation': 1.0, 'cutoff': 0, 'noise': 'random'}
   with pytest.raises(UserError, match='noise=none must be random or constant'):
     rows(0, noise='none')
-
-
-def test_frozen_layers_stay():
-  method, state = made(freeze_D=('b8_fromrgb', 'b8_conv0'), path_weight=0.0)
-  update = make_update(method, spans(method, 10, 8)[0], optimizers(), kinds={'image': 'image'})
-  before = jax.tree.map(jnp.copy, state.params['D'])
-  new, _ = update(state, (BATCH,), {}, phases=('D', 'D_r1'))
-  for layer, after in new.params['D'].items():
-    moved = np.abs(after['kernel'] - before[layer]['kernel']).max() > 0
-    assert moved == (layer not in ('b8_fromrgb', 'b8_conv0')), layer
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -22,14 +22,12 @@ def tiny(resolution=(8, 8), **kwargs):
   return stylegan2.build(resolution=resolution, **{**sizes, **kwargs})
 
 
-def init(net, x, label=None):
-  start = lambda x: net.init(jax.random.key(0), x, label, train=False)
-  variables = jax.jit(start)(x)
-  # Biases and strengths of noise are 0 at the start.
-  noise = jax.random.split(jax.random.key(1), 1000)
-  keys = iter(noise)
-  shake = lambda w: w + 0.3 * jax.random.normal(next(keys), w.shape)
-  return {**variables, 'params': jax.tree.map(shake, variables['params'])}
+def init(net, x):
+  """Variables as drawn, biases and strengths of noise too, which are 0 at the start: without compiling the draws."""
+  start = lambda x: net.init(jax.random.key(0), x, None, train=False)
+  rng = np.random.default_rng(1)
+  draw = lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32)
+  return jax.tree.map(draw, jax.eval_shape(start, x))
 
 
 def sizes(resolution, **kwargs):
@@ -84,10 +82,11 @@ def test_pictures_of_any_even_sides(resolution, start, stages):
   assert G.stages[0] == (start, 4) and len(G.stages) == stages
   variables = init(G, Z)
   assert variables['params']['synthesis']['const'].shape == (*start, 4)
-  image = jax.jit(lambda v: G.apply(v, Z, train=False))(variables)
+  image = jax.eval_shape(lambda v: G.apply(v, Z, train=False), variables)
   assert image.shape == (4, *resolution, 2) and G.num_styles == 2 * stages
   D = nets['D']
-  assert jax.jit(lambda v: D.apply(v, image, train=False))(init(D, image)).shape == (4,)
+  start = lambda x: D.init_with_output(jax.random.key(0), x, train=False)[0]
+  assert jax.eval_shape(start, image).shape == (4,)
 
 
 def test_every_layer_has_the_style_of_its_place():
@@ -118,10 +117,9 @@ def test_every_layer_has_the_style_of_its_place():
 def test_training_moves_the_mean_style_and_nothing_else():
   G = tiny()['G']
   variables = init(G, Z)
-  start = jnp.asarray(RNG.normal(size=5), jnp.float32)
-  variables['styles'] = {'w_avg': start}
+  start = variables['styles']['w_avg']
   run = lambda train: G.apply(variables, Z, train=train, method='map', mutable=['styles', 'noise'])
-  w, new = jax.jit(run, static_argnums=0)(True)
+  w, new = run(True)
   assert w.shape == (4, 4, 5)
   np.testing.assert_array_equal(w, np.broadcast_to(w[:, :1], w.shape))
   np.testing.assert_allclose(
@@ -144,10 +142,11 @@ def test_truncation_draws_styles_to_their_mean():
   np.testing.assert_allclose(cut(psi)[2:3], cut(0.5)[2:3], rtol=1e-5, atol=1e-6)
   run = jax.jit(lambda psi: G.apply(variables, Z, train=False, truncation=psi))
   images = run(psi)
-  plain = jax.jit(lambda: G.apply(variables, Z, train=False))()
-  np.testing.assert_allclose(images[1], plain[1], rtol=1e-4, atol=1e-5)
+  plain = run(psi * 0 + 1)
+  np.testing.assert_allclose(images[1], plain[1], rtol=1e-4, atol=1e-4)
   assert np.abs(images[0] - plain[0]).max() > 0.01
-  np.testing.assert_allclose(run(0 * psi)[0], run(0 * psi)[1], rtol=1e-4, atol=1e-5)
+  near = run(0 * psi)
+  np.testing.assert_allclose(near[0], near[1], rtol=1e-4, atol=1e-4)
 
 
 def test_noise_is_constant_or_drawn():

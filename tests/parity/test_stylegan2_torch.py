@@ -8,10 +8,15 @@ import jax
 import numpy as np
 import pytest
 
+from configs import stylegan2_emoji
+from ganjax import experiment
+from ganjax.devices import sharding
 from ganjax.layers.modulated import ModulatedConv
 from ganjax.layers.resample import downsample_bilinear, smooth, upsample_bilinear
 from ganjax.losses import adversarial, penalties, regularizers
 from ganjax.networks import stylegan2
+from ganjax.sampling import latents
+from ganjax.update import active
 
 torch = pytest.importorskip('torch')
 
@@ -269,3 +274,122 @@ def test_losses_and_regularizers_of_the_game(name):
   loss.backward(inputs=jax.tree.leaves(D.params))
   close(value_D, loss.detach().numpy(), 'loss of D')
   close(grads_D, D.grads(), 'D')
+
+
+class Game:
+  """The method's phases on twins of both networks, with torch's Adam and the draws of ours."""
+
+  def __init__(self, config, nets, state):
+    self.config, self.nets, self.noise = config, nets, None
+    self.twins = {
+      net: Twin(nets[net], {'params': state.params[net], **state.stats[net]}) for net in 'GD'
+    }
+    self.mean, self.length = np.zeros(config.networks.w_dim), 0.0
+    self.opt = {}
+    for net, every in ('G', config.method.path_every), ('D', config.method.r1_every):
+      o, share = config.optim[net], every / (every + 1)
+      leaves = jax.tree.leaves(self.twins[net].params)
+      how = dict(lr=o.lr * share, betas=(float(o.b1), o.b2**share), eps=o.eps)
+      self.opt[net] = torch.optim.Adam(leaves, **how)
+
+  def take(self, net, loss):
+    for leaf in jax.tree.leaves(self.twins[net].params):
+      leaf.grad = torch.zeros_like(leaf)
+    loss.backward(inputs=jax.tree.leaves(self.twins[net].params))
+    self.opt[net].step()
+    return loss.item()
+
+  def style(self, key, n, label):
+    latent, place = jax.random.split(key)
+    G, layers, size = self.twins['G'], self.nets['G'].num_styles, self.config.method.z_dim
+    z = torch.tensor(np.asarray(latents.normal(latent, n, 2 * size)))
+    w, other = (G.map(x, label, G.net.mapping_layers) for x in (z[:, :size], z[:, size:]))
+    self.mean = 0.995 * self.mean + 0.005 * w.detach().mean(0).numpy()
+    share = np.asarray(jax.random.uniform(place, (n, 1))) / self.config.method.mixing
+    start = np.where(share < 1, 1 + np.floor(share * (layers - 1)), layers)
+    own = torch.tensor(np.arange(layers) < start)[..., None]
+    return torch.where(own, w[:, None], other[:, None])
+
+  def synthesize(self, w, key):
+    rngs = {'noise': jax.random.split(key)[1]}
+    draw = lambda module: module.synthesis._noise(len(w), None)
+    drawn = self.nets['G'].apply({}, method=draw, rngs=rngs)
+    own = {name: {'constant': torch.tensor(np.asarray(x))[:, None]} for name, x in drawn.items()}
+    self.twins['G'].noise = {'synthesis': own}
+    return self.twins['G'].synthesize(w)
+
+  def generate(self, key, n, label):
+    of_style, of_noise = jax.random.split(key)
+    return self.synthesize(self.style(of_style, n, label), of_noise)
+
+  def phase(self, name, key, images, label):
+    """A loss, as ours logs it, after the update."""
+    method, judge, n = self.config.method, self.twins['D'].D, len(images)
+    if name == 'G':
+      fakes = self.generate(jax.random.split(key)[0], n, label)
+      return {'loss_G': self.take('G', F.softplus(-judge(fakes, label)).mean())}
+    if name == 'G_path':
+      of_style, of_noise, direction = jax.random.split(key, 3)
+      some = label[:: method.path_shrink]
+      w = self.style(of_style, len(some), some)
+      made = self.synthesize(w, of_noise)
+      shape = (len(some), *made.shape[2:], made.shape[1])
+      y = nchw(jax.random.normal(direction, shape)) / (shape[1] * shape[2]) ** 0.5
+      (slopes,) = torch.autograd.grad((made * y).sum(), w, create_graph=True)
+      lengths = slopes.square().sum(2).mean(1).sqrt()
+      mean = self.length + 0.01 * (lengths.mean() - self.length)
+      self.length = mean.item()
+      loss = method.path_weight * (lengths - mean).square().mean()
+      return {'loss_path': self.take('G', loss * method.path_every) / method.path_every}
+    if name == 'D':
+      fakes = self.generate(jax.random.split(key, 3)[0], n, label).detach()
+      loss = F.softplus(judge(fakes, label)).mean() + F.softplus(-judge(images, label)).mean()
+      return {'loss_D': self.take('D', loss)}
+    images = images.clone().requires_grad_()
+    (slopes,) = torch.autograd.grad(judge(images, label).sum(), images, create_graph=True)
+    loss = method.r1_gamma / 2 * slopes.square().sum((1, 2, 3)).mean()
+    return {'loss_r1': self.take('D', loss * method.r1_every) / method.r1_every}
+
+
+def test_steps_of_training():
+  """All four phases, then G and D alone, then path lengths with them: weights, moments, the mean style and length."""
+  config = stylegan2_emoji.get_config()
+  config.steps, config.batch_size, config.data.flip, config.data.resolution = 10, 4, False, 8
+  sizes = dict(width=4, w_dim=5, mapping_layers=2, num_classes=3, mapping_layers_D=1)
+  config.networks = config.networks.to_dict() | sizes | dict(dtype='float64', param_dtype='float64')
+  config.method.update(z_dim=6, path_every=2, r1_every=4, diffaugment='', r1_gamma=1.0)
+  rng = np.random.default_rng(1)
+  # Black and white: -1 and 1 exactly.
+  pixels = rng.choice(np.array([0, 255], np.uint8), (4, 8, 8, 3))
+  label = np.array([0, 2, 1, 1], np.int32)
+  images = nchw(pixels / 127.5 - 1)
+  mesh = sharding.make_mesh(jax.devices()[:1])
+  with jax.set_mesh(mesh):
+    run = experiment.build(config)
+    state, *_ = experiment.start(run, mesh)
+    state = sharding.replicate(state.replace(params=jax.device_get(noisy(state.params))), mesh)
+    game = Game(config, run.method.nets, jax.device_get(state))
+    update, stage = run.update(run.spans[0]), run.spans[0].stage
+    batch = (sharding.place_batch({'image': pixels, 'label': label}, mesh),)
+    for step in range(3):
+      names = active(stage, step)
+      state, metrics = update(state, batch, {}, phases=names)
+      metrics['loss_D'] = metrics['loss_real'] + metrics['loss_fake']
+      for number, phase in enumerate(stage.phases):
+        if phase.name in names:
+          key = jax.random.fold_in(jax.random.fold_in(run.key, step), number)
+          key = jax.random.fold_in(key, 0)
+          found = game.phase(phase.name, key, images, torch.tensor(label).long())
+          for metric, value in found.items():
+            np.testing.assert_allclose(metrics[metric], value, rtol=1e-6, err_msg=metric)
+      np.testing.assert_allclose(state.stats['G']['styles']['w_avg'], game.mean, rtol=1e-6)
+      np.testing.assert_allclose(state.extra['path_length'], game.length, rtol=1e-5)
+      for net in 'GD':
+        moment = lambda p, net=net: game.opt[net].state[p]['exp_avg_sq'].numpy()
+        value = lambda p: p.detach().numpy()
+        theirs = game.twins[net].params
+        for ours, read in (state.params[net], value), (state.opt[net][0].nu[net], moment):
+          pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(jax.tree.map(read, theirs)))
+          for a, b in pairs:
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7 * np.abs(b).max() + 1e-12)
+  assert names == ('G', 'G_path', 'D')

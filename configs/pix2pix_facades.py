@@ -1,0 +1,47 @@
+"""pix2pix on CMP facades, labels to photos, 256x256, from pairs.
+
+Paper: Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004, section 6.2: 200 epochs of 400 pairs, batches of one. It shows
+facades and gives no figure of them. MMGeneration's README reports FID 119.1 of the authors' weights and 125.0 of its
+own, over the test pictures, which are so few that such a figure is rough.
+
+A file has the photo in its left half and the labels in its right one: BtoA. Batch norm of one picture is by its own
+statistics, in training and, as in the paper, after.
+
+    python train.py --config configs/pix2pix_facades.py --workdir runs/facades --config.data.data_dir=FACADES
+
+FACADES is a folder with the folders train, val and test, as the authors' download has them.
+"""
+
+from ganjax import config as configs
+
+
+def get_config():
+  config = configs.base('pix2pix_facades')
+  config.steps = 80_000
+  config.batch_size = 1
+  config.log_every_steps = 100
+  config.sample_every_steps = 2000
+  config.checkpoint_every_steps = 2000
+
+  config.data.dataset = 'pairs'
+  config.data.direction = 'BtoA'
+  config.data.resolution = 256
+  config.data.jitter = 30
+  config.data.flip = True
+
+  config.networks = dict(
+    name='pix2pix',
+    width=64,
+    width_D=64,
+    downs=8,
+    layers_D=3,
+    norm='batch',
+    dropout_levels=(0, 1, 2),
+    dtype='auto',
+    param_dtype='float32',
+  )
+  config.method = dict(name='pix2pix', loss='non_saturating', l1_weight=100.0, own_statistics=True)
+  config.optim.G = configs.adam(lr=2e-4, b1=0.5, b2=0.999)
+  config.optim.D = configs.adam(lr=2e-4, b1=0.5, b2=0.999)
+  config.eval.split = 'test'
+  return config

@@ -1,0 +1,104 @@
+"""The emoji that ganjax ships in two drawing styles: pairs of the same emoji, some of which nobody trains on."""
+
+import functools
+
+import numpy as np
+import PIL.Image
+
+from ganjax import UserError
+from ganjax.commandline import closest
+from ganjax.data import domains, emoji, pixels
+from ganjax.data.source import Source, gather, picture
+
+TEST_SHARE = 0.1
+_SPLIT = 5  # a purpose of a random stream, see `data.source`
+
+
+def fields(*, resolution, channels) -> dict:
+  """The emoji in the one style and in the other."""
+  return domains.fields(resolution, channels)
+
+
+def build(
+  *,
+  resolution,
+  channels,
+  split,
+  flip=False,
+  source='noto',
+  target='fluent_flat',
+  paired=True,
+  jitter=0,
+):
+  """Emoji that both styles have, in memory.
+
+  Args:
+    resolution, channels: see `ganjax.data.build`; the drawings have 64x64 pixels.
+    split: 'train', or 'test': a tenth of all emoji, drawn once for good, which is in no style's training part.
+    flip: mirrors with probability 1/2; without pairs each style by itself.
+    source, target: names of styles.
+    paired: whether training sees pairs; else each style has an order of its own. Read by index they are pairs.
+    jitter: see `sets/pairs.py`.
+
+  Raises:
+    UserError: a style or split that is not there.
+  """
+  if split not in ('train', 'test'):
+    raise UserError(f'emoji_pairs has no split {split!r}; it has: train, test')
+  table = emoji.load()
+  styles = table['styles']
+  for name, style in ('source', source), ('target', target):
+    if style not in styles:
+      raise UserError(
+        f'data.{name}={style!r} is no style{closest(str(style), styles)}; there are {", ".join(styles)}'
+      )
+  if source == target:
+    raise UserError(f'data.source and data.target are both {source}: take two styles')
+  rows = [_rows(table, style) for style in (source, target)]
+  held_out = _held_out(len(table['captions']))
+  ids = [i for i in sorted(rows[0].keys() & rows[1].keys()) if (i in held_out) == (split == 'test')]
+
+  def open_at(size):
+    found = {}
+    for name, own in zip(domains.NAMES, rows):
+      images = table['image'][[own[i] for i in ids]]
+      if (*size, channels) != images.shape[1:]:
+        images = np.stack([pixels.prepare(PIL.Image.fromarray(x), size, channels) for x in images])
+      found[name] = _source(name, images, picture(size, channels))
+    return found
+
+  info = {'dataset': 'emoji_pairs', 'version': emoji.VERSION, 'styles': [source, target]}
+  return domains.build(
+    open_at,
+    resolution=resolution,
+    channels=channels,
+    paired=paired,
+    jitter=jitter,
+    flip=flip,
+    info=info | {'paired': paired} | pixels.describe(resolution, channels),
+  )
+
+
+def _rows(table, style) -> dict:
+  """{emoji id: row of its drawing in a style}."""
+  rows = np.flatnonzero(table['style'] == table['styles'].index(style))
+  return dict(zip(table['emoji_id'][rows].tolist(), rows.tolist()))
+
+
+def _held_out(count) -> set:
+  """Ids of the emoji of the split 'test'."""
+  stream = np.random.Philox(
+    key=np.zeros(2, np.uint64), counter=np.array([0, 0, 0, _SPLIT], np.uint64)
+  )
+  order = np.argsort(stream.random_raw(count), kind='stable')
+  return {*order[: round(TEST_SHARE * count)].tolist()}
+
+
+def _source(name, images, field) -> Source:
+  return Source(
+    read_rows=functools.partial(gather, {name: images}),
+    rows=np.arange(len(images)),
+    fields={name: field},
+    class_names=None,
+    info={'dataset': 'emoji_pairs', 'num_examples': len(images)},
+  )

@@ -1,0 +1,220 @@
+"""Pairs of pictures in files: side by side in one file, as pix2pix has them, or in two folders under one name."""
+
+import hashlib
+import io
+import os
+
+import numpy as np
+import PIL.Image
+from absl import logging
+
+from ganjax import UserError, media
+from ganjax.commandline import closest
+from ganjax.data import domains, folder, pixels
+from ganjax.data.cache import Examples
+from ganjax.data.files import open_files
+from ganjax.data.source import decoded
+
+DIRECTIONS = 'AtoB', 'BtoA'
+
+
+def fields(*, resolution, channels) -> dict:
+  """A picture, and the one that it is to be translated into."""
+  return domains.fields(resolution, channels)
+
+
+def build(
+  *,
+  data_dir,
+  resolution,
+  channels,
+  split,
+  cache,
+  source=None,
+  target=None,
+  direction='AtoB',
+  jitter=0,
+):
+  """Pictures below `data_dir` with A in the left half and B in the right, or those of two folders.
+
+  Args:
+    data_dir: a folder or zip archive of pictures side by side. Where it has a folder named as the split (train, val,
+      test), that is the split; else all of it is 'train'.
+    resolution, channels, cache: see `ganjax.data.build`. Smaller pictures are refused.
+    split: see `data_dir`; so too below `source` and `target`.
+    source, target: instead of `data_dir`, two folders or archives. Those of a pair have one name, but for its ending.
+    direction: 'AtoB' or 'BtoA': which half, or folder, is translated into the other.
+    jitter: while training, pictures are brought to a size larger by so many pixels, and a random window is cut out,
+      the same of both: 30 of 256 pixels in the paper.
+
+  Raises:
+    UserError: anything that the user can put right, in one line. Up to 1 % of pairs that cannot be used are left out.
+  """
+  if direction not in DIRECTIONS:
+    raise UserError(
+      f'data.direction={direction!r} is neither AtoB nor BtoA{closest(str(direction), DIRECTIONS)}'
+    )
+  if bool(source) != bool(target) or bool(source) == bool(data_dir):
+    raise UserError(
+      'pairs are side by side in data.data_dir, or in two folders data.source and data.target: give one of both'
+    )
+  if source:
+    names, load, identity, where = _two_folders(source, target, split, channels)
+  else:
+    names, load, identity, where = _side_by_side(data_dir, split, channels)
+  least = media.sides(resolution)
+
+  def open_at(size):
+    table = _table(names, load, identity, where, size, channels, direction, least)
+    info = {'dataset': 'pairs', 'class_names': None}
+    found = decoded(table, info, domains.fields(size, channels), cache)
+    return dict.fromkeys(domains.NAMES, found)
+
+  info = {'dataset': 'pairs', 'direction': direction, 'listing_sha256': identity[0]}
+  return domains.build(
+    open_at,
+    resolution=resolution,
+    channels=channels,
+    paired=True,
+    jitter=jitter,
+    flip=False,  # the training step mirrors both alike
+    info=info | pixels.describe(resolution, channels),
+  )
+
+
+def _side_by_side(data_dir, split, channels):
+  """(names, row -> A and B uint8 [h, w, C], identity, where) of pictures with both halves."""
+  top = domains.place(data_dir)
+  files, paths = _list(top, split)
+
+  def load(row):
+    both = _read(files, paths[row], channels)
+    if both.shape[1] % 2:
+      raise ValueError(f'a width of {both.shape[1]} pixels has no two halves')
+    return np.split(both, 2, 1)
+
+  return paths, load, _identify((files, paths)), top
+
+
+def _two_folders(source, target, split, channels):
+  """As `_side_by_side`, of two folders."""
+  tops = [domains.place(path) for path in (source, target)]
+  found = [_list(top, split) for top in tops]
+  stems = []
+  for top, (_, paths) in zip(tops, found):
+    stems.append({_stem(path, split): path for path in paths})
+    if len(stems[-1]) < len(paths):
+      twice = sorted({*paths} - {*stems[-1].values()})[0]
+      raise UserError(
+        f'{top} has two pictures named {_stem(twice, split)}: pairs go by their names'
+      )
+  for i, top in enumerate(tops):
+    alone = sorted({*stems[1 - i]} - {*stems[i]})
+    if alone:
+      few = ', '.join(alone[:5]) + (', ...' if len(alone) > 5 else '')
+      raise UserError(
+        f'{len(alone):,} of {len(stems[1 - i]):,} pictures in {tops[1 - i]} have no partner in {top}: {few}'
+      )
+  names = sorted(stems[0])
+
+  def load(row):
+    return [
+      _read(files, own[names[row]], channels) for (files, _), own in zip(found, stems, strict=True)
+    ]
+
+  ordered = [(files, [own[name] for name in names]) for (files, _), own in zip(found, stems)]
+  return names, load, _identify(*ordered), ' and '.join(tops)
+
+
+def _list(top, split):
+  """(files, paths of the pictures of a split)."""
+  files = open_files(top)
+  paths = [path for path in files.names if path.lower().endswith(folder.EXTENSIONS)]
+  own = [path for path in paths if path.startswith(f'{split}/')]
+  if not own and split != 'train':
+    there = sorted({path.split('/')[0] for path in paths if '/' in path})
+    raise UserError(
+      f'{top} has no pictures in a folder {split}{closest(split, there)}; its folders: {", ".join(there) or "none"}'
+    )
+  if not paths:
+    raise UserError(f'no pictures in {top}: looked for {" ".join(folder.EXTENSIONS)}')
+  if len(paths) < len(files.names):
+    logging.warning('%d files in %s are no pictures', len(files.names) - len(paths), top)
+  return files, own or paths
+
+
+def _stem(path, split):
+  """What partners have in common: the name below the split's folder, without its ending."""
+  return os.path.splitext(path.removeprefix(f'{split}/'))[0]
+
+
+def _read(files, path, channels):
+  """A picture at its own size, uint8 [h, w, C]."""
+  with PIL.Image.open(io.BytesIO(files.read(path))) as image:
+    return pixels.prepare(image, None, channels, rotate=True)
+
+
+def _identify(*listings):
+  """(sha256 of the files' names, sizes and times; sha256 of their identity on this host)."""
+  digests = hashlib.sha256(), hashlib.sha256()
+  for files, paths in listings:
+    for parts in files.identify(paths):
+      for digest, part in zip(digests, parts):
+        digest.update(part.encode(errors='surrogateescape'))
+  return [digest.hexdigest() for digest in digests]
+
+
+def _table(names, load, identity, where, size, channels, direction, least) -> Examples:
+  """Both pictures of each pair at `size`, and whether they could be had; none may be smaller than `least`."""
+  kept = {name: ((*size, channels), np.dtype(np.uint8)) for name in domains.NAMES}
+  kept['whole'] = ((), np.dtype(np.uint8))
+  step = 1 if direction == 'AtoB' else -1
+
+  def pair(row):
+    a, b = load(row)[::step]
+    if a.shape != b.shape:
+      text = [f'{x.shape[1]}x{x.shape[0]}' for x in (a, b)]
+      raise ValueError(
+        f'the source has {text[0]} pixels and the target {text[1]}: a pair is of one size'
+      )
+    if a.shape[0] < least[0] or a.shape[1] < least[1]:
+      raise ValueError(
+        f'{a.shape[1]}x{a.shape[0]} pixels, smaller than data.resolution, {least[1]}x{least[0]}'
+      )
+    return [_fit(x, size, channels) for x in (a, b)]
+
+  def decode(rows):
+    arrays = {name: np.zeros((len(rows), *shape), dtype) for name, (shape, dtype) in kept.items()}
+    for i, row in enumerate(rows):
+      try:
+        arrays['source'][i], arrays['target'][i] = pair(row)
+        arrays['whole'][i] = 1
+      except Exception as e:  # noqa: BLE001, PERF203 (Pillow raises anything on a broken file)
+        logging.debug('%s: %s', names[row], e)
+    return arrays
+
+  return Examples(
+    title=f'pairs {os.path.basename(where)} {pixels.size_name(size, channels)}',
+    key={
+      'dataset': 'pairs',
+      'files': identity[0],
+      'size': pixels.key(size, channels),
+      'least': list(least),
+      'direction': direction,
+      'preprocessing': pixels.NAME,
+    },
+    here=identity[1],
+    count=len(names),
+    fields=kept,
+    fetch=lambda rows: rows,
+    decode=decode,
+    names=tuple(names),
+    explain=lambda row: folder.explain(pair, row),
+    place=where,
+  )
+
+
+def _fit(x, size, channels):
+  """uint8 [h, w, C] -> [*size, C]."""
+  image = PIL.Image.fromarray(x[..., 0] if channels == 1 else x)
+  return pixels.prepare(image, size, channels)

@@ -1,0 +1,87 @@
+"""Pictures of two domains that need not go together, each in an order of its own (CycleGAN, arXiv:1703.10593)."""
+
+import os
+
+from ganjax import UserError
+from ganjax.data import domains, folder, pixels
+from ganjax.data.sets import catalogue
+from ganjax.data.sets import folder as pictures
+
+
+def fields(*, resolution, channels) -> dict:
+  """A picture of each domain."""
+  return domains.fields(resolution, channels)
+
+
+def build(
+  *, data_dir, resolution, channels, split, cache, flip=False, source=None, target=None, jitter=0
+):
+  """Pictures below `data_dir`, those of A in the folder trainA and of B in trainB, or of two data sets.
+
+  An epoch is one of the larger domain. Which picture meets which differs from epoch to epoch.
+
+  Args:
+    data_dir: a folder with the folders trainA and trainB, and testA and testB for the split 'test', and so on; or where
+      TFDS keeps its data sets.
+    resolution, channels, cache: see `ganjax.data.build`.
+    split: see `data_dir`.
+    flip: mirrors with probability 1/2, each domain by itself.
+    source, target: instead of a folder `data_dir`, a folder or zip archive for each domain, or a name of the TFDS
+      catalogue and after a colon its split; {split} stands for `split`: 'cycle_gan/horse2zebra:{split}A'.
+    jitter: while training, pictures are brought to a size larger by so many pixels, and a random window is cut out of
+      each by itself: 30 of 256 pixels in the paper.
+
+  Raises:
+    UserError: anything that the user can put right, in one line.
+  """
+  if bool(source) != bool(target) or not (source or data_dir):
+    raise UserError(
+      'unpaired takes data.data_dir, a folder with trainA and trainB, or both of data.source and data.target'
+    )
+  places = [source, target]
+  if not source:
+    places = [os.path.join(domains.place(data_dir), f'{split}{letter}') for letter in 'AB']
+    for one in places:
+      if not os.path.isdir(one):
+        raise UserError(
+          f'{one} is not there: data.data_dir must hold the folders {split}A and {split}B'
+        )
+  places = [one.replace('{split}', split) for one in places]
+
+  def open_at(size):
+    more = dict(resolution=size, channels=channels, cache=cache)
+    found = [_open(one, data_dir if source else None, **more) for one in places]
+    return {name: _Renamed(one, name) for name, one in zip(domains.NAMES, found)}
+
+  return domains.build(
+    open_at,
+    resolution=resolution,
+    channels=channels,
+    paired=False,
+    jitter=jitter,
+    flip=flip,
+    info={'dataset': 'unpaired', 'places': [os.path.basename(one) for one in places]}
+    | pixels.describe(resolution, channels),
+  )
+
+
+def _open(place, data_dir, **more):
+  """The Source of a folder, an archive, or a data set of TFDS with its split."""
+  dataset, path = folder.locate(place, None)
+  if dataset == 'folder':
+    return pictures.build(data_dir=path, split='train', **more)
+  name, colon, split = place.rpartition(':')
+  if not colon or split[:1].isdigit():  # a version
+    raise UserError(
+      f'{place!r} names no split: write it after a colon, such as cycle_gan/horse2zebra:trainA; folders begin with '
+      '/, . or ~'
+    )
+  return catalogue.build(dataset=name, data_dir=data_dir, split=split, **more)
+
+
+class _Renamed:
+  """A Source whose pictures are called by the name of their domain."""
+
+  def __init__(self, source, name):
+    self.num_examples, self.content = source.num_examples, source.content
+    self.read = lambda rows, names: {name: source.read(rows, ('image',))['image']}
