@@ -358,7 +358,7 @@ def test_blocks_on_tpu_hold_128_channels():
   assert [(m, one.groups) for m, one in found] == [(8, 12), (3, 1), (7, 1), (1, 4), (8, 2)]
 
 
-@pytest.mark.parametrize('geometry', GEOMETRIES, ids=str)
+@pytest.mark.parametrize('geometry', GEOMETRIES[:15], ids=str)
 def test_depthwise_on_cpu(x64, geometry):
   """A kernel for each channel: all three maps by tap are those of XLA."""
   g, x, w, y = example(*geometry, channels=5, features=5)

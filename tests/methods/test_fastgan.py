@@ -83,6 +83,7 @@ def test_losses_and_what_each_phase_keeps(monkeypatch):
   assert not differs(aux.state.stats['D'], state.stats['D'])
 
 
+@pytest.mark.slow
 def test_reconstruction_trains_the_decoders_and_may_be_left_out():
   run, plain = tiny(), tiny(**{'method.reconstruction': 0})
   state = jax.jit(run.init)(jax.random.key(0))

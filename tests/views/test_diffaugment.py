@@ -83,6 +83,16 @@ def test_translation_moves_pixels_and_fills_with_zeros():
   assert counts.min() > 140 and counts.max() < 260
 
 
+def test_cutout_takes_the_share_that_is_asked_for():
+  """Projected GAN's is 0.2 of each side, in whole pixels; colours and places are drawn as without."""
+  cut = lambda images, policy: np.asarray(
+    jax.jit(diffaugment.diffaugment, static_argnums=(2, 3))(images, jax.random.key(0), policy, 0.2)
+  )
+  found = cut(jnp.ones((300, 16, 10, 1)), 'cutout')[..., 0] == 0
+  assert found.any(2).sum(1).max() == 3 and found.any(1).sum(1).max() == 2
+  np.testing.assert_array_equal(cut(IMAGES, 'color,translation'), draw(IMAGES, 'color,translation'))
+
+
 def test_cutout_blackens_half_of_each_side():
   found = draw(np.ones((3000, 16, 8, 2)), 'cutout') == 0
   assert (found[..., 0] == found[..., 1]).all()
