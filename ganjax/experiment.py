@@ -237,7 +237,7 @@ def run_id(workdir: Path, meta: dict) -> str:
   return processes.gather(saved or other or uuid.uuid4().hex)[0]
 
 
-def record(run: Experiment, sources, mesh, saved=None, step=0) -> dict:
+def record(run: Experiment, sources, mesh, saved=None, step=0, frozen=None) -> dict:
   """What config.json says of a run: the configuration, what made its first steps, and in `history` what made others.
 
   An entry of `history` holds for the steps after its `step`. There is one where something differs from before.
@@ -246,6 +246,7 @@ def record(run: Experiment, sources, mesh, saved=None, step=0) -> dict:
     run, sources, mesh: as it starts now.
     saved: what config.json says so far of a run that goes on.
     step: where it goes on. A run at its end trains nothing and gets no entry.
+    frozen: what `load_frozen` says of networks that are not trained.
   """
   device = mesh.devices.flat[0]
   packages = 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy'
@@ -258,6 +259,7 @@ def record(run: Experiment, sources, mesh, saved=None, step=0) -> dict:
     'devices': {'count': mesh.size, 'kind': device.device_kind, 'platform': device.platform},
     'processes': jax.process_count(),
     'data': [provenance.entry(source) for source in sources],
+    **({'frozen': frozen} if frozen else {}),
   }
   if not (step and saved):
     return {**described, **now, 'history': []}
@@ -379,9 +381,33 @@ def read_generator(run: Experiment, workdir, mesh, *, step, weights: str, seed_i
 
 
 def about(run: Experiment, seed_index: int) -> dict:
-  """What a record or a picture says of its generator where that is not the only one, or not computed in float32."""
+  """What a record or a picture says of its generator beside the usual: which of several it is; activations that are not
+  float32; `trained_on`, the networks whose features it was trained on, which therefore cannot judge it.
+  """
   seed = {'seed_index': seed_index} if run.config.seeds > 1 else {}
-  return seed | ({'activations': run.activations} if run.activations != 'float32' else {})
+  kind = {'activations': run.activations} if run.activations != 'float32' else {}
+  networks = run.method.trained_on
+  return seed | kind | ({'trained_on': networks} if networks else {})
+
+
+def load_frozen(run: Experiment, workdir: Path) -> tuple:
+  """({name: variables}, {name: what a record says of them}) of the networks that a method does not train.
+
+  Raises:
+    UserError: no weights, or others than those that the run in `workdir` began with.
+  """
+  found = {name: net.load() for name, net in run.method.frozen.items()}
+  infos = {name: info for name, (_, info) in found.items()}
+  path = workdir / 'config.json'
+  saved = configs.load_json(path).get('frozen', {}) if path.exists() else {}
+  for name in infos.keys() & saved.keys():
+    there, here = saved[name].get('weights_sha256'), infos[name]['weights_sha256']
+    if there != here:
+      raise UserError(
+        f'the run in {workdir} is trained on the weights of {infos[name]["network"]} with sha256 {there}, and those '
+        f'here have {here}: bring back the file, or take another --workdir'
+      )
+  return {name: variables for name, (variables, _) in found.items()}, infos
 
 
 def start(run: Experiment, mesh):

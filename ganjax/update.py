@@ -66,6 +66,14 @@ class Stage(NamedTuple):
   )
 
 
+class Frozen(NamedTuple):
+  """A network that is neither trained nor in the state, such as a feature extractor."""
+
+  network: str  # which it is, of `ganjax.features`
+  variables: dict  # {'params', 'stats'}: shapes
+  load: Callable  # () -> (arrays of these shapes, what a record says of them)
+
+
 class Method(NamedTuple):
   nets: dict  # name -> Linen module of that name
   inputs: Callable  # batch -> {network: the arguments it is initialised with}
@@ -74,7 +82,7 @@ class Method(NamedTuple):
   n_critic: int = 1  # batches a step
   ema: tuple = ()  # networks that are averaged
   extra: dict = {}
-  frozen: dict = {}  # network -> {'params', 'stats'}: not trained, not in the state (feature extractors)
+  frozen: dict = {}  # name -> Frozen; losses find these networks in the state, beside those trained
   num_classes: int = 0  # of the labels that it needs of the data, or 0: none
   makes: str = 'image'  # the field of the data that samples are like
   examples: tuple = ()  # fields of the data that a sample starts from, as losses see them: ('source',)
@@ -83,6 +91,11 @@ class Method(NamedTuple):
   @property
   def phases(self) -> tuple:
     return tuple(phase for stage in self.stages for phase in stage.phases)
+
+  @property
+  def trained_on(self) -> list:
+    """The feature networks in its losses, which therefore cannot judge what it makes."""
+    return sorted({net.network for net in self.frozen.values()})
 
 
 class Span(NamedTuple):
@@ -331,10 +344,11 @@ def make_update(
 
   Returns:
     update(state, batches, frozen, phases, steps=1) -> (state, metrics). `state` is donated: do not use it again.
-    `batches` is a tuple of `method.n_critic` batches; phases that do not repeat see the last. `frozen` is
-    `method.frozen`, placed. `phases` is `active(...)`, static: each pattern of lazy phases is compiled once and holds
-    no dead code. `metrics` are scalars, [N] of several seeds; those of a repeated phase are averaged. `steps`, static,
-    makes so many steps of the same phases in one program: arrays of `batches` and `metrics` then begin with that axis.
+    `batches` is a tuple of `method.n_critic` batches; phases that do not repeat see the last. `frozen` is the variables
+    of `method.frozen` by name, placed. `phases` is `active(...)`, static: each pattern of lazy phases is compiled once
+    and holds no dead code. `metrics` are scalars, [N] of several seeds; those of a repeated phase are averaged.
+    `steps`, static, makes so many steps of the same phases in one program: arrays of `batches` and `metrics` then begin
+    with that axis.
   """
 
   def train(state, batches, frozen, phases):

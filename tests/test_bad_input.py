@@ -106,7 +106,7 @@ TABLE = {
   'sample of a newer ganjax': (f'{SAMPLE} {{tmp}}/newer', r'/newer is of ganjax 99.1.0, newer .*kilts'),
   'sample to no place': (f'{SAMPLE} {{tmp}}/run --seeds=1 --out={{tmp}}/file/grid.png', r'/file'),
   'no pictures at a time': (f'{SAMPLE} {{tmp}}/run --batch=0', r'--batch'),
-  'unknown format': (f'{SAMPLE} {{tmp}}/run --format=jpg', r'format.*jpg.*png'),
+  'unknown format': (f'{SAMPLE} {{tmp}}/run --format=jpg', r'format.*jpg.*files'),
   'another ending': (f'{SAMPLE} {{tmp}}/run --out=x.jpg', r'--out=x.jpg: --format grid writes .png files: .* x.png'),
   'an unknown kind of device': (f'{SAMPLE} {{tmp}}/run', r'JAX_PLATFORMS=gqu: .*take cpu', GQU),
   'seeds that are words': (f'{SAMPLE} {{tmp}}/run --seeds=some', r"--seeds='some'"),
@@ -224,7 +224,20 @@ def split(line, folder, name):
   return line.format(tmp=folder, tiny=tiny, new=folder / 'new' / name.replace(' ', '-')).split()
 
 
-@pytest.mark.parametrize('name', TABLE)
+# What others of the table come near to.
+ALIKE = (
+  'config is a folder', 'config that returns nothing', 'misspelt nested field', 'fraction for a whole number',
+  'word for a bool', 'field without a value', 'negative batch', 'odd width', 'resolution not of resnet',
+  'resolution not of biggan', 'batch below a pack', 'missing folder', 'workdir below a file', 'data in a bucket',
+  'config.json of something else', 'start from a bucket', 'start from nothing', 'sample from a file',
+  'sample from an empty workdir', 'sample with config.json spoilt', 'sample with another config',
+  'sample of a newer ganjax', 'sample to a bucket', 'no pictures at a time', 'seeds that are words',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  'name', [pytest.param(n, marks=[pytest.mark.slow] * (n in ALIKE)) for n in TABLE]
+)
 def test_ends_with_one_line(name, outcomes):
   done = outcomes[name]
   assert 'Traceback' not in done.stdout + done.stderr, done.stdout + done.stderr

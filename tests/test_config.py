@@ -120,8 +120,7 @@ def test_parameter_counts_of_dcgan(name, resolution, width):
 
 # G, D. Published: StudioGAN's logs have 9.42 and 2.42 million for BigGAN on CIFAR-10, BigGAN-PyTorch's print
 # 70,433,988 and 87,982,370 for ImageNet; torch-mimicry counts its SNGANs and cGAN-PD so, R3GAN's table 9 has 20.78 and
-# 21.28 million. The others hold what is here
-# in place.
+# 21.28 million; those of StyleGAN2-ADA's code are counted from its definitions. The others hold what is here in place.
 COUNTS = {
   'acgan_cifar': (1_218_307, 1_055_115),
   'biggan_cifar': (9_416_196, 2_415_170),
@@ -130,16 +129,25 @@ COUNTS = {
   'biggan_lecam_cifar': (9_416_196, 2_415_170),
   'cgan_mnist': (2_412_984, 1_224_101),
   'contragan_cifar': (9_416_196, 2_517_186),
+  'fastgan_emoji': (3_338_820, 1_761_712),
   'dragan_cifar': (3_813_379, 5_860_865),
   'gan_mnist': (2_503_984, 1_231_441),
   'lsgan_cifar': (3_022_147, 1_080_001),
   'projection_cifar': (4_304_387, 1_055_105),
+  'projected_cifar': (91_124_489, 10_331_328),
+  'projected_emoji': (3_024_739, 653_616),
+  'projected_folder': (79_354_307, 10_331_328),
   'r3gan_cifar': (20_781_952, 21_280_512),
   'reacgan_cifar': (9_416_196, 2_517_186),
   'sagan_imagenet128': (42_078_852, 39_463_618),
   'sngan_cifar': (4_276_739, 1_053_825),
   'sngan_cnn_cifar': (3_584_003, 5_860_865),
   'sngan_stl10': (4_878_083, 10_141_441),
+  'stylegan2_ada_cifar': (20_215_315, 20_988_416),
+  'stylegan2_cifar': (21_523_475, 21_507_073),
+  'stylegan2_emoji': (764_680, 878_993),
+  'stylegan2_ffhq1024': (30_370_060, 29_012_513),
+  'stylegan2_ffhq256': (24_767_458, 24_001_089),
   'wgan_cifar': (3_584_003, 5_860_865),
   'wgan_gp_cifar': (4_276_739, 1_053_825),
   'wgan_gp_cnn_cifar': (3_584_003, 5_860_865),

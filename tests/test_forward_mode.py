@@ -19,6 +19,7 @@ SIZES = {
   'mlp': dict(resolution=8, width=20),
   'r3gan': dict(resolution=8, width=8, blocks=1, cardinality=2),
   'resnet': dict(resolution=32, width=4, width_D=4, bilinear=True),
+  'stylegan2': dict(resolution=8, width=4, num_classes=3, mapping_layers_D=1),
 }
 
 

@@ -1,6 +1,7 @@
 """Whatever number or word stands behind a field of a configuration: --summary builds it, or refuses it in one line."""
 
 import random
+import runpy
 import signal
 import sys
 
@@ -11,7 +12,17 @@ from ml_collections.config_flags import config_path
 
 from ganjax import UserError, commandline, experiment
 
-FILES = sorted((command.ROOT / 'configs').glob('[!_]*.py'))
+
+def one_of_each() -> list:
+  """A configuration of each pair of networks and method: the others have the same fields."""
+  found = {}
+  for path in sorted((command.ROOT / 'configs').glob('[!_]*.py')):
+    config = runpy.run_path(str(path))['get_config']()
+    found.setdefault((config.networks.name, config.method.name), path)
+  return [*found.values()]
+
+
+FILES = one_of_each()
 HUGE = ['2147483647', '2147483648', '1' + 20 * '0']
 VALUES = {
   bool: ['true', 'false'],

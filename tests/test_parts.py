@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.stats
 
 from ganjax import UserError, experiment
 from ganjax import config as configs
@@ -291,3 +292,15 @@ def test_diversity():
   assert sampler.diversity(x) == 0
   x[0] = 255  # two of three pairs differ everywhere by the whole range
   np.testing.assert_allclose(sampler.diversity(x), 2 / 3)
+
+
+def test_truncated_latents_are_cut_off_and_else_the_same():
+  plain, none = latents.per_seed(np.arange(5), 1000), latents.per_seed(np.arange(5), 1000, 0.0)
+  np.testing.assert_array_equal(plain, none)
+  half = np.asarray(latents.per_seed(np.arange(5), 1000, 0.5))
+  assert 0.49 < np.abs(half).max() <= 0.5 and abs(half.mean()) < 0.02
+  np.testing.assert_array_equal(half[2:3], latents.per_seed(np.array([2]), 1000, 0.5))
+  # The variance of a normal distribution cut off at +-0.5.
+  assert half.var() == pytest.approx(scipy.stats.truncnorm(-0.5, 0.5).var(), rel=0.05)
+  with pytest.raises(UserError, match='truncation=-1'):
+    latents.per_seed(np.arange(2), 3, -1)

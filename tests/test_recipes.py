@@ -1,5 +1,7 @@
 """Every config, shrunk, through its own update: finite, and each phase trains its own networks."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -12,16 +14,19 @@ from ganjax.update import active, all_finite
 SMALLEST = {
   'mlp': dict(width=30),
   'r3gan': dict(width=8, cardinality=2, blocks=1),
+  'stylegan2': dict(w_dim=8, mapping_layers=1),
   'pix2pix': dict(downs=3, dropout_levels=(0,), layers_D=1),
   'cyclegan': dict(blocks=1, layers_D=1),
   'cut': dict(blocks=2, layers_D=1),
 }
-SIDES = {'pix2pix': 16, 'cyclegan': 16, 'cut': 16}
+SIDES = dict.fromkeys(('stylegan2', 'pix2pix', 'cyclegan', 'cut'), 16)
 # Phases that take what the one before hands on.
 SECOND = {'pix2pix': 'G', 'cyclegan': 'D', 'cut': 'G'}
-# Slow: a minute each, and those whose networks other configs have too.
-LARGE = ('sagan_imagenet128', 'biggan_imagenet128')
-LIKE = ('biggan_diffaug_cifar', 'biggan_lecam_cifar', 'reacgan_cifar', 'projection_cifar')
+# Large networks, and those of which other configs have the same: their update is traced, not compiled.
+TRACED = ('sagan_imagenet128', 'biggan_imagenet128', 'biggan_diffaug_cifar', 'biggan_lecam_cifar')
+TRACED += ('stylegan2_cifar', 'stylegan2_ffhq256', 'stylegan2_ffhq1024')
+TRACED += ('projected_cifar', 'projected_folder')
+TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
 
 
 def shrunk(name):
@@ -33,9 +38,12 @@ def shrunk(name):
   if 'width_D' in config.networks:
     config.networks.width_D = width
   config.networks.update(SMALLEST.get(config.networks.name, {}))
+  # Of these the networks are alike at any size.
   config.data.resolution = SIDES.get(config.networks.name, config.data.resolution)
   if 'n_critic' in config.method:
     config.method.n_critic = 1  # each more is compiled again
+  if 'side' in config.method:
+    config.method.side = 128
   return experiment.build(config)
 
 
@@ -43,32 +51,37 @@ def flat(state, net):
   return np.concatenate([np.ravel(x) for x in jax.tree.leaves(state.params[net])])
 
 
-@pytest.mark.parametrize(
-  'name', [pytest.param(n, marks=[pytest.mark.slow] * (n in LARGE + LIKE)) for n in FILES]
-)
+def example(run, span):
+  """A batch, as it is stored."""
+  rng = np.random.default_rng(0)
+  draw = lambda f: rng.integers(0, 10 if f.kind == 'label' else 2**8, (4, *f.shape)).astype(f.dtype)
+  return {name: draw(field) for name, field in run.fields(span).items()}
+
+
+@pytest.mark.parametrize('name', FILES)
 def test_one_update(name):
   run = shrunk(name)
   span = run.spans[0]
-  rng = np.random.default_rng(0)
-
-  def draw(field):
-    """4 examples of one: pictures, or labels."""
-    if field.kind == 'label':
-      return np.arange(4, dtype=np.int32)
-    return rng.integers(0, 256, (4, *field.shape), np.uint8)
-
-  batches = tuple(
-    {name: draw(field) for name, field in run.fields(span).items()}
-    for _ in range(run.method.n_critic)
-  )
-  state = jax.jit(run.init)(jax.random.key(0))
+  batches = (example(run, span),) * run.method.n_critic
   update = run.update(span)
+  draw = lambda shape: 0.1 * np.random.default_rng(0).normal(size=shape.shape).astype(shape.dtype)
+  frozen = {n: jax.tree.map(draw, net.variables) for n, net in run.method.frozen.items()}
+  if name in TRACED:
+    state = jax.eval_shape(run.init, jax.random.key(0))
+    how = dict(phases=active(span.stage, 0))
+    new, metrics = jax.eval_shape(functools.partial(update, **how), state, batches, frozen)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), new) == jax.tree.map(
+      lambda x: (x.shape, x.dtype), state
+    )
+    assert all(value.shape == () for value in metrics.values())
+    return
+  state = jax.jit(run.init)(jax.random.key(0))
   before = {net: flat(state, net) for net in state.params}
   for phase in active(span.stage, 0):
     phases = (phase,)
     if phase == SECOND.get(run.config.method.name):
       phases = active(span.stage, 0)
-    state, metrics = update(state, batches, {}, phases=phases)
+    state, metrics = update(state, batches, frozen, phases=phases)
     assert all_finite(state) and all(np.isfinite(v) for v in metrics.values())
     trained = {net for p in span.stage.phases if p.name in phases for net in p.nets}
     for net in before:

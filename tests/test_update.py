@@ -1,5 +1,7 @@
 """The core, by small methods that each use one of its mechanisms."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from ganjax.layers.norm import BatchNorm
 from ganjax.optim import optimizers as optim
 from ganjax.update import (
   Aux,
+  Frozen,
   Method,
   Phase,
   Span,
@@ -29,7 +32,7 @@ from ganjax.update import (
 )
 
 ADAM = dict(lr=1e-2, b1=0.5, b2=0.9)
-LATENTS = lambda seeds: jnp.zeros((len(seeds), 2))
+LATENTS = lambda seeds, examples: jnp.zeros((len(seeds), 2))
 
 
 class Linear(nn.Module):
@@ -416,13 +419,15 @@ def test_frozen_networks_are_used_and_neither_trained_nor_kept():
     'features': {'params': variables['params'], 'stats': {'batch_stats': variables['batch_stats']}}
   }
 
+  known = {name: Frozen('linear', net, None) for name, net in frozen.items()}
+
   def loss(state, batch, key):
     image, state = apply(nets['G'], state, batch['image'], train=True)
     found, _ = apply(nets['features'], state, image, train=False)
     return jnp.mean(found**2), Aux(state, {'loss_G': jnp.mean(found**2)})
 
   stage = Stage((Phase('G', loss, ('G',), 'G'),), sample)
-  method = Method(nets, lambda b: {'G': (b['image'],)}, LATENTS, (stage,), frozen=frozen)
+  method = Method(nets, lambda b: {'G': (b['image'],)}, LATENTS, (stage,), frozen=known)
   state, optimizers = setup(method, optim_names=('G',))
   before = copy(state)
   update = make_update(method, spans(method, 8, 8)[0], optimizers)
@@ -517,3 +522,26 @@ def test_memory_does_not_grow_with_microbatches(optimized):
   two, many = temporaries(2), temporaries(16)
   assert many < two + gradient / 2
   assert many < 6 * gradient
+
+
+def test_frozen_layers_stay_while_the_others_train():
+  """Bit for bit, though the optimizer has moments of the time before; the network's other layers move as without."""
+  method = two_nets([('D', {}), ('G', {})])
+  state, optimizers = setup(method)
+  update = make_update(method, spans(method, 8, 8)[0], optimizers)
+  state, _ = update(state, (batch(0),), {}, phases=('G',))
+  layers = state.params['G'].keys()
+  assert len(layers) == 2
+  kept, other = layers
+  free, _ = update(copy(state), (batch(1),), {}, phases=('G',))
+  frozen = two_nets([('D', {}), ('G', {'frozen': (f'G/{kept}',)})])
+  update = make_update(frozen, spans(frozen, 8, 8)[0], optimizers)
+  found, _ = update(copy(state), (batch(1),), {}, phases=('G',))
+  jax.tree.map(np.testing.assert_array_equal, found.params['G'][kept], state.params['G'][kept])
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-5)
+  jax.tree.map(close, found.params['G'][other], free.params['G'][other])
+  assert changed(free, found) == {'G'}
+  wrong = two_nets([('D', {}), ('G', {'frozen': ('G/Dens',)})])
+  update = make_update(wrong, spans(wrong, 8, 8)[0], optimizers)
+  with pytest.raises(UserError, match=f"there is no layer 'G/Dens' to freeze.*G/{kept}"):
+    update(copy(state), (batch(1),), {}, phases=('G',))

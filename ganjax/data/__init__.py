@@ -62,8 +62,10 @@ def _call(name, arguments):
   known = {one.name for one in pkgutil.iter_modules(sets.__path__)} - {'catalogue'}
   file = dataset if dataset in known else 'catalogue'
   module = importlib.import_module(f'ganjax.data.sets.{file}')
-  common = {'dataset', 'data_dir', 'split', 'resolution', 'channels', 'cache', 'flip'}
-  own = {k: v for k, v in arguments.items() if k not in common}
-  taken = component.check_arguments(f'data set {dataset!r}', module.build, own, common)
-  taken = inspect.signature(getattr(module, name)).parameters if name != 'build' else taken
-  return getattr(module, name)(**{k: v for k, v in arguments.items() if k in taken})
+  function = getattr(module, name)
+  if name == 'build':
+    common = {'dataset', 'data_dir', 'split', 'resolution', 'channels', 'cache', 'flip'}
+    own = {k: v for k, v in arguments.items() if k not in common}
+    component.check_arguments(f'data set {dataset!r}', function, own, common)
+  taken = inspect.signature(function).parameters
+  return function(**{k: v for k, v in arguments.items() if k in taken})

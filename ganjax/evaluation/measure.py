@@ -125,6 +125,13 @@ def measure(
           picture = _neighbours(fake, real, extra.pop('shown'), extra.pop('nearest'), **work)
         extra = plans[keys[key]].extractor.info | _settings(metric.kind, preset) | extra
         extra['reference'] = known[0] and known[0].files.get(_MOMENTS.get(metric.kind))
+      if metric.network in fake.info.get('trained_on', ()):
+        # In the value's name, so that it stands wherever the value does.
+        values = {f'{name}_trained_on': value for name, value in values.items()}
+        processes.say(
+          f'WARNING {metric.name}: {fake.info["name"]} was trained on the features of {metric.network}, which makes '
+          'this too good to be compared with others; take another network'
+        )
       if metric.kind in LABELLED:
         extra['classes'] = matched.names
       quantiser = 'round' if metric.kind in PIXELS else preset.quantiser

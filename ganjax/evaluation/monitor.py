@@ -62,6 +62,12 @@ class Monitor:
       raise UserError(
         f'config.eval takes one preset and no {", ".join(refused) or "more"}: use ganjax evaluate'
       )
+    own = [m.name for m in self._metrics if m.network in run.method.trained_on]
+    if own:
+      raise UserError(
+        f'config.eval.metrics={own[0]}: the run is trained on the features of that network, which cannot judge it; '
+        'take another, such as fd_mobilenet_v2'
+      )
     values = [name for metric in self._metrics for name in metric.values]
     if self._value not in values or higher_is_better(self._value) is None:
       raise UserError(

@@ -251,8 +251,8 @@ def _npz(path) -> Side:
     with np.load(path, allow_pickle=False) as file:
       names = file.files
       # Of a member that is no array np.load gives the bytes.
-      images, labels = (
-        np.asarray(file[name]) if name in names else None for name in ('arr_0', 'arr_1')
+      images, labels, text = (
+        np.asarray(file[name]) if name in names else None for name in ('arr_0', 'arr_1', 'metadata')
       )
   except FileNotFoundError:
     raise UserError(f'{path} is not there') from None
@@ -270,8 +270,18 @@ def _npz(path) -> Side:
   digest = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
   info = {'name': str(path), 'images_sha256': digest, 'num_examples': len(images)}
   info['resolution'] = list(images.shape[1:3])
+  info |= _trained_on(text)
   labels = None if labels is None else (lambda labels=labels: labels)
   return _stored(len(images), info, lambda i: images[i], labels, digest)
+
+
+def _trained_on(metadata) -> dict:
+  """What pictures that `ganjax sample` made say of the feature networks that their generator was trained on."""
+  try:
+    networks = json.loads(str(metadata)).get('trained_on')
+  except (ValueError, AttributeError):
+    return {}
+  return {'trained_on': networks} if isinstance(networks, list) else {}
 
 
 def _folder(path, resolution, channels) -> Side:

@@ -35,19 +35,33 @@ STAGES = (
 LAYERS = {'stem': ('_conv_stem', '_bn0'), 'head': ('_conv_head', '_bn1'), 'fc': ('_fc', None)}
 
 
+# Ends of the stages whose maps Projected GAN sees (arXiv:2111.01007), and their channels: of strides 4, 8, 16 and 32.
+TAPS = {'block_2': 24, 'block_4': 40, 'block_10': 112, 'block_15': 320}
+
+
 class Network(nn.Module):
-  """Scaled images [B, 224, 224, 3] -> 'features' [B, 1280], 'logits' [B, 1000] (ImageNet's classes)."""
+  """Scaled images [B, 224, 224, 3] -> 'features' [B, 1280], 'logits' [B, 1000] (ImageNet's classes).
+
+  With `taps` these blocks' maps, a list, in their place, of images of any sides.
+  """
 
   dtype: Any = jnp.float32
+  taps: tuple = ()
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, train=False):
+    """`train` changes nothing: the statistics of batch norms are within the weights."""
+    maps = []
     same = layers.pads((3, 3), x.shape[1:3], 2)
     x = layers.Conv(32, (3, 3), 2, same, nn.relu6, name='stem')(x.astype(self.dtype))
     blocks = ((row, repeat) for row in STAGES for repeat in range(row[0]))
     for i, ((_, kernel, stride, expansion, features), repeat) in enumerate(blocks):
       stride = 1 if repeat else stride
       x = layers.InvertedResidual(features, kernel, stride, expansion, True, name=f'block_{i}')(x)
+      if f'block_{i}' in self.taps:
+        maps.append(x)
+    if self.taps:
+      return maps
     features = layers.mean(layers.Conv(1280, act=nn.relu6, name='head')(x))
     _, logits = layers.Linear(1000, name='fc')(features)
     return {'features': features, 'logits': logits}

@@ -16,10 +16,13 @@ from ganjax.layers.taps import (
   add_taps,
   by_tap,
   place,
+  strided_depthwise,
   strided_taps,
   taps,
   transposed_columns,
+  transposed_depthwise,
   transposed_taps,
+  weights_depthwise,
   weights_taps,
 )
 from ganjax.layers.winograd import (
@@ -130,7 +133,8 @@ def _join(g, channels):
 
 def strided_cpu(g, x, w):
   if g.groups > 1:
-    return strided_blocks(g, x, w)
+    depthwise = g.groups == w.shape[-1] == x.shape[-1]
+    return strided_depthwise(g, x, w) if depthwise else strided_blocks(g, x, w)
   if by_tap(g):
     return strided_taps(g, x, w)
   if by_tile(g, x.shape[0], *w.shape[-2:]):
@@ -144,7 +148,8 @@ def strided_cpu(g, x, w):
 
 def transposed_cpu(g, y, w):
   if g.groups > 1:
-    return transposed_blocks(g, y, w)
+    depthwise = g.groups == w.shape[-1] and w.shape[-2] == 1
+    return transposed_depthwise(g, y, w) if depthwise else transposed_blocks(g, y, w)
   if by_tap(g):
     return transposed_taps(g, y, w)
   if by_tile(g, y.shape[0], *w.shape[-2:]):
@@ -160,7 +165,8 @@ def transposed_cpu(g, y, w):
 
 def weights_cpu(g, x, y):
   if g.groups > 1:
-    return weights_blocks(g, x, y)
+    depthwise = g.groups == x.shape[-1] == y.shape[-1]
+    return weights_depthwise(g, x, y) if depthwise else weights_blocks(g, x, y)
   if by_tap(g):
     return weights_taps(g, x, y)
   if by_tile(g, x.shape[0], x.shape[-1], y.shape[-1]):

@@ -1,7 +1,11 @@
-"""Resampling by 2 without parameters, of [B, H, W, C]; up, mean and max also of [B, H, C] and [B, D, H, W, C]."""
+"""Resampling without parameters, of [B, H, W, C]; by 2: up, mean and max also of [B, H, C] and [B, D, H, W, C]."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 from ganjax import UserError
 
@@ -69,6 +73,85 @@ def downsample_blurred(x):
     every = lambda a, axis=axis: lax.slice_in_dim(a, 0, None, 2, axis)
     x = (every(before) + 2 * every(x) + every(after)) / 4
   return x
+
+
+def interpolate(x, sides, align_corners=False):
+  """Bilinear interpolation as torch.nn.functional.interpolate has it. [B, H, W, C] -> [B, *sides, C].
+
+  There is no antialiasing.
+  With `align_corners` the centres of the outermost pixels stay where they are, else the edges of the image. Both axes
+  are products with a matrix: a gather's gradient is slow on most back ends.
+  """
+  for axis, (n, side) in enumerate(zip(x.shape[1:3], sides)):
+    if n == side:
+      continue
+    matrix = jnp.asarray(_linear(n, side, align_corners), x.dtype)
+    x = jnp.einsum('uh,bhwc->buwc' if axis == 0 else 'vw,bhwc->bhvc', matrix, x)
+  return x
+
+
+def _linear(n, side, align_corners):
+  """Weights [side, n] of n pixels for each of `side`."""
+  if align_corners:
+    at = np.arange(side) * (n - 1) / max(side - 1, 1)
+  else:
+    at = np.clip((np.arange(side) + 0.5) * n / side - 0.5, 0, n - 1)
+  return np.maximum(1 - np.abs(at[:, None] - np.arange(n)), 0)
+
+
+def adaptive_mean(x, side):
+  """Means over side x side parts of an image, as torch.nn.AdaptiveAvgPool2d. [B, H, W, C] -> [B, side, side, C].
+
+  Part i of n pixels reaches from floor(i n / side) to ceil((i + 1) n / side): neighbours overlap where `side` does not
+  divide n, and a pixel stands in several where there are fewer than `side`.
+  """
+  rows, columns = (jnp.asarray(_parts(n, side), x.dtype) for n in x.shape[1:3])
+  return jnp.einsum('uh,vw,bhwc->buvc', rows, columns, x)
+
+
+def _parts(n, side):
+  i, pixels = np.arange(side)[:, None], np.arange(n)
+  inside = (pixels >= i * n // side) & (pixels < -(-(i + 1) * n // side))
+  return inside / inside.sum(1, keepdims=True)
+
+
+def smooth(x, padding: int):
+  """The filter [1, 3, 3, 1] / 8 along both axes of [B, H, W, C], with so many zeros on each side, from 0 to 3.
+
+  H becomes H + 2 padding - 3. StyleGAN2 (arXiv:1912.04958, appendix B) has it around convolutions of stride 2: behind a
+  transposed one of 3x3 with padding 1, 2H + 1 -> 2H, and before one of 3x3 with padding 2, H -> H + 1.
+  """
+  return _SMOOTH.bind(x, padding=padding)
+
+
+def _sum_neighbours(x, *, padding):
+  for axis in (1, 2):
+    x = jnp.pad(x, [(padding, padding) if i == axis else (0, 0) for i in range(x.ndim)])
+    size = x.shape[axis] - 3
+    a, b, c, d = (lax.slice_in_dim(x, i, i + size, axis=axis) for i in range(4))
+    x = (a + 3 * (b + c) + d) / 8
+  return x
+
+
+def _smooth_many(args, dims, *, padding):
+  """`jax.vmap`: more images, behind those that are there, so that a batch on several devices stays where it is."""
+  x = jnp.moveaxis(args[0], dims[0], 1)
+  y = smooth(x.reshape(-1, *x.shape[2:]), padding)
+  return y.reshape(*x.shape[:2], *y.shape[1:]), 1
+
+
+# A primitive, since its transpose is itself with other padding. What JAX makes of slices, sums of padded arrays, takes
+# a CPU four times as long.
+_SMOOTH = Primitive('smooth')
+_SMOOTH.def_abstract_eval(
+  lambda x, *, padding: x.update(
+    shape=(x.shape[0], *(n + 2 * padding - 3 for n in x.shape[1:3]), x.shape[3]), weak_type=False
+  )
+)
+_SMOOTH.def_impl(jax.jit(_sum_neighbours, static_argnames='padding'))
+ad.deflinear2(_SMOOTH, lambda ct, x, *, padding: [smooth(ct, 3 - padding)])
+batching.primitive_batchers[_SMOOTH] = _smooth_many
+mlir.register_lowering(_SMOOTH, mlir.lower_fun(_sum_neighbours, multiple_results=False))
 
 
 def _neighbours(x, axis, outside='constant'):

@@ -1,6 +1,6 @@
 """Convolutions as matrix products, one for each tap of the kernel, on the pixels that it joins.
 
-The maps and their arguments are those of `layers/conv_forms.py`, without groups.
+The maps and their arguments are those of `layers/conv_forms.py`, without groups; and with as many as channels.
 """
 
 import functools
@@ -80,7 +80,7 @@ def _sum_taps(g, product, dtype):
 
 def add_taps(g, product, dtype):
   """Sums what each tap adds to x: within each of the s x s phases of x taps are shifted without gaps."""
-  size, axes = [-(-n // s) for n, s in zip(g.size, g.stride)], len(g.size)
+  size = [-(-n // s) for n, s in zip(g.size, g.stride)]
   phases = {}
   for tap, xs, ys in taps(g):
     part = product(tap, ys)
@@ -90,9 +90,59 @@ def add_taps(g, product, dtype):
     phases[phase] = phases[phase] + part if phase in phases else part
   zero = jnp.zeros_like(part)
   x = [phases.get(phase, zero) for phase in itertools.product(*map(range, g.stride))]
+  return _interleave(g, x).astype(dtype)
+
+
+def _interleave(g, phases):
+  """x of its phases, [B, ceil(size / stride), ..., C] each, the last axis' first."""
+  first, axes = phases[0], len(g.size)
   for axis in range(axes, 0, -1):  # puts the phases of an axis behind its pixels
     s = g.stride[axis - 1]
-    x = [jnp.stack(x[i : i + s], axis + 1) for i in range(0, len(x), s)]
-  sides = [n * s for n, s in zip(size, g.stride)]
-  x = x[0].reshape(part.shape[0], *sides, *part.shape[1 + axes :])
-  return x[:, *map(slice, g.size)].astype(dtype)
+    phases = [jnp.stack(phases[i : i + s], axis + 1) for i in range(0, len(phases), s)]
+  sides = [n * s for n, s in zip(first.shape[1:], g.stride)]
+  x = phases[0].reshape(len(first), *sides, *first.shape[1 + axes :])
+  return x[:, *map(slice, g.size)]
+
+
+# Depthwise: each channel has a kernel of its own, w [kh, kw, 1, C]. What is summed up is padded once, so that each tap
+# sees a slice of it, and XLA's CPU code is one loop; padding each part makes it several times slower.
+
+
+def strided_depthwise(g, x, w):
+  x = jnp.pad(x, [(0, 0), *((p, p) for p in g.padding), (0, 0)])
+  parts = (x[_window(g, tap)] * w[tap][0] for tap in itertools.product(*map(range, g.kernel)))
+  return functools.reduce(operator.add, parts)
+
+
+def transposed_depthwise(g, y, w):
+  # Pixel s j + r of x meets pixel j + (r + p - a) / s of y by the taps a for which that is whole.
+  axes = list(zip(g.size, g.out, g.kernel, g.stride, g.padding))
+  before = [max(-((p - k + 1) // s), 0) for _, _, k, s, p in axes]
+  sizes = [-(-n // s) for n, _, _, s, _ in axes]
+  after = [max(size - m + (s - 1 + p) // s, 0) for size, (_, m, _, s, p) in zip(sizes, axes)]
+  y = jnp.pad(y, [(0, 0), *zip(before, after), (0, 0)])
+  phases = []
+  for phase in itertools.product(*map(range, g.stride)):
+    parts = []
+    for tap in itertools.product(*map(range, g.kernel)):
+      at = [r + p - a for r, a, (*_, p) in zip(phase, tap, axes)]
+      if all(n % s == 0 for n, s in zip(at, g.stride)):
+        starts = [b + n // s for b, n, s in zip(before, at, g.stride)]
+        parts.append(y[:, *(slice(i, i + n) for i, n in zip(starts, sizes))] * w[tap][0])
+    zeros = jnp.zeros((len(y), *sizes, y.shape[-1]), y.dtype)
+    phases.append(functools.reduce(operator.add, parts) if parts else zeros)
+  return _interleave(g, phases)
+
+
+def weights_depthwise(g, x, y):
+  x = jnp.pad(x, [(0, 0), *((p, p) for p in g.padding), (0, 0)]).astype(wide(x))
+  pixels = tuple(range(x.ndim - 1))
+  taps = itertools.product(*map(range, g.kernel))
+  w = jnp.stack([jnp.sum(x[_window(g, tap)] * y, pixels) for tap in taps])
+  return w.reshape(*g.kernel, 1, -1).astype(y.dtype)
+
+
+def _window(g, tap):
+  """Index of the pixels of padded x that a tap joins with all of y."""
+  spans = zip(tap, g.stride, g.out)
+  return slice(None), *(slice(a, a + s * (m - 1) + 1, s) for a, s, m in spans)

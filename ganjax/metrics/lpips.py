@@ -127,6 +127,15 @@ def convert(trunk: dict, lin: dict, net: str) -> dict:
   return variables
 
 
+def shapes(net: str) -> dict:
+  """Shapes of what `convert` makes, without a file."""
+  shape = lambda *sides: jax.ShapeDtypeStruct(sides, jnp.float32)
+  layers, channels = NETS[net].layers, [3, *(layer.features for layer in NETS[net].layers)]
+  kernels = [shape(a.kernel, a.kernel, c, a.features) for a, c in zip(layers, channels)]
+  taps = [shape(layer.features) for layer in layers if layer.tap]
+  return {'kernels': kernels, 'biases': [shape(n) for n in channels[1:]], 'lin': taps}
+
+
 def distance(variables: dict, a, b, net: str = 'alex'):
   """LPIPS of pairs of images, [B]; 0 for equal ones.
 

@@ -102,7 +102,7 @@ def _trace(run, span, mesh, phases, steps=1):
     for name, field in run.fields(span).items()
   }
   batches = (jax.tree.map(split, batch),) * run.method.n_critic
-  frozen = jax.tree.map(whole, run.method.frozen)
+  frozen = jax.tree.map(whole, {n: net.variables for n, net in run.method.frozen.items()})
   return run.update(span).trace(state, batches, frozen, phases=phases, steps=steps)
 
 

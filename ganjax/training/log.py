@@ -22,7 +22,7 @@ FIRST_LINE_SECONDS, LINE_SECONDS = 10, 600
 class Log:
   """Reads what steps returned, some steps later, and writes it down in process 0."""
 
-  def __init__(self, run, workdir, sources, mesh, step, latest, monitor, run_id):
+  def __init__(self, run, workdir, sources, mesh, step, latest, monitor, run_id, frozen=None):
     # The newest value of each metric, of several seeds a list: lazy phases do not run at every step.
     self.latest = latest
     self.saved = None  # the step of the newest checkpoint
@@ -34,7 +34,7 @@ class Log:
     if processes.is_main():
       path = workdir / 'config.json'
       saved = configs.load_json(path) if step else None
-      record = experiment.record(run, sources, mesh, saved, step)
+      record = experiment.record(run, sources, mesh, saved, step, frozen)
       files.write_json(path, {'run': run_id, **record})
       (workdir / 'samples').mkdir(exist_ok=True)
       wandb = run.config.wandb and {

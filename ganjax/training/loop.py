@@ -26,10 +26,11 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   experiment.check_data(run, sources, workdir)
   state, step, meta = experiment.restore(run, checkpoints, mesh) or experiment.start(run, mesh)
   run_id = experiment.run_id(workdir, meta)
-  frozen = {name: sharding.replicate(net, mesh) for name, net in method.frozen.items()}
+  frozen, infos = experiment.load_frozen(run, workdir)
+  frozen = sharding.replicate(frozen, mesh)
   monitor = Monitor(run, workdir, mesh, step)
   checkpoints.best = monitor.best_step
-  log = Log(run, workdir, sources, mesh, step, meta.get('metrics', {}), monitor, run_id)
+  log = Log(run, workdir, sources, mesh, step, meta.get('metrics', {}), monitor, run_id, infos)
   interrupt = Interrupt()
   if step < config.steps:
     processes.say('compiling the first step: it may take minutes, and is kept for the next start')

@@ -6,10 +6,10 @@ So a thread acts on signals, which the system's own handler writes to a pipe (`s
 
 import contextlib
 import os
-import select
 import signal
 import threading
 
+PATIENCE_SECONDS = 0.2
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -43,9 +43,15 @@ def _reset():
 
 
 def say(line: str):
-  """Prints a line where that does not wait for its reader: a thread that acts on signals must not."""
-  try:
-    if select.select([], [1], [], 0)[1]:
+  """Prints a line, and does not wait for a reader who does not read: a thread that acts on signals must not.
+
+  A pipe that has room for the line may not be one that `select` calls writable, so another thread tries.
+  """
+
+  def write():
+    with contextlib.suppress(OSError):  # nobody reads any more
       os.write(1, f'{line}\n'.encode())
-  except OSError:  # nobody reads any more
-    return
+
+  writer = threading.Thread(target=write, daemon=True)
+  writer.start()
+  writer.join(PATIENCE_SECONDS)

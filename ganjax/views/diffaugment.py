@@ -1,5 +1,7 @@
 """Differentiable augmentation of what the discriminator sees, real and fake alike (DiffAugment, arXiv:2006.10738)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -18,7 +20,7 @@ def check(policy: str):
     )
 
 
-def diffaugment(images, key, policy):
+def diffaugment(images, key, policy, cutout=0.5):
   """Images as D is to see them: each is changed by draws of its own (arXiv:2006.10738, section 3).
 
   In the order of `POLICIES`, whatever the order in `policy`:
@@ -26,8 +28,8 @@ def diffaugment(images, key, policy):
     color: brightness, + U(-1/2, 1/2); then saturation, times U(0, 2) about each pixel's mean over channels; then
       contrast, times U(1/2, 3/2) about the image's mean. Nothing is clipped: values may leave [-1, 1].
     translation: by whole pixels, up to 1/8 of each side, zeros coming in.
-    cutout: a rectangle of half of each side becomes 0. Its centre is uniform over the image, so part of it may lie
-      outside.
+    cutout: a rectangle of half of each side, or of the share `cutout`, becomes 0. Its centre is uniform over the image,
+      so part of it may lie outside.
 
   The draws of one do not depend on which others are on. The authors' BigGAN on CIFAR-10 runs 'translation,cutout',
   their StyleGAN2 all three. Eighths and halves of a side are rounded to whole pixels.
@@ -36,6 +38,7 @@ def diffaugment(images, key, policy):
     images: float [B, H, W, C] in [-1, 1].
     key: a random key; the draws are over the whole batch.
     policy: names joined by commas, see `check`.
+    cutout: share of each side that a cutout takes (0.2 in Projected GAN's copy).
 
   Returns:
     images [B, H, W, C].
@@ -44,7 +47,9 @@ def diffaugment(images, key, policy):
     UserError: an unknown policy.
   """
   check(policy)
-  for number, (name, change) in enumerate(zip(POLICIES, (_color, translate, _cutout))):
+  for number, (name, change) in enumerate(
+    zip(POLICIES, (_color, translate, functools.partial(_cutout, share=cutout)))
+  ):
     if name in policy.split(','):
       images = change(images, jax.random.fold_in(key, number))
   return images
@@ -70,11 +75,11 @@ def _color(images, key):
   return grey + (contrast + 0.5) * (images - grey)
 
 
-def _cutout(images, key):
+def _cutout(images, key, share):
   inside = True
   for axis, k in zip((1, 2), jax.random.split(key)):
     side = images.shape[axis]
-    size = int(side / 2 + 0.5)
+    size = int(side * share + 0.5)
     # An even size has its centre between pixels: there is one place more.
     first = jax.random.randint(k, (len(images), 1), 0, side + 1 - size % 2) - size // 2
     place = jnp.arange(side)

@@ -18,12 +18,12 @@ class View(NamedTuple):
   extra: dict  # what it keeps in `state.extra`
 
 
-def build(packing=1, *, diffaugment=None, ada=None) -> View:
+def build(packing=1, *, diffaugment=None, cutout=0.5, ada=None) -> View:
   """The view of a method's fields.
 
   Args:
     packing: m: D judges m images together, stacked along channels (PacGAN, arXiv:1712.04086, section 2).
-    diffaugment: a policy of `ganjax.views.diffaugment`.
+    diffaugment, cutout: a policy of `ganjax.views.diffaugment`, and the share of each side that its cutout takes.
     ada: {'pipe'} of `ganjax.views.ada` and either 'p', a number or a `schedules.ramp`, or what moves an adaptive one:
       'target', 'interval' (steps), 'images' (so many take it from 0 to 1).
 
@@ -37,7 +37,11 @@ def build(packing=1, *, diffaugment=None, ada=None) -> View:
   view = _still(lambda state, images, key: images)
   if diffaugment:
     differentiable.check(diffaugment)
-    view = _still(lambda state, images, key: differentiable.diffaugment(images, key, diffaugment))
+    if not 0 < cutout <= 1:
+      raise UserError(f'method.cutout={cutout} must be a share of the side, above 0 and at most 1')
+    view = _still(
+      lambda state, images, key: differentiable.diffaugment(images, key, diffaugment, cutout)
+    )
   if ada:
     if not hasattr(ada, 'keys'):
       raise UserError(f'method.ada={ada!r} must be a mapping, such as of pipe and p')

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import ganjax.methods
-from ganjax import commandline, experiment
+from ganjax import commandline, data, experiment
+from ganjax.data import sets
 from ganjax.sampling import sampler
 
 PAGES = sorted(
@@ -91,12 +92,12 @@ def test_the_tutorial_trains(monkeypatch):
   exec(recipe, found.__dict__)
   config = found.get_config()
   config.update(batch_size=4)
-  config.networks.width = 4
+  config.networks.width, config.data.resolution = 4, 32
   run = experiment.build(config)
   state = jax.jit(run.init)(run.key)
   before = jax.device_get(state.params)
   batch = {
-    'image': np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8),
+    'image': np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8),
     'label': np.zeros(4, np.int32),
   }
   span = run.spans[0]
@@ -106,4 +107,23 @@ def test_the_tutorial_trains(monkeypatch):
   moved = jax.tree.map(lambda a, b: np.any(a != b), before, jax.device_get(state.params))
   assert all(any(jax.tree.leaves(moved[name])) for name in ('G', 'D'))
   pictures = sampler.start(span.stage, state, jax.device_get(run.method.rows(np.arange(2), {})))
-  assert pictures.shape == (2, 64, 64, 3)
+  assert pictures.shape == (2, 32, 32, 3)
+
+
+def test_the_data_set_of_the_page_is_read(monkeypatch):
+  page = (command.ROOT / 'docs/extend/pieces.md').read_text()
+  (code,) = (c for language, c in BLOCK.findall(page) if language == 'python' and 'Source(' in c)
+  folder = command.files() / 'page_sets'
+  folder.mkdir()
+  (folder / 'sines.py').write_text(code)
+  monkeypatch.setattr(sets, '__path__', [*sets.__path__, str(folder)])
+  source = data.build(dataset='sines', samples=800, count=9)
+  assert source.fields == data.fields(dataset='sines', samples=800)
+  found = source.read_rows(source.rows(0, 5, 8))['sound']
+  assert found.shape == (8, 800, 1) and found.dtype == np.int16 and np.abs(found).max() > 19_000
+  # Row i has i + 1 times the lowest pitch.
+  np.testing.assert_allclose(
+    source.read(np.array([4]))['sound'][0, :, 0], 20_000 * np.sin(np.arange(800) / 10), atol=1
+  )
+  with pytest.raises(ganjax.UserError, match='does not take frames'):
+    data.build(dataset='sines', samples=800, count=9, frames=2)

@@ -15,7 +15,7 @@ from ganjax.evaluation import measure as engine
 from ganjax.evaluation import reference, sides
 from ganjax.evaluation.extract import Plan, Stopped, extract
 from ganjax.evaluation.measure import measure
-from ganjax.evaluation.presets import PRESETS, parse_metrics, parse_presets
+from ganjax.evaluation.presets import PRESETS, higher_is_better, parse_metrics, parse_presets
 from ganjax.features import Extractor
 from ganjax.metrics import fid, inception_score, kid, prdc
 
@@ -179,6 +179,25 @@ def test_a_record_names_reals_where_they_count():
   (alone,) = _measure(fake, None, 'ms_ssim')
   assert not {'num_real', 'real'} & alone.record.keys()
   assert {record['commit'] for record in found.values()} == {experiment.commit()}
+
+
+def test_a_score_on_features_that_a_run_was_trained_on_says_so_in_its_name(capsys):
+  """So that it does wherever it is shown, and is never the same row as that of another run."""
+  fake = _side(_pictures(60, 1))
+  fake = fake._replace(info={**fake.info, 'trained_on': ['efficientnet_lite0']})
+  metrics = 'fd_efficientnet_lite0,fd_mobilenet_v2,prdc_efficientnet_lite0'
+  results = _measure(fake, _side(_pictures(60)), metrics)
+  own, other, rest = (r.record['values'] for r in results)
+  assert own.keys() == {'fd_efficientnet_lite0_trained_on'}
+  assert other.keys() == {'fd_mobilenet_v2'}
+  assert rest.keys() == {
+    f'{name}_efficientnet_lite0_trained_on'
+    for name in ('precision', 'recall', 'density', 'coverage')
+  }
+  assert higher_is_better('fd_efficientnet_lite0_trained_on') is False
+  said = capsys.readouterr().out
+  assert said.count('was trained on the features of efficientnet_lite0') == 2
+  assert all(r.record['fake']['trained_on'] == ['efficientnet_lite0'] for r in results)
 
 
 def test_a_record_says_what_was_computed():

@@ -1,5 +1,6 @@
 """What an evaluation takes as pictures, and what it refuses."""
 
+import json
 import os
 import types
 import zipfile
@@ -313,3 +314,13 @@ def test_quantisers():
   inside = np.abs(x) < 1
   assert 0.45 < (rounded != cut)[inside].mean() < 0.55
   assert np.abs(rounded.astype(int) - cut).max() == 1
+
+
+def test_pictures_keep_what_their_generator_was_trained_on(tmp_path):
+  text = {'seed': '0-5', 'trained_on': ['efficientnet_lite0']}
+  images.save_npz(tmp_path / 'x.npz', _noise(), text)
+  info = sides.parse(str(tmp_path / 'x.npz')).info
+  assert info['trained_on'] == ['efficientnet_lite0']
+  for metadata in json.dumps({'seed': 0}), 'no JSON', '[1]':
+    np.savez(tmp_path / 'y.npz', arr_0=_noise(), metadata=np.array(metadata))
+    assert 'trained_on' not in sides.parse(str(tmp_path / 'y.npz')).info

@@ -10,6 +10,7 @@ from ganjax.layers.resample import (
   downsample_blurred,
   max_pool,
   mean_pool,
+  smooth,
   upsample,
   upsample_bilinear,
 )
@@ -71,3 +72,24 @@ def test_blurred_downsampling_by_hand():
   ):
     y = downsample_blurred((x[None, :, None, None] * x[:, None]).astype(np.float32))
     np.testing.assert_array_equal(y[0, :, :, 0], np.outer(line, line))
+@pytest.mark.parametrize('padding', [0, 1, 2, 3])
+def test_smoothing_and_its_derivatives_are_the_sum(padding):
+  """In both modes, and of many at once."""
+  taps = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+  wide = np.pad(X, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))
+  h, w = wide.shape[1] - 3, wide.shape[2] - 3
+  wanted = sum(taps[a, b] * wide[:, a : a + h, b : b + w] for a in range(4) for b in range(4))
+  y, pull = jax.vjp(lambda x: smooth(x, padding), X)
+  np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-6)
+  ct = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
+  back = np.zeros_like(wide)
+  for a in range(4):
+    for b in range(4):
+      back[:, a : a + h, b : b + w] += taps[a, b] * ct
+  back = back[:, padding : padding + 4, padding : padding + 6]
+  np.testing.assert_allclose(pull(ct)[0], back, rtol=1e-4, atol=1e-6)
+  along = jax.jvp(lambda x: smooth(x, padding), (X,), (2 * X,))[1]
+  np.testing.assert_allclose(along, 2 * wanted, rtol=1e-4, atol=1e-6)
+  many = np.stack([X, 3 * X], 3)
+  found = jax.vmap(lambda x: smooth(x, padding), 3, 3)(many)
+  np.testing.assert_allclose(found[:, :, :, 1], 3 * wanted, rtol=1e-4, atol=1e-6)

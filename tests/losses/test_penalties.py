@@ -244,6 +244,7 @@ def test_what_the_method_refuses(arguments, message):
     method(**arguments)
 
 
+@pytest.mark.slow
 def test_one_and_four_devices_draw_and_train_alike():
   """float64, so that nothing but round-off may differ: draws, deviation and means are of the whole batch."""
   config = runpy.run_path(str(device_run.CONFIG))['get_config']()

@@ -122,9 +122,11 @@ def test_without_a_penalty_the_eigenvalues_lie_on_the_unit_circle(loss):
   )
 
 
-@pytest.mark.parametrize('gamma', [0.3, 4.0])
-@pytest.mark.parametrize('penalty', ZERO_CENTRED)
-@pytest.mark.parametrize('loss', SLOPE)
+@pytest.mark.parametrize(
+  ('loss', 'penalty', 'gamma'),
+  [(loss, 'both', 0.3) for loss in SLOPE]
+  + [('non_saturating', 'r1', 4.0), ('wasserstein', 'r2', 4.0)],
+)
 def test_zero_centred_penalties_converge_at_the_rate_of_the_eigenvalues(loss, penalty, gamma):
   s = SLOPE[loss]
   weights = {name: share * gamma for name, share in ZERO_CENTRED[penalty].items()}
@@ -186,8 +188,9 @@ def test_the_non_saturating_game_converges_slower_than_any_rate(loss):
   np.testing.assert_allclose(growth, growth.mean(), rtol=0.1)
 
 
-@pytest.mark.parametrize('penalty', ONE_CENTRED)
-@pytest.mark.parametrize('loss', SLOPE)
+@pytest.mark.parametrize(
+  ('loss', 'penalty'), [('wasserstein', ONE_CENTRED[0]), ('minimax', ONE_CENTRED[1])]
+)
 def test_one_centred_penalties_never_arrive(loss, penalty):
   """WGAN-GP and DRAGAN pull |psi| to 1, and the equilibrium has psi = 0."""
   walk = path(game(loss, {penalty: 0.2}))

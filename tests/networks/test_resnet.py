@@ -195,6 +195,7 @@ def runs():
     return {0: run, 'start': train(1, 0), 1: train(1, 2), 4: train(4, 2)}
 
 
+@pytest.mark.slow
 def test_one_and_four_devices_train_alike(runs):
   flat = lambda n: jax.tree_util.tree_leaves_with_path(runs[n])
   assert len(flat(1)) == len(flat(4)) > 100
@@ -202,6 +203,7 @@ def test_one_and_four_devices_train_alike(runs):
     np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9, err_msg=jax.tree_util.keystr(path))
 
 
+@pytest.mark.slow
 def test_training_moves_u_and_evaluation_does_not(runs):
   (before, _), (after, _), run = runs['start'], runs[1], runs[0]
   us = jax.tree_util.tree_leaves_with_path(after.stats['D']['spectral_norm'])

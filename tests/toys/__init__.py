@@ -1,4 +1,4 @@
-"""A data set, a method and networks of kinds of data that ganjax has no configuration of: three files, and nothing else.
+"""A data set, a method and networks of kinds of data that no configuration of ganjax has: a file each, and no more.
 
 `toys.add()` puts them beside the package's own.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
-import toys
+import toys  # noqa: E402
 
 if __name__ == '__main__':
   toys.add()

@@ -71,7 +71,7 @@ def test_a_form_compiles_for_a_tpu():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('layer', FORMS['WAYS'])
+@pytest.mark.parametrize('layer', [*FORMS['WAYS']][:2])  # the others by the benchmark itself
 def test_what_tpus_get_takes_less_by_the_estimate_of_their_compiler(layer):
   pytest.importorskip('libtpu', reason="needs pip install '.[tpu-check]'")
   (shape, dtype), (kernel, wide), ways = FORMS['WAYS'][layer]
@@ -96,7 +96,7 @@ def test_what_tpus_get_takes_less_by_the_estimate_of_their_compiler(layer):
 def test_a_first_look_at_an_accelerator(tmp_path):
   """By the script, tiny, on a CPU, from another folder: a run with its grid, and the four variants of a config."""
   script = [sys.executable, command.ROOT / 'benchmarks/accelerator.py', '--workdir', '.', '--tiny']
-  script += ['--configs', 'dcgan_cifar']
+  script += ['--configs', 'sngan_cnn_cifar']
   quick = {**os.environ, 'PYTHONPATH': '', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
   pipes = dict(capture_output=True, text=True)
   done = subprocess.run(script, cwd=tmp_path, env=quick, timeout=600, **pipes)
@@ -109,7 +109,7 @@ def test_a_first_look_at_an_accelerator(tmp_path):
   ]
   times = [line for line in lines if 'ms a step' in line]
   assert [t.startswith(v) for t, v in zip(times, variants, strict=True)] == [True] * 4
-  assert 'dcgan_cifar, 8 real images a step, 1 rounds of 2 steps' in lines
+  assert 'sngan_cnn_cifar, 8 real images a step, 1 rounds of 2 steps' in lines
 
 
 def test_tiny_is_so_in_both_networks_of_the_configs_that_are_timed():

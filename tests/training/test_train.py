@@ -198,7 +198,7 @@ def kill_many_times(workdir, kills, steps, seed):
 
 
 def test_killed_many_times_equals_uninterrupted(workdir):
-  begun = kill_many_times(workdir, kills=6, steps=100, seed=1)
+  begun = kill_many_times(workdir, kills=3, steps=100, seed=1)
   assert {*begun} - {100}, 'no kill fell between the first checkpoint and the last'
   assert_same_run(workdir, command.finished()[0])
   grids = [
@@ -208,10 +208,10 @@ def test_killed_many_times_equals_uninterrupted(workdir):
 
 
 @pytest.mark.slow
-def test_killed_25_times_equals_uninterrupted(tmp_path):
-  command.succeed('train.py', *command.tiny({'steps': 600}), '--workdir', tmp_path / 'whole')
-  begun = kill_many_times(tmp_path / 'killed', kills=25, steps=600, seed=2)
-  assert len({*begun}) > 5, begun
+def test_killed_ten_times_equals_uninterrupted(tmp_path):
+  command.succeed('train.py', *command.tiny({'steps': 240}), '--workdir', tmp_path / 'whole')
+  begun = kill_many_times(tmp_path / 'killed', kills=10, steps=240, seed=2)
+  assert len({*begun}) > 3, begun
   assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
 
 

@@ -1,0 +1,74 @@
+"""Layers of an equalised learning rate (Karras et al. 2017, arXiv:1710.10196, section 4.1), as StyleGAN2 has them.
+
+Weights are stored as drawn from N(0, 1), and scaled where they are used by 1 / sqrt(inputs), so that Adam moves all of
+them at one speed. What comes out of a layer goes through `activate`, which keeps the variance.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+
+from ganjax.layers.conv import conv
+
+NORMAL = nn.initializers.normal(1.0)
+
+
+def activate(x, *, gain=1.0, clamp=0.0):
+  """sqrt(2) * LeakyReLU(0.2), times `gain`, held in [-clamp gain, clamp gain]; a clamp of 0 holds nothing."""
+  return limit(nn.leaky_relu(x, 0.2) * (2**0.5 * gain), gain * clamp)
+
+
+def limit(x, clamp):
+  """x in [-clamp, clamp], or where `clamp` is 0 as it is."""
+  return jnp.clip(x, -clamp, clamp) if clamp else x
+
+
+class Dense(nn.Module):
+  """[B, inputs] -> [B, features], in float32 at least and with all of its bits.
+
+  `kernel` [inputs, features], drawn from N(0, 1) / m, is used as kernel * m / sqrt(inputs), and `bias` as bias * m,
+  where m is the `lr_multiplier`: with 0.01 both learn a hundred times more slowly.
+  """
+
+  features: int
+  lr_multiplier: float = 1.0
+  bias_init: float = 0.0
+  param_dtype: Any = 'float32'
+
+  @nn.compact
+  def __call__(self, x):
+    m, inputs = self.lr_multiplier, x.shape[-1]
+    init = nn.initializers.normal(1 / m)
+    kernel = self.param('kernel', init, (inputs, self.features), self.param_dtype)
+    bias = self.param(
+      'bias', nn.initializers.constant(self.bias_init), (self.features,), self.param_dtype
+    )
+    x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
+    y = jnp.matmul(x, kernel * (m * inputs**-0.5), precision=lax.Precision.HIGHEST)
+    return y + bias * m
+
+
+class Conv(nn.Module):
+  """`conv` of pictures with `kernel` [k, k, C, features] from N(0, 1), used as kernel / sqrt(C k^2), and `bias`."""
+
+  features: int
+  kernel: int
+  stride: int = 1
+  padding: int = 0
+  use_bias: bool = True
+  dtype: Any = None  # None: that of input and parameters together
+  param_dtype: Any = 'float32'
+
+  @nn.compact
+  def __call__(self, x):
+    """[B, H, W, C] -> [B, h, w, features]."""
+    shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+    w = self.param('kernel', NORMAL, shape, self.param_dtype)
+    zeros = nn.initializers.zeros
+    b = self.param('bias', zeros, shape[-1:], self.param_dtype) if self.use_bias else None
+    w = w * (self.kernel**2 * shape[2]) ** -0.5
+    x, w, b = nn.dtypes.promote_dtype(x, w, b, dtype=self.dtype)
+    y = conv(x, w, self.stride, self.padding)
+    return y if b is None else y + b

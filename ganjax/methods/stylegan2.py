@@ -1,0 +1,179 @@
+"""StyleGAN2 (Karras et al. 2019, arXiv:1912.04958) and ADA (Karras et al. 2020, arXiv:2006.06676).
+
+The non-saturating game with two lazy regularizers: R1 of D (section 4 of the first) and path lengths of G (its section
+3.2), each a phase of its own at every so many steps. G has Linen methods `map`, z to styles, and `synthesize`, styles
+to images, between which styles are mixed. Every phase draws its own z, and moves the mean style that truncation needs.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import nn
+
+from ganjax import UserError
+from ganjax.losses import adversarial, penalties, regularizers
+from ganjax.optim import schedules
+from ganjax.sampling import latents
+from ganjax.update import Aux, Method, Phase, Stage, apply
+from ganjax.views import view as views
+
+
+def build(
+  nets,
+  *,
+  z_dim: int,
+  r1_gamma=10.0,
+  r1_every=16,
+  path_weight=2.0,
+  path_every=4,
+  path_shrink=2,
+  path_decay=0.99,
+  mixing=0.9,
+  diffaugment=None,
+  ada=None,
+  freeze_D=(),
+):
+  """A step is an update of G, perhaps one of its path lengths, one of D, and perhaps one of R1.
+
+  Args:
+    nets: {'G': of z [B, z_dim], with `map`, `synthesize` and `num_styles`, 'D': images -> logits [B]}, of labels too
+      where they have classes: fakes have those of the real batch.
+    z_dim: length of the latent, drawn from N(0, I).
+    r1_gamma: weight of R1, whose squares are summed over pixels: four times as large at twice the side. 0: none.
+    r1_every: its phase runs at every so many steps, and is so many times as strong.
+    path_weight: of the path lengths, of images scaled by 1 / sqrt(H W). 0: none.
+    path_every: as r1_every.
+    path_shrink: path lengths are of 1 / so many of a batch.
+    path_decay: what their mean keeps at an update.
+    mixing: the probability that an image has the styles of a second z from a layer on, which is drawn evenly.
+    diffaugment, ada: what D sees images through, see `view.build`.
+    freeze_D: layers of D that stay as they are, such as ('b64_fromrgb', 'b64_conv0'), see methods/gan.py.
+  """
+  G, D = nets['G'], nets['D']
+  if not hasattr(G, 'synthesize'):
+    raise UserError('method.name=stylegan2 needs a generator of styles: networks.name=stylegan2')
+  classes = max(getattr(net, 'num_classes', 0) for net in (G, D))
+  counts = dict(z_dim=z_dim, r1_every=r1_every, path_every=path_every, path_shrink=path_shrink)
+  if min(counts.values()) < 1 or z_dim > 2**16:
+    raise UserError(f'method needs whole numbers from 1, and z_dim up to 65,536; got {counts}')
+  for name, value, most in (
+    ('r1_gamma', r1_gamma, float('inf')),
+    ('path_weight', path_weight, float('inf')),
+    ('path_decay', path_decay, 1.0),
+    ('mixing', mixing, 1.0),
+  ):
+    schedules.check(f'method.{name}', value, 0.0, most)
+  view = views.build(diffaugment=diffaugment, ada=ada)
+
+  def label_of(batch):
+    return batch['label'] if classes else None
+
+  def style(state, key, n, label):
+    """Styles [n, L, W] of new latents, some of them mixed; the state has the mean style moved by the first of them."""
+    latent, place = jax.random.split(key)
+    # As few draws as may be: each takes a CPU half a second to compile.
+    z = latents.normal(latent, n, 2 * z_dim if mixing else z_dim)
+    w, state = apply(G, state, z[:, :z_dim], label, train=True, method='map')
+    if mixing:
+      other, _ = apply(G, state, z[:, z_dim:], label, train=False, method='map')
+      layers = G.num_styles
+      share = jax.random.uniform(place, (n, 1)) / mixing  # below 1 in mixed images, and even there
+      start = jnp.where(share < 1, 1 + jnp.floor(share * (layers - 1)), layers)
+      w = jnp.where((jnp.arange(layers) < start)[..., None], w, other)
+    return w, state
+
+  def synthesize(state, w, key):
+    return apply(G, state, w, train=True, method='synthesize', key=key)[0]
+
+  def generate(state, key, n, label):
+    """(images, state) of new latents and noise."""
+    of_style, of_noise = jax.random.split(key)
+    w, state = style(state, of_style, n, label)
+    return synthesize(state, w, of_noise), state
+
+  def judge(state, images, label, key):
+    return apply(D, state, view.see(state, images, key), label, train=True)[0]
+
+  def generator(state, batch, key):
+    label, (own, seen) = label_of(batch), jax.random.split(key)
+    fakes, state = generate(state, own, len(batch['image']), label)
+    loss = adversarial.non_saturating_G(judge(state, fakes, label, seen))
+    return loss, Aux(state, {'loss_G': loss})
+
+  def path_length(state, batch, key):
+    """Of a part of the batch, whose labels are those of every path_shrink-th image."""
+    part = batch['image'][::path_shrink]
+    label = batch['label'][::path_shrink] if classes else None
+    of_style, of_noise, direction = jax.random.split(key, 3)
+    w, state = style(state, of_style, len(part), label)
+    value, mean = regularizers.path_length(
+      lambda w: synthesize(state, w, of_noise),
+      w,
+      direction,
+      state.extra['path_length'],
+      path_decay,
+    )
+    state = state.replace(extra={**state.extra, 'path_length': mean})
+    return path_weight * value, Aux(state, {'loss_path': path_weight * value, 'path_length': mean})
+
+  def discriminator(state, batch, key):
+    images, label = batch['image'], label_of(batch)
+    own, on_real, on_fake = jax.random.split(key, 3)
+    fakes, state = generate(state, own, len(images), label)
+    real, fake = judge(state, images, label, on_real), judge(state, fakes, label, on_fake)
+    terms = adversarial.non_saturating_D(real, fake)
+    state, moved = view.move(view.note(state, real))
+    share = lambda logits: jnp.mean(nn.sigmoid(logits))
+    return sum(terms.values()), Aux(
+      state, {**terms, **moved, 'D_real': share(real), 'D_fake': share(fake)}
+    )
+
+  def r1(state, batch, key):
+    """Its gradient is by the real images as they are, before D's view of them."""
+    label = label_of(batch)
+    logits = lambda images: judge(state, images, label, key)
+    value = r1_gamma * penalties.r1(logits, batch['image'], None, None)
+    return value, Aux(state, {'loss_r1': value})
+
+  def inputs(batch):
+    label = label_of(batch)
+    z = jnp.zeros((len(batch['image']), z_dim))
+    return {'G': (z, label), 'D': (batch['image'], label)}
+
+  def rows(seeds, examples, truncation=1.0, cutoff=0, noise='random'):
+    """z, noise and truncation of each seed; with classes, seed n is of class n mod their number.
+
+    Options: `truncation`, psi, of the first `cutoff` layers (0: all); noise 'random', of each seed's own, as published
+    figures are measured, or 'constant', the same for all, as smooth interpolations need it.
+    """
+    if noise not in ('random', 'constant') or not 0 <= cutoff < 2**31:
+      raise UserError(f'noise={noise} must be random or constant, and cutoff={cutoff} from 0')
+    seeds = jnp.asarray(seeds, jnp.int32)
+    label = {'label': seeds % classes} if classes else {}
+    return label | {
+      'z': latents.per_seed(seeds, z_dim),
+      'noise': seeds if noise == 'random' else jnp.full_like(seeds, -1),
+      'truncation': jnp.full(len(seeds), truncation, jnp.float32),
+      'cutoff': jnp.full_like(seeds, cutoff or G.num_styles),
+    }
+
+  def sample(state, rows, **mode):
+    how = {k: rows[k] for k in ('noise', 'truncation', 'cutoff')}
+    return apply(G, state, rows['z'], rows.get('label'), **how, **mode)
+
+  kept = tuple(f'D/{layer}' for layer in freeze_D)
+  phases = (
+    Phase('G', generator, ('G',), 'G'),
+    Phase('G_path', path_length, ('G',), 'G', every=path_every) if path_weight else None,
+    Phase('D', discriminator, ('D',), 'D', frozen=kept),
+    Phase('D_r1', r1, ('D',), 'D', every=r1_every, frozen=kept) if r1_gamma else None,
+  )
+  return Method(
+    nets=nets,
+    inputs=inputs,
+    rows=rows,
+    options={'truncation': 1.0, 'cutoff': 0, 'noise': 'random'},
+    stages=(Stage(tuple(phase for phase in phases if phase), sample),),
+    ema=('G',),
+    extra=view.extra | ({'path_length': jnp.float32(0)} if path_weight else {}),
+    num_classes=classes,
+  )

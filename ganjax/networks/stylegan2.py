@@ -1,0 +1,339 @@
+"""StyleGAN2's networks (Karras et al. 2019, arXiv:1912.04958, section 2 and appendix B) as StyleGAN2-ADA has them.
+
+G maps z to a style w, which scales the channels of every convolution; noise is added to each map. Pictures grow from a
+learned constant in stages of twice the size, at each of which (architecture 'skip') an image is added to the image so
+far. D goes the same way down. The widths are those of the authors' code (arXiv:2006.06676, appendix C).
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ganjax import UserError, media
+from ganjax.commandline import closest
+from ganjax.devices import sharding
+from ganjax.layers.embed import ClassEmbed
+from ganjax.layers.equalized import NORMAL, Conv, Dense, activate, limit
+from ganjax.layers.modulated import ModulatedConv
+from ganjax.layers.pggan import minibatch_stddev, pixel_norm
+from ganjax.layers.resample import downsample_bilinear, smooth, upsample_bilinear
+
+ARCHITECTURES = 'skip', 'resnet', 'orig'
+MOST_LAYERS = 64  # of a mapping: each is traced
+MEAN_DECAY = 0.995  # what the mean style keeps at an update (stylegan2-ada-pytorch)
+HALF = 0.5**0.5
+
+
+def _wide(x):
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+class Mapping(nn.Module):
+  """z [B, Z], a label, or both -> [B, features], in float32 at least.
+
+  Either is brought to a mean square of 1. Layers learn a hundred times more slowly than others; that of the label does
+  not.
+  """
+
+  features: int
+  layers: int
+  num_classes: int
+  param_dtype: str
+
+  @nn.compact
+  def __call__(self, z, label):
+    kinds = dict(param_dtype=self.param_dtype)
+    parts = [] if z is None else [pixel_norm(_wide(z))]
+    if self.num_classes:
+      rows = ClassEmbed(self.num_classes, self.features, NORMAL, name='embed', **kinds)(label)
+      bias = self.param('embed_bias', nn.initializers.zeros, (self.features,), self.param_dtype)
+      parts.append(pixel_norm(_wide(rows) * self.num_classes**-0.5 + bias))
+    x = jnp.concatenate(parts, -1)
+    for i in range(self.layers):
+      x = activate(Dense(self.features, lr_multiplier=0.01, name=f'fc{i}', **kinds)(x))
+    return x
+
+
+class StyledConv(nn.Module):
+  """Modulated convolution, noise, bias, activation.
+
+  Without noise [B, H, W], and where there is a seed below 0, the noise is constant.
+  """
+
+  features: int
+  up: bool
+  gain: float
+  clamp: float
+  dtype: str
+  param_dtype: str
+
+  @nn.compact
+  def __call__(self, x, w, noise, seeds):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    x = ModulatedConv(self.features, up=self.up, name='conv', **kinds)(x, w)
+    zeros = nn.initializers.zeros
+    draw = lambda: jax.random.normal(self.make_rng('params'), (1, *x.shape[1:3]), self.param_dtype)
+    fixed = self.variable('noise', 'constant', draw)
+    noise = fixed.value if noise is None else noise
+    if seeds is not None:
+      noise = jnp.where(seeds[:, None, None] < 0, fixed.value, noise)
+    strength = self.param('noise_strength', zeros, (), self.param_dtype)
+    bias = self.param('bias', zeros, (self.features,), self.param_dtype)
+    x = x + (strength * noise)[..., None].astype(x.dtype) + bias.astype(x.dtype)
+    return activate(x, gain=self.gain, clamp=self.clamp)
+
+
+class Synthesis(nn.Module):
+  """Styles [B, 2 * stages, W] -> images [B, height, width, channels].
+
+  A stage is ((height, width), channels); the first is that of the constant. Noise is that of `seeds`, int32 [B], of
+  each image its own; or drawn where there is an rng 'noise'; else, and of a seed below 0, it is constant, what the
+  collection 'noise' holds.
+  """
+
+  channels: int
+  stages: tuple
+  architecture: str
+  clamp: float
+  dtype: str
+  param_dtype: str
+
+  @nn.compact
+  def __call__(self, w, seeds=None):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    noise, at, image = self._noise(len(w), seeds), 0, None
+    (size, width), *_ = self.stages
+    x = self.param('const', NORMAL, (*size, width), self.param_dtype)
+    x = jnp.broadcast_to(x.astype(self.dtype), (len(w), *x.shape))
+
+    def layer(x, name, up, gain=1.0):
+      nonlocal at
+      at += 1
+      own = StyledConv(width, up, gain, self.clamp, name=name, **kinds)
+      return own(x, w[:, at - 1], noise and noise[name], seeds)
+
+    for i, (_, width) in enumerate(self.stages):
+      block, before = f'b{4 << i}', x
+      residual = self.architecture == 'resnet' and i > 0
+      x = layer(x, f'{block}_conv0', up=True) if i else x
+      x = layer(x, f'{block}_conv1', up=False, gain=HALF if residual else 1.0)
+      if residual:
+        skip = Conv(width, 1, use_bias=False, name=f'{block}_skip', **kinds)(before)
+        x = x + upsample_bilinear(skip) * HALF
+      if self.architecture == 'skip' or i == len(self.stages) - 1:
+        # The style of the next stage's first convolution; images are summed in float32.
+        own = ModulatedConv(self.channels, 1, demodulate=False, name=f'{block}_torgb', **kinds)
+        bias = self.param(
+          f'{block}_torgb_bias', nn.initializers.zeros, (self.channels,), self.param_dtype
+        )
+        new = _wide(limit(own(x, w[:, at]) + bias.astype(self.dtype), self.clamp))
+        image = new if image is None else upsample_bilinear(image) + new
+    return image
+
+  def _noise(self, batch, seeds):
+    """{name of a layer: noise [B, H, W]}, or None where it is constant."""
+    sizes = {
+      f'b{4 << i}_conv{j}': size
+      for i, (size, _) in enumerate(self.stages)
+      for j in (0, 1)
+      if i or j
+    }
+    # One draw for all, as each takes long to compile.
+    ends = np.cumsum([np.prod(size) for size in sizes.values()])
+    if seeds is not None:
+      key = lambda seed: jax.random.fold_in(jax.random.key(seed), 1)
+      drawn = jax.vmap(lambda seed: jax.random.normal(key(seed), ends[-1:], self.param_dtype))(
+        seeds
+      )
+    elif self.has_rng('noise') and not self.is_initializing():
+      drawn = jax.random.normal(self.make_rng('noise'), (batch, ends[-1]), self.param_dtype)
+      drawn = sharding.split(drawn)
+    else:
+      return None
+    rows = jnp.split(drawn, ends[:-1], 1)
+    return {n: x.reshape(batch, *sizes[n]) for n, x in zip(sizes, rows)}
+
+
+class Generator(nn.Module):
+  """z [B, Z], and labels with classes -> images [B, height, width, channels], not bounded.
+
+  The mean of w over training lies in the collection 'styles'; calls of `map` in train mode move it.
+  """
+
+  channels: int
+  stages: tuple
+  w_dim: int
+  mapping_layers: int
+  architecture: str
+  clamp: float
+  num_classes: int
+  dtype: str
+  param_dtype: str
+
+  def setup(self):
+    self.mapping = Mapping(self.w_dim, self.mapping_layers, self.num_classes, self.param_dtype)
+    self.synthesis = Synthesis(
+      self.channels, self.stages, self.architecture, self.clamp, self.dtype, self.param_dtype
+    )
+    zeros = lambda: jnp.zeros((self.w_dim,), self.param_dtype)
+    self.w_avg = self.variable('styles', 'w_avg', zeros)
+
+  @property
+  def num_styles(self) -> int:
+    return 2 * len(self.stages)
+
+  def map(self, z, label=None, *, train: bool):
+    """Styles w [B, num_styles, w_dim], the same for all layers."""
+    w = self.mapping(z, label)
+    if train:
+      mean = jax.lax.stop_gradient(jnp.mean(w, 0))
+      self.w_avg.value = mean + MEAN_DECAY * (self.w_avg.value - mean)
+    return jnp.broadcast_to(w[:, None], (len(w), self.num_styles, self.w_dim))
+
+  def truncate(self, w, truncation, cutoff=None):
+    """Styles w [B, L, W] drawn towards their mean (StyleGAN, arXiv:1812.04948, appendix B).
+
+    Args:
+      w: of `map`.
+      truncation: psi, a number or one for each sample [B]: what is kept of the difference from the mean.
+      cutoff: so many layers, or [B]; None: all.
+    """
+    psi = jnp.reshape(truncation, (-1, 1, 1))
+    near = self.w_avg.value + psi * (w - self.w_avg.value)
+    if cutoff is None:
+      return near
+    return jnp.where(jnp.arange(w.shape[1])[:, None] < jnp.reshape(cutoff, (-1, 1, 1)), near, w)
+
+  def synthesize(self, w, *, train: bool, noise=None):
+    """Styles [B, num_styles, w_dim] -> images, with the noise of seeds, int32 [B], see `Synthesis`."""
+    return self.synthesis(w, noise)
+
+  def __call__(self, z, label=None, *, train: bool, truncation=None, cutoff=None, noise=None):
+    w = self.map(z, label, train=train)
+    w = w if truncation is None else self.truncate(w, truncation, cutoff)
+    return self.synthesize(w, train=train, noise=noise)
+
+
+class Discriminator(nn.Module):
+  """Images [B, height, width, channels], and labels with classes -> logits [B]."""
+
+  stages: tuple
+  architecture: str
+  group: int
+  clamp: float
+  num_classes: int
+  mapping_layers: int
+  dtype: str
+  param_dtype: str
+
+  @nn.compact
+  def __call__(self, image, label=None, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    skip, residual = self.architecture == 'skip', self.architecture == 'resnet'
+
+    def layer(x, name, width, kernel, gain=1.0, **how):
+      return activate(Conv(width, kernel, name=name, **how)(x), gain=gain, clamp=self.clamp)
+
+    widths, x = [width for _, width in self.stages], 0
+    for i in reversed(range(len(widths))):
+      block = f'b{4 << i}'
+      if i == len(widths) - 1 or skip:
+        x = x + layer(image, f'{block}_fromrgb', widths[i], 1, **kinds)
+      if i:
+        image, before = downsample_bilinear(image) if skip else image, x
+        x = layer(x, f'{block}_conv0', widths[i], 3, padding=1, **kinds)
+        gain, how = HALF if residual else 1.0, dict(stride=2, **kinds)
+        x = layer(smooth(x, 2), f'{block}_conv1', widths[i - 1], 3, gain, **how)
+      if i and residual:
+        own = Conv(widths[i - 1], 1, use_bias=False, name=f'{block}_skip', **kinds)
+        x = x + own(downsample_bilinear(before)) * HALF
+    wide, width = dict(param_dtype=self.param_dtype), widths[0]
+    x = minibatch_stddev(_wide(x), self.group)
+    x = layer(x, 'b4_conv', width, 3, padding=1, **wide)
+    x = activate(Dense(width, name='b4_fc', **wide)(x.reshape(len(x), -1)))
+    if not self.num_classes:
+      return Dense(1, name='b4_out', **wide)(x)[:, 0]
+    of_label = Mapping(width, self.mapping_layers, self.num_classes, name='mapping', **wide)
+    return (Dense(width, name='b4_out', **wide)(x) * of_label(None, label)).sum(-1) * width**-0.5
+
+
+def build(
+  *,
+  resolution,
+  channels,
+  width=512,
+  channel_base=32768,
+  w_dim=512,
+  mapping_layers=8,
+  mapping_layers_D=8,
+  architecture='skip',
+  architecture_D='resnet',
+  mbstd_group=4,
+  clamp=256.0,
+  num_classes=0,
+  dtype='float32',
+  param_dtype='float32',
+):
+  """The pair {'G', 'D'}.
+
+  Args:
+    resolution: of the images: a side or (height, width). Both are halved as long as they are even and 4 pixels or more
+      are left: that is the first stage, 4x4 where sides are powers of two.
+    channels: of the images.
+    width: most channels of a stage (512 in the paper).
+    channel_base: at 4, 8, 16, ... times the first stage / 4 a stage has channel_base / (4, 8, 16, ...) channels, at
+      most `width`: 32768 in config F of the paper, 16384 in config E.
+    w_dim: length of a style.
+    mapping_layers: of G's mapping network: 8 in the paper, 2 in the authors' settings for small pictures.
+    mapping_layers_D: behind D's embedding of classes: 8 in the authors' PyTorch code, 0 in that of TensorFlow.
+    architecture, architecture_D: 'skip', 'resnet' or 'orig' (table 2 of the paper); its config F is as here.
+    mbstd_group: samples over which D's last stage has a standard deviation; it divides the batch.
+    clamp: convolutions and images are held in [-clamp, clamp], as in StyleGAN2-ADA; 0 for no limit.
+    num_classes: of the labels for conditional networks, or 0.
+    dtype, param_dtype: of activations and of parameters.
+
+  Raises:
+    UserError: values that do not fit.
+  """
+  sides = media.sides(resolution)
+  start, doublings = sides, 0
+  while all(n % 2 == 0 and n >= 8 for n in start):
+    start, doublings = tuple(n // 2 for n in start), doublings + 1
+  text = 'x'.join(map(str, sides))
+  if not doublings:
+    raise UserError(
+      f'networks.name=stylegan2 doubles its first map: both sides of {text} must be even, and 8 or more'
+    )
+  least = 4 << doublings
+  if min(width, w_dim, mbstd_group) < 1 or channel_base < least:
+    raise UserError(
+      f'networks needs width, w_dim and mbstd_group from 1, and channel_base from {least} at {text}; '
+      f'got {width}, {w_dim}, {mbstd_group}, {channel_base}'
+    )
+  if not (1 <= mapping_layers <= MOST_LAYERS and 0 <= mapping_layers_D <= MOST_LAYERS):
+    raise UserError(
+      f'networks.mapping_layers={mapping_layers} must be from 1 to {MOST_LAYERS}, '
+      f'networks.mapping_layers_D={mapping_layers_D} from 0'
+    )
+  for field, value in ('architecture', architecture), ('architecture_D', architecture_D):
+    if value not in ARCHITECTURES:
+      raise UserError(
+        f'networks.{field}={value!r} is not known{closest(value, ARCHITECTURES)}; '
+        f'there are {", ".join(ARCHITECTURES)}'
+      )
+  if clamp < 0 or num_classes < 0:
+    raise UserError(
+      f'networks.clamp={clamp} and networks.num_classes={num_classes} must be at least 0'
+    )
+  stages = tuple(
+    (tuple(n << i for n in start), min(channel_base // (4 << i), width))
+    for i in range(doublings + 1)
+  )
+  kinds = dict(clamp=clamp, num_classes=num_classes, dtype=dtype, param_dtype=param_dtype)
+  return {
+    'G': Generator(channels, stages, w_dim, mapping_layers, architecture, **kinds),
+    'D': Discriminator(
+      stages, architecture_D, mbstd_group, mapping_layers=mapping_layers_D, **kinds
+    ),
+  }
