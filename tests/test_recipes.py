@@ -19,7 +19,7 @@ SMALLEST = {
   'cyclegan': dict(blocks=1, layers_D=1),
   'cut': dict(blocks=2, layers_D=1),
 }
-SIDES = dict.fromkeys(('stylegan2', 'pix2pix', 'cyclegan', 'cut'), 16)
+SIDES = {'stylegan2': 16, 'pix2pix': 16, 'cyclegan': 16, 'cut': 16}  # whose stages are alike
 # Phases that take what the one before hands on.
 SECOND = {'pix2pix': 'G', 'cyclegan': 'D', 'cut': 'G'}
 # Large networks, and those of which other configs have the same: their update is traced, not compiled.
@@ -38,7 +38,6 @@ def shrunk(name):
   if 'width_D' in config.networks:
     config.networks.width_D = width
   config.networks.update(SMALLEST.get(config.networks.name, {}))
-  # Of these the networks are alike at any size.
   config.data.resolution = SIDES.get(config.networks.name, config.data.resolution)
   if 'n_critic' in config.method:
     config.method.n_critic = 1  # each more is compiled again

@@ -63,18 +63,6 @@ def downsample_bilinear(x):
   return x
 
 
-def downsample_blurred(x):
-  """The filter [1, 2, 1] / 4 along both axes at every second pixel, mirrored outside. -> [B, ceil(H/2), ceil(W/2), C].
-
-  Zhang 2019, arXiv:1904.11486.
-  """
-  for axis in (1, 2):
-    before, after = _neighbours(x, axis, 'reflect')
-    every = lambda a, axis=axis: lax.slice_in_dim(a, 0, None, 2, axis)
-    x = (every(before) + 2 * every(x) + every(after)) / 4
-  return x
-
-
 def interpolate(x, sides, align_corners=False):
   """Bilinear interpolation as torch.nn.functional.interpolate has it. [B, H, W, C] -> [B, *sides, C].
 
@@ -152,6 +140,18 @@ _SMOOTH.def_impl(jax.jit(_sum_neighbours, static_argnames='padding'))
 ad.deflinear2(_SMOOTH, lambda ct, x, *, padding: [smooth(ct, 3 - padding)])
 batching.primitive_batchers[_SMOOTH] = _smooth_many
 mlir.register_lowering(_SMOOTH, mlir.lower_fun(_sum_neighbours, multiple_results=False))
+
+
+def downsample_blurred(x):
+  """The filter [1, 2, 1] / 4 along both axes at every second pixel, mirrored outside. -> [B, ceil(H/2), ceil(W/2), C].
+
+  Zhang 2019, arXiv:1904.11486.
+  """
+  for axis in (1, 2):
+    before, after = _neighbours(x, axis, 'reflect')
+    every = lambda a, axis=axis: lax.slice_in_dim(a, 0, None, 2, axis)
+    x = (every(before) + 2 * every(x) + every(after)) / 4
+  return x
 
 
 def _neighbours(x, axis, outside='constant'):

@@ -64,14 +64,6 @@ def test_bilinear_down_is_a_quarter_of_the_adjoint_of_up():
   np.testing.assert_allclose(downsample_bilinear(y), adjoint(y)[0] / 4, rtol=1e-5, atol=1e-6)
 
 
-def test_blurred_downsampling_by_hand():
-  """[1, 2, 1] / 4 at every second pixel; outside, the pixel beside the border's is seen again."""
-  for x, line in (
-    (np.array([4.0, 8.0, 0.0, 16.0]), [6, 6]),  # (8 + 2*4 + 8) / 4, (8 + 0 + 16) / 4
-    (np.array([4.0, 8.0, 0.0, 16.0, 4.0]), [6, 6, 10]),  # (16 + 2*4 + 16) / 4
-  ):
-    y = downsample_blurred((x[None, :, None, None] * x[:, None]).astype(np.float32))
-    np.testing.assert_array_equal(y[0, :, :, 0], np.outer(line, line))
 @pytest.mark.parametrize('padding', [0, 1, 2, 3])
 def test_smoothing_and_its_derivatives_are_the_sum(padding):
   """In both modes, and of many at once."""
@@ -93,3 +85,13 @@ def test_smoothing_and_its_derivatives_are_the_sum(padding):
   many = np.stack([X, 3 * X], 3)
   found = jax.vmap(lambda x: smooth(x, padding), 3, 3)(many)
   np.testing.assert_allclose(found[:, :, :, 1], 3 * wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_blurred_downsampling_by_hand():
+  """[1, 2, 1] / 4 at every second pixel; outside, the pixel beside the border's is seen again."""
+  for x, line in (
+    (np.array([4.0, 8.0, 0.0, 16.0]), [6, 6]),  # (8 + 2*4 + 8) / 4, (8 + 0 + 16) / 4
+    (np.array([4.0, 8.0, 0.0, 16.0, 4.0]), [6, 6, 10]),  # (16 + 2*4 + 16) / 4
+  ):
+    y = downsample_blurred((x[None, :, None, None] * x[:, None]).astype(np.float32))
+    np.testing.assert_array_equal(y[0, :, :, 0], np.outer(line, line))
