@@ -469,9 +469,9 @@ def test_the_u_nets_of_the_paper(downs, norm):
   torch.manual_seed(0)
   side, net = 2**downs, u_net(2, downs, norm).double().train()
   keys, levels = jax.random.split(jax.random.key(3), 2), (0, 1, 2)
-  set_masks(net, keys, levels, 1)
   x = np.random.default_rng(0).uniform(-1, 1, (2, side, side, 3))
   with jax.enable_x64(True):
+    set_masks(net, keys, levels, 1)
     kinds = dict(width=2, downs=downs, norm=norm, dropout_levels=levels, **DOUBLE)
     G = pix2pix.build(resolution=(side, side), channels=3, **kinds)['G']
     variables = {'params': params(net), **stats(net)}
