@@ -103,7 +103,7 @@ def dcgan_parameters(resolution, width, z_dim=100):
 
 
 def parameters(name):
-  found = re.findall(r'^  [GD] +([\d,]+) parameters', summary(name), re.M)
+  found = re.findall(r'^  \w+ +([\d,]+) parameters', summary(name), re.M)
   return tuple(int(n.replace(',', '')) for n in found)
 
 
@@ -118,9 +118,10 @@ def test_parameter_counts_of_dcgan(name, resolution, width):
   )
 
 
-# G, D. Published: StudioGAN's logs have 9.42 and 2.42 million for BigGAN on CIFAR-10, BigGAN-PyTorch's print
-# 70,433,988 and 87,982,370 for ImageNet; torch-mimicry counts its SNGANs and cGAN-PD so, R3GAN's table 9 has 20.78 and
-# 21.28 million; those of StyleGAN2-ADA's code are counted from its definitions. The others hold what is here in place.
+# Of the networks in their order. Published: StudioGAN's logs have 9.42 and 2.42 million for BigGAN on CIFAR-10,
+# BigGAN-PyTorch's print 70,433,988 and 87,982,370 for ImageNet; torch-mimicry counts its SNGANs and cGAN-PD so, R3GAN's
+# table 9 has 20.78 and 21.28 million; those of StyleGAN2-ADA's code and of pix2pix, CycleGAN and CUT are counted from
+# their definitions. The others hold what is here in place.
 COUNTS = {
   'acgan_cifar': (1_218_307, 1_055_115),
   'biggan_cifar': (9_416_196, 2_415_170),
@@ -130,10 +131,16 @@ COUNTS = {
   'cgan_mnist': (2_412_984, 1_224_101),
   'contragan_cifar': (9_416_196, 2_517_186),
   'fastgan_emoji': (3_338_820, 1_761_712),
+  'cut_emoji': (1_965_059, 167_649, 140_928),
+  'cut_horse2zebra': (11_378_179, 2_764_737, 560_384),
+  'cyclegan_emoji': (1_965_059, 1_965_059, 167_649, 167_649),
+  'cyclegan_horse2zebra': (11_378_179, 11_378_179, 2_764_737, 2_764_737),
   'dragan_cifar': (3_813_379, 5_860_865),
   'gan_mnist': (2_503_984, 1_231_441),
   'lsgan_cifar': (3_022_147, 1_080_001),
   'projection_cifar': (4_304_387, 1_055_105),
+  'pix2pix_emoji': (7_313_603, 169_185),
+  'pix2pix_facades': (54_413_955, 2_768_705),
   'projected_cifar': (91_124_489, 10_331_328),
   'projected_emoji': (3_024_739, 653_616),
   'projected_folder': (79_354_307, 10_331_328),

@@ -87,6 +87,8 @@ def test_a_sample_is_of_its_source_and_seed(run, own):
     np.testing.assert_allclose(four, np.concatenate(alone), atol=1e-6)
 
 
+# Slow: CycleGAN's is not, and batch norm over devices is held by tests/devices.
+@pytest.mark.slow
 def test_one_and_four_devices_agree():
   with jax.enable_x64(True):
     run = Run('pix2pix', adam=dict(eps=1e-6), dtype='float64', param_dtype='float64')

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from test_biggan_torch import close
-from translation_run import Run, batches
+from translation_run import SIDE, Run, batches
 
 from ganjax.networks import pix2pix
 
@@ -226,10 +226,11 @@ channels_first = lambda x: torch.tensor(np.asarray(x)).permute(0, 3, 1, 2)
 channels_last = lambda x: x.detach().permute(0, 2, 3, 1).numpy()
 
 
-def set_masks(G, keys, levels, size):
-  """The dropout of ganjax in the levels counted up from the innermost."""
+def set_masks(G, keys, levels, smallest):
+  """The dropout of ganjax in the levels counted up from the innermost, whose map has the side `smallest`."""
   for i, block in enumerate(G.levels()[:0:-1]):
-    shape = len(keys), 2 ** (i + 1), 2 ** (i + 1), block.up.out_channels
+    side = smallest * 2 ** (i + 1)
+    shape = len(keys), side, side, block.up.out_channels
     ones = np.ones(shape, np.float32)
     block.mask = channels_first(pix2pix.drop(ones, keys, i) > 0) if i in levels else None
 
@@ -306,7 +307,7 @@ def test_updates_of_pix2pix(loss, norm, batch_size, layers):
     for step, batch in enumerate(pairs):
       state, metrics = run.step(state, batch, step)
       a, b = channels_first(batch['source']), channels_first(batch['target'])
-      set_masks(G, jax.random.split(key_of(run, step, 0), batch_size), levels, batch_size)
+      set_masks(G, jax.random.split(key_of(run, step, 0), batch_size), levels, SIDE // 8)
       fake = G(a)
       real_logits, fake_logits = judge(a, b), judge(a, fake.detach())
       terms = {
@@ -326,7 +327,7 @@ def test_updates_of_pix2pix(loss, norm, batch_size, layers):
       for name, term in terms.items():
         np.testing.assert_allclose(metrics[name], term.item(), rtol=1e-9, err_msg=name)
       twin.check(state)
-    set_masks(G, jax.vmap(jax.random.key)(np.arange(batch_size)), levels, batch_size)
+    set_masks(G, jax.vmap(jax.random.key)(np.arange(batch_size)), levels, SIDE // 8)
     rows = run.method.rows(np.arange(batch_size), batch)
     found, _ = run.sample(state, rows)
     theirs = [channels_last(G.train()(a))] if norm == 'instance' else []
@@ -468,9 +469,9 @@ def test_the_u_nets_of_the_paper(downs, norm):
   torch.manual_seed(0)
   side, net = 2**downs, u_net(2, downs, norm).double().train()
   keys, levels = jax.random.split(jax.random.key(3), 2), (0, 1, 2)
-  set_masks(net, keys, levels, 2)
   x = np.random.default_rng(0).uniform(-1, 1, (2, side, side, 3))
   with jax.enable_x64(True):
+    set_masks(net, keys, levels, 1)
     kinds = dict(width=2, downs=downs, norm=norm, dropout_levels=levels, **DOUBLE)
     G = pix2pix.build(resolution=(side, side), channels=3, **kinds)['G']
     variables = {'params': params(net), **stats(net)}
