@@ -88,7 +88,11 @@ def main():
   rows = sampler.rows(method, seeds, source, indices, **options)
   names, columns, shown = [(f'seed{seed:06}', int(seed)) for seed in seeds], None, ''
   if SOURCE.value:
-    names = [(source.names[i], int(seed)) for i, seed in zip(indices, seeds)]
+    # Of seeds beyond the last picture the first comes again: the file says which seed it is.
+    again = '' if len(seeds) <= source.num_examples else '-seed{:06}'
+    names = [
+      (source.names[i] + again.format(int(seed)), int(seed)) for i, seed in zip(indices, seeds)
+    ]
   if CLASSES.value:
     known = provenance.class_names(experiment.newest(configs.load_json(workdir / 'config.json')))
     chosen = sampler.parse_classes(CLASSES.value, method.num_classes, known)
