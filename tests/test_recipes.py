@@ -22,11 +22,14 @@ SMALLEST = {
 SIDES = {'stylegan2': 8, 'pix2pix': 16, 'cyclegan': 16, 'cut': 16}  # whose stages are alike
 # Phases that take what the one before hands on.
 SECOND = {'pix2pix': 'G', 'cyclegan': 'D', 'cut': 'G'}
-# Large networks, and those of which other configs have the same: their update is traced, not compiled.
+# Large networks, those of which other configs have the same, and those whose methods have such a test of their own:
+# their update is traced, not compiled.
 TRACED = ('sagan_imagenet128', 'biggan_imagenet128', 'biggan_diffaug_cifar', 'biggan_lecam_cifar')
-TRACED += ('stylegan2_cifar', 'stylegan2_ada_cifar', 'stylegan2_ffhq256', 'stylegan2_ffhq1024')
-TRACED += ('projected_cifar', 'projected_folder')
+TRACED += ('stylegan2_emoji', 'stylegan2_cifar', 'stylegan2_ada_cifar')
+TRACED += ('stylegan2_ffhq256', 'stylegan2_ffhq1024')
+TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_folder')
 TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
+TRACED += ('reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 
 
 def shrunk(name):
