@@ -128,7 +128,7 @@ VALUES = [
   ('data.dataset', '', r'data.dataset is not set'),
   ('data.fraction', 0.0, r'fraction=0'),
   ('data.fraction', 1.5, r'fraction=1.5'),
-  ('data.channels', 2, r'channels 1 or 3.* 2'),
+  ('data.channels', 2, r'channels must be 1 .* 2'),
   ('data.resolution', 40, r'resolution=40 must be a multiple of 16'),
   ('data.resolution', 16, r'resolution=16 must be'),
   ('data.resolution', -32, r'resolution.*-32'),
@@ -158,7 +158,7 @@ VALUES = [
   # What nothing computes with, wherever it stands.
   ('batch_size', 10**20, r'config.batch_size=10* must be below 2\^31'),
   ('seeds', 1001, r'seeds=1001 must be at most 1000'),
-  ('data.resolution', 2**15, r'resolution from 1 to 16384'),
+  ('data.resolution', 2**15, r'resolution=32768 must be a number of pixels from 1 to 16384'),
   ('networks.width', 2**16 + 2, r'config.networks.width=65538 must be at most 65536'),
   ('method.n_critic', 1001, r'n_critic .* 1000'),
   ('optim.G.lr', float('inf'), r'config.optim.G.lr=inf must be finite'),

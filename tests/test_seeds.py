@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from configs import dcgan_emoji
-from ganjax import UserError, experiment, seeds
+from ganjax import UserError, data, experiment, seeds
 from ganjax import config as configs
 from ganjax.devices import sharding
 from ganjax.evaluation import compare, records
@@ -221,7 +221,10 @@ class Numbers:
 
   num_examples = 50
 
-  def read(self, rows):
+  def rows(self, seed, start, count):
+    return data.indices(seed, start, count, self.num_examples)
+
+  def read_rows(self, rows):
     return {'image': np.asarray(rows)}
 
 

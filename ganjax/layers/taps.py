@@ -100,7 +100,7 @@ def _interleave(g, phases):
     s = g.stride[axis - 1]
     phases = [jnp.stack(phases[i : i + s], axis + 1) for i in range(0, len(phases), s)]
   sides = [n * s for n, s in zip(first.shape[1:], g.stride)]
-  x = phases[0].reshape(len(first), *sides, *first.shape[1 + axes :])
+  x = phases[0].reshape(first.shape[0], *sides, *first.shape[1 + axes :])
   return x[:, *map(slice, g.size)]
 
 
@@ -129,7 +129,7 @@ def transposed_depthwise(g, y, w):
       if all(n % s == 0 for n, s in zip(at, g.stride)):
         starts = [b + n // s for b, n, s in zip(before, at, g.stride)]
         parts.append(y[:, *(slice(i, i + n) for i, n in zip(starts, sizes))] * w[tap][0])
-    zeros = jnp.zeros((len(y), *sizes, y.shape[-1]), y.dtype)
+    zeros = jnp.zeros((y.shape[0], *sizes, y.shape[-1]), y.dtype)
     phases.append(functools.reduce(operator.add, parts) if parts else zeros)
   return _interleave(g, phases)
 

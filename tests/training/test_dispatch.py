@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import UserError, experiment
+from ganjax import UserError, data, experiment
 from ganjax import config as configs
 from ganjax.devices import backend, sharding
 from ganjax.losses import regularizers
@@ -231,7 +231,10 @@ class Rows:
   def __init__(self):
     self.reads = 0
 
-  def read(self, rows):
+  def rows(self, seed, start, count):
+    return data.indices(seed, start, count, self.num_examples)
+
+  def read_rows(self, rows):
     self.reads += 1
     return {'image': np.tile(np.asarray(rows, np.uint8)[:, None, None, None], (1, 8, 8, 3))}
 
