@@ -98,13 +98,13 @@ def test_scale_resize_and_dtype_can_be_chosen(path):
   assert 1e-5 < np.abs(half - want).max() < 0.02 * np.abs(want).max()
 
 
-def test_depthwise_by_tap_is_the_convolution_of_xla():
+def test_depthwise_by_our_form_is_the_convolution_of_xla():
   conv = Conv(6, (5, 3), 2, ((1, 2), (0, 1)), depthwise=True)
   rng = np.random.default_rng(2)
   x = rng.normal(size=(2, 11, 9, 6)).astype(np.float32)
   shapes = jax.eval_shape(conv.init, jax.random.key(0), x)['params']
   w = rng.normal(size=shapes['kernel'].shape).astype(np.float32)
-  np.testing.assert_allclose(conv._by_tap(x, w), conv._native(x, w), atol=1e-4)
+  np.testing.assert_allclose(conv._ours(x, w), conv._native(x, w), atol=1e-4)
 
 
 def test_options_for_compilation_keep_convolutions_from_ynnpack_and_are_left_where_unknown():
