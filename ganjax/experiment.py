@@ -116,6 +116,11 @@ def build(config: ConfigDict) -> Experiment:
     networks['dtype'] = backend.activations()
   nets = component.build('networks', networks, fields=fields, **size)
   method = component.build('methods', config.method, nets=name_nets(nets), fields=fields)
+  if lacking := [name for name in (*method.examples, method.makes) if name not in fields]:
+    raise UserError(
+      f'data.dataset={place.dataset} has no {" and no ".join(lacking)}, which method.name={config.method.name} needs; '
+      f'it has {", ".join(fields)}'
+    )
   if not config.ema.half_life_images:
     method = method._replace(ema=())
   optimizers = optim.build(config.optim.to_dict(), method.phases, config.steps)

@@ -57,6 +57,7 @@ TABLE = {
   'negative batch': (f'{EMOJI} --config.batch_size=-8', r'batch_size=-8'),
   'odd width': (f'{EMOJI} --config.networks.width=5', r'width=5'),
   'unknown method': (f'{EMOJI} --config.method.name=gna', r'gna.*did you mean gan\?'),
+  'data of another kind': (f'{TRAIN} configs/pix2pix_emoji.py --config.data.dataset=mnist', r'mnist has no source'),
   'not taken by the networks': (f'{TRAIN} {{tmp}}/fields.py', r"'dcgan' does not take depth"),
   'parts that do not divide': (f'{EMOJI} --config.microbatches=4', r'=8 .* 4 devices in 4 micro.* 16', FOUR_DEVICES),
   'batch that does not divide': (f'{EMOJI} --config.batch_size=6', r'batch_size=6 .* 4 devices', FOUR_DEVICES),

@@ -131,9 +131,7 @@ def test_each_image_has_its_own_draws_from_the_key(policy):
 
 def test_transformations_come_in_order_with_draws_of_their_own():
   step, halves = IMAGES, functools.partial(diffaugment._cutout, share=0.5)
-  for name, change in zip(
-    POLICIES, (diffaugment._color, diffaugment.translate, halves)
-  ):
+  for name, change in zip(POLICIES, (diffaugment._color, diffaugment.translate, halves)):
     step = change(step, jax.random.fold_in(KEY, POLICIES.index(name)))
   np.testing.assert_allclose(draw(IMAGES, ALL), step, atol=1e-6)
   np.testing.assert_array_equal(draw(IMAGES, ALL), draw(IMAGES, 'cutout,color,translation'))
