@@ -12,6 +12,8 @@ statistics, in training and, as in the paper, after.
 FACADES is a folder with the folders train, val and test, as the authors' download has them.
 """
 
+from ml_collections import config_dict
+
 from ganjax import config as configs
 
 
@@ -25,6 +27,9 @@ def get_config():
 
   config.data.dataset = 'pairs'
   config.data.direction = 'BtoA'
+  # Two folders of pictures with the same names, instead of data_dir.
+  config.data.source = config_dict.placeholder(str)
+  config.data.target = config_dict.placeholder(str)
   config.data.resolution = 256
   config.data.jitter = 30
   config.data.flip = True

@@ -41,10 +41,6 @@ class Experiment(NamedTuple):
     """The stage that made the state of `step`, whose pictures it makes."""
     return self.span_at(step - 1).stage
 
-  def fields(self, span) -> dict:
-    """{name: media.Field} of the data of a stage; labels may be missing in the data themselves."""
-    return data.fields(**{**self.config.data, **span.source})
-
   def held_out(self, span) -> data.Source:
     """What evaluations hold samples against, and what samples start from that start from examples: `eval.split`."""
     config = self.config
@@ -68,7 +64,7 @@ class Experiment(NamedTuple):
     Raises:
       UserError: networks or batches that no machine holds.
     """
-    batch = example(self.config, self.spans[-1])
+    batch = example(self.spans[-1])
     check_size(f'a batch of config.batch_size={self.config.batch_size}', batch, 2**40)
     state = init(self.method, self.optimizers, key, batch)
     check_size('config.networks: the parameters', state.params, 2**36)  # whole on each device
@@ -87,7 +83,7 @@ class Experiment(NamedTuple):
       self.method,
       span,
       self.optimizers,
-      kinds={name: field.kind for name, field in self.fields(span).items()},
+      kinds={name: field.kind for name, field in span.fields.items()},
       flip=self.config.data.flip,
       ema=ema,
       microbatches=self.config.microbatches,
@@ -124,7 +120,15 @@ def build(config: ConfigDict) -> Experiment:
   if not config.ema.half_life_images:
     method = method._replace(ema=())
   optimizers = optim.build(config.optim.to_dict(), method.phases, config.steps)
-  return Experiment(config, method, spans(method, config.steps, config.batch_size), optimizers)
+  return Experiment(config, method, lay_out(method, config), optimizers)
+
+
+def lay_out(method: Method, config: ConfigDict) -> tuple:
+  """The spans of a method's stages, with the fields of their data: found once, since a loop asks at every step."""
+  return tuple(
+    span._replace(fields=data.fields(**{**config.data, **span.source}))
+    for span in spans(method, config.steps, config.batch_size)
+  )
 
 
 def check_size(what: str, tree, most: int):
@@ -134,11 +138,10 @@ def check_size(what: str, tree, most: int):
     raise UserError(f'{what} would take {size / 2**30:,.0f} GiB: take fewer or smaller ones')
 
 
-def example(config: ConfigDict, span) -> dict:
+def example(span) -> dict:
   """A batch of zeros with the shapes of a stage, as losses see it (after `augment.prepare`)."""
-  fields = data.fields(**{**config.data, **span.source})
-  stored = {name: jnp.zeros((span.batch_size, *f.shape), f.dtype) for name, f in fields.items()}
-  return {name: media.find(fields[name].kind).to_float(x) for name, x in stored.items()}
+  zeros = lambda field: jnp.zeros((span.batch_size, *field.shape), field.dtype)
+  return {name: media.find(f.kind).to_float(zeros(f)) for name, f in span.fields.items()}
 
 
 def load(workdir) -> Experiment:
@@ -166,7 +169,7 @@ def summary(experiment: Experiment) -> str:
   if config.seeds > 1:
     how = 'unrolled' if seeds.unrolls(state) else 'by vmap'
     lines.append(f'seeds: {config.seeds}, trained together {how}')
-  inputs = jax.eval_shape(lambda: method.inputs(example(config, experiment.spans[-1])))
+  inputs = jax.eval_shape(lambda: method.inputs(example(experiment.spans[-1])))
   for name, net in method.nets.items():
     variables = {'params': state.params[name], **state.stats[name]}
     call = functools.partial(net.apply, train=False)
@@ -178,7 +181,7 @@ def summary(experiment: Experiment) -> str:
     half_life = schedules.describe(config.ema.half_life_images, 'images')
     lines.append(f'  averaged: {", ".join(method.ema)}, half-life {half_life}')
   for i, span in enumerate(experiment.spans):
-    of = experiment.fields(span)[method.makes]
+    of = span.fields[method.makes]
     size = span.source.get('resolution', config.data.resolution)
     size = f'resolution {size}' if of.kind == 'image' else f'{of.kind} {list(of.shape)}'
     lines.append(

@@ -55,15 +55,11 @@ class Stage(NamedTuple):
   """A stretch of training with fixed shapes and phases."""
 
   phases: tuple
-  sample: (
-    Callable  # (state, rows, **mode) -> (samples, state); rows of `Method.rows`, mode as in `apply`
-  )
+  sample: Callable  # (state, rows of `Method.rows`, **mode of `apply`) -> (samples, state)
   steps: int | float | None = None  # a count, a fraction of all steps, or None: those that are left
   data: dict = {}  # what differs from config.data, and batch_size
   reset_opt: bool = False  # start with fresh optimizer states
-  begin: Callable | None = (
-    None  # state -> state where the stage starts, of the same tree and shapes
-  )
+  begin: Callable | None = None  # state -> state of the same shapes, where the stage starts
 
 
 class Frozen(NamedTuple):
@@ -106,6 +102,7 @@ class Span(NamedTuple):
   stop: int  # one past the last
   batch_size: int
   start_images: int  # batch_size summed over the steps before `start`
+  fields: dict = {}  # {name: media.Field} of its data; labels may be missing in the data themselves
 
   @property
   def source(self) -> dict:

@@ -44,6 +44,9 @@ def runs(tmp_path_factory):
   )
   judge = ['--workdir', folder / 'pairs', '--metrics=psnr', '--num=40']
   sample['pairs', 'psnr'] = ['tests/toys/command.py', 'ganjax/evaluation/evaluate.py', *judge], {}
+  judge = ['--workdir', folder / 'pairs', '--metrics=psnr', '--num=40', '--option=strength=0']
+  sample['grey', 'psnr'] = ['tests/toys/command.py', 'ganjax/evaluation/evaluate.py', *judge], {}
+  sample['grey', 'psnr'][0].extend(['--out', folder / 'grey.jsonl'])
   done = command.succeed_all(train)
   sample = {f'{a}-{b}': words for (a, b), words in sample.items()}
   return folder, {**done, **command.succeed_all(sample)}
@@ -152,3 +155,6 @@ def test_pairs_are_evaluated_as_pairs(runs):
   run = experiment.load(folder / 'pairs')
   assert run.held_out(run.spans[0]).num_examples == 40
   assert 5 < record['values']['psnr'] < 20
+  (grey,) = map(json.loads, (folder / 'grey.jsonl').read_text().splitlines())
+  assert grey['fake']['options'] == {'strength': 0.0}
+  assert grey['values']['psnr'] != record['values']['psnr']

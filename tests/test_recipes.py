@@ -57,7 +57,7 @@ def example(run, span):
   """A batch, as it is stored."""
   rng = np.random.default_rng(0)
   draw = lambda f: rng.integers(0, 10 if f.kind == 'label' else 2**8, (4, *f.shape)).astype(f.dtype)
-  return {name: draw(field) for name, field in run.fields(span).items()}
+  return {name: draw(field) for name, field in span.fields.items()}
 
 
 @pytest.mark.parametrize('name', FILES)

@@ -5,7 +5,6 @@ size, and whether it is mirrored. Otherwise it is the whole picture at its own s
 """
 
 import functools
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -97,8 +96,3 @@ def _draws(seed, start, count, purpose):
     key=np.array([seed % 2**64, 0], np.uint64), counter=np.array([start, 0, 0, purpose], np.uint64)
   )
   return stream.random_raw(4 * count).reshape(count, 4)
-
-
-def place(path) -> str:
-  """A folder's or archive's path as it is recorded and read."""
-  return os.path.abspath(os.path.expanduser(path))

@@ -42,7 +42,7 @@ def examples(*, data_dir, resolution, channels):
   """
   if not data_dir:
     raise UserError('data.dataset=folder needs data.data_dir=DIRECTORY: the folder of your images')
-  data_dir = os.path.abspath(os.path.expanduser(data_dir))
+  data_dir = place(data_dir)
   files = open_files(data_dir)
   paths, class_names, numbers, source = _sort(files, data_dir)
   fields = {
@@ -53,8 +53,7 @@ def examples(*, data_dir, resolution, channels):
     fields['label'] = ((), numbers.dtype)
 
   def load(row):
-    with PIL.Image.open(io.BytesIO(files.read(paths[row]))) as image:
-      return pixels.prepare(image, resolution, channels, rotate=True)
+    return decode_picture(files.read(paths[row]), resolution, channels)
 
   def decode(rows):
     arrays = {name: np.zeros((len(rows), *shape), dtype) for name, (shape, dtype) in fields.items()}
@@ -68,14 +67,11 @@ def examples(*, data_dir, resolution, channels):
       arrays['label'] = numbers[np.asarray(rows)]
     return arrays
 
-  content, here = hashlib.sha256(), hashlib.sha256()
-  for everywhere, own in files.identify(paths):
-    content.update(everywhere.encode(errors='surrogateescape'))
-    here.update(own.encode(errors='surrogateescape'))
+  content, here = identify((files, paths))
   name = os.path.basename(data_dir) or 'root'
   key = {
     'dataset': 'folder',
-    'files': content.hexdigest(),
+    'files': content,
     'size': pixels.key(resolution, channels),
     'preprocessing': pixels.NAME,
   }
@@ -84,7 +80,7 @@ def examples(*, data_dir, resolution, channels):
   table = Examples(
     title=f'folder {name} {pixels.size_name(resolution, channels)}',
     key=key,
-    here=here.hexdigest(),
+    here=here,
     count=len(paths),
     fields=fields,
     fetch=lambda rows: rows,
@@ -95,10 +91,31 @@ def examples(*, data_dir, resolution, channels):
   )
   info = {
     'dataset': 'folder',
-    'listing_sha256': content.hexdigest(),  # of names, sizes and times, not of what the files hold
+    'listing_sha256': content,  # of names, sizes and times, not of what the files hold
     'class_names': class_names,
   }
   return table, info
+
+
+def place(path) -> str:
+  """A folder's or archive's path as it is recorded and read."""
+  return os.path.abspath(os.path.expanduser(path))
+
+
+def decode_picture(content: bytes, resolution, channels) -> np.ndarray:
+  """A user's picture, as a file holds it, uint8 [height, width, C]: turned as EXIF says, else see `pixels.prepare`."""
+  with PIL.Image.open(io.BytesIO(content)) as image:
+    return pixels.prepare(image, resolution, channels, rotate=True)
+
+
+def identify(*listings) -> list:
+  """[sha256 of names, sizes and times of files, sha256 of what they are on this host] of (files, paths) after (...)."""
+  digests = hashlib.sha256(), hashlib.sha256()
+  for files, paths in listings:
+    for parts in files.identify(paths):
+      for digest, part in zip(digests, parts):
+        digest.update(part.encode(errors='surrogateescape'))
+  return [digest.hexdigest() for digest in digests]
 
 
 def find(top):

@@ -33,6 +33,9 @@ SEED_INDEX = COMMAND.integer(
 WEIGHTS = COMMAND.choice(
   'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
 )
+OPTIONS = COMMAND.strings(
+  'option', 'NAME=VALUE of the samples, such as truncation=0.7; may be given several times.'
+)
 BATCH_NORM = COMMAND.choice(
   'batch_norm',
   'running',
@@ -76,6 +79,8 @@ from ganjax.workdir import checkpoint
 def main():
   if (WORKDIR.value is None) == (FAKE.value is None):
     raise UserError('give either --workdir, a run, or --fake, a folder or an .npz of pictures')
+  if FAKE.value and OPTIONS.value:
+    raise UserError('--option is for the samples of a run: give --workdir')
   least = {
     '--batch': (BATCH, 1),
     '--num': (NUM, 2),
@@ -151,6 +156,7 @@ def _of_run(run, workdir, num, mesh, metrics):
     info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
     info |= experiment.about(run, SEED_INDEX.value)
     draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)
+    draw['options'] = sampler.parse_options(OPTIONS.value, run.method)
     draw['class_names'] = provenance.class_names(
       experiment.newest(configs.load_json(workdir / 'config.json'))
     )

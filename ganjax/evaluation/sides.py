@@ -162,13 +162,13 @@ def _labels_of(latents, start, num):
   return np.asarray(latents(np.arange(start, start + num))['label'])
 
 
-def dataset(field='image', **arguments) -> Side:
-  """A field of a data set as training reads it; arguments of `ganjax.data.build`."""
-  return of_source(data.build(**arguments), field)
+def dataset(**arguments) -> Side:
+  """The pictures of a data set as training reads them; arguments of `ganjax.data.build`."""
+  return of_source(data.build(**arguments), 'image')
 
 
-def of_source(source, field='image') -> Side:
-  """A field of an open data set."""
+def of_source(source, field: str) -> Side:
+  """The pictures of a field of an open data set. Raises UserError where there are none."""
   if field not in source.fields or source.fields[field].kind != 'image':
     raise UserError(
       f'{source.info["dataset"]} has no pictures {field!r}; its fields are {", ".join(source.fields)}'
@@ -292,8 +292,7 @@ def _folder(path, resolution, channels) -> Side:
   files, (paths, names, numbers) = open_files(path), folder.find(path)
 
   def load(row, channels=channels or 3):
-    with Image.open(io.BytesIO(files.read(paths[row]))) as image:
-      return pixels.prepare(image, resolution, channels, rotate=True)
+    return folder.decode_picture(files.read(paths[row]), resolution, channels)
 
   def look(row):
     """(digest of the file, [height, width] once prepared, whether it is grey), or None where it is broken."""

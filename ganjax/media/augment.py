@@ -28,8 +28,7 @@ def prepare(batch: dict, key, *, flip: bool, kinds: dict | None = None) -> dict:
       return x
     kind = media.find(kinds[name])
     x = kind.to_float(x)
-    # Flips are of what is seen. A label has no side.
-    if flip and x.ndim > 1:
+    if flip:
       x = jnp.where(coins.reshape(n, *[1] * (x.ndim - 1)), kind.mirror(x), x)
     return x
 

@@ -1,17 +1,15 @@
 """A user's own pictures as examples that samples start from."""
 
-import io
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 
 from ganjax import UserError
-from ganjax.data import files, folder, pixels
+from ganjax.data import files, folder
 from ganjax.data.source import Source
 
 
-def pictures(place: str, fields: dict, examples: tuple) -> Source:
+def pictures(place: str, fields: dict, examples: tuple) -> tuple:
   """The pictures of a file, a folder or a zip archive, brought to the size that a run was trained at.
 
   Args:
@@ -20,7 +18,7 @@ def pictures(place: str, fields: dict, examples: tuple) -> Source:
     examples: fields that its samples start from, which must be one picture.
 
   Returns:
-    A Source with that field alone, and `names`, the pictures' own without their endings.
+    (a Source with that field alone, the pictures' names without their endings).
 
   Raises:
     UserError: nothing there, broken pictures, or samples that start from more than one picture.
@@ -40,8 +38,7 @@ def pictures(place: str, fields: dict, examples: tuple) -> Source:
 
   def load(path):
     try:
-      with PIL.Image.open(io.BytesIO(read(path))) as picture:
-        return pixels.prepare(picture, (height, width), channels, rotate=True)
+      return folder.decode_picture(read(path), (height, width), channels)
     except Exception as error:  # noqa: BLE001 (Pillow raises anything on a broken file)
       raise UserError(f'{path} cannot be decoded: {error}') from None
 
@@ -52,5 +49,4 @@ def pictures(place: str, fields: dict, examples: tuple) -> Source:
     class_names=None,
     info={'dataset': str(top)},
   )
-  source.names = [Path(path).stem for path in paths]
-  return source
+  return source, [Path(path).stem for path in paths]

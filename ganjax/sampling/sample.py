@@ -75,7 +75,7 @@ def main():
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
   span = run.span_at(step - 1)
-  stage, source = span.stage, _source(run, span)
+  stage, (source, own_names) = span.stage, _source(run, span)
   if SOURCE.value and not SEEDS.present:
     seeds = np.arange(source.num_examples)
   else:
@@ -90,9 +90,7 @@ def main():
   if SOURCE.value:
     # Of seeds beyond the last picture the first comes again: the file says which seed it is.
     again = '' if len(seeds) <= source.num_examples else '-seed{:06}'
-    names = [
-      (source.names[i] + again.format(int(seed)), int(seed)) for i, seed in zip(indices, seeds)
-    ]
+    names = [(own_names[i] + again.format(int(seed)), int(seed)) for i, seed in zip(indices, seeds)]
   if CLASSES.value:
     known = provenance.class_names(experiment.newest(configs.load_json(workdir / 'config.json')))
     chosen = sampler.parse_classes(CLASSES.value, method.num_classes, known)
@@ -104,7 +102,7 @@ def main():
   if FORMAT.value in ('strip', 'gif'):
     rows = interpolate(rows, method.num_classes)
     columns = len(jax.tree.leaves(rows)[0])
-  field = run.fields(span)[method.makes]
+  field = span.fields[method.makes]
   samples = sampler.generate(stage, state, rows, batch_size=BATCH.value, kind=field.kind, **how)
 
   one = f'-seed{SEED_INDEX.value}' if run.config.seeds > 1 else ''
@@ -124,14 +122,14 @@ def main():
 
 
 def _source(run, span):
-  """The data that samples start from, or None for a method that takes none."""
+  """(the data that samples start from, or None for a method that takes none; names of the user's own pictures)."""
   if not run.method.examples:
     if SOURCE.value:
       raise UserError(f'--source={SOURCE.value}: samples of this run start from seeds alone')
-    return None
+    return None, ()
   if SOURCE.value:
-    return own.pictures(SOURCE.value, run.fields(span), run.method.examples)
-  return run.held_out(span)
+    return own.pictures(SOURCE.value, span.fields, run.method.examples)
+  return run.held_out(span), ()
 
 
 def _short(text):

@@ -99,7 +99,7 @@ def _trace(run, span, mesh, phases, steps=1):
   split = place(PartitionSpec(*[None] * len(axes), 'batch'))
   batch = {
     name: jax.ShapeDtypeStruct((*axes, n, *field.shape), field.dtype)
-    for name, field in run.fields(span).items()
+    for name, field in span.fields.items()
   }
   batches = (jax.tree.map(split, batch),) * run.method.n_critic
   frozen = jax.tree.map(whole, {n: net.variables for n, net in run.method.frozen.items()})

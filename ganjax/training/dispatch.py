@@ -44,10 +44,9 @@ def programs(run, span, devices: int) -> dict:
 def _most(run, span, devices) -> int:
   """Steps that a dispatch holds where nothing cuts it."""
   config = run.config
-  fields = run.fields(span).values()
   shared = isinstance(config.data.seed, int)  # by several seeds
   batches = 1 if shared else config.seeds
-  example = sum(math.prod(field.shape) * field.dtype.itemsize for field in fields)
+  example = sum(math.prod(f.shape) * f.dtype.itemsize for f in span.fields.values())
   size = batches * run.images_per_step(span) * example
   return config.steps_per_dispatch or backend.steps_per_dispatch(step_bytes=size / devices)
 

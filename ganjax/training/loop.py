@@ -41,12 +41,13 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   def sample():
     """The grid of this step, and each seed's samples for it, in batches no larger than those of training."""
     span = run.span_at(step - 1)
-    found, size = grids.get(span.start) or _grid(run, span), max(span.batch_size, mesh.size)
-    grids[span.start] = found
+    if span.start not in grids:
+      grids[span.start] = grid.build(method, span.fields, lambda: run.held_out(span))
+    found = grids[span.start]
     return found, [
       [
         (sampler.start(span.stage, averaged(one), rows), count)
-        for rows, count in sampler.to_batches(found.rows, size)
+        for rows, count in sampler.to_batches(found.rows, span.batch_size)
       ]
       for one in seeds.split(state)
     ]
@@ -86,9 +87,8 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
     feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step, steps_at=steps_at)
     with contextlib.closing(feed):
       while step < span.stop and not interrupt.at():
-        if (
-          step == span.start
-        ):  # here, so that what is saved at the border is what the stage before left
+        if step == span.start:
+          # Here: what is saved at the border is what the stage before left.
           state = _begin(run, span.stage, state, mesh)
         profile.start(step, state)
         steps, phases = steps_at(step), active(span.stage, step)
@@ -130,8 +130,3 @@ def _begin(run, stage, state, mesh):
     fresh = seeds.each(lambda one: init_opt(run.method, run.optimizers, one.params), state)
     state = state.replace(opt=sharding.replicate(fresh, mesh))
   return state
-
-
-def _grid(run, span):
-  """The grid of a stage."""
-  return grid.build(run.method, run.fields(span), lambda: run.held_out(span))

@@ -75,7 +75,7 @@ def main():
   mesh = sharding.make_mesh(jax.local_devices())
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
-  stage, fields = run.stage_after(step), run.fields(run.span_at(step - 1))
+  stage, fields = run.stage_after(step), run.span_at(step - 1).fields
   source = run.held_out(run.span_at(step - 1)) if run.method.examples else None
   how = dict(mesh=mesh, batch_norm=BATCH_NORM.value, source=source)
   state = jax.device_get(sampler.prepare(stage, state, run.method, **how).replace(ema={}))

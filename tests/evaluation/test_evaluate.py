@@ -72,6 +72,7 @@ def test_every_value_is_printed_and_recorded(workdir, evaluated):
   assert picture.startswith(str(workdir)) and picture.endswith('.png')
 
 
+@pytest.mark.slow
 def test_files_on_four_devices_give_what_the_run_gives(workdir, evaluated, tmp_path):
   npz = tmp_path / 'fakes.npz'
   command.succeed('sample.py', '--workdir', workdir, '--seeds=0-23', '--format=npz', '--out', npz)

@@ -112,7 +112,8 @@ def test_stages_end_between_dispatches():
     configure(log_every_steps=100, sample_every_steps=100, checkpoint_every_steps=100)
   )
   first, second = (
-    Span(Stage(phases, None), start, stop, 8, 0) for start, stop in ((0, 9), (9, 23))
+    Span(Stage(phases, None), start, stop, 8, 0, run.spans[0].fields)
+    for start, stop in ((0, 9), (9, 23))
   )
   at = lambda span: [dispatch.steps_at(run, span, 1, s) for s in range(span.start, span.stop)]
   assert at(first) == [4, 1, 1, 1, 4, 1, 1, 1, 1]
@@ -359,7 +360,7 @@ def two_stages(config):
   (stage,) = run.method.stages
   made = stage._replace(steps=8), stage._replace(reset_opt=True)
   method = run.method._replace(stages=made)
-  return run._replace(method=method, spans=spans(method, config.steps, config.batch_size))
+  return run._replace(method=method, spans=experiment.lay_out(method, config))
 
 
 def test_a_stage_starts_with_fresh_optimizers_once(train, monkeypatch, capsys):

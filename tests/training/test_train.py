@@ -197,6 +197,7 @@ def kill_many_times(workdir, kills, steps, seed):
   return begun
 
 
+@pytest.mark.slow
 def test_killed_many_times_equals_uninterrupted(workdir):
   begun = kill_many_times(workdir, kills=3, steps=100, seed=1)
   assert {*begun} - {100}, 'no kill fell between the first checkpoint and the last'
@@ -247,7 +248,9 @@ def test_signals_while_starting(tmp_path, number, status):
   for process in processes:
     done = command.finish(process)
     assert done.returncode == status and not done.stderr, done.stderr
-    assert re.fullmatch(rf'stopped by {number.name} before any step; .*', done.stdout.strip())
+    # A quick machine has come to the data by then, and says so.
+    line = rf'(data: 40 pictures without labels\n)?stopped by {number.name} before any step; .*'
+    assert re.fullmatch(line, done.stdout.strip())
 
 
 def test_signal_while_compiling_and_init_from(workdir):

@@ -465,6 +465,7 @@ def test_one_writes_at_a_time(monkeypatch, capsys):
     assert checkpoint.list_steps(folder) == [2, 5, 7]
 
 
+@pytest.mark.slow
 def test_a_run_in_google_storage_is_that_of_a_disk(tmp_path):
   """Killed on one host, preempted on the next, and finished on a third."""
   name, url = 'runs/one', 'gs://bucket/runs/one'

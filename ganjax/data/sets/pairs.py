@@ -1,7 +1,5 @@
 """Pairs of pictures in files: side by side in one file, as pix2pix has them, or in two folders under one name."""
 
-import hashlib
-import io
 import os
 
 import numpy as np
@@ -84,21 +82,21 @@ def build(
 
 def _side_by_side(data_dir, split, channels):
   """(names, row -> A and B uint8 [h, w, C], identity, where) of pictures with both halves."""
-  top = domains.place(data_dir)
+  top = folder.place(data_dir)
   files, paths = _list(top, split)
 
   def load(row):
-    both = _read(files, paths[row], channels)
+    both = folder.decode_picture(files.read(paths[row]), None, channels)
     if both.shape[1] % 2:
       raise ValueError(f'a width of {both.shape[1]} pixels has no two halves')
     return np.split(both, 2, 1)
 
-  return paths, load, _identify((files, paths)), top
+  return paths, load, folder.identify((files, paths)), top
 
 
 def _two_folders(source, target, split, channels):
   """As `_side_by_side`, of two folders."""
-  tops = [domains.place(path) for path in (source, target)]
+  tops = [folder.place(path) for path in (source, target)]
   found = [_list(top, split) for top in tops]
   stems = []
   for top, (_, paths) in zip(tops, found):
@@ -119,11 +117,12 @@ def _two_folders(source, target, split, channels):
 
   def load(row):
     return [
-      _read(files, own[names[row]], channels) for (files, _), own in zip(found, stems, strict=True)
+      folder.decode_picture(files.read(own[names[row]]), None, channels)
+      for (files, _), own in zip(found, stems, strict=True)
     ]
 
   ordered = [(files, [own[name] for name in names]) for (files, _), own in zip(found, stems)]
-  return names, load, _identify(*ordered), ' and '.join(tops)
+  return names, load, folder.identify(*ordered), ' and '.join(tops)
 
 
 def _list(top, split):
@@ -146,22 +145,6 @@ def _list(top, split):
 def _stem(path, split):
   """What partners have in common: the name below the split's folder, without its ending."""
   return os.path.splitext(path.removeprefix(f'{split}/'))[0]
-
-
-def _read(files, path, channels):
-  """A picture at its own size, uint8 [h, w, C]."""
-  with PIL.Image.open(io.BytesIO(files.read(path))) as image:
-    return pixels.prepare(image, None, channels, rotate=True)
-
-
-def _identify(*listings):
-  """(sha256 of the files' names, sizes and times; sha256 of their identity on this host)."""
-  digests = hashlib.sha256(), hashlib.sha256()
-  for files, paths in listings:
-    for parts in files.identify(paths):
-      for digest, part in zip(digests, parts):
-        digest.update(part.encode(errors='surrogateescape'))
-  return [digest.hexdigest() for digest in digests]
 
 
 def _table(names, load, identity, where, size, channels, direction, least) -> Examples:

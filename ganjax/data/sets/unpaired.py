@@ -40,7 +40,7 @@ def build(
     )
   places = [source, target]
   if not source:
-    places = [os.path.join(domains.place(data_dir), f'{split}{letter}') for letter in 'AB']
+    places = [os.path.join(folder.place(data_dir), f'{split}{letter}') for letter in 'AB']
     for one in places:
       if not os.path.isdir(one):
         raise UserError(
