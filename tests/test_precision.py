@@ -45,6 +45,7 @@ def train(dtype, steps, **changes):
   return first, jax.device_get(state), seen
 
 
+@pytest.mark.slow
 def test_training_in_bfloat16_tracks_float32():
   steps = 20
   start, full, full_metrics = train('float32', steps)

@@ -30,6 +30,9 @@ TRACED += ('stylegan2_ffhq256', 'stylegan2_ffhq1024')
 TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_folder')
 TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
 TRACED += ('reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
+# One of each kind of network and penalty by default: the rest takes minutes.
+QUICK = ('dcgan_cifar', 'wgan_cifar', 'wgan_gp_cnn_cifar', 'cgan_mnist', 'pix2pix_emoji')
+QUICK += ('fastgan_emoji', 'stylegan2_ada_cifar', 'reacgan_cifar')
 
 
 def shrunk(name):
@@ -60,7 +63,9 @@ def example(run, span):
   return {name: draw(field) for name, field in span.fields.items()}
 
 
-@pytest.mark.parametrize('name', FILES)
+@pytest.mark.parametrize(
+  'name', [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in FILES]
+)
 def test_one_update(name):
   run = shrunk(name)
   span = run.spans[0]

@@ -104,6 +104,7 @@ def four():
   return workdir, succeed(4, workdir)
 
 
+@pytest.mark.slow
 def test_four_processes_equal_one(four, tmp_path):
   workdir, done = four
   assert f'finished {STEPS} steps' in done[0].stdout
@@ -116,6 +117,7 @@ def test_four_processes_equal_one(four, tmp_path):
   )
 
 
+@pytest.mark.slow
 def test_one_process_fills_a_cold_cache(four):
   _, done = four
   assert sum('decoding folder' in one.stderr and ' of 40' in one.stderr for one in done) == 1

@@ -109,12 +109,14 @@ def test_draws_do_not_depend_on_the_devices():
   assert 0 < sum(flipped) < 16
 
 
+@pytest.mark.slow
 def test_float32_losses_agree_on_one_and_four_devices(single):
   (_, one, _), (_, four, _) = single.values()
   assert {'loss_real', 'loss_fake', 'loss_G', 'D_real', 'grad_norm_G'} <= one[0].keys()
   assert_close(one, four, rtol=1e-4, atol=0)
 
 
+@pytest.mark.slow
 def test_work_is_split_over_the_devices(single):
   """Each of 4 devices does a quarter of the products, and sends sums alone: nothing is gathered or moved."""
   flops = {count: compiled.cost_analysis()['flops'] for count, (*_, compiled) in single.items()}
@@ -130,6 +132,7 @@ def test_work_is_split_over_the_devices(single):
 # The same update in jax.pmap.
 
 
+@pytest.mark.slow
 def test_update_equals_one_written_with_pmap_and_pmean(double):
   with jax.enable_x64(True):
     run, source, mesh = device_run.build('float64'), device_run.Pictures(), mesh_of(4)
@@ -242,6 +245,7 @@ def test_pictures_of_seeds_do_not_depend_on_the_devices(double, mode):
     np.testing.assert_array_equal(pictures, found[1, size if mode == 'batch' else 4])
 
 
+@pytest.mark.slow
 def test_float32_pictures_of_seeds_do_not_depend_on_the_devices(single):
   """A value in 1000 may be rounded to its neighbour: products of 1, 2 and 8 rows sum in different orders."""
   found = draw_pictures('float32', single[1][0], 'running')

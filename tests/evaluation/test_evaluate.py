@@ -162,9 +162,15 @@ EVAL = {
 }
 
 
-def test_training_evaluates_keeps_the_best_and_goes_on_where_it_was_stopped(tmp_path):
-  whole, cut = tmp_path / 'whole', tmp_path / 'cut'
-  done = command.succeed('train.py', *command.tiny(EVAL), '--workdir', whole)
+@pytest.fixture(scope='module')
+def watched(tmp_path_factory):
+  """(workdir, what was printed) of a run that evaluates."""
+  workdir = tmp_path_factory.mktemp('watched') / 'run'
+  return workdir, command.succeed('train.py', *command.tiny(EVAL), '--workdir', workdir)
+
+
+def test_training_evaluates_and_keeps_the_best(watched):
+  whole, done = watched
   found = records.read(whole)
   assert sorted({r['step'] for r in found}) == [20, 40, 60]
   points = [(r['step'], r['values'][f'fd_{NET}']) for r in found if r['metric'] == f'fd_{NET}']
@@ -180,7 +186,11 @@ def test_training_evaluates_keeps_the_best_and_goes_on_where_it_was_stopped(tmp_
     {'flag_diverging', 'flag_collapsing'} <= x.keys() for x in lines if f'fd_{NET}_monitor' in x
   )
 
-  # A signal during an evaluation: the state is saved, the evaluation is done again by the resumed run.
+
+@pytest.mark.slow
+def test_an_evaluation_that_was_stopped_is_done_again(watched, tmp_path):
+  """A signal during an evaluation: the state is saved, the resumed run does it again."""
+  whole, cut = watched[0], tmp_path / 'cut'
   process = command.start('train.py', *command.tiny({**EVAL, 'eval.num': 5000}), '--workdir', cut)
   while 20 not in checkpoint.list_steps(cut):
     assert process.poll() is None
@@ -192,7 +202,7 @@ def test_training_evaluates_keeps_the_best_and_goes_on_where_it_was_stopped(tmp_
   command.succeed('train.py', *command.tiny(EVAL), '--workdir', cut)
   again = records.read(cut)
   values = lambda all_: [(r['step'], r['metric'], r['values']) for r in all_]
-  assert values(again) == values(found)
+  assert values(again) == values(records.read(whole))
   # What is evaluated does not change what is trained.
   a, b = (checkpoint.read(folder, 60)[0]['params'] for folder in (whole, cut))
   jax.tree.map(np.testing.assert_array_equal, a, b)

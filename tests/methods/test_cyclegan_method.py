@@ -97,6 +97,7 @@ def test_samples_go_both_ways(run):
     run.method.rows(np.arange(4), examples, direction='AtoC')
 
 
+@pytest.mark.slow
 def test_one_and_four_devices_agree_with_full_pools():
   with jax.enable_x64(True):
     kinds = dict(dtype='float64', param_dtype='float64')

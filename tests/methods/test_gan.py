@@ -289,6 +289,7 @@ def test_ada_goes_where_D_is_sure(bias, moved):
   np.testing.assert_allclose(state.extra['ada']['p'], moved, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_ada_of_a_given_p_keeps_nothing():
   method, state = made(ada=dict(pipe='blit', p=dict(start=0.0, end=1.0, steps=2)))
   assert state.extra == {}

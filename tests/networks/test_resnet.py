@@ -63,6 +63,7 @@ def test_shapes(resolution):
   assert logits[0].shape == (4,)
 
 
+@pytest.mark.slow
 def test_without_their_tables_conditional_networks_are_the_plain_ones():
   plain, nets = tiny(spectral=False), tiny(spectral=False, num_classes=3)
   for net, x in (('G', Z), ('D', X)):

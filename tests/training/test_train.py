@@ -369,6 +369,7 @@ def small_disk(tmp_path):
   subprocess.run(['umount', '-l', str(path)], check=True)
 
 
+@pytest.mark.slow
 def test_full_disk(small_disk):
   workdir = small_disk / 'run'
   fields = {'keep_checkpoints': 100}
@@ -392,6 +393,7 @@ def test_full_disk(small_disk):
 # What a resume may change.
 
 
+@pytest.mark.slow
 def test_more_steps_and_another_cadence(copied):
   saved = json.loads((copied / 'config.json').read_text())
   (copied / 'config.json').write_text(json.dumps({**saved, 'commit': '0' * 40}))

@@ -109,6 +109,7 @@ def assert_same_pictures(a, b):
   assert abs(a.astype(int) - b).max() <= 1 and (a == b).mean() > 0.999
 
 
+@pytest.mark.slow
 def test_pictures_without_ganjax(tmp):
   loaded, about = read_pictures(tmp / 'default-loaded.npz')
   assert_same_pictures(loaded, read_pictures(tmp / 'default.npz')[0])
