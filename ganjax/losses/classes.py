@@ -13,19 +13,17 @@ import jax.numpy as jnp
 
 from ganjax import UserError
 from ganjax.commandline import closest
+from ganjax.losses.term import Term, check_mapping
 
 HEADS = {'auxiliary_classifier': 'classifier', 'contrastive_2c': 'proxy', 'd2d_ce': 'proxy'}
 
 
-def build(fields, head: str):
-  """What a method calls, of its field `class_loss`.
+def build(fields, head: str) -> Term:
+  """Terms loss_class and loss_class_fake of D's loss, and loss_G_class of G's.
 
   Args:
     fields: None, or {'name': a loss here; 'D', 'D_fake', 'G': its weights (1, 0, 1 by default); its other arguments}.
     head: of the discriminator: the losses need 'classifier' or 'proxy'.
-
-  Returns:
-    terms(D's output, label, WEIGHT=NAME) -> {NAME: the weighted loss}, or {} where there is none or the weight is 0.
 
   Raises:
     UserError: fields that do not fit.
@@ -33,7 +31,8 @@ def build(fields, head: str):
   if not fields:
     if head in HEADS.values():
       raise UserError(f'networks.head={head!r} needs a method.class_loss: {", ".join(HEADS)}')
-    return lambda out, label, **weights: {}
+    return Term()
+  check_mapping('class_loss', fields)
   arguments = dict(fields)
   name = arguments.pop('name', None)
   if name not in HEADS:
@@ -53,11 +52,18 @@ def build(fields, head: str):
   if extra:
     raise UserError(f'method.class_loss {name} does not take {", ".join(sorted(extra))}')
 
-  def terms(out, label, **names):
-    value = lambda: loss(out[1], label, **arguments)
-    return {key: weight[k] * value() for k, key in names.items() if weight[k]}
+  def weighted(kind, metric, out, label):
+    return {metric: weight[kind] * loss(out[1], label, **arguments)} if weight[kind] else {}
 
-  return terms
+  def of_D(game):
+    return weighted('D', 'loss_class', game.of_real, game.label) | weighted(
+      'D_fake', 'loss_class_fake', game.of_fake, game.label
+    )
+
+  def of_G(game):
+    return weighted('G', 'loss_G_class', game.of_fake, game.label)
+
+  return Term(D=of_D, G=of_G)
 
 
 def auxiliary_classifier(scores, label):

@@ -7,6 +7,35 @@ keeps it from ignoring z. The weights in their losses are lambda_dis and lambda_
 
 import jax.numpy as jnp
 
+from ganjax.losses.term import Term, fields, named
+from ganjax.sampling import latents
+
+
+def build(given) -> Term:
+  """Terms loss_zcr of D and loss_G_zcr of G.
+
+  Args:
+    given: None, or {'sigma': of e, 'D': lambda_dis, 'G': lambda_gen}.
+  """
+  given = fields('zcr', given, sigma=None, D=None, G=None)
+  if not given:
+    return Term()
+
+  def beside(game):
+    """The images of latents near by."""
+    e = latents.normal(named(game.key, 'near'), *game.z.shape)
+    return game.generate(game.z + given['sigma'] * e)
+
+  def of_D(game):
+    # By the D that saw the fakes: at sigma 0 there is no difference.
+    moved, _ = game.judge(beside(game))
+    return {'loss_zcr': given['D'] * zcr_D(game.of_fake[0], moved)}
+
+  def of_G(game):
+    return {'loss_G_zcr': given['G'] * zcr_G(game.fakes, beside(game))}
+
+  return Term(D=of_D, G=of_G)
+
 
 def zcr_D(logits, moved_logits):
   """E (D(G(z)) - D(G(z + e)))^2 over logits of any shape, for D's loss."""

@@ -3,6 +3,22 @@
 import jax
 import jax.numpy as jnp
 
+from ganjax.losses.term import Term
+from ganjax.optim import schedules
+
+
+def build(weight) -> Term:
+  """The term loss_G_orthogonal of G's loss: `orthogonal` times a number or ramp."""
+  schedules.check('method.orthogonal', weight)
+  if not weight:
+    return Term()
+
+  def loss(game):
+    now = schedules.ramp(weight, game.state.step)
+    return {'loss_G_orthogonal': now * orthogonal(game.state.params['G'])}
+
+  return Term(G=loss)
+
 
 def orthogonal(params):
   """|W^T W * (1 - I)|^2 over the weights W of a network, a column an output (BigGAN, arXiv:1809.11096, equation 3).

@@ -4,14 +4,13 @@ D sees a picture and a smaller one; of reals it also reconstructs both, and a ra
 to keep what it sees. Margins of the hinges are random, as in the published code.
 """
 
-import zlib
-
 import jax
 import jax.numpy as jnp
 from jax import nn
 
 from ganjax import UserError
 from ganjax.commandline import closest
+from ganjax.losses.term import named
 from ganjax.metrics import lpips
 from ganjax.networks.fastgan import quarter_of
 from ganjax.sampling import latents
@@ -47,9 +46,9 @@ def build(
 
   def generate(state, key, batch):
     """((images, small ones) as D sees them, the state that keeps G's statistics)."""
-    z = latents.normal(_draw(key, 'z'), len(batch['image']), z_dim)
+    z = latents.normal(named(key, 'z'), len(batch['image']), z_dim)
     pair, state = apply(G, state, z, train=True, both=True)
-    seen = [view.see(state, x, _draw(key, f'fake {i}')) for i, x in enumerate(pair)]
+    seen = [view.see(state, x, named(key, f'fake {i}')) for i, x in enumerate(pair)]
     return seen, state
 
   def compare(state, found, wanted):
@@ -63,11 +62,11 @@ def build(
   def discriminator(state, batch, key):
     """D's loss. Keeps D's statistics of both passes, real then fake; G's are dropped."""
     fakes, _ = generate(state, key, batch)
-    seen = view.see(state, batch['image'], _draw(key, 'real'))
-    part = jax.random.randint(_draw(key, 'part'), (), 0, 4)
+    seen = view.see(state, batch['image'], named(key, 'real'))
+    part = jax.random.randint(named(key, 'part'), (), 0, 4)
     (real, *decoded), state = apply(D, state, _pair(seen, fakes[1].shape[1]), part, train=True)
     fake, state = apply(D, state, fakes, train=True)
-    margin = lambda purpose: jax.random.uniform(_draw(key, purpose), real.shape) * 0.2 + 0.8
+    margin = lambda purpose: jax.random.uniform(named(key, purpose), real.shape) * 0.2 + 0.8
     terms = {
       'loss_real': jnp.mean(nn.relu(margin('margin of reals') - real)),
       'loss_fake': jnp.mean(nn.relu(margin('margin of fakes') + fake)),
@@ -126,8 +125,3 @@ def _nearest(images, side):
   """Square images [B, H, H, C], every so manieth pixel, or repeated, as torch's interpolation of 'nearest'."""
   at = jnp.arange(side) * images.shape[1] // side
   return images[:, at][:, :, at]
-
-
-def _draw(key, purpose: str):
-  """A key of that purpose's own."""
-  return jax.random.fold_in(key, zlib.crc32(purpose.encode()))

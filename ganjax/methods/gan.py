@@ -5,10 +5,9 @@ With classes (networks of `num_classes`), labels go to both networks: D sees a r
 fakes with the labels of the real batch, so that classes are as frequent among fakes as in the data.
 """
 
-import inspect
-import zlib
+import functools
+import operator
 
-import jax
 import jax.numpy as jnp
 from jax import nn
 
@@ -16,9 +15,9 @@ from ganjax import UserError
 from ganjax.commandline import closest
 from ganjax.losses import adversarial, consistency, regularizers
 from ganjax.losses import classes as class_losses
-from ganjax.losses import lecam as anchors
+from ganjax.losses import lecam as lecam_loss
 from ganjax.losses import penalties as kinds
-from ganjax.optim import schedules
+from ganjax.losses.term import Game, named
 from ganjax.sampling import latents
 from ganjax.update import Aux, Method, Phase, Stage, apply
 from ganjax.views import view as views
@@ -74,15 +73,23 @@ def build(
     )
   loss_D, loss_G = _pair(loss, fakes_per_real)
   view = views.build(packing, diffaugment=diffaugment, ada=ada)
-  penalties = _check_penalties(penalties or {}, penalties_every, packing)
-  lecam = _fields('lecam', lecam, weight=None, decay=0.99, start_steps=0)
-  zcr = _fields('zcr', zcr, sigma=None, D=None, G=None)
-  schedules.check('method.orthogonal', orthogonal)
-  if class_loss:
-    _check_mapping('class_loss', class_loss)
-  class_terms = class_losses.build(class_loss, getattr(D, 'head', 'projection'))
+  penalties = penalties or {}
+  smooth = kinds.build(penalties)
+  if penalties_every < 1 or (penalties_every > 1 and not penalties):
+    raise UserError(
+      f'method.penalties_every={penalties_every} must be at least 1, and 1 where there are no penalties'
+    )
+  if penalties and packing > 1:
+    raise UserError('method.packing does not go with method.penalties, which are of single images')
   if classes and packing > 1:
     raise UserError('method.packing is for networks without classes: a pack has no one label')
+  terms = [
+    class_losses.build(class_loss, getattr(D, 'head', 'projection')),
+    *([smooth] if penalties_every == 1 else []),
+    consistency.build(zcr),
+    lecam_loss.build(lecam),
+    regularizers.build(orthogonal),
+  ]
 
   def label_of(batch):
     return batch['label'] if classes else None
@@ -91,66 +98,57 @@ def build(
     return apply(G, state, z, label, train=True)
 
   def judge(state, images, label, key):
-    """(D's logits, or those and class scores), with the state that keeps D's statistics."""
+    """((D's logits, class scores or None), the state that keeps D's statistics)."""
     seen = view.see(state, images, key)
-    return apply(D, state, seen, label, train=True, key=_draw(key, 'dropout'))
+    out, state = apply(D, state, seen, label, train=True, key=named(key, 'dropout'))
+    return out if class_loss else (out, None), state
 
-  def logits_of(out):
-    return out[0] if class_loss else out
-
-  def near(z, key):
-    """Latents beside z."""
-    return z + zcr['sigma'] * latents.normal(_draw(key, 'near'), *z.shape)
-
-  def penalize(state, images, fakes, label, key):
-    """The weighted penalties by name. D runs in train mode and its statistics are dropped."""
-    logits = lambda x: logits_of(judge(state, x, label, _draw(key, 'penalties'))[0])
-    # A key of each penalty's own, whatever the others are.
-    return {
-      f'loss_{name}': schedules.ramp(weight, state.step)
-      * getattr(kinds, name)(logits, images, fakes, _draw(key, name))
-      for name, weight in penalties.items()
-    }
+  def game(state, images, label, z, fakes, key, of_real=None, of_fake=None, before=None):
+    """What the terms of a loss are given; `before` is the state of the pass of the fakes."""
+    return Game(
+      state=state,
+      images=images,
+      label=label,
+      z=z,
+      fakes=fakes,
+      of_real=of_real,
+      of_fake=of_fake,
+      key=key,
+      generate=lambda z: generate(before, z, label)[0],
+      judge=lambda x: judge(before, x, label, named(key, 'fake'))[0],
+      critic=lambda x, key: judge(state, x, label, key)[0][0],
+    )
 
   def penalty(state, batch, key):
     """The penalties alone, as a phase. Keeps no statistics."""
     images, label = batch['image'], label_of(batch)
-    fakes, _ = generate(state, latents.normal(key, len(images), z_dim), label)
-    terms = penalize(state, images, fakes, label, key)
-    return sum(terms.values()), Aux(state, terms)
+    z = latents.normal(key, len(images), z_dim)
+    fakes, _ = generate(state, z, label)
+    found = smooth.D(game(state, images, label, z, fakes, key))
+    return sum(found.values()), Aux(state, found)
 
   def discriminator(state, batch, key):
     """D's loss, the sum of its metrics loss_*. Keeps D's statistics of both passes, real then fake; G's are dropped."""
     images, label = batch['image'], label_of(batch)
     z = latents.normal(key, len(images), z_dim)
     fakes, _ = generate(state, z, label)
-    of_real, state = judge(state, images, label, _draw(key, 'real'))
+    of_real, state = judge(state, images, label, named(key, 'real'))
     before = state
-    of_fake, state = judge(before, fakes, label, _draw(key, 'fake'))
-    real, fake = logits_of(of_real), logits_of(of_fake)
-    terms = loss_D(real, fake)
-    terms |= class_terms(of_real, label, D='loss_class')
-    terms |= class_terms(of_fake, label, D_fake='loss_class_fake')
-    if penalties_every == 1:
-      terms |= penalize(state, images, fakes, label, key)
-    if zcr:
-      # By the D that saw the fakes: at sigma 0 there is no difference.
-      beside, _ = generate(before, near(z, key), label)
-      moved = logits_of(judge(before, beside, label, _draw(key, 'fake'))[0])
-      terms['loss_zcr'] = zcr['D'] * consistency.zcr_D(fake, moved)
-    if lecam:
-      averages, started = state.extra['lecam'], state.step >= lecam['start_steps']
-      terms['loss_lecam'] = started * lecam['weight'] * anchors.penalty(averages, real, fake)
-      # Until the start the averages are the newest values.
-      averages = anchors.update(averages, real, fake, jnp.where(started, lecam['decay'], 0.0))
-      state = state.replace(extra={**state.extra, 'lecam': averages})
+    of_fake, state = judge(before, fakes, label, named(key, 'fake'))
+    real, fake = of_real[0], of_fake[0]
+    found = loss_D(real, fake)
+    now = game(state, images, label, z, fakes, key, of_real, of_fake, before)
+    for term in terms:
+      found |= term.D(now)
+    for term in terms:
+      state = state.replace(extra={**state.extra, **term.keep(now)})
     state = view.note(state, real)
     # |logit| > 4.6: D(x) below 0.01 or above 0.99, where the minimax gradient has died.
     saturated = lambda logits: jnp.mean(jnp.abs(logits) > 4.6)
-    return sum(terms.values()), Aux(
+    return sum(found.values()), Aux(
       state,
       {
-        **terms,
+        **found,
         'D_real': jnp.mean(nn.sigmoid(real)),
         'D_fake': jnp.mean(nn.sigmoid(fake)),
         'D_saturated': (saturated(real) + saturated(fake)) / 2,
@@ -163,19 +161,15 @@ def build(
     z = latents.normal(key, fakes_per_real * len(images), z_dim)
     labels = jnp.tile(label, fakes_per_real) if classes else None
     fakes, state = generate(state, z, labels)
-    of_fake, _ = judge(state, fakes, labels, _draw(key, 'fake'))
+    of_fake, _ = judge(state, fakes, labels, named(key, 'fake'))
     # Only relativistic losses look at the logits of reals; for others XLA drops this pass.
-    of_real, _ = judge(state, images, label, _draw(key, 'real'))
-    terms = {'loss_G': loss_G(logits_of(of_fake), logits_of(of_real))}
-    terms |= class_terms(of_fake, labels, G='loss_G_class')
-    if zcr:
-      beside, _ = generate(state, near(z, key), labels)
-      terms['loss_G_zcr'] = zcr['G'] * consistency.zcr_G(fakes, beside)
-    if orthogonal:
-      weight = schedules.ramp(orthogonal, state.step)
-      terms['loss_G_orthogonal'] = weight * regularizers.orthogonal(state.params['G'])
+    of_real, _ = judge(state, images, label, named(key, 'real'))
+    found = {'loss_G': loss_G(of_fake[0], of_real[0])}
+    now = game(state, images, labels, z, fakes, key, of_real, of_fake, state)
+    for term in terms:
+      found |= term.G(now)
     state, seen = view.move(state)
-    return sum(terms.values()), Aux(state, {**terms, **seen})
+    return sum(found.values()), Aux(state, {**found, **seen})
 
   def inputs(batch):
     n, label = len(batch['image']), label_of(batch)
@@ -203,14 +197,9 @@ def build(
     stages=(Stage(tuple(phases), sample),),
     n_critic=n_critic,
     ema=('G',),
-    extra=view.extra | ({'lecam': anchors.start()} if lecam else {}),
+    extra=functools.reduce(operator.or_, (term.extra for term in terms), view.extra),
     num_classes=classes,
   )
-
-
-def _draw(key, purpose: str):
-  """A key of that purpose's own."""
-  return jax.random.fold_in(key, zlib.crc32(purpose.encode()))
 
 
 def _pair(loss, fakes_per_real):
@@ -227,43 +216,3 @@ def _pair(loss, fakes_per_real):
       'method.loss=relativistic pairs each fake with a real: fakes_per_real must be 1'
     )
   return pair
-
-
-def _fields(name, given, **defaults) -> dict:
-  """`given` with defaults for what it lacks (None: it must be there), or {} where nothing is given."""
-  if not given:
-    return {}
-  _check_mapping(name, given)
-  fields = {**defaults, **given}
-  number = lambda x: isinstance(x, (int, float)) and x >= 0
-  if fields.keys() != defaults.keys() or not all(map(number, fields.values())):
-    raise UserError(
-      f'method.{name}={dict(given)} must be numbers from 0 of the names {", ".join(defaults)}'
-    )
-  if fields.get('decay', 0) >= 1:
-    raise UserError(f'method.{name}.decay={fields["decay"]} must be below 1')
-  return fields
-
-
-def _check_mapping(name, value):
-  if not hasattr(value, 'keys'):  # those of ml_collections are no Mapping
-    raise UserError(f'method.{name}={value!r} must be a mapping of names to numbers')
-
-
-def _check_penalties(penalties, every, packing) -> dict:
-  _check_mapping('penalties', penalties)
-  penalties = dict(penalties)
-  known = [n for n, f in vars(kinds).items() if inspect.isfunction(f) and not n.startswith('_')]
-  for name, weight in penalties.items():
-    if name not in known:
-      raise UserError(
-        f'method.penalties.{name} is not known{closest(name, known)}; penalties are {", ".join(sorted(known))}'
-      )
-    schedules.check(f'method.penalties.{name}', weight)
-  if every < 1 or (every > 1 and not penalties):
-    raise UserError(
-      f'method.penalties_every={every} must be at least 1, and 1 where there are no penalties'
-    )
-  if penalties and packing > 1:
-    raise UserError('method.packing does not go with method.penalties, which are of single images')
-  return penalties

@@ -8,7 +8,6 @@ A run must not be judged by the network that it was trained on: records say whic
 """
 
 import importlib
-import zlib
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from ganjax import UserError, features
 from ganjax.commandline import closest
 from ganjax.layers.resample import interpolate
 from ganjax.losses import adversarial
+from ganjax.losses.term import named
 from ganjax.sampling import latents
 from ganjax.update import Aux, Frozen, Method, Phase, Stage, apply
 from ganjax.views import view as views
@@ -76,11 +76,11 @@ def build(
 
   def discriminator(state, batch, key):
     """D's loss. Keeps D's statistics of both passes, real then fake; G's are dropped."""
-    fakes, _ = generate(state, _draw(key, 'z'), batch)
+    fakes, _ = generate(state, named(key, 'z'), batch)
     # Once for both kinds, side by side, so that a batch that lies on several devices stays where it is. Each picture
     # is augmented by draws of its own.
     both = jnp.stack([batch['image'], fakes], 1)
-    maps = look(state, both.reshape(-1, *both.shape[2:]), _draw(key, 'D'))
+    maps = look(state, both.reshape(-1, *both.shape[2:]), named(key, 'D'))
     real, fake = ([x.reshape(-1, 2, *x.shape[1:])[:, i] for x in maps] for i in (0, 1))
     real, state = apply(D, state, real, label_of(batch), train=True)
     fake, state = apply(D, state, fake, label_of(batch), train=True)
@@ -90,8 +90,8 @@ def build(
 
   def generator(state, batch, key):
     """G's loss. Keeps G's statistics; D runs in train mode and its statistics are dropped."""
-    fakes, state = generate(state, _draw(key, 'z'), batch)
-    maps = look(state, fakes, _draw(key, 'G'))
+    fakes, state = generate(state, named(key, 'z'), batch)
+    maps = look(state, fakes, named(key, 'G'))
     fake, _ = apply(D, state, maps, label_of(batch), train=True)
     loss = adversarial.hinge_G(fake)
     return loss, Aux(state, {'loss_G': loss})
@@ -153,8 +153,3 @@ def _enlarge(images, side):
   if images.shape[3] == 1:
     images = jnp.repeat(images, 3, 3)
   return interpolate(images, _sides(images.shape[1:3], side))
-
-
-def _draw(key, purpose: str):
-  """A key of that purpose's own."""
-  return jax.random.fold_in(key, zlib.crc32(purpose.encode()))

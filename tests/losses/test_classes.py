@@ -7,6 +7,7 @@ import pytest
 
 from ganjax import UserError
 from ganjax.losses import classes as class_losses
+from ganjax.losses.term import Game
 
 RNG = np.random.default_rng(0)
 LABEL = np.array([0, 1, 0, 2, 1, 0])
@@ -84,14 +85,16 @@ def test_gradients_are_finite_and_right(loss):
 
 
 def test_build_weighs_and_names():
-  terms = class_losses.build(dict(name='d2d_ce', D=0.5, G=2.0, margin=0.9), 'proxy')
+  term = class_losses.build(dict(name='d2d_ce', D=0.5, G=2.0, margin=0.9), 'proxy')
   value = d2d(EMBEDDINGS, PROXIES, LABEL, 0.5, 0.9)
   out = (None, (EMBEDDINGS, PROXIES))
-  found = terms(out, LABEL, D='loss_class', D_fake='none', G='loss_G_class')
-  assert found.keys() == {'loss_class', 'loss_G_class'}
-  np.testing.assert_allclose(found['loss_class'], 0.5 * value, rtol=1e-12)
-  np.testing.assert_allclose(found['loss_G_class'], 2 * value, rtol=1e-12)
-  assert class_losses.build(None, 'projection')(out, LABEL, D='loss_class') == {}
+  game = Game(**{**dict.fromkeys(Game._fields), 'of_real': out, 'of_fake': out, 'label': LABEL})
+  of_D, of_G = term.D(game), term.G(game)
+  assert of_D.keys() == {'loss_class'} and of_G.keys() == {'loss_G_class'}
+  np.testing.assert_allclose(of_D['loss_class'], 0.5 * value, rtol=1e-12)
+  np.testing.assert_allclose(of_G['loss_G_class'], 2 * value, rtol=1e-12)
+  none = class_losses.build(None, 'projection')
+  assert none.D(game) == none.G(game) == {}
 
 
 @pytest.mark.parametrize('fields, head, message', [

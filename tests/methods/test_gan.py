@@ -14,6 +14,7 @@ from ganjax import UserError, experiment
 from ganjax.devices import sharding
 from ganjax.layers.embed import ClassEmbed
 from ganjax.losses import classes as class_losses
+from ganjax.losses.term import named
 from ganjax.methods import gan
 from ganjax.sampling import latents
 from ganjax.training.feed import Feed
@@ -228,10 +229,10 @@ def test_D_sees_reals_and_fakes_through_the_view_in_every_loss():
   method, state = made(diffaugment='cutout')
   D, see = method.nets['D'], view.build(diffaugment='cutout').see
   judge = lambda x, name: D.apply(
-    {'params': state.params['D']}, see(state, x, gan._draw(KEY, name)), train=True
+    {'params': state.params['D']}, see(state, x, named(KEY, name)), train=True
   )
   fakes = fakes_of(method, state)
-  assert 0 < np.mean(np.asarray(see(state, fakes, gan._draw(KEY, 'fake'))) == 0) < 1
+  assert 0 < np.mean(np.asarray(see(state, fakes, named(KEY, 'fake'))) == 0) < 1
   _, found, _ = terms(method, state, 'D')
   real, fake = judge(BATCH['image'], 'real'), judge(fakes, 'fake')
   np.testing.assert_allclose(found['loss_real'], np.mean(np.maximum(1 - real, 0)), rtol=1e-5)
