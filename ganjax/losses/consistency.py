@@ -8,7 +8,6 @@ keeps it from ignoring z. The weights in their losses are lambda_dis and lambda_
 import jax.numpy as jnp
 
 from ganjax.losses.term import Term, fields, named
-from ganjax.sampling import latents
 
 
 def build(given) -> Term:
@@ -23,8 +22,8 @@ def build(given) -> Term:
 
   def beside(game):
     """The images of latents near by."""
-    e = latents.normal(named(game.key, 'near'), *game.z.shape)
-    return game.generate(game.z + given['sigma'] * e)
+    e = given['sigma'] * game.draw(named(game.key, 'near'))
+    return game.generate(game.z + e)
 
   def of_D(game):
     # By the D that saw the fakes: at sigma 0 there is no difference.

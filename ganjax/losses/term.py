@@ -20,6 +20,7 @@ class Game(NamedTuple):
   of_real: Any  # D's logits of the reals and its class scores or None
   of_fake: Any  # and of the fakes
   key: Any  # of this update's draws; a term takes one of its own from it (`named`)
+  draw: Callable  # key -> other latents [n, Z]
   generate: Callable  # z [n, Z] -> images [n, ...], by the state that made `fakes`
   judge: Callable  # images of `label` -> (logits, scores), by the state that made `of_fake`, with its draws
   critic: Callable  # (images of `label`, key) -> logits, by `state`

@@ -114,6 +114,7 @@ def build(
       of_real=of_real,
       of_fake=of_fake,
       key=key,
+      draw=lambda key: latents.normal(key, *z.shape),
       generate=lambda z: generate(before, z, label)[0],
       judge=lambda x: judge(before, x, label, named(key, 'fake'))[0],
       critic=lambda x, key: judge(state, x, label, key)[0][0],
