@@ -100,6 +100,11 @@ class Method(NamedTuple):
     return tuple(phase for stage in self.stages for phase in stage.phases)
 
   @property
+  def restores(self) -> bool:
+    """Whether samples start from what is made of their like: then they are of that size, and grey stays grey."""
+    return any(name in self.derived for name in self.examples)
+
+  @property
   def trained_on(self) -> list:
     """The feature networks in its losses, which therefore cannot judge what it makes."""
     return sorted({net.network for net in self.frozen.values()})
