@@ -71,7 +71,8 @@ class Generator(nn.Module):
     x = first + layer(self.width)(x)
     for _ in range(2):
       x = act(layer(self.width)(upsample(x)))
-    return 2 * layer(self.channels)(act(layer(self.width)(x))) - 1
+    x = act(layer(self.width)(x))
+    return 2 * layer(self.channels)(x) - 1
 
 
 def build(

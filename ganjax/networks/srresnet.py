@@ -38,11 +38,12 @@ class Generator(nn.Module):
     large = interpolate(x, [self.scale * side for side in x.shape[1:3]])
     x = act(layer(self.width)(x))
     for _ in range(self.blocks):
-      x += layer(self.width)(nn.relu(layer(self.width)(x)))
+      y = nn.relu(layer(self.width)(x))
+      x += layer(self.width)(y)
     for factor in SCALES[self.scale]:
       x = act(pixel_shuffle(layer(self.width * factor**2)(x), factor))
-    x = layer(self.channels)(act(layer(self.width)(x)))
-    return 2 * (x + large) - 1
+    x = act(layer(self.width)(x))
+    return 2 * (layer(self.channels)(x) + large) - 1
 
 
 class Discriminator(nn.Module):
