@@ -204,6 +204,7 @@ def bce(logits, real):
   return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('loss', ['relativistic_average', 'non_saturating'])
 def test_updates_of_both_stages(loss):
   torch.manual_seed(0)
