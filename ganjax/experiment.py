@@ -23,7 +23,17 @@ from ganjax.data import folder, provenance
 from ganjax.devices import backend, processes, sharding
 from ganjax.optim import optimizers as optim
 from ganjax.optim import schedules
-from ganjax.update import Method, TrainState, averaged, count, init, make_update, name_nets, spans
+from ganjax.update import (
+  Method,
+  TrainState,
+  averaged,
+  count,
+  derive,
+  init,
+  make_update,
+  name_nets,
+  spans,
+)
 from ganjax.workdir import checkpoint
 
 
@@ -45,7 +55,9 @@ class Experiment(NamedTuple):
     """What evaluations hold samples against, and what samples start from that start from examples: `eval.split`."""
     config = self.config
     split = config.eval.split or config.data.split
-    return data.whole({**config.data, **span.source}, split)
+    source = data.whole({**config.data, **span.source}, split)
+    own = {name: span.fields[name] for name in self.method.derived}
+    return source.extend(own, functools.partial(_derive, self.method, source)) if own else source
 
   @property
   def activations(self) -> str:
@@ -112,7 +124,8 @@ def build(config: ConfigDict) -> Experiment:
     networks['dtype'] = backend.activations()
   nets = component.build('networks', networks, fields=fields, **size)
   method = component.build('methods', config.method, nets=name_nets(nets), fields=fields)
-  if lacking := [name for name in (*method.examples, method.makes) if name not in fields]:
+  there = {*fields, *method.derived}
+  if lacking := [name for name in (*method.examples, method.makes) if name not in there]:
     raise UserError(
       f'data.dataset={place.dataset} has no {" and no ".join(lacking)}, which method.name={config.method.name} needs; '
       f'it has {", ".join(fields)}'
@@ -126,9 +139,31 @@ def build(config: ConfigDict) -> Experiment:
 def lay_out(method: Method, config: ConfigDict) -> tuple:
   """The spans of a method's stages, with the fields of their data: found once, since a loop asks at every step."""
   return tuple(
-    span._replace(fields=data.fields(**{**config.data, **span.source}))
+    span._replace(fields=_fields(method, data.fields(**{**config.data, **span.source})))
     for span in spans(method, config.steps, config.batch_size)
   )
+
+
+def _fields(method, fields) -> dict:
+  """The fields of data, and of those that the method derives from them."""
+  shape = lambda field: jax.ShapeDtypeStruct((1, *field.shape), field.dtype)
+  stored = {name: shape(field) for name, field in fields.items()}
+  found = jax.eval_shape(functools.partial(_make, method, fields), stored, np.zeros(1, np.int32))
+  own = {name: media.Field(method.derived[name].kind, x.shape[1:]) for name, x in found.items()}
+  return {**fields, **own}
+
+
+def _make(method, fields, stored, seeds) -> dict:
+  """{name: array [n, ...]} of the fields that a method derives from stored examples, each by its own seed; traced."""
+  seen = {name: media.find(fields[name].kind).to_float(x) for name, x in stored.items()}
+  return derive(method, seen, jax.vmap(jax.random.key)(seeds))
+
+
+def _derive(method, source, indices) -> dict:
+  """{name: stored examples [n, ...]} of the derived fields of a Source."""
+  make = jax.jit(functools.partial(_make, method, source.fields))
+  found = jax.device_get(make(source.read(indices), np.asarray(indices, np.int32)))
+  return {name: media.find(method.derived[name].kind).to_stored(x) for name, x in found.items()}
 
 
 def check_size(what: str, tree, most: int):

@@ -70,6 +70,13 @@ class Frozen(NamedTuple):
   load: Callable  # () -> (arrays of these shapes, what a record says of them)
 
 
+class Derived(NamedTuple):
+  """A field that the data lack, made on the devices of those that they have."""
+
+  kind: str  # a file of `ganjax.media`
+  make: Callable  # (batch as losses see it, keys [B]) -> array [B, ...], as losses see it
+
+
 class Method(NamedTuple):
   nets: dict  # name -> Linen module of that name
   inputs: Callable  # batch -> {network: the arguments it is initialised with}
@@ -82,11 +89,20 @@ class Method(NamedTuple):
   num_classes: int = 0  # of the labels that it needs of the data, or 0: none
   makes: str = 'image'  # the field of the data that samples are like
   examples: tuple = ()  # fields of the data that a sample starts from, as losses see them: ('source',)
+  derived: dict = {}  # name -> Derived; losses find these fields in their batch, samples may start from them
+  multiple: int | None = (
+    None  # its samples start from pictures of any sides that this divides; None: of one size
+  )
   options: dict = {}  # what `rows` may be told of samples, and the defaults: {'truncation': 1.0}
 
   @property
   def phases(self) -> tuple:
     return tuple(phase for stage in self.stages for phase in stage.phases)
+
+  @property
+  def restores(self) -> bool:
+    """Whether samples start from what is made of their like: then they are of that size, and grey stays grey."""
+    return any(name in self.derived for name in self.examples)
 
   @property
   def trained_on(self) -> list:
@@ -348,6 +364,12 @@ def make_update(
     with that axis.
   """
 
+  def look(batch, key):
+    """A batch as losses see it."""
+    batch = augment.prepare(batch, key, flip=flip, kinds=kinds)
+    keys = jax.random.split(jax.random.fold_in(key, 1), len(next(iter(batch.values()))))
+    return batch | derive(method, batch, keys)
+
   def train(state, batches, frozen, phases):
     # Frozen networks join the trained ones for the length of the step, so that a loss calls both alike.
     own = state
@@ -356,14 +378,9 @@ def make_update(
       stats={**own.stats, **{n: v['stats'] for n, v in frozen.items()}},
     )
     step_key = jax.random.fold_in(state.key, state.step)
+    data_key = jax.random.fold_in(step_key, len(span.stage.phases))
     batches = [
-      augment.prepare(
-        batch,
-        jax.random.fold_in(jax.random.fold_in(step_key, len(span.stage.phases)), r),
-        flip=flip,
-        kinds=kinds,
-      )
-      for r, batch in enumerate(batches)
+      look(batch, jax.random.fold_in(data_key, number)) for number, batch in enumerate(batches)
     ]
     metrics, carry = {}, {}
     for number, phase in enumerate(span.stage.phases):
@@ -416,6 +433,11 @@ def make_update(
     donate_argnames='state',
     compiler_options=backend.update_compilation(),
   )
+
+
+def derive(method: Method, batch: dict, keys) -> dict:
+  """{name: array [B, ...]} of the method's derived fields of a batch as losses see it; a key for each example, [B]."""
+  return {name: one.make(batch, keys) for name, one in method.derived.items()}
 
 
 def all_finite(state: TrainState):

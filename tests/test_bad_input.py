@@ -72,7 +72,7 @@ TABLE = {
   # Data.
   'unknown data set': (f'{CIFAR} --config.data.dataset=cifar11', r'cifar11.*cifar10', OFFLINE),
   'data set not to be had': (CIFAR, r'cifar10 is not prepared in .*/tfds.*the same command.*dcgan_emoji.py', OFFLINE),
-  'unknown split': (f'{EMOJI} --config.data.split=test', r"emoji has no split 'test'.*train"),
+  'unknown split': (f'{EMOJI} --config.data.split=val', r"emoji has no split 'val'.*train"),
   'folder without a name': (f'{EMOJI} --config.data.dataset=folder', r'data.data_dir'),
   'missing folder': (f'{FOLDER}{{tmp}}/nowhere', r'/nowhere'),
   'empty folder': (f'{FOLDER}{{tmp}}/nothing', r'no images in .*/nothing'),

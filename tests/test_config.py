@@ -120,8 +120,8 @@ def test_parameter_counts_of_dcgan(name, resolution, width):
 
 # Of the networks in their order. Published: StudioGAN's logs have 9.42 and 2.42 million for BigGAN on CIFAR-10,
 # BigGAN-PyTorch's print 70,433,988 and 87,982,370 for ImageNet; torch-mimicry counts its SNGANs and cGAN-PD so, R3GAN's
-# table 9 has 20.78 and 21.28 million; those of StyleGAN2-ADA's code and of pix2pix, CycleGAN and CUT are counted from
-# their definitions. The others hold what is here in place.
+# table 9 has 20.78 and 21.28 million; those of StyleGAN2-ADA's code and of pix2pix, CycleGAN, CUT, SRGAN and ESRGAN are
+# counted from their definitions. The others hold what is here in place.
 COUNTS = {
   'acgan_cifar': (1_218_307, 1_055_115),
   'biggan_cifar': (9_416_196, 2_415_170),
@@ -130,6 +130,7 @@ COUNTS = {
   'biggan_lecam_cifar': (9_416_196, 2_415_170),
   'cgan_mnist': (2_412_984, 1_224_101),
   'contragan_cifar': (9_416_196, 2_517_186),
+  'esrgan_div2k': (16_697_987, 14_499_401),
   'fastgan_emoji': (3_338_820, 1_761_712),
   'cut_emoji': (1_965_059, 167_649, 140_928),
   'cut_horse2zebra': (11_378_179, 2_764_737, 560_384),
@@ -150,6 +151,8 @@ COUNTS = {
   'sngan_cifar': (4_276_739, 1_053_825),
   'sngan_cnn_cifar': (3_584_003, 5_860_865),
   'sngan_stl10': (4_878_083, 10_141_441),
+  'srgan_div2k': (1_517_571, 14_499_401),
+  'srgan_emoji': (232_963, 907_817),
   'stylegan2_ada_cifar': (20_215_315, 20_988_416),
   'stylegan2_cifar': (21_523_475, 21_507_073),
   'stylegan2_emoji': (764_680, 878_993),

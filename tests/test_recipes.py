@@ -18,8 +18,17 @@ SMALLEST = {
   'pix2pix': dict(downs=3, dropout_levels=(0,), layers_D=1),
   'cyclegan': dict(blocks=1, layers_D=1),
   'cut': dict(blocks=2, layers_D=1),
+  'srresnet': dict(blocks=1),
+  'rrdb': dict(blocks=1, growth=2),
 }
-SIDES = {'stylegan2': 8, 'pix2pix': 16, 'cyclegan': 16, 'cut': 16}  # whose stages are alike
+SIDES = {
+  'stylegan2': 8,
+  'pix2pix': 16,
+  'cyclegan': 16,
+  'cut': 16,
+  'srresnet': 32,
+  'rrdb': 32,
+}  # whose stages are alike
 # Phases that take what the one before hands on.
 SECOND = {'pix2pix': 'G', 'cyclegan': 'D', 'cut': 'G'}
 # Large networks, those of which other configs have the same, and those whose methods have such a test of their own:
@@ -29,6 +38,7 @@ TRACED += ('stylegan2_emoji', 'stylegan2_cifar', 'stylegan2_ada_cifar')
 TRACED += ('stylegan2_ffhq256', 'stylegan2_ffhq1024')
 TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_folder')
 TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
+TRACED += ('srgan_div2k', 'esrgan_div2k', 'srgan_emoji')
 TRACED += ('reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 # One of each kind of network and penalty by default: the rest takes minutes.
 QUICK = ('dcgan_cifar', 'wgan_cifar', 'wgan_gp_cnn_cifar', 'cgan_mnist', 'pix2pix_emoji')

@@ -65,12 +65,12 @@ def build(open_at: Callable, *, resolution, channels, paired, jitter, flip, info
   def order(seed, start, count):
     rows = []
     for i in (0, 0) if paired else (0, 1):
-      draws = _draws(seed, start, count, _WINDOWS + i)
+      words = draws(seed, start, count, _WINDOWS + i)
       # Seeds of configurations are below 2^31: the second domain's is nobody's.
       index = indices(seed + i * 2**32, start, count, counts[i])
-      top, left = draws[:, :2].T % (jitter + 1) if jitter else np.full((2, count), -1)
+      top, left = words[:, :2].T % (jitter + 1) if jitter else np.full((2, count), -1)
       # The training step's coin turns both: one of the second's own makes them two.
-      mirrored = (draws[:, 2] % 2 if flip else np.zeros(count)) * i
+      mirrored = (words[:, 2] % 2 if flip else np.zeros(count)) * i
       rows.append(np.stack([index, top, left, mirrored], 1))
     return np.stack(rows, 1).astype(np.int64)
 
@@ -89,7 +89,7 @@ def build(open_at: Callable, *, resolution, channels, paired, jitter, flip, info
   )
 
 
-def _draws(seed, start, count, purpose):
+def draws(seed, start, count, purpose):
   """Random words uint64 [count, 4] of positions [start, start + count)."""
   # A step of the counter makes four words.
   stream = np.random.Philox(

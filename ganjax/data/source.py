@@ -73,6 +73,18 @@ class Source:
     """{name: array [n, ...]} of all fields for n of `rows`."""
     return self._read_rows(rows, self.fields)
 
+  def extend(self, fields, make) -> 'Source':
+    """With `fields` more, {name: media.Field}, which `make(indices)` gives by name; to be read by index alone."""
+
+    def read_rows(rows, names):
+      own = make(rows) if any(name in fields for name in names) else {}
+      stored = self.read(rows, [name for name in names if name not in fields])
+      return {**stored, **{name: own[name] for name in names if name in fields}}
+
+    more = dict(class_names=self.class_names, info=self.info, here=self._here)
+    rows = np.arange(self.num_examples)
+    return Source(read_rows=read_rows, rows=rows, fields={**self.fields, **fields}, **more)
+
   def subset(self, fraction, seed) -> 'Source':
     """A random share of the examples, in (0, 1], given by `seed` alone; smaller ones of a seed lie in larger ones."""
     kept, count = np.arange(self.num_examples), self.num_examples

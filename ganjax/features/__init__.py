@@ -14,10 +14,12 @@ import pkgutil
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ganjax import UserError
+from ganjax.commandline import closest
 from ganjax.features import resize as resizing
 from ganjax.weights import files as weights
 
@@ -34,7 +36,37 @@ class Extractor(NamedTuple):
 def names() -> list:
   """The networks that there are."""
   files = (m.name for m in pkgutil.iter_modules(__path__))
-  return sorted(n for n in files if hasattr(importlib.import_module(f'{__name__}.{n}'), 'Network'))
+  return sorted(n for n in files if hasattr(module(n), 'Network'))
+
+
+def mapped() -> list:
+  """The networks whose maps losses may take: `Network(taps=...)` gives those of the blocks in `TAPS`."""
+  return [n for n in names() if hasattr(module(n), 'TAPS')]
+
+
+def module(name: str):
+  """The file of a network."""
+  return importlib.import_module(f'{__name__}.{name}')
+
+
+def frozen(name: str) -> tuple:
+  """(shapes of a network's variables, () -> (arrays of these shapes, what a record says of them)), for `update.Frozen`.
+
+  Raises:
+    UserError: no network of `mapped`.
+  """
+  if name not in mapped():
+    raise UserError(
+      f'method.network={name!r} is not known{closest(name, mapped())}; there are {", ".join(mapped())}'
+    )
+  image = jax.ShapeDtypeStruct((1, module(name).SIZE, module(name).SIZE, 3), jnp.float32)
+
+  def read():
+    extractor = load(name)
+    return {'params': extractor.variables['params'], 'stats': {}}, extractor.info
+
+  shapes = jax.eval_shape(module(name).Network().init, jax.random.key(0), image)['params']
+  return {'params': shapes, 'stats': {}}, read
 
 
 def load(name, path=None, *, resize=None, scale=None, dtype='float32') -> Extractor:
@@ -54,17 +86,17 @@ def load(name, path=None, *, resize=None, scale=None, dtype='float32') -> Extrac
     raise UserError(f'feature network {name!r} is not known; there are {", ".join(known)}')
   if dtype not in DTYPES:
     raise UserError(f'dtype {dtype!r} of a feature network is not one of {", ".join(DTYPES)}')
-  module = importlib.import_module(f'{__name__}.{name}')
-  kind, (offset, factor) = resize or module.RESIZE, scale or module.SCALE
+  own = module(name)
+  kind, (offset, factor) = resize or own.RESIZE, scale or own.SCALE
   if kind not in resizing.KINDS:
     raise UserError(f'resize {kind!r} is not known; there are {", ".join(resizing.KINDS)}')
-  network = module.Network(dtype=jnp.dtype(dtype))
-  tensors, found = weights.load(module.FILE, path)
+  network = own.Network(dtype=jnp.dtype(dtype))
+  tensors, found = weights.load(own.FILE, path)
 
   def apply(variables, images):
     if images.shape[3] == 1:
       images = jnp.repeat(images, 3, 3)
-    x = resizing.resize(images, module.SIZE, kind)
+    x = resizing.resize(images, own.SIZE, kind)
     outputs = network.apply(variables, (x - jnp.array(offset)) * jnp.array(factor))
     return {key: y.astype(jnp.float32) for key, y in outputs.items()}
 
@@ -73,7 +105,7 @@ def load(name, path=None, *, resize=None, scale=None, dtype='float32') -> Extrac
     **{f'weights_{key}': value for key, value in found.items()},
     'resize': kind,
     'scale': [np.asarray(offset).tolist(), np.asarray(factor).tolist()],
-    'size': module.SIZE,
+    'size': own.SIZE,
     'dtype': dtype,
   }
-  return Extractor(name, module.convert(tensors), apply, info)
+  return Extractor(name, own.convert(tensors), apply, info)

@@ -1,5 +1,7 @@
 """Resampling without parameters, of [B, H, W, C]; by 2: up, mean and max also of [B, H, C] and [B, D, H, W, C]."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,6 +87,51 @@ def _linear(n, side, align_corners):
   else:
     at = np.clip((np.arange(side) + 0.5) * n / side - 0.5, 0, n - 1)
   return np.maximum(1 - np.abs(at[:, None] - np.arange(n)), 0)
+
+
+def resize_bicubic(x, factor: float):
+  """MATLAB's imresize of floats: cubic weights, a = -1/2, antialiased. [B, H, W, C] -> [B, ceil(factor H), ..., C].
+
+  Where a picture shrinks, the kernel grows to 4 / factor pixels. Outside the picture it is mirrored, its border pixels
+  twice. The low-resolution pictures of the super-resolution literature are made so; Pillow's and JAX's bicubic filters
+  leave out what lies outside instead. Values may overshoot.
+  """
+  for axis in (1, 2):
+    matrix = jnp.asarray(_cubic(x.shape[axis], factor), x.dtype)
+    x = jnp.einsum(
+      'uh,bhwc->buwc' if axis == 1 else 'vw,bhwc->bhvc', matrix, x, precision=lax.Precision.HIGHEST
+    )
+  return x
+
+
+def _cubic(n, factor):
+  """Weights [ceil(factor n), n] of n pixels for each new one."""
+  side, scale = math.ceil(n * factor), min(factor, 1)
+  centre = (np.arange(side) + 0.5) / factor - 0.5
+  taps = math.ceil(4 / scale) + 2
+  places = np.floor(centre - 2 / scale).astype(int)[:, None] + np.arange(taps)
+  d = np.abs(scale * (centre[:, None] - places))
+  near, far = (1.5 * d - 2.5) * d**2 + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2
+  weights = np.where(d <= 1, near, np.where(d <= 2, far, 0))
+  places %= 2 * n
+  weights /= weights.sum(1, keepdims=True)
+  matrix = np.zeros((side, n))
+  np.add.at(matrix, (np.arange(side)[:, None], np.minimum(places, 2 * n - 1 - places)), weights)
+  return matrix
+
+
+def pixel_shuffle(x, factor: int):
+  """Channels become pixels, in torch's order (arXiv:1609.05158). [B, H, W, C f^2] -> [B, f H, f W, C], f the factor."""
+  b, h, w, c = x.shape
+  x = x.reshape(b, h, w, c // factor**2, factor, factor).transpose(0, 1, 4, 2, 5, 3)
+  return x.reshape(b, factor * h, factor * w, -1)
+
+
+def pixel_unshuffle(x, factor: int):
+  """The inverse of `pixel_shuffle`. [B, f H, f W, C] -> [B, H, W, C f^2]."""
+  b, h, w, c = x.shape
+  x = x.reshape(b, h // factor, factor, w // factor, factor, c).transpose(0, 1, 3, 5, 2, 4)
+  return x.reshape(b, h // factor, w // factor, -1)
 
 
 def adaptive_mean(x, side):

@@ -8,6 +8,9 @@ at `real`, logits of real images of the same shape; the others may go without.
 import jax
 import jax.numpy as jnp
 
+from ganjax import UserError
+from ganjax.commandline import closest
+
 
 def _float(logits):
   """Losses are computed in float32 at least, whatever the networks' dtype."""
@@ -120,3 +123,43 @@ def relativistic_D(real, fake):
 def relativistic_G(fake, real):
   """-E log sigmoid(fake - real) of pairs (arXiv:2501.05441, equation 2); errors as those of `relativistic_D`."""
   return relativistic_D(fake, real)['loss_relativistic']
+
+
+def relativistic_average_D(real, fake):
+  """Is a picture more real than others are on average? (arXiv:1807.00734, section 4.1; ESRGAN, arXiv:1809.00219.)
+
+  (-E log sigmoid(real - E fake) - E log sigmoid(E real - fake)) / 2, where no gradient goes through the means, as in
+  ESRGAN's published code. Arguments, terms and errors as those of `non_saturating_D`; each term is log(2) / 2 where the
+  discriminator cannot tell.
+  """
+  _check(real, fake)
+  means = [jax.lax.stop_gradient(jnp.mean(_float(x))) for x in (real, fake)]
+  return {
+    'loss_real': jnp.mean(jax.nn.softplus(means[1] - _float(real))) / 2,
+    'loss_fake': jnp.mean(jax.nn.softplus(_float(fake) - means[0])) / 2,
+  }
+
+
+def relativistic_average_G(fake, real):
+  """(-E log sigmoid(E fake - real) - E log sigmoid(fake - E real)) / 2: as of D with the roles exchanged.
+
+  The gradient goes through the mean of `fake`; real logits are constants. Errors as those of `non_saturating_D`.
+  """
+  _check(real, fake)
+  real, fake = jax.lax.stop_gradient(_float(real)), _float(fake)
+  of_real = jnp.mean(jax.nn.softplus(real - jnp.mean(fake)))
+  return (of_real + jnp.mean(jax.nn.softplus(jnp.mean(real) - fake))) / 2
+
+
+def pair(loss: str) -> tuple:
+  """(NAME_D, NAME_G) of the loss of that name.
+
+  Raises:
+    UserError: there is none.
+  """
+  known = sorted(n[:-2] for n in globals() if n.endswith('_D'))
+  if loss not in known:
+    raise UserError(
+      f'method.loss={loss!r} is not known{closest(loss, known)}; losses are {", ".join(known)}'
+    )
+  return globals()[f'{loss}_D'], globals()[f'{loss}_G']

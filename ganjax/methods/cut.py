@@ -122,4 +122,5 @@ def build(
     ema=('G',),
     makes='target',
     examples=('source',),
+    multiple=getattr(G, 'multiple', None),
   )

@@ -105,6 +105,7 @@ def build(
     ema=('G_AB', 'G_BA'),
     makes='target',
     examples=('source',),
+    multiple=getattr(nets['G_AB'], 'multiple', None),
     options={'direction': 'AtoB'},
     extra={'A': empty('source'), 'B': empty('target')} if pool_size else {},
   )

@@ -82,6 +82,7 @@ def build(nets, *, loss='non_saturating', l1_weight=100.0, own_statistics=True):
     ema=('G',),
     makes='target',
     examples=('source',),
+    multiple=getattr(G, 'multiple', None),
   )
 
 

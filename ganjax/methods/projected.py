@@ -7,14 +7,10 @@ Losses are hinge losses, the means over all logits of all discriminators. There 
 A run must not be judged by the network that it was trained on: records say which that is.
 """
 
-import importlib
-
-import jax
 import jax.numpy as jnp
 from jax import nn
 
 from ganjax import UserError, features
-from ganjax.commandline import closest
 from ganjax.layers.resample import interpolate
 from ganjax.losses import adversarial
 from ganjax.losses.term import named
@@ -51,14 +47,10 @@ def build(
     raise UserError(
       f'method.side={side} must be a multiple of {DEEPEST} from 128, below which no map is left to be judged, to 4096'
     )
-  known = [n for n in features.names() if hasattr(_module(n), 'TAPS')]
-  if network not in known:
-    raise UserError(
-      f'method.network={network!r} is not known{closest(network, known)}; there are {", ".join(known)}'
-    )
+  frozen = Frozen(network, *features.frozen(network))
   view = views.build(diffaugment=diffaugment, cutout=cutout)
-  F = _module(network).Network(
-    dtype=getattr(D, 'dtype', 'float32'), taps=tuple(_module(network).TAPS), name='F'
+  F = features.module(network).Network(
+    dtype=getattr(D, 'dtype', 'float32'), taps=tuple(features.module(network).TAPS), name='F'
   )
 
   def label_of(batch):
@@ -100,7 +92,7 @@ def build(
     n, (h, w) = len(batch['image']), _sides(batch['image'].shape[1:3], side)
     maps = [
       jnp.zeros((n, h >> i, w >> i, channels))
-      for i, channels in enumerate(_module(network).TAPS.values(), 2)
+      for i, channels in enumerate(features.module(network).TAPS.values(), 2)
     ]
     label = label_of(batch)
     return {'G': (jnp.zeros((n, z_dim)), label), 'D': (maps, label)}
@@ -121,25 +113,9 @@ def build(
     options={'truncation': 0.0},
     stages=(Stage(phases, sample),),
     ema=('G',),
-    frozen={'F': _frozen(network)},
+    frozen={'F': frozen},
     num_classes=classes,
   )
-
-
-def _module(network):
-  return importlib.import_module(f'ganjax.features.{network}')
-
-
-def _frozen(network) -> Frozen:
-  module = _module(network)
-  image = jax.ShapeDtypeStruct((1, module.SIZE, module.SIZE, 3), jnp.float32)
-
-  def load():
-    extractor = features.load(network)
-    return {'params': extractor.variables['params'], 'stats': {}}, extractor.info
-
-  shapes = jax.eval_shape(module.Network().init, jax.random.key(0), image)['params']
-  return Frozen(network, {'params': shapes, 'stats': {}}, load)
 
 
 def _sides(sides, side) -> list:

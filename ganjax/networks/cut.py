@@ -28,6 +28,7 @@ class Generator(nn.Module):
   blocks: int
   dtype: str
   param_dtype: str
+  multiple = 4  # sides that it takes are multiples of it
 
   @property
   def feature_widths(self):

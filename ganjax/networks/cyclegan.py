@@ -20,6 +20,7 @@ class Generator(nn.Module):
   blocks: int
   dtype: str
   param_dtype: str
+  multiple = 4  # sides that it takes are multiples of it
 
   @nn.compact
   def __call__(self, x, *, train: bool):

@@ -29,6 +29,11 @@ class Generator(nn.Module):
   dtype: str
   param_dtype: str
 
+  @property
+  def multiple(self):
+    """Sides that it takes are multiples of it."""
+    return 2**self.downs
+
   @nn.compact
   def __call__(self, x, keys, *, train: bool):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=INIT)

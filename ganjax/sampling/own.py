@@ -1,52 +1,111 @@
 """A user's own pictures as examples that samples start from."""
 
+import collections
+import io
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import PIL.Image
+import PIL.ImageMode
 
 from ganjax import UserError
-from ganjax.data import files, folder
+from ganjax.data import files, folder, pixels
 from ganjax.data.source import Source
 
 
-def pictures(place: str, fields: dict, examples: tuple) -> tuple:
-  """The pictures of a file, a folder or a zip archive, brought to the size that a run was trained at.
+class Picture(NamedTuple):
+  """A picture at its own size.
 
-  Args:
-    place: its path.
-    fields: {name: media.Field} of the run's data.
-    examples: fields that its samples start from, which must be one picture.
+  Attributes:
+    colours: uint8 [h, w, C], as a run takes it.
+    alpha: uint8 [h, w, 1], or None where all is opaque, or opacity is one of the run's channels.
+    grey: whether the file holds shades of grey.
+  """
 
-  Returns:
-    (a Source with that field alone, the pictures' names without their endings).
+  colours: np.ndarray
+  alpha: np.ndarray | None
+  grey: bool
+
+
+class Own(NamedTuple):
+  """The pictures of a file, a folder or a zip archive.
+
+  Attributes:
+    read: path -> bytes.
+    paths: of the pictures.
+    names: what to call what is made of each: its file's name without the ending, where that is its own.
+  """
+
+  read: object
+  paths: list
+  names: list
+
+  def load(self, index, channels) -> Picture:
+    """Picture `index` at its own size, turned as EXIF says. Raises UserError where it cannot be decoded."""
+
+    def decode(content):
+      with PIL.Image.open(io.BytesIO(content)) as image:
+        grey = PIL.ImageMode.getmode(image.mode).basemode == 'L'
+        if not image.has_transparency_data or channels == 4:
+          return Picture(pixels.prepare(image, None, channels, rotate=True), None, grey)
+        both = pixels.prepare(image, None, 4, rotate=True)
+      colours, alpha = np.split(both, [3], 2)
+      return Picture(pixels.prepare(PIL.Image.fromarray(colours), None, channels), alpha, grey)
+
+    return self._try(index, decode)
+
+  def source(self, field, name) -> Source:
+    """All of them brought to the size of a media.Field, which is the only one, called `name`."""
+    decode = lambda content: folder.decode_picture(content, field.shape[:2], field.shape[2])
+    return Source(
+      read_rows=lambda rows, names: {name: np.stack([self._try(i, decode) for i in rows])},
+      rows=np.arange(len(self.paths)),
+      fields={name: field},
+      class_names=None,
+      info={'dataset': 'own'},
+    )
+
+  def _try(self, index, decode):
+    try:
+      return decode(self.read(self.paths[index]))
+    except Exception as error:  # noqa: BLE001 (Pillow raises anything on a broken file)
+      raise UserError(f'{self.paths[index]} cannot be decoded: {error}') from None
+
+
+def find(place: str) -> Own:
+  """The pictures of a place.
 
   Raises:
-    UserError: nothing there, broken pictures, or samples that start from more than one picture.
+    UserError: nothing there.
+  """
+  top = Path(place).expanduser()
+  if not top.exists():
+    raise UserError(f'--source={place} is not there')
+  if top.is_dir() or top.suffix == '.zip':
+    read, paths = files.open_files(top).read, list(folder.find(top)[0])
+  else:
+    read, paths = lambda path: Path(path).read_bytes(), [str(top)]
+  stems = [Path(path).stem for path in paths]
+  count = collections.Counter(stems)
+  whole = [path.replace('/', '-') for path in paths]
+  return Own(read, paths, [a if count[a] == 1 else b for a, b in zip(stems, whole)])
+
+
+def to_grey(colours) -> np.ndarray:
+  """uint8 [H, W, C] -> [H, W, 1], luma of the colours."""
+  image = PIL.Image.fromarray(colours[..., 0] if colours.shape[2] == 1 else colours)
+  return pixels.prepare(image, None, 1)
+
+
+def field(fields: dict, examples: tuple) -> str:
+  """The one field of pictures that samples of a run start from.
+
+  Raises:
+    UserError: there is another number, or kind, of them.
   """
   if len(examples) != 1 or fields[examples[0]].kind != 'image':
     raise UserError(
       f'--source gives one picture a sample, and this run starts from {", ".join(examples)}'
     )
-  (name,), top = examples, Path(place).expanduser()
-  height, width, channels = fields[name].shape
-  if not top.exists():
-    raise UserError(f'--source={place} is not there')
-  if top.is_dir() or top.suffix == '.zip':
-    read, paths = files.open_files(top).read, folder.find(top)[0]
-  else:
-    read, paths = lambda path: Path(path).read_bytes(), [str(top)]
-
-  def load(path):
-    try:
-      return folder.decode_picture(read(path), (height, width), channels)
-    except Exception as error:  # noqa: BLE001 (Pillow raises anything on a broken file)
-      raise UserError(f'{path} cannot be decoded: {error}') from None
-
-  source = Source(
-    read_rows=lambda rows, names: {name: np.stack([load(paths[i]) for i in rows])},
-    rows=np.arange(len(paths)),
-    fields={name: fields[name]},
-    class_names=None,
-    info={'dataset': str(top)},
-  )
-  return source, [Path(path).stem for path in paths]
+  return examples[0]

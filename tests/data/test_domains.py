@@ -9,7 +9,6 @@ import pytest
 
 from ganjax import UserError, data
 from ganjax.data import emoji
-from ganjax.data.sets import emoji_pairs
 
 RNG = np.random.default_rng(0)
 
@@ -281,9 +280,9 @@ def test_emoji_of_one_id_go_together():
 
 
 def test_no_emoji_is_trained_on_in_one_pair_of_styles_and_tested_in_another():
-  held_out = emoji_pairs._held_out(1911)
+  held_out = emoji.held_out(1911)
   assert len(held_out) == 191
-  assert held_out == emoji_pairs._held_out(1911)
+  assert held_out == emoji.held_out(1911)
 
 
 def test_emoji_without_their_pairing():

@@ -115,9 +115,25 @@ print(hasattr(emoji, 'Nothing'), emoji.Emoji.__name__, 'tensorflow_datasets' in 
   assert out.splitlines() == ['5416 False', '', 'False Emoji True']
 
 
-def test_it_has_one_split():
-  with pytest.raises(UserError, match="no split 'test'; it has: train"):
-    data.build(dataset='emoji', resolution=64, split='test')
+def test_a_tenth_is_held_out_by_emoji():
+  """In all styles, and the same tenth as of pairs of styles."""
+  read = lambda split: data.build(dataset='emoji', resolution=64, split=split)
+  ids = {}
+  for split in ('train', 'test', 'rest'):
+    source = read(split)
+    found = source.read(np.arange(source.num_examples), ('emoji_id', 'image'))
+    ids[split] = {*found['emoji_id'].tolist()}
+    assert len(found['image']) == len(found['emoji_id'])
+  assert len(ids['test']) == 191 and not ids['test'] & ids['rest']
+  assert ids['train'] == ids['test'] | ids['rest']
+  pairs = data.build(dataset='emoji_pairs', resolution=64, split='test')
+  first = pairs.read(np.array([0]), ('source',))['source'][0]
+  everything = read('test')
+  assert (
+    (everything.read(np.arange(everything.num_examples))['image'] == first).all((1, 2, 3)).any()
+  )
+  with pytest.raises(UserError, match="no split 'val'; it has: train, test, rest"):
+    read('val')
 
 
 @pytest.mark.parametrize('fraction, kept', [(0.1, 542), (0.0001, 1), (1.0, 5416)])

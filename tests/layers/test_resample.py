@@ -1,7 +1,8 @@
-"""Resampling by 2."""
+"""Resampling without parameters."""
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 
 from ganjax import UserError
@@ -10,6 +11,9 @@ from ganjax.layers.resample import (
   downsample_blurred,
   max_pool,
   mean_pool,
+  pixel_shuffle,
+  pixel_unshuffle,
+  resize_bicubic,
   smooth,
   upsample,
   upsample_bilinear,
@@ -95,3 +99,66 @@ def test_blurred_downsampling_by_hand():
   ):
     y = downsample_blurred((x[None, :, None, None] * x[:, None]).astype(np.float32))
     np.testing.assert_array_equal(y[0, :, :, 0], np.outer(line, line))
+
+
+def bicubic_line(x, factor):
+  """MATLAB's imresize of one line, as its documentation says it: a tap after the other, mirrored outside."""
+
+  def cubic(t):
+    t = abs(t)
+    if t <= 1:
+      return 1.5 * t**3 - 2.5 * t**2 + 1
+    return -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2 if t <= 2 else 0.0
+
+  scale, line = min(factor, 1), []
+  mirrored = [*x, *x[::-1]]
+  for i in range(int(np.ceil(len(x) * factor))):
+    centre = (i + 1) / factor + 0.5 * (1 - 1 / factor) - 1
+    taps = [
+      (scale * cubic(scale * (centre - k)), mirrored[k % (2 * len(x))])
+      for k in range(int(centre) - 20, int(centre) + 20)
+    ]
+    line.append(sum(w * v for w, v in taps) / sum(w for w, _ in taps))
+  return np.array(line)
+
+
+@pytest.mark.parametrize('factor', [1 / 2, 1 / 3, 1 / 4, 0.7, 2, 4])
+def test_bicubic_is_matlabs(factor):
+  rng = np.random.default_rng(0)
+  rows, columns = rng.uniform(size=13), rng.uniform(size=9)
+  found = resize_bicubic(np.outer(rows, columns)[None, :, :, None].astype(np.float32), factor)
+  wanted = np.outer(bicubic_line(rows, factor), bicubic_line(columns, factor))
+  np.testing.assert_allclose(found[0, :, :, 0], wanted, atol=1e-6)
+  np.testing.assert_allclose(
+    resize_bicubic(np.ones((1, 7, 5, 1), np.float32), factor), 1, atol=1e-6
+  )
+
+
+def test_the_taps_of_halving_are_those_that_are_known():
+  """[-3, -9, 29, 111, 111, 29, -9, -3] / 256; an even pixel meets every second of them."""
+  pulse = np.zeros((1, 24, 8, 1), np.float32)
+  pulse[0, 12] = 256  # column by column
+  column = np.asarray(resize_bicubic(pulse, 1 / 2))[0, :, 1, 0]
+  np.testing.assert_allclose(column[4:9], [-3, 29, 111, -9, 0], atol=1e-4)
+
+
+def test_bicubic_within_a_picture_is_pillows():
+  """At the borders Pillow leaves out what lies outside."""
+  x = np.random.default_rng(1).uniform(size=(64, 48)).astype(np.float32)
+  theirs = PIL.Image.fromarray(x).resize((12, 16), PIL.Image.Resampling.BICUBIC)
+  ours = np.asarray(resize_bicubic(x[None, :, :, None], 1 / 4))[0, :, :, 0]
+  np.testing.assert_allclose(ours[2:-2, 2:-2], np.asarray(theirs)[2:-2, 2:-2], atol=1e-6)
+  assert np.abs(ours - theirs).max() > 1e-3
+
+
+def test_shuffled_pixels():
+  x = np.random.default_rng(0).normal(size=(2, 3, 5, 8)).astype(np.float32)
+  y = np.asarray(pixel_shuffle(x, 2))
+  assert y.shape == (2, 6, 10, 2)
+  for c in range(2):
+    for i in range(6):
+      for j in range(10):
+        np.testing.assert_array_equal(
+          y[:, i, j, c], x[:, i // 2, j // 2, 4 * c + 2 * (i % 2) + j % 2]
+        )
+  np.testing.assert_array_equal(pixel_unshuffle(y, 2), x)

@@ -45,7 +45,7 @@ def pair(name):
 
 def test_the_table_holds_every_loss():
   names = {n[:-2] for n in vars(adversarial) if n.endswith(('_D', '_G'))}
-  assert names == {*FORMS, 'relativistic'} and {*FORMS} == {*SLOPES}
+  assert names == {*FORMS, 'relativistic', 'relativistic_average'} and {*FORMS} == {*SLOPES}
 
 
 @pytest.mark.parametrize('shape', [(7,), (3, 4, 4)])
@@ -112,12 +112,31 @@ def test_relativistic_sees_differences_of_pairs_alone():
   np.testing.assert_allclose(both(real, real), np.log(2), rtol=1e-6)
 
 
-@pytest.mark.parametrize('name', [*FORMS, 'relativistic'])
+def test_relativistic_averages():
+  """Values and slopes of means: D's has none through them, G's has one through that of the fakes."""
+  real, fake = (jnp.asarray(x) for x in RNG.normal(size=(2, 5)) * 3)
+  a, b, n = real - fake.mean(), fake - real.mean(), real.size
+  log = lambda x: np.log1p(np.exp(np.asarray(x))).mean() / 2
+  terms = adversarial.relativistic_average_D(real, fake)
+  np.testing.assert_allclose(terms['loss_real'], log(-a), rtol=1e-5)
+  np.testing.assert_allclose(terms['loss_fake'], log(b), rtol=1e-5)
+  loss_G = adversarial.relativistic_average_G
+  np.testing.assert_allclose(loss_G(fake, real), log(a) + log(-b), rtol=1e-5)
+  total = lambda r, f: sum(adversarial.relativistic_average_D(r, f).values())
+  of_real, of_fake = jax.grad(total, (0, 1))(real, fake)
+  np.testing.assert_allclose(2 * n * of_real, -sigmoid(-a), rtol=1e-5)
+  np.testing.assert_allclose(2 * n * of_fake, sigmoid(b), rtol=1e-5)
+  of_fake, of_real = jax.grad(loss_G, (0, 1))(fake, real)
+  np.testing.assert_allclose(2 * n * of_fake, -sigmoid(-b) - sigmoid(a).mean(), rtol=1e-5)
+  assert not of_real.any()
+
+
+@pytest.mark.parametrize('name', [*FORMS, 'relativistic', 'relativistic_average'])
 def test_shapes_half_precision_and_logits_of_any_size(name):
   loss_D, loss_G = pair(name)
   with pytest.raises(ValueError, match='equal shapes'):
     loss_D(jnp.zeros(4), jnp.zeros((4, 1)))
-  if name == 'relativistic':
+  if name.startswith('relativistic'):
     with pytest.raises(ValueError, match='equal shapes'):
       loss_G(jnp.zeros(4), jnp.zeros((4, 1)))
   logits = jnp.array([1e4, -1e4, 0.0], jnp.bfloat16)

@@ -18,6 +18,8 @@ import PIL.Image
 
 SIZE = 64  # pixels
 VERSION = '1.0.0'
+TEST_SHARE = 0.1  # of the emoji
+_SPLIT = 5  # a purpose of a random stream, see `data.source`
 _HERE = pathlib.Path(__file__).parent
 
 
@@ -45,6 +47,15 @@ def load():
     'categories': table['categories'],
     'captions': [_caption(name, short_names) for _, name, short_names, _ in table['emoji']],
   }
+
+
+def held_out(count) -> set:
+  """Ids of the emoji that are kept for tests, of so many in all: a share drawn once for good."""
+  stream = np.random.Philox(
+    key=np.zeros(2, np.uint64), counter=np.array([0, 0, 0, _SPLIT], np.uint64)
+  )
+  order = np.argsort(stream.random_raw(count), kind='stable')
+  return {*order[: round(TEST_SHARE * count)].tolist()}
 
 
 def _cut(path):

@@ -1,4 +1,7 @@
-"""The pictures that ganjax ships: 5,416 drawings of emoji in four styles, 64x64, with their categories as labels."""
+"""The pictures that ganjax ships: 5,416 drawings of emoji in four styles, 64x64, with their categories as labels.
+
+The whole is one split, 'train'. A tenth of the emoji can be kept for tests, as in `emoji_pairs`.
+"""
 
 import functools
 
@@ -9,6 +12,7 @@ from ganjax import UserError, media
 from ganjax.data import emoji, pixels
 from ganjax.data.source import Source, gather, picture
 
+SPLITS = 'train', 'test', 'rest'
 NUMBERS = 'style', 'category', 'emoji_id'
 
 
@@ -19,16 +23,26 @@ def fields(*, resolution, channels) -> dict:
 
 
 def build(*, resolution, channels, split):
-  """All in memory, 67 MB at their own size. Raises UserError for a split other than 'train'."""
-  if split != 'train':
-    raise UserError(f'emoji has no split {split!r}; it has: train')
+  """In memory, 67 MB at their own size.
+
+  Args:
+    resolution, channels: see `ganjax.data.build`.
+    split: 'train', all of them; 'test', the tenth of the emoji that is held out in all styles; or 'rest', the others.
+
+  Raises:
+    UserError: another split.
+  """
+  if split not in SPLITS:
+    raise UserError(f'emoji has no split {split!r}; it has: {", ".join(SPLITS)}')
   known = fields(resolution=resolution, channels=channels)
   table = emoji.load()
-  arrays = {'image': table['image'], 'label': table['category']}
-  arrays |= {name: table[name] for name in NUMBERS}
+  held_out = np.isin(table['emoji_id'], [*emoji.held_out(len(table['captions']))])
+  kept = {'train': slice(None), 'test': held_out, 'rest': ~held_out}[split]
+  arrays = {'image': table['image'][kept], 'label': table['category'][kept]}
+  arrays |= {name: table[name][kept] for name in NUMBERS}
   if known['image'].shape != (emoji.SIZE, emoji.SIZE, 3):
     prepare = lambda image: pixels.prepare(PIL.Image.fromarray(image), resolution, channels)
-    arrays['image'] = np.stack([prepare(image) for image in table['image']])
+    arrays['image'] = np.stack([prepare(image) for image in arrays['image']])
   info = {'dataset': 'emoji', 'version': emoji.VERSION, 'styles': table['styles']}
   return Source(
     read_rows=functools.partial(gather, arrays),

