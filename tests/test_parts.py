@@ -295,12 +295,15 @@ def test_diversity():
 
 
 def test_truncated_latents_are_cut_off_and_else_the_same():
-  plain, none = latents.per_seed(np.arange(5), 1000), latents.per_seed(np.arange(5), 1000, 0.0)
+  plain, none = (
+    latents.per_seed(np.arange(5), 1000),
+    latents.per_seed(np.arange(5), 1000, truncation=0.0),
+  )
   np.testing.assert_array_equal(plain, none)
-  half = np.asarray(latents.per_seed(np.arange(5), 1000, 0.5))
+  half = np.asarray(latents.per_seed(np.arange(5), 1000, truncation=0.5))
   assert 0.49 < np.abs(half).max() <= 0.5 and abs(half.mean()) < 0.02
-  np.testing.assert_array_equal(half[2:3], latents.per_seed(np.array([2]), 1000, 0.5))
+  np.testing.assert_array_equal(half[2:3], latents.per_seed(np.array([2]), 1000, truncation=0.5))
   # The variance of a normal distribution cut off at +-0.5.
   assert half.var() == pytest.approx(scipy.stats.truncnorm(-0.5, 0.5).var(), rel=0.05)
   with pytest.raises(UserError, match='truncation=-1'):
-    latents.per_seed(np.arange(2), 3, -1)
+    latents.per_seed(np.arange(2), 3, truncation=-1)

@@ -91,7 +91,7 @@ def build(
     return {'G': (jnp.zeros((len(image), z_dim)),), 'D': (_pair(image, small), 0)}
 
   def rows(seeds, examples, truncation=0.0):
-    return latents.per_seed(seeds, z_dim, truncation)
+    return latents.per_seed(seeds, z_dim, truncation=truncation)
 
   def sample(state, z, **mode):
     return apply(G, state, z, **mode)

@@ -177,7 +177,7 @@ def build(
 
   def rows(seeds, examples, truncation=0.0):
     """A latent for each seed; with classes, seed n is of class n mod their number."""
-    z = latents.per_seed(seeds, z_dim, truncation)
+    z = latents.per_seed(seeds, z_dim, truncation=truncation)
     return {'z': z, 'label': jnp.asarray(seeds, jnp.int32) % classes} if classes else z
 
   def sample(state, row, **mode):

@@ -6,17 +6,17 @@ from ganjax import UserError
 from ganjax.devices import sharding
 
 
-def normal(key, n: int, dim: int):
-  """z ~ N(0, I), float32 [n, dim], split over the mesh."""
-  return sharding.split(jax.random.normal(key, (n, dim)))
+def normal(key, n: int, *shape: int):
+  """z ~ N(0, I), float32 [n, *shape], split over the mesh."""
+  return sharding.split(jax.random.normal(key, (n, *shape)))
 
 
-def per_seed(seeds, dim: int, truncation=0.0):
-  """One z for each seed, float32 [len(seeds), dim]: a picture depends on its own seed alone, not on its neighbours.
+def per_seed(seeds, *shape: int, truncation=0.0):
+  """One z for each seed, float32 [len(seeds), *shape]: a picture depends on its own seed alone, not on its neighbours.
 
   Args:
     seeds: int in [-2^31, 2^31): others are taken modulo 2^32. Command lines take those from 0.
-    dim: length of z.
+    *shape: of one z: its length, or the shape of a sample that noise is laid over.
     truncation: 0 for a normal distribution; else it is cut off at +-truncation (BigGAN, arXiv:1809.11096, section 3.1):
       the smaller, the more typical and the less varied samples are.
 
@@ -29,8 +29,8 @@ def per_seed(seeds, dim: int, truncation=0.0):
   def draw(seed):
     key = jax.random.key(seed)
     if not truncation:
-      return jax.random.normal(key, (dim,))
-    return jax.random.truncated_normal(key, -truncation, truncation, (dim,))
+      return jax.random.normal(key, shape)
+    return jax.random.truncated_normal(key, -truncation, truncation, shape)
 
   return jax.vmap(draw)(seeds)
 

@@ -7,6 +7,7 @@ RUNS = {
   'sound': (dict(has=('sound',)), dict(makes='sound')),
   'solid': (dict(has=('solid',)), dict(makes='solid')),
   'pairs': (dict(has=('source', 'target')), dict(makes='target', start='source')),
+  'denoise': (dict(has=('sound',)), dict(name='denoise', makes='sound')),
   'words': (dict(has=('text', 'vector', 'target')), dict(makes='target', start='vector')),
   'cycle': (
     dict(has=('source', 'target'), paired=False),
@@ -24,8 +25,10 @@ def get_config(name):
   config.data.update(data)
   config.eval.split = 'test'
   config.networks = dict(name='toy', dtype='float32', param_dtype='float32', makes=method['makes'])
+  if method.get('name'):
+    config.networks = dict(name=method['name'], dtype='float32', param_dtype='float32')
   if method.get('cycle'):
     config.networks.back = 'source'
-  config.method = dict(name='toy', **method)
+  config.method = {'name': 'toy', **method}
   config.ema.update(half_life_images=20)
   return config
