@@ -11,7 +11,7 @@ from ganjax import config as configs
 from ganjax.layers.resample import resize_bicubic
 from ganjax.methods import srgan
 from ganjax.networks import srresnet
-from ganjax.update import active, apply
+from ganjax.update import active, apply, derive
 
 SIDE = 32
 
@@ -99,6 +99,9 @@ def test_samples_start_from_small_pictures_of_held_out_emoji(run):
   _, low = seen(few)
   np.testing.assert_array_equal(few['low'], np.round((low + 1) * 127.5))
   np.testing.assert_array_equal(source.read(np.array([3]))['low'][0], few['low'][1])
+  image, low = seen(few)
+  found = derive(made.method, {'image': image}, None)['low']
+  np.testing.assert_allclose(found, low, atol=1e-6, err_msg='training has 8 bits too')
   pillow = PIL.Image.fromarray(few['image'][0]).resize((8, 8), PIL.Image.Resampling.BICUBIC)
   near = np.abs(few['low'][0].astype(int) - np.asarray(pillow))
   assert few['low'].dtype == np.uint8 and near[2:-2, 2:-2].max() <= 3
