@@ -1,4 +1,4 @@
-"""A user's own pictures at their own sizes, through `ganjax sample`: names, borders, alpha, grey, EXIF; in this process."""
+"""Pictures of one's own at their sizes, through `ganjax sample` in this process: names, borders, alpha, grey, EXIF."""
 
 import json
 
