@@ -57,6 +57,8 @@ def shrunk(name):
   config.data.resolution = SIDES.get(config.networks.name, config.data.resolution)
   if 'n_critic' in config.method:
     config.method.n_critic = 1  # each more is compiled again
+  if 'pretrain' in config.method:
+    config.method.pretrain = 5
   if 'side' in config.method:
     config.method.side = 128
   return experiment.build(config)

@@ -261,7 +261,7 @@ def write_each(out, translator, mine, indices, names, text) -> int:
     images.save_png(path, translator.translate(picture, seed), text(seed))
     count += 1
     now = time.monotonic()
-    if now - said > 10:
+    if now - said > 10 and i + 1 < len(names):
       left = (now - began) / (i + 1) * (len(names) - i - 1)
       print(f'{i + 1} of {len(names)} pictures, {left:.0f} s left')
       said = now

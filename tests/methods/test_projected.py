@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from configs import projected_emoji
-from ganjax import UserError, experiment
+from ganjax import UserError, experiment, features
 from ganjax.devices import sharding
 from ganjax.evaluation.monitor import Monitor
 from ganjax.features import efficientnet_lite0
@@ -54,7 +54,7 @@ STAND_IN = SimpleNamespace(Network=Taps, TAPS=dict.fromkeys('abcd', 3), SIZE=32)
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
-  monkeypatch.setattr(projected, '_module', lambda network: STAND_IN)
+  monkeypatch.setattr(features, 'module', lambda network: STAND_IN)
 
 
 def tiny(**fields):
@@ -156,7 +156,7 @@ def differs(a, b):
 @pytest.fixture(scope='module')
 def made():
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(projected, '_module', lambda network: STAND_IN)
+    patch.setattr(features, 'module', lambda network: STAND_IN)
     return make(num_classes=3)
 
 

@@ -20,7 +20,7 @@ def shapes(net, *sides):
 @pytest.mark.parametrize('module, arguments, parameters', [
   (srresnet, dict(scale=4), 1_517_571),
   (rrdb, dict(scale=4), 16_697_987),
-  (rrdb, dict(scale=2), 16_703_171),
+  pytest.param(rrdb, dict(scale=2), 16_703_171, marks=pytest.mark.slow),
   (rrdb, dict(scale=4, blocks=6), 4_467_779),
 ])  # fmt: skip
 def test_generators_have_the_published_parameters(module, arguments, parameters):
@@ -28,7 +28,6 @@ def test_generators_have_the_published_parameters(module, arguments, parameters)
   assert list(nets) == ['G', 'D']
   scale = arguments['scale']
   assert shapes(nets['G'], 20, 12) == (parameters, (2, 20 * scale, 12 * scale, 3))
-  assert shapes(nets['D'], 128, 128) == (14_499_401, (2,))
 
 
 @pytest.mark.parametrize('module, scale, multiple', [
@@ -42,6 +41,8 @@ def test_pictures_of_any_multiple_are_enlarged(module, scale, multiple):
 
 
 def test_the_discriminator_takes_other_crops():
+  D = rrdb.build(resolution=128, channels=3, blocks=0)['D']
+  assert shapes(D, 128, 128) == (14_499_401, (2,))
   D = srresnet.build(resolution=(96, 64), channels=3)['D']
   assert shapes(D, 96, 64) == (14_499_401 - (16 - 6) * 512 * 100, (2,))
 
