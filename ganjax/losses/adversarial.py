@@ -8,6 +8,20 @@ at `real`, logits of real images of the same shape; the others may go without.
 import jax
 import jax.numpy as jnp
 
+from ganjax import UserError
+from ganjax.commandline import closest
+
+
+def pair(name: str) -> tuple:
+  """(NAME_D, NAME_G). Raises UserError where there is no such pair."""
+  there = globals()
+  if f'{name}_D' not in there:
+    known = sorted(n[:-2] for n in there if n.endswith('_D'))
+    raise UserError(
+      f'method.loss={name!r} is not known{closest(name, known)}; losses are {", ".join(known)}'
+    )
+  return there[f'{name}_D'], there[f'{name}_G']
+
 
 def _float(logits):
   """Losses are computed in float32 at least, whatever the networks' dtype."""

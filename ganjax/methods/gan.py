@@ -215,13 +215,7 @@ def _draw(key, purpose: str):
 
 def _pair(loss, fakes_per_real):
   """(loss_D, loss_G) of a name."""
-  try:
-    pair = getattr(adversarial, f'{loss}_D'), getattr(adversarial, f'{loss}_G')
-  except AttributeError:
-    known = sorted(n[:-2] for n in vars(adversarial) if n.endswith('_D'))
-    raise UserError(
-      f'method.loss={loss!r} is not known{closest(loss, known)}; losses are {", ".join(known)}'
-    ) from None
+  pair = adversarial.pair(loss)
   if loss == 'relativistic' and fakes_per_real > 1:
     raise UserError(
       'method.loss=relativistic pairs each fake with a real: fakes_per_real must be 1'

@@ -16,7 +16,7 @@ from ganjax.devices import sharding
 from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.equalized import NORMAL, Conv, Dense, activate, limit
 from ganjax.layers.modulated import ModulatedConv
-from ganjax.layers.pggan import minibatch_stddev, pixel_norm
+from ganjax.layers.pggan import levels, minibatch_stddev, pixel_norm
 from ganjax.layers.resample import downsample_bilinear, smooth, upsample_bilinear
 
 ARCHITECTURES = 'skip', 'resnet', 'orig'
@@ -278,12 +278,10 @@ def build(
   """The pair {'G', 'D'}.
 
   Args:
-    resolution: of the images: a side or (height, width). Both are halved as long as they are even and 4 pixels or more
-      are left: that is the first stage, 4x4 where sides are powers of two.
+    resolution: of the images, see `pggan.levels`: each of its maps is a stage.
     channels: of the images.
     width: most channels of a stage (512 in the paper).
-    channel_base: at 4, 8, 16, ... times the first stage / 4 a stage has channel_base / (4, 8, 16, ...) channels, at
-      most `width`: 32768 in config F of the paper, 16384 in config E.
+    channel_base: see `pggan.levels`: 32768 in config F of the paper, 16384 in config E.
     w_dim: length of a style.
     mapping_layers: of G's mapping network: 8 in the paper, 2 in the authors' settings for small pictures.
     mapping_layers_D: behind D's embedding of classes: 8 in the authors' PyTorch code, 0 in that of TensorFlow.
@@ -296,21 +294,9 @@ def build(
   Raises:
     UserError: values that do not fit.
   """
-  sides = media.sides(resolution)
-  start, doublings = sides, 0
-  while all(n % 2 == 0 and n >= 8 for n in start):
-    start, doublings = tuple(n // 2 for n in start), doublings + 1
-  text = 'x'.join(map(str, sides))
-  if not doublings:
-    raise UserError(
-      f'networks.name=stylegan2 doubles its first map: both sides of {text} must be even, and 8 or more'
-    )
-  least = 4 << doublings
-  if min(width, w_dim, mbstd_group) < 1 or channel_base < least:
-    raise UserError(
-      f'networks needs width, w_dim and mbstd_group from 1, and channel_base from {least} at {text}; '
-      f'got {width}, {w_dim}, {mbstd_group}, {channel_base}'
-    )
+  stages = levels(media.sides(resolution), width, channel_base)
+  if min(w_dim, mbstd_group) < 1:
+    raise UserError(f'networks needs w_dim and mbstd_group from 1; got {w_dim}, {mbstd_group}')
   if not (1 <= mapping_layers <= MOST_LAYERS and 0 <= mapping_layers_D <= MOST_LAYERS):
     raise UserError(
       f'networks.mapping_layers={mapping_layers} must be from 1 to {MOST_LAYERS}, '
@@ -326,10 +312,6 @@ def build(
     raise UserError(
       f'networks.clamp={clamp} and networks.num_classes={num_classes} must be at least 0'
     )
-  stages = tuple(
-    (tuple(n << i for n in start), min(channel_base // (4 << i), width))
-    for i in range(doublings + 1)
-  )
   kinds = dict(clamp=clamp, num_classes=num_classes, dtype=dtype, param_dtype=param_dtype)
   return {
     'G': Generator(channels, stages, w_dim, mapping_layers, architecture, **kinds),
