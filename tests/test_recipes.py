@@ -15,11 +15,18 @@ SMALLEST = {
   'mlp': dict(width=30),
   'r3gan': dict(width=8, cardinality=2, blocks=1),
   'stylegan2': dict(w_dim=8, mapping_layers=1),
+  'progressive': dict(channel_base=32),
   'pix2pix': dict(downs=3, dropout_levels=(0,), layers_D=1),
   'cyclegan': dict(blocks=1, layers_D=1),
   'cut': dict(blocks=2, layers_D=1),
 }
-SIDES = {'stylegan2': 8, 'pix2pix': 16, 'cyclegan': 16, 'cut': 16}  # whose stages are alike
+SIDES = {
+  'stylegan2': 8,
+  'progressive': 8,
+  'pix2pix': 16,
+  'cyclegan': 16,
+  'cut': 16,
+}  # whose stages are alike
 # Phases that take what the one before hands on.
 SECOND = {'pix2pix': 'G', 'cyclegan': 'D', 'cut': 'G'}
 # Large networks, those of which other configs have the same, and those whose methods have such a test of their own:
@@ -28,6 +35,7 @@ TRACED = ('sagan_imagenet128', 'biggan_imagenet128', 'biggan_diffaug_cifar', 'bi
 TRACED += ('stylegan2_emoji', 'stylegan2_cifar', 'stylegan2_ada_cifar')
 TRACED += ('stylegan2_ffhq256', 'stylegan2_ffhq1024')
 TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_folder')
+TRACED += ('progressive_emoji', 'progressive_cifar', 'progressive_celebahq')
 TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
 TRACED += ('reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 
@@ -46,6 +54,8 @@ def shrunk(name):
     config.method.n_critic = 1  # each more is compiled again
   if 'side' in config.method:
     config.method.side = 128
+  if 'fade_images' in config.method:
+    config.method.update(batch_sizes=(), rates=(), steady_images=4, fade_images=4)
   return experiment.build(config)
 
 
