@@ -16,6 +16,7 @@ SMALLEST = {
   'r3gan': dict(width=8, cardinality=2, blocks=1),
   'stylegan2': dict(w_dim=8, mapping_layers=1),
   'progressive': dict(channel_base=32),
+  'stylegan': dict(channel_base=32, w_dim=8, mapping_layers=1),
   'pix2pix': dict(downs=3, dropout_levels=(0,), layers_D=1),
   'cyclegan': dict(blocks=1, layers_D=1),
   'cut': dict(blocks=2, layers_D=1),

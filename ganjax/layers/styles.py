@@ -34,7 +34,7 @@ def draw_noise(module, sizes: dict, batch: int, seeds, dtype):
 
 
 def noise_of(module, size, noise, seeds, dtype):
-  """A layer's noise: `noise` [B, H, W]; without it, and where there is a seed below 0, what its collection 'noise' has."""
+  """A layer's noise: `noise` [B, H, W]; without it, and of a seed below 0, what its collection 'noise' has."""
   draw = lambda: jax.random.normal(module.make_rng('params'), (1, *size), dtype)
   fixed = module.variable('noise', 'constant', draw)
   noise = fixed.value if noise is None else noise

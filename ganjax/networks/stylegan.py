@@ -59,8 +59,8 @@ class Styled(nn.Module):
 class Synthesis(nn.Module):
   """Styles [B, 2 * stages, W] -> images [B, height, width, channels] of a level.
 
-  A stage, one a level, is ((height, width), channels of its map). Of the styles those of its level and of lower ones are
-  in use. For noise see `styles.draw_noise`.
+  A stage, one a level, is ((height, width), channels of its map). Styles of its level and of lower ones are in use.
+  For noise see `styles.draw_noise`.
   """
 
   channels: int

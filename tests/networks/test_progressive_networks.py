@@ -1,4 +1,4 @@
-"""Networks that grow: published sizes, what a fade is at its ends, refusals.
+"""Networks that grow, those of StyleGAN too: published sizes, what a fade is at its ends, refusals.
 
 tests/parity/test_progressive_torch.py holds outputs and updates at a fade to PyTorch's.
 """
@@ -10,7 +10,7 @@ import pytest
 
 from ganjax import UserError
 from ganjax.layers.resample import mean_pool, upsample
-from ganjax.networks import progressive
+from ganjax.networks import progressive, stylegan
 from ganjax.update import count
 
 RNG = np.random.default_rng(0)
@@ -35,6 +35,17 @@ def test_sizes_are_those_of_the_published_networks(resolution, arguments, z_dim,
   assert tuple(map(count, found)) == expected
 
 
+def test_stylegan_has_its_published_sizes():
+  nets = stylegan.build(resolution=1024, channels=3)
+  shapes = jax.eval_shape(
+    lambda: nets['G'].init(jax.random.key(0), jnp.zeros((2, 512)), train=False)
+  )
+  assert count(shapes['params']) == 26_219_627 and count(shapes['noise']) == 2_796_192
+  image = jnp.zeros((2, 1024, 1024, 3))
+  shapes = jax.eval_shape(lambda: nets['D'].init(jax.random.key(0), image, train=False))
+  assert count(shapes['params']) == 23_087_249
+
+
 def drawn(net, x):
   """Variables with biases too, which are 0 at the start: without compiling the draws."""
   shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), x, train=False))
@@ -42,9 +53,10 @@ def drawn(net, x):
   return jax.tree.map(draw, shapes)
 
 
-def test_a_fade_begins_with_the_level_below_and_ends_with_the_whole():
+@pytest.mark.parametrize('network', [progressive, stylegan])
+def test_a_fade_begins_with_the_level_below_and_ends_with_the_whole(network):
   level = 1  # of 0, 1, 2
-  nets = progressive.build(resolution=(16, 24), channels=2, width=4, channel_base=32)
+  nets = network.build(resolution=(16, 24), channels=2, width=4, channel_base=32)
   assert [size for size, _ in nets['G'].stages] == [(4, 6), (8, 12), (16, 24)]
   image = jnp.asarray(RNG.normal(size=(4, 4 << level, 6 << level, 2)), jnp.float32)
   for name, x, below in (

@@ -8,7 +8,7 @@ import pytest
 from configs import progressive_emoji
 from ganjax import experiment
 from ganjax.devices import sharding
-from ganjax.networks import progressive
+from ganjax.networks import progressive, stylegan
 from ganjax.sampling import latents
 from ganjax.update import active
 
@@ -176,3 +176,56 @@ def test_updates_of_a_fade(together):
             how = dict(rtol=1e-5, atol=1e-7 * np.abs(b).max() + 1e-12)
             name = f'{step} {net} {jax.tree_util.keystr(path)}'
             np.testing.assert_allclose(a, b, **how, err_msg=name)
+
+
+def blur(x):
+  line = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype) / 4
+  kernel = torch.outer(line, line).expand(x.shape[1], 1, 3, 3)
+  return F.conv2d(x, kernel, padding=1, groups=x.shape[1])
+
+
+def test_stylegan_at_a_fade():
+  """G with its constant noise, and D; for both the fused forms are as the separate steps."""
+  kinds = dict(dtype='float64', param_dtype='float64', w_dim=5, mapping_layers=2)
+  nets = stylegan.build(resolution=8, channels=3, width=4, channel_base=24, **kinds)
+  normal = lambda tree: jax.tree.map(lambda x: RNG.normal(size=x.shape), tree)
+  inputs = {'G': RNG.normal(size=(4, 6)), 'D': RNG.normal(size=(4, 8, 8, 3))}
+  found, given = {}, {}
+  for net, x in inputs.items():
+    start = lambda x, net=net: nets[net].init(jax.random.key(0), x, train=False)
+    given[net] = normal(jax.eval_shape(start, x))
+    run = lambda v, x, net=net: nets[net].apply(v, x, train=False, alpha=0.3)
+    found[net] = jax.jit(run)(given[net], x)
+
+  g = leaves(given['G']['params'])
+  noise = leaves(given['G']['noise']['synthesis'])
+  w = norm(torch.tensor(inputs['G']))
+  for i in range(2):
+    p = g['mapping'][f'fc{i}']
+    w = act(dense(w, p, 2**0.5 * 0.01) + 0.01 * p['bias'])
+  p = g['synthesis']
+
+  def styled(x, name):
+    own = p[name]
+    x = x + own['noise_strength'][:, None, None] * noise[name]['constant']
+    x = act(x + own['bias'][:, None, None])
+    x = F.instance_norm(x, eps=1e-8)
+    scale, shift = (dense(w, own['affine'], 1) + own['affine']['bias'])[..., None, None].chunk(2, 1)
+    return x * (scale + 1) + shift
+
+  plain = lambda x, q: conv(x, {'bias': None, **q})
+  x = styled(p['const'].permute(2, 0, 1).expand(4, -1, -1, -1), 'b4_style0')
+  low = styled(plain(x, p['b4_conv1']), 'b4_style1')
+  x = styled(blur(plain(up(low), p['b8_conv0'])), 'b8_style0')
+  x = styled(plain(x, p['b8_conv1']), 'b8_style1')
+  image = lerp(lambda: up(conv(low, p['b4_torgb'], 1)), conv(x, p['b8_torgb'], 1), 0.3)
+  np.testing.assert_allclose(found['G'], nhwc(image), rtol=1e-8, atol=1e-9)
+
+  p, image = leaves(given['D']['params']), nchw(inputs['D'])
+  x = act(conv(act(conv(image, p['b8_fromrgb'])), p['b8_conv0']))
+  x = act(F.avg_pool2d(conv(blur(x), p['b8_conv1']), 2))
+  x = lerp(lambda: act(conv(F.avg_pool2d(image, 2), p['b4_fromrgb'])), x, 0.3)
+  x = act(conv(stddev(x), p['b4_conv'])).permute(0, 2, 3, 1).flatten(1)
+  x = act(dense(x, p['b4_dense'], 2**0.5) + p['b4_dense']['bias'])
+  logits = (dense(x, p['b4_out'], 1.0) + p['b4_out']['bias'])[:, 0]
+  np.testing.assert_allclose(found['D'], logits.detach().numpy(), rtol=1e-8, atol=1e-9)
