@@ -24,6 +24,7 @@ SMALLEST = {
 SIDES = {
   'stylegan2': 8,
   'progressive': 8,
+  'stylegan': 8,
   'pix2pix': 16,
   'cyclegan': 16,
   'cut': 16,
@@ -36,7 +37,7 @@ TRACED = ('sagan_imagenet128', 'biggan_imagenet128', 'biggan_diffaug_cifar', 'bi
 TRACED += ('stylegan2_emoji', 'stylegan2_cifar', 'stylegan2_ada_cifar')
 TRACED += ('stylegan2_ffhq256', 'stylegan2_ffhq1024')
 TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_folder')
-TRACED += ('progressive_emoji', 'progressive_cifar', 'progressive_celebahq')
+TRACED += ('progressive_emoji', 'progressive_cifar', 'progressive_celebahq', 'stylegan_ffhq1024')
 TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
 TRACED += ('reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 
@@ -56,7 +57,7 @@ def shrunk(name):
   if 'side' in config.method:
     config.method.side = 128
   if 'fade_images' in config.method:
-    config.method.update(batch_sizes=(), rates=(), steady_images=4, fade_images=4)
+    config.method.update(batch_sizes=(), rates=(), steady_images=4, fade_images=4, first_level=0)
   return experiment.build(config)
 
 

@@ -5,7 +5,7 @@ tests/parity/test_progressive_torch.py holds the updates of a fade to PyTorch's,
 
 import pytest
 
-from configs import progressive_celebahq, progressive_cifar, progressive_emoji
+from configs import progressive_celebahq, progressive_cifar, progressive_emoji, stylegan_ffhq1024
 from ganjax import UserError, experiment
 
 
@@ -36,6 +36,12 @@ def test_levels_are_those_of_the_published_settings():
   assert [span.batch_size for span in run.spans] == [batches.get(side, 16) for side in sides]
   assert all(800_000 <= n < 800_006 + 8 for n in images[:-1])
   assert sum(images) == pytest.approx(19e6, rel=1e-5)
+  run, images, sides = stages(stylegan_ffhq1024.get_config())
+  assert sides == [8, *(8 << i for i in range(1, 8) for _ in range(2))]
+  batches, rates = {8: 256, 16: 128, 32: 64}, {128: 1.5, 256: 2, 512: 3, 1024: 3}
+  assert [span.batch_size for span in run.spans] == [batches.get(side, 32) for side in sides]
+  assert [span.stage.rate for span in run.spans] == [rates.get(side, 1) for side in sides]
+  assert sum(images) == pytest.approx(25e6, rel=1e-5)
 
 
 @pytest.mark.parametrize('fields, message', [
