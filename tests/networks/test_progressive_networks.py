@@ -67,7 +67,7 @@ def test_a_fade_begins_with_the_level_below_and_ends_with_the_whole(network):
     variables = drawn(nets[name], whole)
     run = jax.jit(
       lambda x, level, alpha=None, name=name, v=variables: nets[name].apply(
-        v, x, train=True, level=level, alpha=alpha
+        v, x, train=False, level=level, alpha=alpha
       ),
       static_argnames='level',
     )
