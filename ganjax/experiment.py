@@ -123,7 +123,8 @@ def build(config: ConfigDict) -> Experiment:
   if networks.get('dtype') == 'auto':
     networks['dtype'] = backend.activations()
   nets = component.build('networks', networks, fields=fields, **size)
-  method = component.build('methods', config.method, nets=name_nets(nets), fields=fields)
+  of_data = dict(fields=fields, batch_size=config.batch_size)
+  method = component.build('methods', config.method, nets=name_nets(nets), **of_data)
   there = {*fields, *method.derived}
   if lacking := [name for name in (*method.examples, method.makes) if name not in there]:
     raise UserError(
@@ -222,6 +223,7 @@ def summary(experiment: Experiment) -> str:
     lines.append(
       f'stage {i}: steps {span.start:,} to {span.stop:,}, {size}, batch {span.batch_size}, '
       f'{experiment.images_per_step(span):,} real {of.kind}s a step'
+      + (f', learning rates times {span.stage.rate:g}' if span.stage.rate != 1 else '')
     )
     for phase in span.stage.phases:
       times = f'{method.n_critic} times a step' if phase.repeat else 'once a step'

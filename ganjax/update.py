@@ -59,6 +59,7 @@ class Stage(NamedTuple):
   steps: int | float | None = None  # a count, a fraction of all steps, or None: those that are left
   data: dict = {}  # what differs from config.data, and batch_size
   reset_opt: bool = False  # start with fresh optimizer states
+  rate: float = 1.0  # learning rates are so many times those of config.optim
   begin: Callable | None = None  # state -> state of the same shapes, where the stage starts
 
 
@@ -149,7 +150,7 @@ def spans(method: Method, steps: int, batch_size: int) -> tuple:
   lengths = [rest if n is None else n for n in lengths]
   if sum(lengths) != steps or min(lengths) < 1:
     raise UserError(
-      f'steps={steps} cannot be laid out over the stages, which came to {lengths} steps'
+      f'steps={steps} cannot be laid out over the stages, which came to {lengths} steps: all need 1 at least'
     )
   out, start, images = [], 0, 0
   for stage, length in zip(method.stages, lengths):
@@ -240,13 +241,13 @@ def averaged(state: TrainState) -> TrainState:
 
 
 def update_phase(
-  phase: Phase, optimizer, state: TrainState, batch: dict, key, microbatches=1, lazy=1.0
+  phase: Phase, optimizer, state: TrainState, batch: dict, key, microbatches=1, lazy=1.0, rate=1.0
 ):
   """One optimizer update: gradients for `phase.nets` alone. Returns (state, metrics, carry).
 
   With `microbatches`, the gradient is the mean of those of so many parts of the batch, one after the other, for memory:
   statistics and `extra` pass from part to part, and what is taken over a batch (batch norm, minibatch deviations,
-  contrastive losses) is taken over a part. `lazy` is the phase's `lazy_ratio`.
+  contrastive losses) is taken over a part. `lazy` is the phase's `lazy_ratio`, `rate` the stage's.
   """
   trained = {name: state.params[name] for name in phase.nets}
 
@@ -283,7 +284,7 @@ def update_phase(
     grads = jax.tree.map(lambda t, x: (t / microbatches).astype(x.dtype), total, trained)
     metrics = jax.tree.map(lambda x: jnp.mean(x, 0), metrics)
     carry = jax.tree.map(sharding.collect, carry)
-  how = dict(step=state.step, lazy=lazy)
+  how = dict(step=state.step, lazy=lazy, rate=rate)
   changes, opt = optimizer.update(grads, state.opt[phase.opt], trained, **how)
   changes = _of_layers(jnp.zeros_like, changes, phase.frozen)
   suffix = '' if phase.every == 1 else f'_{phase.name}'
@@ -398,6 +399,7 @@ def make_update(
             own_key,
             microbatches,
             lazy_ratio(span.stage, phase.opt),
+            span.stage.rate,
           )
         seen.append(found)
       carry |= carried

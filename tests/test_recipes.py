@@ -15,6 +15,8 @@ SMALLEST = {
   'mlp': dict(width=30),
   'r3gan': dict(width=8, cardinality=2, blocks=1),
   'stylegan2': dict(w_dim=8, mapping_layers=1),
+  'progressive': dict(channel_base=32),
+  'stylegan': dict(channel_base=32, w_dim=8, mapping_layers=1),
   'pix2pix': dict(downs=3, dropout_levels=(0,), layers_D=1),
   'cyclegan': dict(blocks=1, layers_D=1),
   'cut': dict(blocks=2, layers_D=1),
@@ -23,6 +25,8 @@ SMALLEST = {
 }
 SIDES = {
   'stylegan2': 8,
+  'progressive': 8,
+  'stylegan': 8,
   'pix2pix': 16,
   'cyclegan': 16,
   'cut': 16,
@@ -37,12 +41,13 @@ TRACED = ('sagan_imagenet128', 'biggan_imagenet128', 'biggan_diffaug_cifar', 'bi
 TRACED += ('stylegan2_emoji', 'stylegan2_cifar', 'stylegan2_ada_cifar')
 TRACED += ('stylegan2_ffhq256', 'stylegan2_ffhq1024')
 TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_folder')
+TRACED += ('progressive_emoji', 'progressive_cifar', 'progressive_celebahq', 'stylegan_ffhq1024')
 TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
 TRACED += ('srgan_div2k', 'esrgan_div2k', 'srgan_emoji')
 TRACED += ('reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 # One of each kind of network and penalty by default: the rest takes minutes.
 QUICK = ('dcgan_cifar', 'wgan_cifar', 'wgan_gp_cnn_cifar', 'cgan_mnist', 'pix2pix_emoji')
-QUICK += ('fastgan_emoji', 'stylegan2_ada_cifar', 'reacgan_cifar')
+QUICK += ('progressive_emoji', 'fastgan_emoji', 'stylegan2_ada_cifar', 'reacgan_cifar')
 
 
 def shrunk(name):
@@ -61,6 +66,8 @@ def shrunk(name):
     config.method.pretrain = 5
   if 'side' in config.method:
     config.method.side = 128
+  if 'fade_images' in config.method:
+    config.method.update(batch_sizes=(), rates=(), steady_images=4, fade_images=4, first_level=0)
   return experiment.build(config)
 
 

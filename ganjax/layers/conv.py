@@ -287,24 +287,24 @@ class Conv(nn.Module):
       if self.resample == 'up':
         return upsample(_apply(self, x, channels, plain))
       return _apply(self, mean_pool(x), channels, plain)
-    form = {'up': _conv_of_doubled, 'down': _halved_conv}[self.resample]
-    return _apply(self, x, channels, lambda x, w: form(x, w, padding), _add_neighbours)
+    form = {'up': conv_of_doubled, 'down': halved_conv}[self.resample]
+    return _apply(self, x, channels, lambda x, w: form(x, w, padding), add_neighbours)
 
 
-def _add_neighbours(w):
+def add_neighbours(w):
   """w [kh, kw, C, F] -> [kh + 1, kw + 1, C, F], sums of 2 x 2: what 2 x 2 equal pixels, or their sum, make of it."""
   shifts = itertools.product((0, 1), repeat=w.ndim - 2)
   return sum(jnp.pad(w, [*((i, 1 - i) for i in shift), (0, 0), (0, 0)]) for shift in shifts)
 
 
-def _conv_of_doubled(x, w, padding):
-  """conv(upsample(x), v, 1, padding), where w is `_add_neighbours(v)`."""
+def conv_of_doubled(x, w, padding):
+  """conv(upsample(x), v, 1, padding), where w is `add_neighbours(v)`."""
   padding = tuple(k - 2 - p for k, p in zip(w.shape, padding))
   return conv_transpose(x, jnp.flip(w, range(w.ndim - 2)).swapaxes(-1, -2), 2, padding)
 
 
-def _halved_conv(x, w, padding):
-  """mean_pool(conv(x, v, 1, padding)), where w is `_add_neighbours(v)`."""
+def halved_conv(x, w, padding):
+  """mean_pool(conv(x, v, 1, padding)), where w is `add_neighbours(v)`."""
   sides = [n + 2 * p - k + 2 for n, p, k in zip(x.shape[1:-1], padding, w.shape)]
   if any(n % 2 for n in sides):
     sides = 'x'.join(map(str, sides))

@@ -6,6 +6,37 @@ from jax import lax
 from ganjax import UserError
 
 
+def levels(sides: tuple, width: int, channel_base: int) -> tuple:
+  """((height, width), channels) of each map of a network that doubles its first one, the smallest first.
+
+  Args:
+    sides: (height, width) of the images. Both are halved as long as they are even and 4 pixels or more are left: that
+      is the first map, 4x4 where sides are powers of two.
+    width: most channels of a map.
+    channel_base: at 4, 8, 16, ... times the first map / 4 there are channel_base / (4, 8, 16, ...) channels, at most
+      `width`.
+
+  Raises:
+    UserError: sides that cannot be halved, or too few channels.
+  """
+  start, doublings = sides, 0
+  while all(n % 2 == 0 and n >= 8 for n in start):
+    start, doublings = tuple(n // 2 for n in start), doublings + 1
+  text, least = 'x'.join(map(str, sides)), 4 << doublings
+  if not doublings:
+    raise UserError(
+      f'these networks double their first map: both sides of {text} must be even, and 8 or more'
+    )
+  if width < 1 or channel_base < least:
+    raise UserError(
+      f'networks needs width from 1, and channel_base from {least} at {text}; got {width}, {channel_base}'
+    )
+  return tuple(
+    (tuple(n << i for n in start), min(channel_base // (4 << i), width))
+    for i in range(doublings + 1)
+  )
+
+
 def pixel_norm(x, eps=1e-8):
   """Divides [..., C] by the root mean square over C (section 4.2)."""
   wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))

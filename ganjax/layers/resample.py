@@ -189,6 +189,14 @@ batching.primitive_batchers[_SMOOTH] = _smooth_many
 mlir.register_lowering(_SMOOTH, mlir.lower_fun(_sum_neighbours, multiple_results=False))
 
 
+def blur(x):
+  """The filter [1, 2, 1] / 4 along both axes of [B, H, W, C], with zeros outside (StyleGAN, arXiv:1812.04948)."""
+  for axis in (1, 2):
+    before, after = _neighbours(x, axis)
+    x = (before + 2 * x + after) / 4
+  return x
+
+
 def downsample_blurred(x):
   """The filter [1, 2, 1] / 4 along both axes at every second pixel, mirrored outside. -> [B, ceil(H/2), ceil(W/2), C].
 

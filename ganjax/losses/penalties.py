@@ -63,20 +63,21 @@ def _squares(D, images):
   return jnp.sum(slopes**2, range(1, images.ndim))
 
 
-def _off_one(D, images):
-  """E (|gradient| - 1)^2, with derivative 0 where a gradient is 0: the square root has none there."""
+def _off_one(D, images, target=1.0):
+  """E (|gradient| / target - 1)^2, with derivative 0 where a gradient is 0: the square root has none there."""
   squares = _squares(D, images)
   norms = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
-  return jnp.mean((norms - 1) ** 2)
+  return jnp.mean((norms / target - 1) ** 2)
 
 
-def gradient_penalty(D, real, fake, key):
+def gradient_penalty(D, real, fake, key, target=1.0):
   """E (|grad D(x)| - 1)^2 at x between real and fake, a point for each pair: WGAN-GP (arXiv:1704.00028, equation 3).
 
-  The weight is the paper's lambda, 10.
+  The weight is the paper's lambda, 10. With a `target` it is E (|grad D(x)| / target - 1)^2 (progressive growing,
+  arXiv:1710.10196, appendix A.1, where it is 750 for CIFAR-10).
   """
   share = jax.random.uniform(key, (len(real),) + (1,) * (real.ndim - 1), real.dtype)
-  return _off_one(D, share * real + (1 - share) * fake)
+  return _off_one(D, share * real + (1 - share) * fake, target)
 
 
 def dragan(D, real, fake, key):

@@ -75,10 +75,7 @@ def build(
     w, state = apply(G, state, z[:, :z_dim], label, train=True, method='map')
     if mixing:
       other, _ = apply(G, state, z[:, z_dim:], label, train=False, method='map')
-      layers = G.num_styles
-      share = jax.random.uniform(place, (n, 1)) / mixing  # below 1 in mixed images, and even there
-      start = jnp.where(share < 1, 1 + jnp.floor(share * (layers - 1)), layers)
-      w = jnp.where((jnp.arange(layers) < start)[..., None], w, other)
+      w = latents.mix(place, w, other, mixing)
     return w, state
 
   def synthesize(state, w, key):
@@ -139,22 +136,10 @@ def build(
     z = jnp.zeros((len(batch['image']), z_dim))
     return {'G': (z, label), 'D': (batch['image'], label)}
 
-  def rows(seeds, examples, truncation=1.0, cutoff=0, noise='random'):
-    """z, noise and truncation of each seed; with classes, seed n is of class n mod their number.
-
-    Options: `truncation`, psi, of the first `cutoff` layers (0: all); noise 'random', of each seed's own, as published
-    figures are measured, or 'constant', the same for all, as smooth interpolations need it.
-    """
-    if noise not in ('random', 'constant') or not 0 <= cutoff < 2**31:
-      raise UserError(f'noise={noise} must be random or constant, and cutoff={cutoff} from 0')
-    seeds = jnp.asarray(seeds, jnp.int32)
-    label = {'label': seeds % classes} if classes else {}
-    return label | {
-      'z': latents.per_seed(seeds, z_dim),
-      'noise': seeds if noise == 'random' else jnp.full_like(seeds, -1),
-      'truncation': jnp.full(len(seeds), truncation, jnp.float32),
-      'cutoff': jnp.full_like(seeds, cutoff or G.num_styles),
-    }
+  def rows(seeds, examples, **options):
+    """See `latents.of_styles`; with classes, seed n is of class n mod their number."""
+    own = latents.of_styles(seeds, z_dim, G.num_styles, **options)
+    return own | ({'label': jnp.asarray(seeds, jnp.int32) % classes} if classes else {})
 
   def sample(state, rows, **mode):
     how = {k: rows[k] for k in ('noise', 'truncation', 'cutoff')}
@@ -171,7 +156,7 @@ def build(
     nets=nets,
     inputs=inputs,
     rows=rows,
-    options={'truncation': 1.0, 'cutoff': 0, 'noise': 'random'},
+    options=latents.OF_STYLES,
     stages=(Stage(tuple(phase for phase in phases if phase), sample),),
     ema=('G',),
     extra=view.extra | ({'path_length': jnp.float32(0)} if path_weight else {}),

@@ -6,22 +6,19 @@ far. D goes the same way down. The widths are those of the authors' code (arXiv:
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ganjax import UserError, media
 from ganjax.commandline import closest
-from ganjax.devices import sharding
+from ganjax.layers import styles
 from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.equalized import NORMAL, Conv, Dense, activate, limit
 from ganjax.layers.modulated import ModulatedConv
-from ganjax.layers.pggan import minibatch_stddev, pixel_norm
+from ganjax.layers.pggan import levels, minibatch_stddev, pixel_norm
 from ganjax.layers.resample import downsample_bilinear, smooth, upsample_bilinear
 
 ARCHITECTURES = 'skip', 'resnet', 'orig'
 MOST_LAYERS = 64  # of a mapping: each is traced
-MEAN_DECAY = 0.995  # what the mean style keeps at an update (stylegan2-ada-pytorch)
 HALF = 0.5**0.5
 
 
@@ -73,11 +70,7 @@ class StyledConv(nn.Module):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     x = ModulatedConv(self.features, up=self.up, name='conv', **kinds)(x, w)
     zeros = nn.initializers.zeros
-    draw = lambda: jax.random.normal(self.make_rng('params'), (1, *x.shape[1:3]), self.param_dtype)
-    fixed = self.variable('noise', 'constant', draw)
-    noise = fixed.value if noise is None else noise
-    if seeds is not None:
-      noise = jnp.where(seeds[:, None, None] < 0, fixed.value, noise)
+    noise = styles.noise_of(self, x.shape[1:3], noise, seeds, self.param_dtype)
     strength = self.param('noise_strength', zeros, (), self.param_dtype)
     bias = self.param('bias', zeros, (self.features,), self.param_dtype)
     x = x + (strength * noise)[..., None].astype(x.dtype) + bias.astype(x.dtype)
@@ -139,20 +132,7 @@ class Synthesis(nn.Module):
       for j in (0, 1)
       if i or j
     }
-    # One draw for all, as each takes long to compile.
-    ends = np.cumsum([np.prod(size) for size in sizes.values()])
-    if seeds is not None:
-      key = lambda seed: jax.random.fold_in(jax.random.key(seed), 1)
-      drawn = jax.vmap(lambda seed: jax.random.normal(key(seed), ends[-1:], self.param_dtype))(
-        seeds
-      )
-    elif self.has_rng('noise') and not self.is_initializing():
-      drawn = jax.random.normal(self.make_rng('noise'), (batch, ends[-1]), self.param_dtype)
-      drawn = sharding.split(drawn)
-    else:
-      return None
-    rows = jnp.split(drawn, ends[:-1], 1)
-    return {n: x.reshape(batch, *sizes[n]) for n, x in zip(sizes, rows)}
+    return styles.draw_noise(self, sizes, batch, seeds, self.param_dtype)
 
 
 class Generator(nn.Module):
@@ -187,23 +167,12 @@ class Generator(nn.Module):
     """Styles w [B, num_styles, w_dim], the same for all layers."""
     w = self.mapping(z, label)
     if train:
-      mean = jax.lax.stop_gradient(jnp.mean(w, 0))
-      self.w_avg.value = mean + MEAN_DECAY * (self.w_avg.value - mean)
+      self.w_avg.value = styles.move_mean(self.w_avg.value, w)
     return jnp.broadcast_to(w[:, None], (len(w), self.num_styles, self.w_dim))
 
   def truncate(self, w, truncation, cutoff=None):
-    """Styles w [B, L, W] drawn towards their mean (StyleGAN, arXiv:1812.04948, appendix B).
-
-    Args:
-      w: of `map`.
-      truncation: psi, a number or one for each sample [B]: what is kept of the difference from the mean.
-      cutoff: so many layers, or [B]; None: all.
-    """
-    psi = jnp.reshape(truncation, (-1, 1, 1))
-    near = self.w_avg.value + psi * (w - self.w_avg.value)
-    if cutoff is None:
-      return near
-    return jnp.where(jnp.arange(w.shape[1])[:, None] < jnp.reshape(cutoff, (-1, 1, 1)), near, w)
+    """See `styles.truncate`."""
+    return styles.truncate(w, self.w_avg.value, truncation, cutoff)
 
   def synthesize(self, w, *, train: bool, noise=None):
     """Styles [B, num_styles, w_dim] -> images, with the noise of seeds, int32 [B], see `Synthesis`."""
@@ -278,12 +247,10 @@ def build(
   """The pair {'G', 'D'}.
 
   Args:
-    resolution: of the images: a side or (height, width). Both are halved as long as they are even and 4 pixels or more
-      are left: that is the first stage, 4x4 where sides are powers of two.
+    resolution: of the images, see `pggan.levels`: each of its maps is a stage.
     channels: of the images.
     width: most channels of a stage (512 in the paper).
-    channel_base: at 4, 8, 16, ... times the first stage / 4 a stage has channel_base / (4, 8, 16, ...) channels, at
-      most `width`: 32768 in config F of the paper, 16384 in config E.
+    channel_base: see `pggan.levels`: 32768 in config F of the paper, 16384 in config E.
     w_dim: length of a style.
     mapping_layers: of G's mapping network: 8 in the paper, 2 in the authors' settings for small pictures.
     mapping_layers_D: behind D's embedding of classes: 8 in the authors' PyTorch code, 0 in that of TensorFlow.
@@ -296,21 +263,9 @@ def build(
   Raises:
     UserError: values that do not fit.
   """
-  sides = media.sides(resolution)
-  start, doublings = sides, 0
-  while all(n % 2 == 0 and n >= 8 for n in start):
-    start, doublings = tuple(n // 2 for n in start), doublings + 1
-  text = 'x'.join(map(str, sides))
-  if not doublings:
-    raise UserError(
-      f'networks.name=stylegan2 doubles its first map: both sides of {text} must be even, and 8 or more'
-    )
-  least = 4 << doublings
-  if min(width, w_dim, mbstd_group) < 1 or channel_base < least:
-    raise UserError(
-      f'networks needs width, w_dim and mbstd_group from 1, and channel_base from {least} at {text}; '
-      f'got {width}, {w_dim}, {mbstd_group}, {channel_base}'
-    )
+  stages = levels(media.sides(resolution), width, channel_base)
+  if min(w_dim, mbstd_group) < 1:
+    raise UserError(f'networks needs w_dim and mbstd_group from 1; got {w_dim}, {mbstd_group}')
   if not (1 <= mapping_layers <= MOST_LAYERS and 0 <= mapping_layers_D <= MOST_LAYERS):
     raise UserError(
       f'networks.mapping_layers={mapping_layers} must be from 1 to {MOST_LAYERS}, '
@@ -326,10 +281,6 @@ def build(
     raise UserError(
       f'networks.clamp={clamp} and networks.num_classes={num_classes} must be at least 0'
     )
-  stages = tuple(
-    (tuple(n << i for n in start), min(channel_base // (4 << i), width))
-    for i in range(doublings + 1)
-  )
   kinds = dict(clamp=clamp, num_classes=num_classes, dtype=dtype, param_dtype=param_dtype)
   return {
     'G': Generator(channels, stages, w_dim, mapping_layers, architecture, **kinds),

@@ -24,9 +24,9 @@ def build(configs, phases, steps: int) -> dict:
     steps: steps of the whole training, the length of the schedules.
 
   Returns:
-    name -> optax.GradientTransformationExtraArgs; `update` takes the keyword `step`, and `lazy`, by which it scales
-    rate and log betas: `update.lazy_ratio`, which depends on the stage. An optimizer of `lazy_every` k scales by
-    k / (k + 1) instead, whatever the phases.
+    name -> optax.GradientTransformationExtraArgs; `update` takes the keyword `step`, and two that depend on the stage:
+    `lazy`, by which it scales rate and log betas (`update.lazy_ratio`), and `rate`, by which it scales the rate alone.
+    An optimizer of `lazy_every` k scales by k / (k + 1) instead of `lazy`, whatever the phases.
 
   Raises:
     UserError: a name is missing, or one is there that no phase uses; arguments that do not fit.
@@ -111,15 +111,15 @@ def _rate(lr, decay, steps):
   return lambda step: schedules.ramp(lr, step) * left(step)
 
 
-def _scheduled(scale, rate, lazy_every) -> optax.GradientTransformationExtraArgs:
-  """Updates of `scale(step, lazy)`, whose state is the same for all, times -rate(step) * lazy."""
+def _scheduled(scale, rate_at, lazy_every) -> optax.GradientTransformationExtraArgs:
+  """Updates of `scale(step, lazy)`, whose state is the same for all, times -rate_at(step) * rate * lazy."""
   if lazy_every is not None and not (isinstance(lazy_every, int) and lazy_every >= 1):
     raise UserError(f'optim lazy_every={lazy_every} must be a whole number of steps, from 1')
 
-  def update(updates, state, params=None, *, step, lazy=1.0, **unused):
+  def update(updates, state, params=None, *, step, lazy=1.0, rate=1.0, **unused):
     lazy = lazy_every / (lazy_every + 1) if lazy_every else lazy
     updates, inner = scale(step, lazy).update(updates, state[0], params)
-    return optax.tree.scale(-rate(step) * lazy, updates), (inner, *state[1:])
+    return optax.tree.scale(-rate_at(step) * (lazy * rate), updates), (inner, *state[1:])
 
   # The second, empty part keeps the tree of states that are saved.
   start = lambda params: (scale(0, 1.0).init(params), optax.EmptyState())

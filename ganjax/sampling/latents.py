@@ -1,6 +1,7 @@
 """Draws of the latent z."""
 
 import jax
+import jax.numpy as jnp
 
 from ganjax import UserError
 from ganjax.devices import sharding
@@ -35,13 +36,58 @@ def per_seed(seeds, *shape: int, truncation=0.0):
   return jax.vmap(draw)(seeds)
 
 
+def mix(key, w, other, probability, layers=None):
+  """Styles w [n, L, W], of which some are those of `other` from a layer on (StyleGAN, arXiv:1812.04948, section 3.1).
+
+  Args:
+    key: of the draws, each image's own.
+    w, other: styles of two latents.
+    probability: that an image is mixed.
+    layers: so many are in use, by default all: the first of `other` is evenly one of 1, ..., layers - 1.
+  """
+  layers = layers or w.shape[1]
+  share = (
+    jax.random.uniform(key, (len(w), 1)) / probability
+  )  # below 1 in mixed images, and even there
+  start = jnp.where(share < 1, 1 + jnp.floor(share * (layers - 1)), layers)
+  return jnp.where((jnp.arange(w.shape[1]) < start)[..., None], w, other)
+
+
+OF_STYLES = {'truncation': 1.0, 'cutoff': 0, 'noise': 'random'}  # what `of_styles` may be told
+
+
+def of_styles(seeds, dim: int, num_styles: int, truncation=1.0, cutoff=0, noise='random') -> dict:
+  """z, noise and truncation of each seed, for a generator of `num_styles` styles.
+
+  Args:
+    seeds: int [n].
+    dim: length of z.
+    num_styles: layers that have a style.
+    truncation: psi, what is kept of a style's difference from their mean.
+    cutoff: the first so many layers are truncated; 0: all.
+    noise: 'random', of each seed's own, as published figures are measured, or 'constant', the same for all, as smooth
+      interpolations need it.
+
+  Raises:
+    UserError: another value.
+  """
+  if noise not in ('random', 'constant') or not 0 <= cutoff < 2**31:
+    raise UserError(f'noise={noise} must be random or constant, and cutoff={cutoff} from 0')
+  seeds = jnp.asarray(seeds, jnp.int32)
+  return {
+    'z': per_seed(seeds, dim),
+    'noise': seeds if noise == 'random' else jnp.full_like(seeds, -1),
+    'truncation': jnp.full(len(seeds), truncation, jnp.float32),
+    'cutoff': jnp.full_like(seeds, cutoff or num_styles),
+  }
+
+
 def slerp(a, b, t):
   """Spherical interpolation from `a` (t=0) to `b` (t=1), both [..., Z], t broadcast against [...].
 
   A straight line between two Gaussian latents passes through norms that the generator never saw; the great circle
   does not (White 2016, arXiv:1609.04468, section 2.1). Nearly parallel latents are joined by a straight line.
   """
-  jnp = jax.numpy
   t = jnp.asarray(t)[..., None]
   unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)
   cosine = jnp.clip(jnp.sum(unit(a) * unit(b), axis=-1, keepdims=True), -1, 1)

@@ -457,7 +457,7 @@ def test_resampling_convolutions_round_the_sums_of_weights_once():
   x = jax.random.normal(jax.random.key(1), (2, 4, 4, 8), 'bfloat16')
   variables = layer.init(jax.random.key(0), x)
   exact = layer.clone(dtype='float32').apply(variables, x.astype('float32'))
-  w = module._add_neighbours(variables['params']['kernel'])
+  w = module.add_neighbours(variables['params']['kernel'])
   expected = conv_transpose(x, w[::-1, ::-1].swapaxes(2, 3).astype('bfloat16'), 2, 1)
   np.testing.assert_array_equal(layer.apply(variables, x), expected)
   assert np.abs(layer.apply(variables, x).astype('float32') - exact).max() < 2**-6

@@ -212,7 +212,8 @@ def test_narrow_activations_leave_styles_and_images_wide():
 @pytest.mark.parametrize('arguments, message', [
   (dict(resolution=(32, 33)), r'both sides of 32x33 must be even, and 8 or more'),
   (dict(resolution=(4, 4)), r'both sides of 4x4'),
-  (dict(width=0), r'width, w_dim and mbstd_group from 1.*got 0'),
+  (dict(width=0), r'width from 1.*got 0'),
+  (dict(mbstd_group=0), r'w_dim and mbstd_group from 1.*got 5?12, 0'),
   (dict(channel_base=31), r'channel_base from 32 at 32x32'),
   (dict(mapping_layers=0), r'mapping_layers=0 must be from 1'),
   (dict(mapping_layers_D=65), r'mapping_layers_D=65 from 0'),
