@@ -70,6 +70,18 @@ class Frozen(NamedTuple):
   load: Callable  # () -> (arrays of these shapes, what a record says of them)
 
 
+class Styles(NamedTuple):
+  """How samples follow from styles w, which tools mix, move and search (`ganjax.sampling`).
+
+  What `map` gives, `Stage.sample` takes as it takes what `Method.rows` gives.
+  """
+
+  map: Callable  # (state, rows, centre=None) -> rows with 'w' [n, L, W], a style a layer, in place of what it follows
+  # from; a 'w' that is there already is kept. Truncation is done, towards `centre` [n, W], or else the mean style.
+  affines: Callable  # state -> for each of the L layers the weights [W, C] that its style goes through first
+  still: dict = {}  # options under which a sample follows from w alone: {'noise': 'constant'}
+
+
 class Method(NamedTuple):
   nets: dict  # name -> Linen module of that name
   inputs: Callable  # batch -> {network: the arguments it is initialised with}
@@ -83,6 +95,7 @@ class Method(NamedTuple):
   makes: str = 'image'  # the field of the data that samples are like
   examples: tuple = ()  # fields of the data that a sample starts from, as losses see them: ('source',)
   options: dict = {}  # what `rows` may be told of samples, and the defaults: {'truncation': 1.0}
+  styles: Styles | None = None  # of a method whose samples go by way of styles
 
   @property
   def phases(self) -> tuple:

@@ -13,7 +13,7 @@ from ganjax import UserError
 from ganjax.losses import adversarial, penalties, regularizers
 from ganjax.optim import schedules
 from ganjax.sampling import latents
-from ganjax.update import Aux, Method, Phase, Stage, apply
+from ganjax.update import Aux, Method, Phase, Stage, Styles, apply
 from ganjax.views import view as views
 
 
@@ -156,7 +156,18 @@ def build(
       'cutoff': jnp.full_like(seeds, cutoff or G.num_styles),
     }
 
+  def to_styles(state, rows, centre=None):
+    """See `update.Styles`."""
+    w = rows.get('w')
+    if w is None:
+      w, _ = apply(G, state, rows['z'], rows.get('label'), train=False, method='map')
+    limits = rows['truncation'], rows['cutoff'], centre
+    w, _ = apply(G, state, w, *limits, train=False, method='truncate')
+    return {'w': w, 'noise': rows['noise']}
+
   def sample(state, rows, **mode):
+    if 'w' in rows:
+      return apply(G, state, rows['w'], noise=rows['noise'], method='synthesize', **mode)
     how = {k: rows[k] for k in ('noise', 'truncation', 'cutoff')}
     return apply(G, state, rows['z'], rows.get('label'), **how, **mode)
 
@@ -176,4 +187,5 @@ def build(
     ema=('G',),
     extra=view.extra | ({'path_length': jnp.float32(0)} if path_weight else {}),
     num_classes=classes,
+    styles=Styles(to_styles, lambda state: G.affines(state.params['G']), {'noise': 'constant'}),
   )

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from ganjax import UserError, media
 from ganjax.commandline import closest
@@ -191,16 +192,30 @@ class Generator(nn.Module):
       self.w_avg.value = mean + MEAN_DECAY * (self.w_avg.value - mean)
     return jnp.broadcast_to(w[:, None], (len(w), self.num_styles, self.w_dim))
 
-  def truncate(self, w, truncation, cutoff=None):
+  def affines(self, params) -> list:
+    """The weights [w_dim, C] that the style of each layer goes through first: of convolutions, last of the last to RGB.
+
+    Where an image is added at each stage, its style is the one of the next convolution, which counts (Shen and Zhou
+    2020, arXiv:2007.06600, leave the other out too).
+    """
+    blocks = [f'b{4 << i}' for i in range(len(self.stages))]
+    names = [f'{block}_conv{j}/conv' for block in blocks for j in (0, 1)][1:]
+    layers = traverse_util.flatten_dict(params['synthesis'], sep='/')
+    return [layers[f'{name}/affine/kernel'] for name in (*names, f'{blocks[-1]}_torgb')]
+
+  def truncate(self, w, truncation, cutoff=None, centre=None, *, train=False):
     """Styles w [B, L, W] drawn towards their mean (StyleGAN, arXiv:1812.04948, appendix B).
 
     Args:
       w: of `map`.
       truncation: psi, a number or one for each sample [B]: what is kept of the difference from the mean.
       cutoff: so many layers, or [B]; None: all.
+      centre: [B, W], where not towards their mean.
+      train: changes nothing.
     """
     psi = jnp.reshape(truncation, (-1, 1, 1))
-    near = self.w_avg.value + psi * (w - self.w_avg.value)
+    centre = self.w_avg.value if centre is None else centre[:, None]
+    near = centre + psi * (w - centre)
     if cutoff is None:
       return near
     return jnp.where(jnp.arange(w.shape[1])[:, None] < jnp.reshape(cutoff, (-1, 1, 1)), near, w)
