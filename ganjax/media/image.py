@@ -4,6 +4,7 @@ Images are float [N, H, W, C] in [-1, 1] as a generator gives them, or uint8 onc
 """
 
 import json
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -143,7 +144,9 @@ def save_mp4(path, frames, text, fps=20):
   with replace_file(path) as file:
     writer = imageio_ffmpeg.write_frames(file.name, frames.shape[2:0:-1], **how)
     try:
-      writer.send(None)
+      with warnings.catch_warnings():  # JAX warns of every fork; this child runs ffmpeg alone
+        warnings.filterwarnings('ignore', message=r'os\.fork\(\) was called')
+        writer.send(None)
       for frame in frames:
         writer.send(np.ascontiguousarray(frame))
     except OSError as error:

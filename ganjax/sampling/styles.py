@@ -27,7 +27,7 @@ def draw(method, state, count=DRAWS, label=None) -> np.ndarray:
   """Styles [count, W] of the first layer, of latents that no seed of a user's has; with `label`, of that class."""
   found = []
   for start in range(0, count, AT_ONCE):
-    seeds = np.arange(-start - AT_ONCE, -start)
+    seeds = -1 - np.arange(start, start + AT_ONCE)
     rows = jax.device_get(method.rows(seeds, {}))
     if label is not None:
       rows['label'] = np.full_like(rows['label'], label)
