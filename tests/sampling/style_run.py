@@ -1,5 +1,6 @@
 """Untrained runs in memory and on disk: StyleGAN2 of 8x8 pixels, with classes or without."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -23,20 +24,21 @@ def config(name='stylegan2', classes=0):
       name=name, width=8, w_dim=WIDTH, mapping_layers=1, mapping_layers_D=1, num_classes=classes
     )
   else:
-    made.networks = dict(name='mlp', width=8, layers=1)
+    made.networks = dict(name='mlp', width=10)
   made.method = dict(name=name, z_dim=5)
   made.optim.G = made.optim.D = configs.adam(lr=1e-3, b1=0.0, b2=0.9)
   return made
 
 
-def start(config, noise=0.3):
-  """(experiment, state): random weights whose noise is seen and whose mean style is not 0; few pixels are saturated."""
-  run = experiment.build(config)
+@functools.cache
+def start():
+  """(experiment, state) with classes: random weights whose noise is seen and whose mean style is not 0; few pixels are saturated."""
+  run = experiment.build(config(classes=CLASSES))
 
   def move(path, x):
     name = jax.tree_util.keystr(path)
     if 'noise_strength' in name:
-      return x + noise
+      return x + 0.3
     if name.endswith("_torgb']['kernel']"):
       return x / 4
     return x + 0.5 if 'w_avg' in name else x

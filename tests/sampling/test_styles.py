@@ -12,7 +12,7 @@ from ganjax.sampling import directions, sampler, styles, tables
 
 @pytest.fixture(scope='module')
 def made():
-  return style_run.start(style_run.config(classes=style_run.CLASSES))
+  return style_run.start()
 
 
 @pytest.fixture(scope='module')
