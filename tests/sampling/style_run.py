@@ -32,7 +32,7 @@ def config(name='stylegan2', classes=0):
 
 @functools.cache
 def start():
-  """(experiment, state) with classes: random weights whose noise is seen and whose mean style is not 0; few pixels are saturated."""
+  """(experiment, state) with classes: random weights. Noise is seen, the mean style is 0.5, few pixels saturate."""
   run = experiment.build(config(classes=CLASSES))
 
   def move(path, x):

@@ -49,7 +49,7 @@ def project(picture, measure=PIXELS, **how):
   return projection.project(METHOD, STAGE, STATE, picture, measure, **how)
 
 
-@pytest.mark.parametrize('space', ['w', 'w+'])
+@pytest.mark.parametrize('space', [pytest.param('w', marks=pytest.mark.slow), 'w+'])
 def test_a_picture_that_the_generator_made_is_found(space):
   lines, w = [], np.array([[1.5, 0, 2], [1.5, 0, 2]], np.float32)
   if space == 'w+':

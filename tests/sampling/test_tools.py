@@ -99,6 +99,7 @@ def test_a_table_of_an_option(workdir, tmp_path):
   assert json.loads(text['options']) == {'noise': 'constant', 'truncation': [0.0, 0.5, 1.0]}
 
 
+@pytest.mark.slow
 def test_a_table_of_mixed_styles(workdir, pictures, tmp_path):
   out = tmp_path / 'mix.png'
   how = '--seeds=0-1', '--option=noise=constant', f'--out={out}'
