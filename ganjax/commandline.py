@@ -28,6 +28,7 @@ STARTED = time.monotonic()  # of the process, nearly
 COMMANDS = {
   'train': 'training.train',
   'sample': 'sampling.sample',
+  'project': 'sampling.project',
   'evaluate': 'evaluation.evaluate',
   'compare': 'evaluation.compare',
   'configs': 'recipes',

@@ -78,6 +78,18 @@ class Derived(NamedTuple):
   make: Callable  # (batch as losses see it, keys [B]) -> array [B, ...], as losses see it
 
 
+class Styles(NamedTuple):
+  """How samples follow from styles w, which tools mix, move and search (`ganjax.sampling`).
+
+  What `map` gives, `Stage.sample` takes as it takes what `Method.rows` gives.
+  """
+
+  map: Callable  # (state, rows, centre=None) -> rows with 'w' [n, L, W], a style a layer, in place of what it follows
+  # from; a 'w' that is there already is kept. Truncation is done, towards `centre` [n, W], or else the mean style.
+  affines: Callable  # state -> for each of the L layers the weights [W, C] that its style goes through first
+  still: dict = {}  # options under which a sample follows from w alone: {'noise': 'constant'}
+
+
 class Method(NamedTuple):
   nets: dict  # name -> Linen module of that name
   inputs: Callable  # batch -> {network: the arguments it is initialised with}
@@ -95,6 +107,7 @@ class Method(NamedTuple):
     None  # its samples start from pictures of any sides that this divides; None: of one size
   )
   options: dict = {}  # what `rows` may be told of samples, and the defaults: {'truncation': 1.0}
+  styles: Styles | None = None  # of a method whose samples go by way of styles
 
   @property
   def phases(self) -> tuple:

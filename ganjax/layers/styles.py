@@ -52,7 +52,7 @@ def truncate(w, mean, truncation, cutoff=None):
 
   Args:
     w: of `map`.
-    mean: [W].
+    mean: [W], or [B, 1, W] of each sample's own.
     truncation: psi, a number or one for each sample [B]: what is kept of the difference from the mean.
     cutoff: so many layers, or [B]; None: all.
   """

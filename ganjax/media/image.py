@@ -4,6 +4,7 @@ Images are float [N, H, W, C] in [-1, 1] as a generator gives them, or uint8 onc
 """
 
 import json
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -117,6 +118,43 @@ def save_gif(path, frames, text, milliseconds=50):
     )
 
 
+def save_mp4(path, frames, text, fps=20):
+  """Writes frames uint8 [T, H, W, C] as an H.264 film of `fps` frames a second; `text` is its comment, as JSON.
+
+  Opacity is shown on white; a side of an odd number of pixels gets a white one more, as H.264 halves the colours.
+
+  Raises:
+    UserError: the package imageio-ffmpeg, which brings ffmpeg, is not there; ffmpeg fails; or as `save_png` does.
+  """
+  try:
+    import imageio_ffmpeg
+  except ImportError:
+    raise UserError(
+      f"{path}: films in MP4 need ffmpeg: pip install imageio-ffmpeg (or 'ganjax[video]'); GIFs need nothing"
+    ) from None
+  frames = np.asarray(frames)
+  if frames.shape[3] == 4:
+    opaque = frames[..., 3:] / 255
+    frames = (frames[..., :3] * opaque + 255 * (1 - opaque) + 0.5).astype(np.uint8)
+  frames = np.repeat(frames, 3, 3) if frames.shape[3] == 1 else frames
+  odd = [(0, n % 2) for n in frames.shape[1:3]]
+  frames = np.pad(frames, [(0, 0), *odd, (0, 0)], constant_values=255)
+  about = ['-metadata', f'comment={json.dumps(text)}', '-crf', '16', '-f', 'mp4']
+  how = dict(fps=fps, codec='libx264', quality=None, macro_block_size=1, output_params=about)
+  with replace_file(path) as file:
+    writer = imageio_ffmpeg.write_frames(file.name, frames.shape[2:0:-1], **how)
+    try:
+      with warnings.catch_warnings():  # JAX warns of every fork; this child runs ffmpeg alone
+        warnings.filterwarnings('ignore', message=r'os\.fork\(\) was called')
+        writer.send(None)
+      for frame in frames:
+        writer.send(np.ascontiguousarray(frame))
+    except OSError as error:
+      raise UserError(f'cannot write {path}: {str(error).strip().splitlines()[-1]}') from None
+    finally:
+      writer.close()
+
+
 def save_npz(path, images, text, labels=None):
   """Writes a sample batch as evaluation suites read it (the convention of ADM, arXiv:2105.05233).
 
@@ -140,3 +178,11 @@ def _to_pil(image):
   if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] not in (1, 2, 3, 4):
     raise ValueError(f'an image must be uint8 [H, W, 1 to 4], not {image.dtype} {image.shape}')
   return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def make_folder(path):
+  """The folder and those above it. Raises UserError where it cannot be made."""
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'cannot write {path}: {error.strerror}') from None

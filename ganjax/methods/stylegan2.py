@@ -13,7 +13,7 @@ from ganjax import UserError
 from ganjax.losses import adversarial, penalties, regularizers
 from ganjax.optim import schedules
 from ganjax.sampling import latents
-from ganjax.update import Aux, Method, Phase, Stage, apply
+from ganjax.update import Aux, Method, Phase, Stage, Styles, apply
 from ganjax.views import view as views
 
 
@@ -141,7 +141,18 @@ def build(
     own = latents.of_styles(seeds, z_dim, G.num_styles, **options)
     return own | ({'label': jnp.asarray(seeds, jnp.int32) % classes} if classes else {})
 
+  def to_styles(state, rows, centre=None):
+    """See `update.Styles`."""
+    w = rows.get('w')
+    if w is None:
+      w, _ = apply(G, state, rows['z'], rows.get('label'), train=False, method='map')
+    limits = rows['truncation'], rows['cutoff'], centre
+    w, _ = apply(G, state, w, *limits, train=False, method='truncate')
+    return {'w': w, 'noise': rows['noise']}
+
   def sample(state, rows, **mode):
+    if 'w' in rows:
+      return apply(G, state, rows['w'], noise=rows['noise'], method='synthesize', **mode)
     how = {k: rows[k] for k in ('noise', 'truncation', 'cutoff')}
     return apply(G, state, rows['z'], rows.get('label'), **how, **mode)
 
@@ -161,4 +172,5 @@ def build(
     ema=('G',),
     extra=view.extra | ({'path_length': jnp.float32(0)} if path_weight else {}),
     num_classes=classes,
+    styles=Styles(to_styles, lambda state: G.affines(state.params['G']), {'noise': 'constant'}),
   )

@@ -7,6 +7,7 @@ far. D goes the same way down. The widths are those of the authors' code (arXiv:
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax import traverse_util
 
 from ganjax import UserError, media
 from ganjax.commandline import closest
@@ -170,9 +171,21 @@ class Generator(nn.Module):
       self.w_avg.value = styles.move_mean(self.w_avg.value, w)
     return jnp.broadcast_to(w[:, None], (len(w), self.num_styles, self.w_dim))
 
-  def truncate(self, w, truncation, cutoff=None):
-    """See `styles.truncate`."""
-    return styles.truncate(w, self.w_avg.value, truncation, cutoff)
+  def affines(self, params) -> list:
+    """The weights [w_dim, C] that the style of each layer goes through first: of convolutions, last of the last to RGB.
+
+    Where an image is added at each stage, its style is the one of the next convolution, which counts (Shen and Zhou
+    2020, arXiv:2007.06600, leave the other out too).
+    """
+    blocks = [f'b{4 << i}' for i in range(len(self.stages))]
+    names = [f'{block}_conv{j}/conv' for block in blocks for j in (0, 1)][1:]
+    layers = traverse_util.flatten_dict(params['synthesis'], sep='/')
+    return [layers[f'{name}/affine/kernel'] for name in (*names, f'{blocks[-1]}_torgb')]
+
+  def truncate(self, w, truncation, cutoff=None, centre=None, *, train=False):
+    """Towards the mean style, or `centre` [B, W], see `styles.truncate`. `train` changes nothing."""
+    centre = self.w_avg.value if centre is None else centre[:, None]
+    return styles.truncate(w, centre, truncation, cutoff)
 
   def synthesize(self, w, *, train: bool, noise=None):
     """Styles [B, num_styles, w_dim] -> images, with the noise of seeds, int32 [B], see `Synthesis`."""

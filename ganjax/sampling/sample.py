@@ -1,8 +1,10 @@
-"""Samples from a run: ganjax sample --workdir runs/dcgan [--seeds 0-35] [--format grid|files|npz|strip|gif]
+"""Samples from a run: ganjax sample --workdir runs/dcgan [--seeds 0-35] [--out film.mp4]
 
 The same seed gives the same sample on any number of devices. A sample is synthetic, and says so in its metadata.
 Samples of a run that translates or enlarges start from pictures: those of --source, else sample n from picture n of the
 held-out split of its data. A run that enlarges takes pictures of any size from --source, and writes a file of each.
+Runs whose samples go by way of styles, as StyleGAN's do, also mix and move these: --mix,
+--directions, --class_averages, --styles.
 """
 
 from ganjax import commandline
@@ -23,13 +25,16 @@ TILE = COMMAND.integer(
   'Pixels that a side of a picture that keeps its size is computed in at once; less memory with less.',
 )
 OPTIONS = COMMAND.strings(
-  'option', 'NAME=VALUE, such as truncation=0.7; may be given several times.'
+  'option',
+  'NAME=VALUE, such as truncation=0.7; may be given several times. NAME=VALUE,VALUE makes a table: a row a seed, '
+  'as it is and with each value.',
 )
 FORMAT = COMMAND.choice(
   'format',
-  'grid',
-  ['grid', 'files', 'npz', 'strip', 'gif'],
-  'files: a file for each sample (PNG, GIF, WAV, OBJ). strip and gif interpolate from seed to seed.',
+  None,
+  ['grid', 'files', 'npz', 'strip', 'gif', 'mp4'],
+  'By default as --out ends, else grid. files: a file for each sample (PNG, GIF, WAV, OBJ). strip, gif and mp4 '
+  'interpolate from seed to seed.',
 )
 SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')
 STEP = COMMAND.integer('step', None, 'Step of the checkpoint; the newest by default.')
@@ -39,23 +44,54 @@ WEIGHTS = COMMAND.choice(
 BATCH_NORM = COMMAND.choice(
   'batch_norm', 'running', ['running', 'batch', 'standing'], 'Statistics that normalise.'
 )
-FRAMES = COMMAND.integer('frames', 8, 'Pictures from one seed to the next, for strip and gif.')
+FRAMES = COMMAND.integer('frames', 8, 'Pictures from one seed to the next, for strip, gif and mp4.')
+FPS = COMMAND.integer('fps', 20, 'Frames a second of gif and mp4.')
+PATHS = COMMAND.integer(
+  'paths', 1, 'So many interpolations side by side, each of as many of the seeds, in their order.'
+)
 CLASSES = COMMAND.string(
   'classes',
   None,
   'Such as 0-9 or cat,dog, of a conditional run: every seed in each of these classes, a row of the grid a class.',
 )
+MIX = COMMAND.string(
+  'mix',
+  None,
+  'Seeds: a table of samples, a row a seed, with styles of --layers of these seeds, a column each.',
+)
+DIRECTIONS = COMMAND.choice(
+  'directions',
+  None,
+  ['sefa', 'ganspace'],
+  'A table of samples that move, a row a direction and a column a strength: directions that change most what styles '
+  'go through first (sefa), or along which styles vary most (ganspace).',
+)
+COMPONENTS = COMMAND.string('components', '0-4', 'Which of the directions, the strongest first.')
+STRENGTHS = COMMAND.string(
+  'strengths', '-3,-1.5,1.5,3', 'How far; of ganspace in standard deviations.'
+)
+LAYERS = COMMAND.string(
+  'layers',
+  None,
+  'Such as 0-3, coarse to fine: by default of --mix the first half, of --directions all.',
+)
+CLASS_AVERAGES = COMMAND.switch(
+  'class_averages',
+  'Truncation goes towards the average of the class, not of all; at 0 it is shown.',
+)
+STYLES = COMMAND.strings(
+  'styles', 'An .npz of `ganjax project`, in place of seeds; may be given several times.'
+)
 BATCH = COMMAND.integer('batch', 64, 'Samples at a time.')
+# What needs styles.
+BY_STYLES = MIX, DIRECTIONS, CLASS_AVERAGES, STYLES
 
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()
 
 import hashlib
 import re
-import sys
-import time
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -64,33 +100,50 @@ from ganjax import UserError, experiment, media
 from ganjax import config as configs
 from ganjax.data import provenance
 from ganjax.devices import processes, sharding
-from ganjax.layers.resample import resize_bicubic
 from ganjax.media import image as images
-from ganjax.sampling import grid, latents, own, sampler, tiles
+from ganjax.sampling import directions, film, grid, own, sampler, styles, tables, translate
 
 # What each format writes; files writes a folder.
-ENDINGS = {'grid': '.png', 'strip': '.png', 'files': '', 'npz': '.npz', 'gif': '.gif'}
+ENDINGS = {
+  'grid': '.png',
+  'strip': '.png',
+  'files': '',
+  'npz': '.npz',
+  'gif': '.gif',
+  'mp4': '.mp4',
+}
+MOVING = 'strip', 'gif', 'mp4'
 
 
 def main():
   if WORKDIR.value is None:
     raise UserError('--workdir is missing: the folder of a run, such as --workdir runs/dcgan')
-  if min(FRAMES.value, BATCH.value) < 1 or TILE.value < 16:
-    raise UserError('--frames and --batch must be at least 1, --tile at least 16')
-  if OUT.value and FORMAT.value != 'files':
-    commandline.check_ending(OUT, ENDINGS[FORMAT.value], f'--format {FORMAT.value}')
+  if min(FRAMES.value, BATCH.value, PATHS.value, FPS.value) < 1:
+    raise UserError('--frames, --batch, --paths and --fps must be at least 1')
+  if TILE.value < 16:
+    raise UserError('--tile must be at least 16')
+  format = _format()
   workdir = Path(WORKDIR.value)
   processes.start()
   run = experiment.load(workdir)
-  method, options = run.method, sampler.parse_options(OPTIONS.value, run.method)
+  method = run.method
+  options, swept, values = tables.parse_sweep(OPTIONS.value, method)
+  _check_tools(method, format, swept)
+  by_styles = method.styles and (format in MOVING or any(flag.value for flag in BY_STYLES))
+  if by_styles and (format in MOVING or STYLES.value):
+    options = method.styles.still | options
   mesh = sharding.make_mesh(jax.local_devices())
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
   span = run.span_at(step - 1)
   stage, (source, mine) = span.stage, _source(run, span)
-  keep_size = _keeps_size(method)
-  form = 'files' if keep_size else FORMAT.value
-  if SOURCE.value and not SEEDS.present:
+  keep_size = _keeps_size(method, format, swept)
+  format = 'files' if keep_size else format
+  given = None
+  if STYLES.value:
+    given, own_styles = styles.read(STYLES.value, styles.shape(method, state))
+    seeds = np.arange(len(given))
+  elif SOURCE.value and not SEEDS.present:
     seeds = np.arange(source.num_examples)
   else:
     seeds = sampler.parse_seeds(SEEDS.value)
@@ -99,46 +152,144 @@ def main():
 
   # A picture of one's own is taken for each seed that has one; seeds beyond the data start again.
   indices = seeds % source.num_examples if source else None
-  names, columns, shown = [(f'seed{seed:06}', int(seed)) for seed in seeds], None, ''
+  names, chosen, columns, shown = [(f'seed{s:06}', int(s)) for s in seeds], None, None, ''
+  if STYLES.value:
+    names = [(name, name) for name in own_styles]
   if SOURCE.value:
     # Of seeds beyond the last picture the first comes again: the file says which seed it is.
     again = '' if len(seeds) <= source.num_examples else '-seed{:06}'
     names = [
       (mine.names[i] + again.format(int(seed)), int(seed)) for i, seed in zip(indices, seeds)
     ]
-  rows = {} if keep_size else sampler.rows(method, seeds, source, indices, **options)
   if CLASSES.value:
     known = provenance.class_names(experiment.newest(configs.load_json(workdir / 'config.json')))
     chosen = sampler.parse_classes(CLASSES.value, method.num_classes, known)
-    rows, names = in_classes(rows, seeds, chosen)
+    names = [(f'seed{s:06}-class{c:04}', f'{s}, class {c}') for c in chosen for s in seeds]
     columns = len(seeds)
     shown = (
       f', classes {", ".join(provenance.show(known[c]) for c in chosen[:20])}' if known else ''
     )
-  if form in ('strip', 'gif'):
-    rows = interpolate(rows, method.num_classes)
-    columns = len(jax.tree.leaves(rows)[0])
+
+  def rows_of(options):
+    rows = sampler.rows(method, seeds, source, indices, **options)
+    rows = rows if chosen is None else in_classes(rows, seeds, chosen)
+    return rows if given is None else {**rows, 'w': given}
+
+  def to_styles(rows):
+    if not by_styles:
+      return rows
+    means = styles.class_means(method, state, rows['label']) if CLASS_AVERAGES.value else None
+    return styles.find(method, state, rows, means)
+
+  rows, told = ({}, {}) if keep_size else (rows_of(options), {})
+  labels = rows.get('label') if method.num_classes and given is None else None
+  rows = to_styles(rows)
+  if swept:
+    cells = tables.columns([to_styles(rows_of({**options, swept: value})) for value in values])
+    rows, columns = tables.bordered(rows, cells), 1 + len(values)
+    options |= {swept: values}
+  elif MIX.value:
+    layers = _layers(rows['w'].shape[1], f'0-{max(rows["w"].shape[1] // 2 - 1, 0)}')
+    others = to_styles(sampler.rows(method, sampler.parse_seeds(MIX.value, '--mix'), **options))
+    columns = 1 + len(others['w'])
+    rows = tables.bordered(rows, styles.mix(rows, others, layers), others)
+    told = {'mix': MIX.value, 'layers': layers.tolist()}
+  elif DIRECTIONS.value:
+    layers = _layers(rows['w'].shape[1], f'0-{rows["w"].shape[1] - 1}')
+    found = directions.find(DIRECTIONS.value, method, state, layers)
+    components = tables.parse_some(COMPONENTS.value, len(found), '--components')
+    strengths = tables.parse_strengths(STRENGTHS.value)
+    cells = directions.move(rows, found[components], strengths, layers)
+    still = jax.tree.map(lambda x: np.repeat(x, len(components), 0), rows)
+    rows, columns = tables.bordered(still, cells), 1 + len(strengths)
+    told = {'directions': DIRECTIONS.value, 'components': components.tolist()}
+    told |= {'strengths': strengths, 'layers': layers.tolist()}
+  elif format in MOVING:
+    paths = dict(paths=PATHS.value, num_classes=method.num_classes)
+    rows = film.interpolate(rows, FRAMES.value, closed=format != 'strip', **paths)
+    columns = len(jax.tree.leaves(rows)[0]) // PATHS.value
+    told = {'paths': PATHS.value} if PATHS.value > 1 else {}
   field = span.fields[method.makes]
-  one = f'-seed{SEED_INDEX.value}' if run.config.seeds > 1 else ''
-  classes = f'-classes{_short(CLASSES.value)}' if CLASSES.value else ''
-  of = f'-of-{_short(Path(SOURCE.value).stem)}' if SOURCE.value else ''
-  told = f'-{_short(",".join(OPTIONS.value))}' if options else ''
-  file = f'{form}-{step:08}{one}-seeds{_short(SEEDS.value)}{classes}{of}{told}{ENDINGS[form]}'
-  out = Path(OUT.value) if OUT.value else workdir / 'generated' / file
-  about = experiment.about(run, SEED_INDEX.value) | ({'options': options} if options else {})
+  out = Path(OUT.value) if OUT.value else workdir / 'generated' / _name(run, step, format)
+  about = experiment.about(run, SEED_INDEX.value) | ({'options': options} if options else {}) | told
+  about |= {'styles': own_styles} if STYLES.value else {}
+  about |= {'class_averages': True} if CLASS_AVERAGES.value else {}
   text = lambda seed: images.describe(run.config.name, step, seed, **about)
   what = 'pictures' if field.kind == 'image' else f'{field.kind}s'
   if keep_size:
-    translator = Translator(method, stage, state, options, span.fields, mesh)
-    count = write_each(out, translator, mine, indices, names, text)
+    train = BATCH_NORM.value == 'batch'
+    translator = translate.Translator(
+      method, stage, state, options, span.fields, mesh, train, TILE.value
+    )
+    count = translate.write_each(out, translator, mine, indices, names, text)
   else:
     samples = sampler.generate(stage, state, rows, batch_size=BATCH.value, kind=field.kind, **how)
-    labels, count = rows['label'] if method.num_classes else None, len(samples)
-    write(out, form, samples, field, names, labels, columns, text)
+    count = len(samples)
+    write(out, format, samples, field, names, labels, columns, text)
   print(
     f'{out}: {count} {what}, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics{shown}'
   )
-  return int(count < len(names))
+  return int(keep_size and count < len(names))
+
+
+def _format() -> str:
+  """What is to be written: as it was said, or else as --out ends."""
+  endings = {'.npz': 'npz', '.gif': 'gif', '.mp4': 'mp4'}
+  format = FORMAT.value or endings.get(Path(OUT.value or '').suffix.lower(), 'grid')
+  if OUT.value and format != 'files':
+    commandline.check_ending(OUT, ENDINGS[format], f'--format {format}')
+  return format
+
+
+def _check_tools(method, format, swept):
+  """Raises UserError for tools that do not go together, or not with this run."""
+  asked = [flag for flag in BY_STYLES if flag.value]
+  if asked and not method.styles:
+    raise UserError(f'--{asked[0].name}: samples of this run do not go by way of styles')
+  made = [f'--{flag.name}' for flag in (MIX, DIRECTIONS) if flag.value]
+  made += [f'several values of --option={swept}'] if swept else []
+  if len(made) > 1:
+    raise UserError(f'{" and ".join(made)} make a table each: take one of them')
+  if made and format != 'grid':
+    raise UserError(f'{made[0]} makes a table, a PNG: leave --format={format} out')
+  for flag, needs in (
+    (LAYERS, (MIX, DIRECTIONS)),
+    (COMPONENTS, (DIRECTIONS,)),
+    (STRENGTHS, (DIRECTIONS,)),
+  ):
+    if flag.present and not any(other.value for other in needs):
+      raise UserError(f'--{flag.name} goes with {" or ".join(f"--{x.name}" for x in needs)}')
+  if PATHS.value > 1 and format not in MOVING:
+    raise UserError(f'--paths={PATHS.value} goes with --format {", ".join(MOVING)}')
+  if CLASS_AVERAGES.value and not method.num_classes:
+    raise UserError('--class_averages is for conditional runs; this one has no classes')
+  if STYLES.value:
+    for flag in (SEEDS, CLASSES, CLASS_AVERAGES):
+      if flag.present:
+        raise UserError(
+          f'--styles are there in place of seeds and classes: leave --{flag.name} out'
+        )
+
+
+def _layers(count, default):
+  return tables.parse_some(default if LAYERS.value is None else LAYERS.value, count, '--layers')
+
+
+def _name(run, step, format) -> str:
+  """The name of a file, of what was typed."""
+  one = f'-seed{SEED_INDEX.value}' if run.config.seeds > 1 else ''
+  start = f'-seeds{_short(SEEDS.value)}'
+  if STYLES.value:
+    start = f'-styles-{_short(",".join(Path(path).stem for path in STYLES.value))}'
+  parts = [f'{format}-{step:08}{one}{start}']
+  parts += [f'classes{_short(CLASSES.value)}'] if CLASSES.value else []
+  parts += [f'of-{_short(Path(SOURCE.value).stem)}'] if SOURCE.value else []
+  parts += [_short(','.join(OPTIONS.value))] if OPTIONS.value else []
+  parts += [DIRECTIONS.value] if DIRECTIONS.value else []
+  parts += ['class_averages'] if CLASS_AVERAGES.value else []
+  for flag in (MIX, COMPONENTS, STRENGTHS, LAYERS, PATHS):
+    parts += [f'{flag.name}{_short(str(flag.value))}'] if flag.present else []
+  return '-'.join(parts) + ENDINGS[format]
 
 
 def _source(run, span):
@@ -153,10 +304,10 @@ def _source(run, span):
   return run.held_out(span), None
 
 
-def _keeps_size(method) -> bool:
+def _keeps_size(method, format, swept) -> bool:
   """Whether samples are files of the sizes of the user's own pictures."""
-  files = FORMAT.value == 'files' or (method.restores and not FORMAT.present)
-  keeps = bool(SOURCE.value and files and (method.restores or KEEP_SIZE.value))
+  files = format == 'files' or (method.restores and format == 'grid' and not FORMAT.value)
+  keeps = bool(SOURCE.value and files and not swept and (method.restores or KEEP_SIZE.value))
   if KEEP_SIZE.value and not (keeps and method.multiple):
     raise UserError(
       '--keep_size is for --source with --format files, of runs whose networks take pictures of any size'
@@ -173,123 +324,36 @@ def _short(text):
 
 
 def in_classes(rows, seeds, chosen):
-  """(latents of every seed in each of the classes `chosen`, class by class; (file's name, seed and class) of each)."""
+  """Rows of every seed in each of the classes `chosen`, class by class."""
   rows = jax.tree.map(lambda x: np.concatenate([x] * len(chosen)), rows)
   rows['label'] = np.repeat(chosen, len(seeds)).astype(np.int32)
-  names = [(f'seed{s:06}-class{c:04}', f'{s}, class {c}') for c in chosen for s in seeds]
-  return rows, names
+  return rows
 
 
-def interpolate(rows, num_classes):
-  """Rows from each to the next; a gif goes on to the first again.
-
-  Latents [n, Z] move along great circles; labels become weights of the classes, and these and all else move in a
-  straight line.
-  """
-  count = len(jax.tree.leaves(rows)[0])
-  if count < 2:
-    raise UserError('--format strip and gif need at least two seeds or classes')
-  closed = FORMAT.value == 'gif'
-  ends = np.append(np.arange(1, count), 0)
-  t = np.arange(FRAMES.value) / FRAMES.value
-
-  def straight(a, b, t):
-    t = t.reshape(-1, *[1] * (a.ndim - 1))
-    return (1 - t) * a + t * b
-
-  def path(where, x):
-    if getattr(where[-1] if where else None, 'key', None) == 'label':
-      x = np.eye(num_classes, dtype=np.float32)[x]
-      mix = straight
-    else:
-      mix = latents.slerp if x.ndim == 2 and x.shape[1] > 1 else straight
-    legs = [mix(x[i][None], x[ends[i]][None], t) for i in range(count if closed else count - 1)]
-    return np.concatenate([*legs, *([] if closed else [x[-1:]])]).astype(x.dtype)
-
-  return jax.tree_util.tree_map_with_path(path, rows)
-
-
-class Translator(NamedTuple):
-  """What a run makes of a picture of any size."""
-
-  method: object
-  stage: object
-  state: object
-  options: dict
-  fields: dict
-  mesh: object
-
-  def translate(self, picture, seed) -> np.ndarray:
-    """own.Picture -> uint8 [H, W, C], with its alpha if it has one."""
-    (name,) = self.method.examples
-
-    def make(colours):
-      examples = sampler.to_floats({name: colours[None]}, self.fields)
-      rows = jax.device_get(self.method.rows(np.array([seed]), examples, **self.options))
-      return sampler.start(self.stage, self.state, rows, train=BATCH_NORM.value == 'batch')[0]
-
-    with jax.set_mesh(self.mesh):
-      made = tiles.enlarge(make, picture.colours, multiple=self.method.multiple, tile=TILE.value)
-    made = media.find('image').to_stored(made)
-    if picture.grey and self.method.restores:
-      made = own.to_grey(made)
-    if picture.alpha is None:
-      return made
-    factor = made.shape[0] / picture.alpha.shape[0]
-    alpha = np.asarray(resize_bicubic(picture.alpha[None].astype(np.float32), factor))[0]
-    return np.concatenate([made, np.clip(np.round(alpha), 0, 255).astype(np.uint8)], 2)
-
-
-def write_each(out, translator, mine, indices, names, text) -> int:
-  """Writes a file of each of the user's own pictures, one by one; returns how many could be decoded.
-
-  A single picture may be written to a file that is named.
-  """
-  (name,) = translator.method.examples
-  if out.suffix and len(names) > 1:
-    raise UserError(f'--out={out}: {len(names)} pictures need a folder')
-  began = said = time.monotonic()
-  count = 0
-  for i, (index, (stem, seed)) in enumerate(zip(indices, names)):
-    try:
-      picture = mine.load(index, translator.fields[name].shape[2])
-    except UserError as error:
-      print(f'left out: {error}', file=sys.stderr)
-      continue
-    path = out if out.suffix else out / f'{stem}.png'
-    _make_folder(path.parent)
-    images.save_png(path, translator.translate(picture, seed), text(seed))
-    count += 1
-    now = time.monotonic()
-    if now - said > 10 and i + 1 < len(names):
-      left = (now - began) / (i + 1) * (len(names) - i - 1)
-      print(f'{i + 1} of {len(names)} pictures, {left:.0f} s left')
-      said = now
-  if not count:
-    raise UserError(f'--source={SOURCE.value} holds no picture that can be decoded')
-  return count
-
-
-def write(out, form, samples, field, names, labels, columns, text):
-  everything = text(SEEDS.value + (f', classes {CLASSES.value}' if CLASSES.value else ''))
-  _make_folder(out if form == 'files' else out.parent)
-  if form == 'files':
+def write(out, format, samples, field, names, labels, columns, text):
+  seeds = ', '.join(name for _, name in names) if STYLES.value else SEEDS.value
+  everything = text(seeds + (f', classes {CLASSES.value}' if CLASSES.value else ''))
+  images.make_folder(out if format == 'files' else out.parent)
+  if format == 'files':
     kind = media.find(field.kind)
     for (name, seed), sample in zip(names, samples):
       kind.save(out / f'{name}{kind.ENDING}', sample, text(seed), field.rate)
-  elif form == 'npz':
+    return
+  if format == 'npz':
     images.save_npz(out, samples, everything, labels)
-  elif form == 'gif':
-    images.save_gif(out, grid.show(samples, field), everything)
-  else:
-    images.save_png(out, images.grid(grid.show(samples, field), columns), everything)
-
-
-def _make_folder(path):
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(f'cannot write {path}: {error.strerror}') from None
+    return
+  shown = grid.show(samples, field)
+  if format in ('gif', 'mp4'):
+    cells = shown.reshape(PATHS.value, -1, *shown.shape[1:]).swapaxes(0, 1)
+    frames = np.stack([images.grid(x) for x in cells])
+    if format == 'mp4':
+      images.save_mp4(out, frames, everything, FPS.value)
+    else:
+      images.save_gif(out, frames, everything, 1000 / FPS.value)
+    return
+  if MIX.value:  # the corner
+    shown = np.concatenate([np.full_like(shown[:1], 255), shown])
+  images.save_png(out, images.grid(shown, columns), everything)
 
 
 if __name__ == '__main__':

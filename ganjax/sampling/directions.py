@@ -1,0 +1,64 @@
+"""Directions of styles along which pictures change, found without labels."""
+
+import jax
+import numpy as np
+
+from ganjax.sampling import styles
+
+KINDS = 'sefa', 'ganspace'
+
+
+def sefa(affines) -> np.ndarray:
+  """Closed-form factorization (Shen and Zhou 2020, arXiv:2007.06600, equation 4): directions [W, W], one a row.
+
+  The directions of unit length that move most what the style goes through first: eigenvectors of A A^T, the largest
+  eigenvalue first, where A [W, sum of C] are the weights of all layers side by side, each column of unit length, as in
+  the authors' code. The sign, which is open, makes the largest number of each positive.
+
+  Args:
+    affines: the weights [W, C] of the layers, see `update.Styles`.
+  """
+  A = np.concatenate([np.asarray(x, np.float64) for x in affines], 1)
+  A = A / np.maximum(np.linalg.norm(A, axis=0), 1e-12)
+  return _signed(np.linalg.eigh(A @ A.T)[1].T[::-1])
+
+
+def ganspace(w) -> np.ndarray:
+  """Principal components of styles w [N, W] (Härkönen et al. 2020, arXiv:2004.02546, section 2): [W, W], one a row.
+
+  The first has the largest variance. Each is as long as the standard deviation along it, so strengths count these.
+  """
+  w = np.asarray(w, np.float64)
+  values, vectors = np.linalg.eigh(np.cov(w.T, bias=True))
+  return _signed((vectors * np.sqrt(np.maximum(values, 0))).T[::-1])
+
+
+def _signed(x):
+  largest = np.take_along_axis(x, np.abs(x).argmax(1, keepdims=True), 1)
+  return np.where(largest < 0, -x, x)
+
+
+def find(kind: str, method, state, layers) -> np.ndarray:
+  """The directions [W, W] of a kind, of KINDS; of `sefa` those of some layers."""
+  if kind == 'ganspace':
+    return ganspace(styles.draw(method, state))
+  affines = jax.device_get(method.styles.affines(state))
+  return sefa([affines[i] for i in layers])
+
+
+def move(rows, directions, strengths, layers):
+  """Each row moved along each direction by each strength: rows [n * D * S, ...], strength by strength.
+
+  Args:
+    rows: with 'w' [n, L, W].
+    directions: [D, W].
+    strengths: [S].
+    layers: those that move.
+  """
+  steps = np.asarray(strengths)[None, :, None] * directions[:, None]  # [D, S, W]
+  here = np.isin(np.arange(rows['w'].shape[1]), layers)[:, None]
+  count = steps.shape[0] * steps.shape[1]
+  moved = jax.tree.map(lambda x: np.repeat(x, count, 0), rows)
+  steps = np.tile(steps.reshape(count, 1, -1), (len(rows['w']), 1, 1))
+  moved['w'] = np.where(here, moved['w'] + steps, moved['w']).astype(rows['w'].dtype)
+  return moved

@@ -1,0 +1,65 @@
+"""Rows on the way from sample to sample, for strips and films."""
+
+import jax
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from ganjax import UserError
+from ganjax.sampling import latents
+
+
+def interpolate(rows, frames: int, *, closed: bool, paths=1, num_classes=0):
+  """Rows from each to the next, one path after the other, [paths * T, ...].
+
+  What moves follows from what a row is made of. Styles 'w' move along a cubic spline through them, in each layer for
+  itself (stylegan3's gen_video). Latents [n, Z] move along great circles. A 'label' becomes weights of the classes,
+  which move in a straight line, as other floats do. Whole numbers, such as the seed of noise, stay those of a path's
+  first row: nothing flickers. A row that starts a leg is there bit for bit.
+
+  Args:
+    rows: of `Method.rows`, or of `Styles.map`; [n, ...].
+    frames: rows from one to the next.
+    closed: whether a path goes on to its first row again, and ends before it: T = frames * n / paths. Else it ends at
+      its last: T = frames * (n / paths - 1) + 1.
+    paths: the rows are cut into so many, in their order.
+    num_classes: of labels.
+
+  Raises:
+    UserError: rows that do not make so many paths of two and more.
+  """
+  count = len(jax.tree.leaves(rows)[0])
+  if count % paths or count < 2 * paths:
+    raise UserError(
+      f'an interpolation needs at least two seeds or classes, and {paths} path(s) of equally many; there are {count}'
+    )
+  stops = count // paths
+  t = np.arange(frames) / frames
+
+  def straight(a, b, t):
+    t = t.reshape(-1, *[1] * (a.ndim - 1))
+    return (1 - t) * a + t * b
+
+  def spline(x):
+    ends = np.concatenate([x, x[:1]]) if closed else x
+    how = 'periodic' if closed else 'natural'
+    curve = CubicSpline(np.arange(len(ends)), ends.astype(np.float64), bc_type=how)
+    return curve((np.arange(len(ends) - 1)[:, None] + t).ravel())
+
+  def move(name, x):
+    if name == 'label':
+      x = np.eye(num_classes, dtype=np.float32)[x]
+    elif not np.issubdtype(x.dtype, np.floating):
+      return np.repeat(x[:1], stops * frames if closed else (stops - 1) * frames + 1, 0)
+    if name == 'w':
+      legs = [spline(x)]
+    else:
+      mix = latents.slerp if x.ndim == 2 and x.shape[1] > 1 and name != 'label' else straight
+      last = stops if closed else stops - 1
+      legs = [mix(x[i][None], x[(i + 1) % stops][None], t) for i in range(last)]
+    return np.concatenate([*legs, *([] if closed else [x[-1:]])]).astype(x.dtype)
+
+  def path(where, x):
+    name = getattr(where[-1] if where else None, 'key', None)
+    return np.concatenate([move(name, part) for part in np.split(np.asarray(x), paths)])
+
+  return jax.tree_util.tree_map_with_path(path, rows)

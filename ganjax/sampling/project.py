@@ -1,0 +1,111 @@
+"""Styles that make a given picture: ganjax project --workdir runs/faces --source me.png [--space w+]
+
+Of a run whose samples go by way of styles, as StyleGAN's do. Writes an .npz with the styles, which `ganjax sample
+--styles` takes; beside it a .png, each picture and what was found, and a .gif of the course.
+"""
+
+from ganjax import commandline
+
+COMMAND = commandline.Command(__doc__)
+WORKDIR = COMMAND.string('workdir', None, 'The run.')
+SOURCE = COMMAND.string('source', None, 'Picture, or folder or zip archive of pictures.')
+OUT = COMMAND.string('out', None, 'The .npz; by default below WORKDIR/generated.')
+SPACE = COMMAND.choice(
+  'space', 'w', ['w', 'w+'], 'w: one style for all layers; w+: one for each, nearer to the picture.'
+)
+DISTANCE = COMMAND.string(
+  'distance',
+  'lpips_vgg16',
+  'What is made small: lpips_vgg16 (published; 528 MB of weights), lpips_alex, efficientnet_lite0 (quick on a CPU), or '
+  'pixels.',
+)
+STEPS = COMMAND.integer('steps', 1000, 'Updates.')
+SEED = COMMAND.integer('seed', 303, 'Of the noise on the way.')
+SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')
+STEP = COMMAND.integer('step', None, 'Step of the checkpoint; the newest by default.')
+WEIGHTS = COMMAND.choice(
+  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
+)
+
+if __name__ == '__main__':  # before the slow imports
+  COMMAND.parse()
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ganjax import UserError, experiment
+from ganjax import config as configs
+from ganjax.devices import processes, sharding
+from ganjax.media import image as images
+from ganjax.metrics import perceptual
+from ganjax.sampling import own, projection, sampler
+from ganjax.workdir.files import replace_file
+
+FILMED = 50  # pictures of a course
+HELD = 10  # times that the GIF shows the last
+
+
+def main():
+  for flag, such in ((WORKDIR, 'runs/faces'), (SOURCE, 'me.png')):
+    if flag.value is None:
+      raise UserError(f'--{flag.name} is missing, such as --{flag.name} {such}')
+  if STEPS.value < 1:
+    raise UserError(f'--steps={STEPS.value} must be at least 1')
+  sampler.check_seeds(SEED.value, f'--seed={SEED.value}')
+  if OUT.value:
+    commandline.check_ending(OUT, '.npz', 'ganjax project')
+  workdir = Path(WORKDIR.value)
+  processes.start()
+  run = experiment.load(workdir)
+  method = run.method
+  if not method.styles:
+    raise UserError(f'samples of {workdir} do not go by way of styles: there is none to be found')
+  mesh = sharding.make_mesh(jax.local_devices()[:1])
+  which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
+  state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
+  span = run.span_at(step - 1)
+  source, names = own.pictures(SOURCE.value, span.fields, (method.makes,))
+  pictures = source.read(np.arange(len(names)), [method.makes])[method.makes]
+  measure = perceptual.distance(DISTANCE.value)
+  file = f'project-{step:08}-of-{Path(SOURCE.value).stem}-{SPACE.value}.npz'
+  out = Path(OUT.value).with_suffix('.npz') if OUT.value else workdir / 'generated' / file
+  try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'cannot write {out}: {error.strerror}') from None
+
+  def write(found):
+    about = experiment.about(run, SEED_INDEX.value) | measure.info
+    about |= {'source': names[: len(found)], 'space': SPACE.value, 'steps': STEPS.value}
+    about |= {'start': [one.start for one in found], 'end': [one.end for one in found]}
+    about = images.describe(run.config.name, step, SEED.value, **about)
+    with replace_file(out) as file:
+      np.savez(file, w=np.stack([one.w for one in found]), metadata=np.array(json.dumps(about)))
+    courses = np.stack([images.to_stored(one.course) for one in found], 1)
+    frames = [_beside(pictures[: len(found)], x) for x in courses]
+    images.save_png(out.with_suffix('.png'), frames[-1], about)
+    images.save_gif(out.with_suffix('.gif'), frames + frames[-1:] * HELD, about, 100)
+
+  found = []
+  with jax.set_mesh(mesh):
+    for name, picture in zip(names, pictures):
+      say = lambda line, name=name: print(f'{name}  {line}', flush=True)
+      how = dict(space=SPACE.value, steps=STEPS.value, seed=SEED.value, shown=FILMED, say=say)
+      found.append(projection.project(method, span.stage, state, picture, measure, **how))
+      write(found)  # after each, as each takes minutes
+  print(
+    f'{out}: {len(found)} pictures, step {step}, {weights} weights; '
+    f'ganjax sample --workdir {workdir} --styles {out} shows them'
+  )
+
+
+def _beside(pictures, made):
+  """One picture, a row each: the picture, and what was made."""
+  return images.grid(np.stack([pictures, made], 1).reshape(-1, *made.shape[1:]), 2)
+
+
+if __name__ == '__main__':
+  configs.run(main)

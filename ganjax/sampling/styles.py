@@ -1,0 +1,98 @@
+"""Styles w of samples: found, mixed, averaged by class, and read from files; of methods with `Method.styles`."""
+
+import functools
+import zipfile
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ganjax import UserError
+
+DRAWS = 10_000  # z of an average, as in stylegan2-ada-pytorch
+AT_ONCE = 1000
+
+
+def find(method, state, rows, centre=None):
+  """Rows with styles 'w' float32 [n, L, W], on the host: `Styles.map`."""
+  return jax.device_get(_jitted(method.styles.map)(state, rows, centre))
+
+
+@functools.lru_cache
+def _jitted(function):
+  return jax.jit(function)
+
+
+def draw(method, state, count=DRAWS, label=None) -> np.ndarray:
+  """Styles [count, W] of the first layer, of latents that no seed of a user's has; with `label`, of that class."""
+  found = []
+  for start in range(0, count, AT_ONCE):
+    seeds = -1 - np.arange(start, start + AT_ONCE)
+    rows = jax.device_get(method.rows(seeds, {}))
+    if label is not None:
+      rows['label'] = np.full_like(rows['label'], label)
+    found.append(find(method, state, rows)['w'][:, 0])
+  return np.concatenate(found)[:count]
+
+
+def class_means(method, state, labels, count=DRAWS) -> np.ndarray:
+  """The mean style [n, W] of the class of each of `labels`, int [n].
+
+  A conditional generator's own mean is over all classes: truncation towards it leaves the class.
+  """
+  means = {label: draw(method, state, count, label).mean(0) for label in np.unique(labels)}
+  return np.stack([means[label] for label in labels])
+
+
+def mix(rows, columns, layers):
+  """The style-mixing table (StyleGAN, arXiv:1812.04948, figure 3): rows [R * C, ...], row by row.
+
+  Args:
+    rows: with 'w', R of them.
+    columns: others, C of them; only 'w' is looked at.
+    layers: those that have the style of the column. All else is the row's.
+  """
+  w = columns['w']
+  table = jax.tree.map(lambda x: np.repeat(x, len(w), 0), rows)
+  here = np.isin(np.arange(w.shape[1]), layers)[:, None]
+  table['w'] = np.where(here, np.tile(w, (len(rows['w']), 1, 1)), table['w'])
+  return table
+
+
+def read(paths, shape) -> tuple:
+  """(styles float32 [n, L, W], names) of .npz files with an array `w` [n, L, W], joined.
+
+  `ganjax project` writes such a file; stylegan2-ada-pytorch's projector does too.
+
+  Args:
+    paths: of the files.
+    shape: (L, W) of the run.
+
+  Raises:
+    UserError: no such file, or one of another shape.
+  """
+  found, names = [], []
+  for path in map(Path, paths):
+    try:
+      with np.load(path) as file:
+        w = file['w']
+    except FileNotFoundError:
+      raise UserError(f'--styles={path} is not there') from None
+    except (OSError, KeyError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
+      raise UserError(
+        f'--styles={path} is no .npz with an array w, as ganjax project writes it'
+      ) from None
+    if w.ndim != 3 or w.shape[1:] != shape or w.dtype.kind != 'f' or not np.isfinite(w).all():
+      raise UserError(
+        f'--styles={path} holds {w.dtype} {list(w.shape)}: this run takes n styles of {shape[0]} layers and '
+        f'{shape[1]} numbers'
+      )
+    found.append(w.astype(np.float32))
+    names += [path.stem if len(w) == 1 else f'{path.stem}-{i}' for i in range(len(w))]
+  return np.concatenate(found), names
+
+
+def shape(method, state) -> tuple:
+  """(L, W) of the styles of a run."""
+  rows = method.rows(np.zeros(1, np.int32), {})
+  return jax.eval_shape(method.styles.map, state, rows)['w'].shape[1:]

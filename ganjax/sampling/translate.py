@@ -1,0 +1,76 @@
+"""A user's own pictures, translated or enlarged one by one at their own sizes."""
+
+import sys
+import time
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from ganjax import UserError, media
+from ganjax.layers.resample import resize_bicubic
+from ganjax.media import image as images
+from ganjax.sampling import own, sampler, tiles
+
+
+class Translator(NamedTuple):
+  """What a run makes of a picture of any size."""
+
+  method: object
+  stage: object
+  state: object
+  options: dict
+  fields: dict
+  mesh: object
+  train: bool  # normalised by the statistics of the batch
+  tile: int  # pixels, see `tiles.enlarge`
+
+  def translate(self, picture, seed) -> np.ndarray:
+    """own.Picture -> uint8 [H, W, C], with its alpha if it has one."""
+    (name,) = self.method.examples
+
+    def make(colours):
+      examples = sampler.to_floats({name: colours[None]}, self.fields)
+      rows = jax.device_get(self.method.rows(np.array([seed]), examples, **self.options))
+      return sampler.start(self.stage, self.state, rows, train=self.train)[0]
+
+    with jax.set_mesh(self.mesh):
+      made = tiles.enlarge(make, picture.colours, multiple=self.method.multiple, tile=self.tile)
+    made = media.find('image').to_stored(made)
+    if picture.grey and self.method.restores:
+      made = own.to_grey(made)
+    if picture.alpha is None:
+      return made
+    factor = made.shape[0] / picture.alpha.shape[0]
+    alpha = np.asarray(resize_bicubic(picture.alpha[None].astype(np.float32), factor))[0]
+    return np.concatenate([made, np.clip(np.round(alpha), 0, 255).astype(np.uint8)], 2)
+
+
+def write_each(out, translator, mine, indices, names, text) -> int:
+  """Writes a file of each of the user's own pictures, one by one; returns how many could be decoded.
+
+  A single picture may be written to a file that is named.
+  """
+  (name,) = translator.method.examples
+  if out.suffix and len(names) > 1:
+    raise UserError(f'--out={out}: {len(names)} pictures need a folder')
+  began = said = time.monotonic()
+  count = 0
+  for i, (index, (stem, seed)) in enumerate(zip(indices, names)):
+    try:
+      picture = mine.load(index, translator.fields[name].shape[2])
+    except UserError as error:
+      print(f'left out: {error}', file=sys.stderr)
+      continue
+    path = out if out.suffix else out / f'{stem}.png'
+    images.make_folder(path.parent)
+    images.save_png(path, translator.translate(picture, seed), text(seed))
+    count += 1
+    now = time.monotonic()
+    if now - said > 10 and i + 1 < len(names):
+      left = (now - began) / (i + 1) * (len(names) - i - 1)
+      print(f'{i + 1} of {len(names)} pictures, {left:.0f} s left')
+      said = now
+  if not count:
+    raise UserError('--source holds no picture that can be decoded')
+  return count
