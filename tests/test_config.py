@@ -74,7 +74,7 @@ def test_summary_describes_networks_phases_and_stages(name):
   for net in built(name).method.nets:
     assert re.search(rf'^  {net} +[\d,]+ parameters   \[.*\] -> \[.*\]$', text, re.M)
   assert re.search(r'^stage 0: steps 0 to [\d,]+, resolution \d+, .* images a step$', text, re.M)
-  (nets,) = (', '.join(p.nets) for p in built(name).method.phases if p.name == 'G')
+  (nets,) = (', '.join(p.nets) for p in built(name).spans[-1].stage.phases if p.name == 'G')
   assert re.search(rf'^  G +trains {nets} with optimizer G, once a step$', text, re.M)
 
 
@@ -120,7 +120,7 @@ def test_parameter_counts_of_dcgan(name, resolution, width):
 
 # Of the networks in their order. Published: StudioGAN's logs have 9.42 and 2.42 million for BigGAN on CIFAR-10,
 # BigGAN-PyTorch's print 70,433,988 and 87,982,370 for ImageNet; torch-mimicry counts its SNGANs and cGAN-PD so, R3GAN's
-# table 9 has 20.78 and 21.28 million; those of StyleGAN2-ADA's code and of pix2pix, CycleGAN, CUT, SRGAN and ESRGAN are
+# table 9 has 20.78 and 21.28 million; those of StyleGAN2-ADA's code and of pix2pix, CycleGAN, CUT, SRGAN, ESRGAN and progressive growing are
 # counted from their definitions. The others hold what is here in place.
 COUNTS = {
   'acgan_cifar': (1_218_307, 1_055_115),
@@ -147,12 +147,16 @@ COUNTS = {
   'projected_folder': (79_354_307, 10_331_328),
   'r3gan_cifar': (20_781_952, 21_280_512),
   'reacgan_cifar': (9_416_196, 2_517_186),
+  'progressive_celebahq': (23_079_115, 23_087_249),
+  'progressive_cifar': (1_296_908, 1_298_689),
+  'progressive_emoji': (851_519, 853_265),
   'sagan_imagenet128': (42_078_852, 39_463_618),
   'sngan_cifar': (4_276_739, 1_053_825),
   'sngan_cnn_cifar': (3_584_003, 5_860_865),
   'sngan_stl10': (4_878_083, 10_141_441),
   'srgan_div2k': (1_517_571, 14_499_401),
   'srgan_emoji': (232_963, 907_817),
+  'stylegan_ffhq1024': (26_219_627, 23_087_249),
   'stylegan2_ada_cifar': (20_215_315, 20_988_416),
   'stylegan2_cifar': (21_523_475, 21_507_073),
   'stylegan2_emoji': (764_680, 878_993),

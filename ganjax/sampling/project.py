@@ -67,15 +67,13 @@ def main():
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
   span = run.span_at(step - 1)
-  source, names = own.pictures(SOURCE.value, span.fields, (method.makes,))
+  mine, field = own.find(SOURCE.value), span.fields[own.field(span.fields, (method.makes,))]
+  source, names = mine.source(field, method.makes), mine.names
   pictures = source.read(np.arange(len(names)), [method.makes])[method.makes]
   measure = perceptual.distance(DISTANCE.value)
   file = f'project-{step:08}-of-{Path(SOURCE.value).stem}-{SPACE.value}.npz'
   out = Path(OUT.value).with_suffix('.npz') if OUT.value else workdir / 'generated' / file
-  try:
-    out.parent.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(f'cannot write {out}: {error.strerror}') from None
+  images.make_folder(out.parent)
 
   def write(found):
     about = experiment.about(run, SEED_INDEX.value) | measure.info

@@ -63,7 +63,7 @@ def check(config, chip, devices) -> list:
   # Abstract: what is computed on the way, such as keys, needs a device that is there.
   with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
     run = experiment.build(config)
-    span = run.spans[0]
+    span = run.spans[-1]  # the last stage has the largest pictures
     sharding.check_batch(span.batch_size, mesh, config.microbatches)
     shares = dispatch.programs(run, span, mesh.size)
     programs = [_compile(run, span, mesh, share, *one) for one, share in shares.items()]
@@ -210,7 +210,7 @@ def lower(config, count: int) -> list:
   out = []
   with jax.sharding.use_abstract_mesh(mesh):
     run = experiment.build(config)
-    span = run.spans[0]
+    span = run.spans[-1]  # the last stage has the largest pictures
     sharding.check_batch(span.batch_size, mesh, config.microbatches)
     for share, phases in patterns(span.stage):
       lowered = _trace(run, span, mesh, phases).lower(lowering_platforms=('cuda',))

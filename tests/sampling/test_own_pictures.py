@@ -128,7 +128,7 @@ def test_translated_pictures_may_keep_their_size(folder, tmp_path):
 
 @pytest.mark.parametrize('arguments, message', [
   (('--out', 'a.png'), r'--out=a.png: 6 pictures need a folder'),
-  (('--tile', '8'), '--tile at least 16'),
+  (('--tile', '8'), '--tile must be at least 16'),
 ])  # fmt: skip
 def test_what_is_refused(bilinear, folder, arguments, message):
   with pytest.raises(UserError, match=message):
