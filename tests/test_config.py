@@ -120,8 +120,8 @@ def test_parameter_counts_of_dcgan(name, resolution, width):
 
 # Of the networks in their order. Published: StudioGAN's logs have 9.42 and 2.42 million for BigGAN on CIFAR-10,
 # BigGAN-PyTorch's print 70,433,988 and 87,982,370 for ImageNet; torch-mimicry counts its SNGANs and cGAN-PD so, R3GAN's
-# table 9 has 20.78 and 21.28 million; those of StyleGAN2-ADA's code and of pix2pix, CycleGAN, CUT, SRGAN, ESRGAN and progressive growing are
-# counted from their definitions. The others hold what is here in place.
+# table 9 has 20.78 and 21.28 million; those of StyleGAN2-ADA's code and of pix2pix, CycleGAN, CUT, SRGAN, ESRGAN and
+# progressive growing are counted from their definitions. The others hold what is here in place.
 COUNTS = {
   'acgan_cifar': (1_218_307, 1_055_115),
   'biggan_cifar': (9_416_196, 2_415_170),
