@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import uuid
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -57,7 +58,7 @@ class Experiment(NamedTuple):
     split = config.eval.split or config.data.split
     source = data.whole({**config.data, **span.source}, split)
     own = {name: span.fields[name] for name in self.method.derived}
-    return source.extend(own, functools.partial(_derive, self.method, source)) if own else source
+    return source.extend(own, _derive(self.method, source)) if own else source
 
   @property
   def activations(self) -> str:
@@ -160,11 +161,15 @@ def _make(method, fields, stored, seeds) -> dict:
   return derive(method, seen, jax.vmap(jax.random.key)(seeds))
 
 
-def _derive(method, source, indices) -> dict:
-  """{name: stored examples [n, ...]} of the derived fields of a Source."""
+def _derive(method, source) -> Callable:
+  """indices -> {name: stored examples [n, ...]} of the derived fields of a Source."""
   make = jax.jit(functools.partial(_make, method, source.fields))
-  found = jax.device_get(make(source.read(indices), np.asarray(indices, np.int32)))
-  return {name: media.find(method.derived[name].kind).to_stored(x) for name, x in found.items()}
+
+  def derive(indices):
+    found = jax.device_get(make(source.read(indices), np.asarray(indices, np.int32)))
+    return {name: media.find(method.derived[name].kind).to_stored(x) for name, x in found.items()}
+
+  return derive
 
 
 def check_size(what: str, tree, most: int):

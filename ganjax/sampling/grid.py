@@ -28,7 +28,7 @@ class Grid(NamedTuple):
 
 
 def build(method, fields, open_source) -> Grid:
-  """The grid of seeds 0, 1, ...; of a method that asks for examples, those that come first in a held-out split.
+  """The grid of seeds 0, 1, ...; of a method that asks for examples, examples spread evenly over a held-out split.
 
   Args:
     method: of the run.
@@ -39,7 +39,8 @@ def build(method, fields, open_source) -> Grid:
   if not method.examples:
     return Grid(sampler.rows(method, np.arange(COUNT)), field)
   source = open_source()
-  indices = np.arange(min(FROM_EXAMPLES, source.num_examples))
+  count = min(FROM_EXAMPLES, source.num_examples)
+  indices = np.arange(count) * source.num_examples // count  # data often lie kind by kind
   names = [n for n in (*method.examples, method.makes) if n in source.fields]
   stored = source.read(indices, names)
   shown = {n: show(x, source.fields[n]) for n, x in stored.items() if _is_seen(source.fields[n])}
