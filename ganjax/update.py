@@ -103,9 +103,7 @@ class Method(NamedTuple):
   makes: str = 'image'  # the field of the data that samples are like
   examples: tuple = ()  # fields of the data that a sample starts from, as losses see them: ('source',)
   derived: dict = {}  # name -> Derived; losses find these fields in their batch, samples may start from them
-  multiple: int | None = (
-    None  # its samples start from pictures of any sides that this divides; None: of one size
-  )
+  multiple: int | None = None  # divides the sides of pictures it starts from; None: of one size
   options: dict = {}  # what `rows` may be told of samples, and the defaults: {'truncation': 1.0}
   styles: Styles | None = None  # of a method whose samples go by way of styles
 

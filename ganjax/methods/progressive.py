@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from ganjax import UserError, media
 from ganjax.layers.resample import mean_pool, upsample
 from ganjax.losses import adversarial, penalties
+from ganjax.methods.stylegan2 import styles_of
 from ganjax.optim import schedules
 from ganjax.sampling import latents
 from ganjax.update import Aux, Method, Phase, Stage, apply
@@ -144,9 +145,13 @@ def build(
       return sum(terms.values()), Aux(state, {**terms, **means, **seen})
 
     def sample(state, rows, **mode):
-      rows = rows if styled else {'z': rows}
-      given = {k: v for k, v in rows.items() if k != 'z'}
-      return apply(G, state, rows['z'], level=level, alpha=alpha(state), **given, **mode)
+      mode |= dict(level=level, alpha=alpha(state))
+      if not styled:
+        return apply(G, state, rows, **mode)
+      if 'w' in rows:
+        return apply(G, state, rows['w'], noise=rows['noise'], method='synthesize', **mode)
+      given = {name: rows[name] for name in ('noise', 'truncation', 'cutoff')}
+      return apply(G, state, rows['z'], **given, **mode)
 
     phases = Phase('D', discriminator, ('D',), 'D'), Phase('G', generator, ('G',), 'G')
     data = {'resolution': media.simplest(sides[level]), 'batch_size': batch_sizes[level]}
@@ -183,6 +188,7 @@ def build(
     options=latents.OF_STYLES if styled else {'truncation': 0.0},
     stages=tuple(stages),
     ema=('G',),
+    styles=styles_of(G) if styled else None,
   )
 
 

@@ -141,15 +141,6 @@ def build(
     own = latents.of_styles(seeds, z_dim, G.num_styles, **options)
     return own | ({'label': jnp.asarray(seeds, jnp.int32) % classes} if classes else {})
 
-  def to_styles(state, rows, centre=None):
-    """See `update.Styles`."""
-    w = rows.get('w')
-    if w is None:
-      w, _ = apply(G, state, rows['z'], rows.get('label'), train=False, method='map')
-    limits = rows['truncation'], rows['cutoff'], centre
-    w, _ = apply(G, state, w, *limits, train=False, method='truncate')
-    return {'w': w, 'noise': rows['noise']}
-
   def sample(state, rows, **mode):
     if 'w' in rows:
       return apply(G, state, rows['w'], noise=rows['noise'], method='synthesize', **mode)
@@ -172,5 +163,19 @@ def build(
     ema=('G',),
     extra=view.extra | ({'path_length': jnp.float32(0)} if path_weight else {}),
     num_classes=classes,
-    styles=Styles(to_styles, lambda state: G.affines(state.params['G']), {'noise': 'constant'}),
+    styles=styles_of(G),
   )
+
+
+def styles_of(G) -> Styles:
+  """Those of a G with Linen methods `map` and `truncate`, and `affines`; its rows are of `latents.of_styles`."""
+
+  def to_styles(state, rows, centre=None):
+    w = rows.get('w')
+    if w is None:
+      w, _ = apply(G, state, rows['z'], rows.get('label'), train=False, method='map')
+    limits = rows['truncation'], rows['cutoff'], centre
+    w, _ = apply(G, state, w, *limits, train=False, method='truncate')
+    return {'w': w, 'noise': rows['noise']}
+
+  return Styles(to_styles, lambda state: G.affines(state.params['G']), {'noise': 'constant'})

@@ -1,6 +1,5 @@
 """Distances of pictures by name, to be made small or reported: LPIPS, others made like it, and that of pixels."""
 
-import importlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,8 +22,7 @@ class Distance(NamedTuple):
 
 def distances() -> list:
   """The names of distances: of LPIPS, of the feature networks that give maps, and of pixels."""
-  maps = [n for n in features.names() if hasattr(_network(n), 'TAPS')]
-  return [*(f'lpips_{net}' for net in lpips.NETS), *maps, 'pixels']
+  return [*(f'lpips_{net}' for net in lpips.NETS), *features.mapped(), 'pixels']
 
 
 def distance(name: str) -> Distance:
@@ -48,7 +46,7 @@ def distance(name: str) -> Distance:
     variables, info = lpips.load(net)
     apply = lambda variables, a, b: lpips.distance(variables, a, b, net)
     return Distance(variables, apply, {'distance': name} | info)
-  module = _network(name)
+  module = features.module(name)
   tensors, info = weights.load(module.FILE)
   net, (offset, factor) = module.Network(taps=tuple(module.TAPS)), module.SCALE
 
@@ -67,7 +65,3 @@ def distance(name: str) -> Distance:
   return Distance(
     module.convert(tensors), apply, {'distance': name, 'weights_sha256': info['sha256']}
   )
-
-
-def _network(name):
-  return importlib.import_module(f'ganjax.features.{name}')

@@ -143,9 +143,16 @@ class Generator(nn.Module):
       self.w_avg.value = styles.move_mean(self.w_avg.value, w)
     return jnp.broadcast_to(w[:, None], (len(w), self.num_styles, self.w_dim))
 
-  def truncate(self, w, truncation, cutoff=None):
-    """See `styles.truncate`."""
-    return styles.truncate(w, self.w_avg.value, truncation, cutoff)
+  def affines(self, params) -> list:
+    """The weights [w_dim, 2 C] that the style of each layer goes through, to scales and shifts."""
+    own = params['synthesis']
+    layers = [f'b{4 << i}_style{j}' for i in range(len(self.stages)) for j in (0, 1)]
+    return [own[name]['affine']['kernel'] for name in layers]
+
+  def truncate(self, w, truncation, cutoff=None, centre=None, *, train=False):
+    """Towards the mean style, or `centre` [B, W], see `styles.truncate`. `train` changes nothing."""
+    centre = self.w_avg.value if centre is None else centre[:, None]
+    return styles.truncate(w, centre, truncation, cutoff)
 
   def synthesize(self, w, *, train: bool, noise=None, level=None, alpha=None):
     """Styles [B, num_styles, w_dim] -> images, with the noise of seeds, int32 [B], see `Synthesis`."""

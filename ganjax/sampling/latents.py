@@ -46,9 +46,8 @@ def mix(key, w, other, probability, layers=None):
     layers: so many are in use, by default all: the first of `other` is evenly one of 1, ..., layers - 1.
   """
   layers = layers or w.shape[1]
-  share = (
-    jax.random.uniform(key, (len(w), 1)) / probability
-  )  # below 1 in mixed images, and even there
+  # Below 1 in mixed images, and even there.
+  share = jax.random.uniform(key, (len(w), 1)) / probability
   start = jnp.where(share < 1, 1 + jnp.floor(share * (layers - 1)), layers)
   return jnp.where((jnp.arange(w.shape[1]) < start)[..., None], w, other)
 

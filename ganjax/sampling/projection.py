@@ -19,10 +19,8 @@ from ganjax.sampling import styles
 
 ADAM, RATE = optax.scale_by_adam(), 0.1
 RAMP_DOWN, RAMP_UP = 0.25, 0.05  # parts of the course over which the rate falls and rises
-NOISE, NOISE_PART = (
-  0.05,
-  0.75,
-)  # on w, in its deviations; the part of the course over which it vanishes
+NOISE = 0.05  # on w, in its deviations
+NOISE_PART = 0.75  # of the course, over which the noise vanishes
 NOISE_WEIGHT = 1e5
 LARGEST = 256  # pixels; larger pictures are compared reduced
 

@@ -189,21 +189,10 @@ def main():
     rows, columns = tables.bordered(rows, cells), 1 + len(values)
     options |= {swept: values}
   elif MIX.value:
-    layers = _layers(rows['w'].shape[1], f'0-{max(rows["w"].shape[1] // 2 - 1, 0)}')
     others = to_styles(sampler.rows(method, sampler.parse_seeds(MIX.value, '--mix'), **options))
-    columns = 1 + len(others['w'])
-    rows = tables.bordered(rows, styles.mix(rows, others, layers), others)
-    told = {'mix': MIX.value, 'layers': layers.tolist()}
+    rows, columns, told = _mixed(rows, others)
   elif DIRECTIONS.value:
-    layers = _layers(rows['w'].shape[1], f'0-{rows["w"].shape[1] - 1}')
-    found = directions.find(DIRECTIONS.value, method, state, layers)
-    components = tables.parse_some(COMPONENTS.value, len(found), '--components')
-    strengths = tables.parse_strengths(STRENGTHS.value)
-    cells = directions.move(rows, found[components], strengths, layers)
-    still = jax.tree.map(lambda x: np.repeat(x, len(components), 0), rows)
-    rows, columns = tables.bordered(still, cells), 1 + len(strengths)
-    told = {'directions': DIRECTIONS.value, 'components': components.tolist()}
-    told |= {'strengths': strengths, 'layers': layers.tolist()}
+    rows, columns, told = _moved(rows, method, state)
   elif format in MOVING:
     paths = dict(paths=PATHS.value, num_classes=method.num_classes)
     rows = film.interpolate(rows, FRAMES.value, closed=format != 'strip', **paths)
@@ -269,6 +258,26 @@ def _check_tools(method, format, swept):
         raise UserError(
           f'--styles are there in place of seeds and classes: leave --{flag.name} out'
         )
+
+
+def _mixed(rows, others):
+  """(rows of the table of --mix, its columns, what files say of it)."""
+  layers = _layers(rows['w'].shape[1], f'0-{max(rows["w"].shape[1] // 2 - 1, 0)}')
+  table = tables.bordered(rows, styles.mix(rows, others, layers), others)
+  return table, 1 + len(others['w']), {'mix': MIX.value, 'layers': layers.tolist()}
+
+
+def _moved(rows, method, state):
+  """As `_mixed`, of the table of --directions."""
+  layers = _layers(rows['w'].shape[1], f'0-{rows["w"].shape[1] - 1}')
+  found = directions.find(DIRECTIONS.value, method, state, layers)
+  components = tables.parse_some(COMPONENTS.value, len(found), '--components')
+  strengths = tables.parse_strengths(STRENGTHS.value)
+  cells = directions.move(rows, found[components], strengths, layers)
+  still = jax.tree.map(lambda x: np.repeat(x, len(components), 0), rows)
+  told = {'directions': DIRECTIONS.value, 'components': components.tolist()}
+  told |= {'strengths': strengths, 'layers': layers.tolist()}
+  return tables.bordered(still, cells), 1 + len(strengths), told
 
 
 def _layers(count, default):

@@ -105,8 +105,9 @@ def generate(
   done = []
   with jax.set_mesh(mesh):
     for rows, count in to_batches(latents, size):
-      done.append(np.asarray(start(stage, state, rows, train=batch_norm == 'batch'))[:count])
-  return media.find(kind).to_stored(np.concatenate(done))
+      found = np.asarray(start(stage, state, rows, train=batch_norm == 'batch'))[:count]
+      done.append(media.find(kind).to_stored(found))
+  return np.concatenate(done)
 
 
 def prepare(stage, state, method, *, mesh, batch_norm: str, source=None):

@@ -80,6 +80,12 @@ def test_the_readme_is_short():
   assert max(len(line) for line in text if not line.startswith('|')) <= 100
 
 
+def test_the_readme_names_every_recipe():
+  text = (command.ROOT / 'README.md').read_text()
+  names = sorted(path.stem for path in command.ROOT.glob('configs/[!_]*.py'))
+  assert len(names) > 40 and [name for name in names if f'`{name}`' not in text] == []
+
+
 def test_the_tutorial_trains(monkeypatch):
   """Its method, found by its file's name, makes a step with its recipe, shrunk, and pictures."""
   page = (command.ROOT / 'docs/extend/method.md').read_text()

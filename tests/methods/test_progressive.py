@@ -3,10 +3,14 @@
 tests/parity/test_progressive_torch.py holds the updates of a fade to PyTorch's, tests/training/test_levels.py a run.
 """
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from configs import progressive_celebahq, progressive_cifar, progressive_emoji, stylegan_ffhq1024
 from ganjax import UserError, experiment
+from ganjax.sampling import styles
 
 
 def tiny():
@@ -42,6 +46,34 @@ def test_levels_are_those_of_the_published_settings():
   assert [span.batch_size for span in run.spans] == [batches.get(side, 32) for side in sides]
   assert [span.stage.rate for span in run.spans] == [rates.get(side, 1) for side in sides]
   assert sum(images) == pytest.approx(25e6, rel=1e-5)
+
+
+def test_pictures_of_stylegan_follow_from_its_styles():
+  """At every level; the affines are those of its layers: without one its style moves nothing."""
+  config = stylegan_ffhq1024.get_config()
+  config.update(steps=100, batch_size=4)
+  config.data.resolution = 16
+  config.networks.update(width=4, channel_base=24, w_dim=6, mapping_layers=2)
+  config.method.update(z_dim=5, steady_images=8, fade_images=8, batch_sizes=(4, 4), rates=())
+  run = experiment.build(config)
+  method, seeds = run.method, np.arange(3)
+  state = jax.jit(run.init)(jax.random.key(0))
+  # Of zeros at the start, biases and noise would hide what a style does.
+  mean = {'styles': {'w_avg': jnp.full(6, 0.5)}}
+  state = state.replace(stats={**state.stats, 'G': state.stats['G'] | mean})
+  rows = method.rows(seeds, {}, truncation=0.7, cutoff=2)
+  found = styles.find(method, state, rows)
+  assert found['w'].shape == (3, *styles.shape(method, state)) == (3, 6, 6)
+  for span in run.spans:
+    draw = lambda rows, state=state, stage=span.stage: stage.sample(state, rows, train=False)[0]
+    np.testing.assert_allclose(draw(found), draw(rows), atol=1e-6)
+    far = draw(method.rows(seeds, {}))
+    assert np.abs(far - draw(rows)).max() > 1e-3
+  affines = method.styles.affines(state)
+  assert [x.shape for x in affines] == [(6, 8)] * 2 + [(6, 2 * n) for n in (3, 3, 1, 1)]
+  layers = state.params['G']['synthesis']
+  for i, affine in enumerate(affines):
+    assert affine is layers[f'b{4 << i // 2}_style{i % 2}']['affine']['kernel']
 
 
 @pytest.mark.parametrize('fields, message', [

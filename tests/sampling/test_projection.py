@@ -103,8 +103,8 @@ def test_a_distance_of_maps_is_0_of_equal_pictures_and_grows(monkeypatch):
     FILE=None, SIZE=4, SCALE=(127.5, 1 / 127.5), TAPS=['all'], Network=lambda taps: maps,
     convert=lambda tensors: tensors,
   )  # fmt: skip
-  monkeypatch.setattr(perceptual, '_network', lambda name: network)
-  monkeypatch.setattr(perceptual.features, 'names', lambda: ['one'])
+  monkeypatch.setattr(perceptual.features, 'module', lambda name: network)
+  monkeypatch.setattr(perceptual.features, 'mapped', lambda: ['one'])
   monkeypatch.setattr(perceptual.weights, 'load', lambda file: (0.0, {'sha256': 'x'}))
   measure = perceptual.distance('one')
   rng = np.random.default_rng(0)
