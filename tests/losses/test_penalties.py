@@ -1,6 +1,7 @@
 """Gradient penalties against closed forms, finite differences, and as part of D's loss in `methods.gan`."""
 
 import runpy
+from types import SimpleNamespace
 
 import device_run
 import flax.linen as nn
@@ -14,6 +15,7 @@ from ganjax import config as configs
 from ganjax.devices import sharding
 from ganjax.layers.conv import Conv
 from ganjax.losses import penalties
+from ganjax.losses.term import Game, named
 from ganjax.methods import gan
 from ganjax.optim import optimizers as optim
 from ganjax.update import active, init, make_update, name_nets, spans
@@ -94,6 +96,22 @@ def test_each_image_counts_by_itself(name):
   else:
     alone = [penalty(quadratic, REAL[i : i + 1], FAKE[i : i + 1], KEY) for i in range(6)]
     np.testing.assert_allclose(penalty(quadratic, REAL, FAKE, KEY), np.mean(alone), rtol=1e-5)
+
+
+def test_each_penalty_draws_by_a_key_of_its_own():
+  """What one draws does not depend on which others there are."""
+  real, fake = np.random.default_rng(0).normal(size=(2, 4, 8, 8, 3)).astype(np.float32)
+  logits = lambda x: jnp.sum(jnp.sin(3 * x), (1, 2, 3))
+  game = dict(state=SimpleNamespace(step=0), images=real, fakes=fake, key=jax.random.key(0))
+  game |= {'critic': lambda x, key: logits(x)}
+  game = Game(**{**dict.fromkeys(Game._fields), **game})
+  terms = penalties.build({'gradient_penalty': 2.0, 'cr': 3.0}).D(game)
+  for name, weight in (('gradient_penalty', 2.0), ('cr', 3.0)):
+    key = named(game.key, name)
+    alone = penalties.build({name: weight}).D(game)[f'loss_{name}']
+    assert (
+      terms[f'loss_{name}'] == alone == weight * getattr(penalties, name)(logits, real, fake, key)
+    )
 
 
 def test_draws_follow_the_key():

@@ -58,17 +58,20 @@ def test_pictures_of_stylegan_follow_from_its_styles():
   run = experiment.build(config)
   method, seeds = run.method, np.arange(3)
   state = jax.jit(run.init)(jax.random.key(0))
-  # Of zeros at the start, biases and noise would hide what a style does.
+  # Strengths of noise and the mean style start at 0.
+  lift = lambda path, x: x + 0.3 if 'noise_strength' in jax.tree_util.keystr(path) else x
+  params = jax.tree_util.tree_map_with_path(lift, state.params)
   mean = {'styles': {'w_avg': jnp.full(6, 0.5)}}
-  state = state.replace(stats={**state.stats, 'G': state.stats['G'] | mean})
+  state = state.replace(params=params, stats={**state.stats, 'G': state.stats['G'] | mean})
   rows = method.rows(seeds, {}, truncation=0.7, cutoff=2)
   found = styles.find(method, state, rows)
   assert found['w'].shape == (3, *styles.shape(method, state)) == (3, 6, 6)
+  still = method.rows(seeds, {}, truncation=0.7, cutoff=2, noise='constant')
   for span in run.spans:
     draw = lambda rows, state=state, stage=span.stage: stage.sample(state, rows, train=False)[0]
     np.testing.assert_allclose(draw(found), draw(rows), atol=1e-6)
-    far = draw(method.rows(seeds, {}))
-    assert np.abs(far - draw(rows)).max() > 1e-3
+    for other in (method.rows(seeds, {}), still):
+      assert np.abs(draw(other) - draw(rows)).max() > 1e-3
   affines = method.styles.affines(state)
   assert [x.shape for x in affines] == [(6, 8)] * 2 + [(6, 2 * n) for n in (3, 3, 1, 1)]
   layers = state.params['G']['synthesis']

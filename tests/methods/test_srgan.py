@@ -11,7 +11,7 @@ from ganjax import config as configs
 from ganjax.layers.resample import resize_bicubic
 from ganjax.methods import srgan
 from ganjax.networks import srresnet
-from ganjax.update import active, apply, derive
+from ganjax.update import Derived, active, apply, derive
 
 SIDE = 32
 
@@ -57,6 +57,16 @@ def call(made, name):
 
 def moved(a, b):
   return any(np.any(x != y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def test_a_derived_field_draws_by_the_index_of_its_example(run):
+  """Whatever it is read with."""
+  draw = lambda batch, keys: jax.vmap(lambda key: jax.random.uniform(key, (8, 8, 3)))(keys)
+  made = run[0]._replace(method=run[0].method._replace(derived={'low': Derived('image', draw)}))
+  held = made.held_out(made.spans[0])
+  some = held.read(np.array([5, 3, 9]), ('low',))['low']
+  np.testing.assert_array_equal(held.read(np.array([3, 5]), ('low',))['low'], some[[1, 0]])
+  assert all((some[i] != some[i - 1]).any() for i in range(3))
 
 
 def test_stage_1_is_the_distance_of_pixels(run):
