@@ -36,6 +36,7 @@ def differs(a, b):
   return any(not np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
 
 
+@pytest.mark.slow
 def test_losses_and_what_each_phase_keeps(monkeypatch):
   run = tiny(**{'method.diffaugment': ''})
   state = jax.jit(run.init)(jax.random.key(0))

@@ -152,6 +152,7 @@ def test_imports_neither_tensorflow_nor_tfds_nor_torch():
   assert not tripped.exists(), tripped.read_text()
 
 
+@pytest.mark.slow
 def test_other_cadence_and_n_critic(workdir):
   """n_critic 2 reads two batches a step; what is not due is not written."""
   fields = {'method.n_critic': 2, 'data.fraction': 0.5, 'steps': 5, 'log_every_steps': 2}
