@@ -59,8 +59,8 @@ def stored(folder, name):
     return file['arr_0']
 
 
-def test_a_summary_names_fields_without_opening_data():
-  toys.add()
+def test_a_summary_names_fields_without_opening_data(monkeypatch):
+  toys.add(monkeypatch.setattr)
   config = base('x')
   config.data.update(dataset='toy', has=('clip', 'text'))
   assert {n: (f.kind, f.shape) for n, f in data.fields(**config.data).items()} == {
@@ -106,10 +106,10 @@ def test_files_hold_what_the_arrays_do(runs):
   assert picture.text['Description'] == 'synthetic image'
 
 
-def test_grids_show_what_samples_start_from_and_what_they_are_like(runs):
+def test_grids_show_what_samples_start_from_and_what_they_are_like(runs, monkeypatch):
   """16 rows spread over a held-out split: source | sample | target, of pictures that are not square."""
   folder, _ = runs
-  toys.add()
+  toys.add(monkeypatch.setattr)
   grid = np.asarray(Image.open(folder / 'pairs/samples/00000008.png'))
   source = data.build(dataset='toy', split='test', has=('source', 'target')).read(
     np.arange(16) * 40 // 16
@@ -150,11 +150,11 @@ def test_options_are_declared_checked_and_recorded(runs):
   assert 'did you mean strength?' in done.stderr and 'strength=1.0' in done.stderr
 
 
-def test_pairs_are_evaluated_as_pairs(runs):
+def test_pairs_are_evaluated_as_pairs(runs, monkeypatch):
   folder, _ = runs
   (record,) = map(json.loads, (folder / 'pairs/evaluations.jsonl').read_text().splitlines())
   assert record['num_fake'] == record['num_real'] == 40
-  toys.add()
+  toys.add(monkeypatch.setattr)
   run = experiment.load(folder / 'pairs')
   assert run.held_out(run.spans[0]).num_examples == 40
   assert 5 < record['values']['psnr'] < 20

@@ -44,7 +44,7 @@ TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_fol
 TRACED += ('progressive_emoji', 'progressive_cifar', 'progressive_celebahq', 'stylegan_ffhq1024')
 TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
 TRACED += ('srgan_div2k', 'esrgan_div2k', 'srgan_emoji')
-TRACED += ('reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
+TRACED += ('emoji', 'reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 # One of each kind of network and penalty by default: the rest takes minutes.
 QUICK = ('dcgan_cifar', 'wgan_cifar', 'wgan_gp_cnn_cifar', 'cgan_mnist', 'pix2pix_emoji')
 QUICK += ('progressive_emoji', 'fastgan_emoji', 'stylegan2_ada_cifar', 'reacgan_cifar')
@@ -54,7 +54,7 @@ def shrunk(name):
   config, _ = load(name)
   config.update(batch_size=4, steps=10)
   # Self-attention takes channels in eights: those of 64x64 maps are as many as the width.
-  width = 8 if name == 'biggan_imagenet128' else 4
+  width = 8 if name in ('biggan_imagenet128', 'emoji') else 4
   config.networks.width = width
   if 'width_D' in config.networks:
     config.networks.width_D = width

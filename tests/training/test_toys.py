@@ -4,6 +4,7 @@ import runpy
 
 import jax
 import numpy as np
+import pytest
 import toys
 from test_dispatch import Signalled, train  # noqa: F401
 
@@ -12,14 +13,19 @@ from ganjax.devices.sharding import make_mesh
 from ganjax.sampling import sampler
 
 
-def config(name):
-  toys.add()
-  made = runpy.run_path(f'{toys.__path__[0]}/config.py')['get_config'](name)
-  made.networks.dtype = 'float64'
-  return made
+@pytest.fixture
+def config(monkeypatch):
+  toys.add(monkeypatch.setattr)
+
+  def config(name):
+    made = runpy.run_path(f'{toys.__path__[0]}/config.py')['get_config'](name)
+    made.networks.dtype = 'float64'
+    return made
+
+  return config
 
 
-def test_stopped_where_a_stage_begins_it_is_the_same_run(train):  # noqa: F811
+def test_stopped_where_a_stage_begins_it_is_the_same_run(train, config):  # noqa: F811
   made = config('cycle')
   status, whole, lines = train('whole', made)
   assert status == 0
@@ -46,7 +52,7 @@ def test_stopped_where_a_stage_begins_it_is_the_same_run(train):  # noqa: F811
   assert counts and all(count == 4 for count in counts)
 
 
-def test_samples_in_several_passes_from_noise_of_their_own_shape(train):  # noqa: F811
+def test_samples_in_several_passes_from_noise_of_their_own_shape(train, config):  # noqa: F811
   made = config('denoise')
   status, kept, _ = train('denoise', made)
   assert status == 0 and kept['step'] == 8
