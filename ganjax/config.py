@@ -36,7 +36,7 @@ FREE = (
 
 
 def base(name: str) -> ConfigDict:
-  """Fields and defaults common to all configurations; `name` is that of the file."""
+  """The fields that all configurations have, with their defaults. `name` is the name of the configuration's file."""
   return ConfigDict(
     dict(
       name=name,  # of the file, which records and pictures carry
@@ -103,11 +103,15 @@ def base(name: str) -> ConfigDict:
 
 
 def adam(lr=2e-4, b1=0.5, b2=0.999, eps=1e-8, decay='constant', clip=None, lazy_every=None) -> dict:
-  """Fields of one optimizer; decay 'constant' or 'linear' to 0 over `steps`; parameters held in [-clip, clip].
+  """The fields of one Adam optimizer.
 
-  `lr` and `b2` are numbers, or ramps of `schedules`. With `lazy_every` k the rate and the log betas are k / (k + 1) of
-  those stated, as beside a regularizer every k steps: for recipes that scale so though its weight is 0 (StyleGAN2-ADA
-  on CIFAR-10). Without, the phases decide.
+  Args:
+    lr, b2: numbers, or ramps of `optim.schedules`.
+    b1, eps: numbers.
+    decay: of lr over `steps`: 'constant', or 'linear' to 0.
+    clip: keeps parameters in [-clip, clip] after each update (WGAN).
+    lazy_every: k multiplies lr and the logarithms of the betas by k / (k + 1). A phase that runs every k steps does
+      this by itself; the argument is for recipes that scale without such a phase (StyleGAN2-ADA on CIFAR-10).
   """
   fields = dict(lr=lr, b1=b1, b2=b2, eps=eps, decay=decay)
   # Runs of 0.1.0 have neither `name` nor these: an Adam that does not clip stays without.
@@ -115,7 +119,7 @@ def adam(lr=2e-4, b1=0.5, b2=0.999, eps=1e-8, decay='constant', clip=None, lazy_
 
 
 def rmsprop(lr=5e-5, decay_rate=0.99, eps=1e-8, decay='constant', clip=None) -> dict:
-  """Fields of one optimizer, RMSProp; decay and clip as in `adam`."""
+  """The fields of one RMSProp optimizer; decay and clip as in `adam`."""
   fields = dict(name='rmsprop', lr=lr, decay_rate=decay_rate, eps=eps, decay=decay)
   return fields | ({} if clip is None else {'clip': clip})
 
@@ -125,7 +129,7 @@ MOST_SEEDS = 1000
 
 
 def check_numbers(config: dict):
-  """Raises UserError for a number that nothing can compute with, in whichever field it is."""
+  """Raises UserError for NaN, infinity or a number too large to compute with, in any field."""
   for path, value in jax.tree_util.tree_leaves_with_path(config):
     most = MOST if path[0].key == 'networks' else 2**31 - 1
     name = jax.tree_util.keystr(path, simple=True, separator='.')
@@ -228,14 +232,14 @@ def flatten(config: dict, prefix='') -> dict:
 
 
 def complete(config: dict) -> dict:
-  """The configuration with the defaults of fields that it lacks: those that came after the version that saved it."""
+  """A configuration saved by an older version, with the defaults of the fields that came later."""
   defaults = base('').to_dict()
   parts = {k: {**defaults[k], **config.get(k, {})} for k in ('data', 'ema', 'eval')}
   return {**defaults, **config, **parts}
 
 
 def _with_defaults(config: dict, other: dict) -> dict:
-  """The complete configuration, also with the default arguments of components that the other one has too."""
+  """`complete`, plus the default arguments of each component that both configurations name."""
   config, other = complete(config), complete(other)
   kinds = {'networks': 'networks', 'method': 'methods'}
   kinds = {k: kind for k, kind in kinds.items() if config[k]['name'] == other[k]['name']}
@@ -246,13 +250,13 @@ def _with_defaults(config: dict, other: dict) -> dict:
 
 
 def compare(new: ConfigDict, saved: dict) -> list:
-  """Compares a configuration with that of the run it is to resume.
+  """Compares a configuration with the configuration of the run that it resumes.
 
   Returns:
-    Lines to print: what changed, and what that does.
+    Lines to print: each changed field and its effect.
 
   Raises:
-    UserError: naming every field that differs and may not.
+    UserError: a field differs that may not change; it names all of them.
   """
   current = new.to_dict()
   a, b = flatten(_with_defaults(saved, current)), flatten(_with_defaults(current, saved))

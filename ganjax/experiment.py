@@ -1,4 +1,4 @@
-"""What a configuration describes, built: shared by training, sampling and every other command."""
+"""An experiment: networks, method, stages and optimizers built from a configuration. Every command starts here."""
 
 import contextlib
 import functools
@@ -53,7 +53,7 @@ class Experiment(NamedTuple):
     return self.span_at(step - 1).stage
 
   def held_out(self, span) -> data.Source:
-    """What evaluations hold samples against, and what samples start from that start from examples: `eval.split`."""
+    """The data of `config.eval.split`: the reals of evaluations, and the examples that samples start from."""
     config = self.config
     split = config.eval.split or config.data.split
     source = data.whole({**config.data, **span.source}, split)
@@ -62,20 +62,20 @@ class Experiment(NamedTuple):
 
   @property
   def activations(self) -> str:
-    """Their dtype, which a configuration may leave to the devices."""
+    """The dtype of activations; `dtype='auto'` in the configuration leaves it to the devices."""
     return getattr(next(iter(self.method.nets.values())), 'dtype', 'float32')
 
   @property
   def key(self):
-    """The key that training starts from; of several seeds theirs, [seeds]."""
+    """The PRNG key that training starts from; an array of keys [seeds] where config.seeds > 1."""
     keys = [jax.random.key(self.config.seed + k) for k in range(self.config.seeds)]
     return jnp.stack(keys) if len(keys) > 1 else keys[0]
 
   def init(self, key):
-    """The state at step 0 from a key, or from several. To be called under jit or eval_shape.
+    """The state at step 0 from a key, or from an array of keys [seeds]. Call it under jit or eval_shape.
 
     Raises:
-      UserError: networks or batches that no machine holds.
+      UserError: networks or batches too large for any machine.
     """
     batch = example(self.spans[-1])
     check_size(f'a batch of config.batch_size={self.config.batch_size}', batch, 2**40)
@@ -109,10 +109,12 @@ class Experiment(NamedTuple):
 
 
 def build(config: ConfigDict) -> Experiment:
-  """Builds networks, method, schedule and optimizers; computes nothing. After `processes.start`, or in a mesh.
+  """The Experiment of a configuration. Builds modules and schedules; computes no array.
+
+  In a run of several processes call `processes.start` first.
 
   Raises:
-    UserError: something in the configuration does not fit.
+    UserError: a value of the configuration is wrong, or two of them do not fit each other.
   """
   configs.check(config)
   place = config.data
@@ -139,7 +141,7 @@ def build(config: ConfigDict) -> Experiment:
 
 
 def lay_out(method: Method, config: ConfigDict) -> tuple:
-  """The spans of a method's stages, with the fields of their data: found once, since a loop asks at every step."""
+  """The Span of each stage: its steps, batch size and data fields."""
   return tuple(
     span._replace(fields=_fields(method, data.fields(**{**config.data, **span.source})))
     for span in spans(method, config.steps, config.batch_size)
@@ -147,7 +149,7 @@ def lay_out(method: Method, config: ConfigDict) -> tuple:
 
 
 def _fields(method, fields) -> dict:
-  """The fields of data, and of those that the method derives from them."""
+  """The fields of the data and the fields that the method derives: {name: Field}."""
   shape = lambda field: jax.ShapeDtypeStruct((1, *field.shape), field.dtype)
   stored = {name: shape(field) for name, field in fields.items()}
   found = jax.eval_shape(functools.partial(_make, method, fields), stored, np.zeros(1, np.int32))
@@ -156,13 +158,13 @@ def _fields(method, fields) -> dict:
 
 
 def _make(method, fields, stored, seeds) -> dict:
-  """{name: array [n, ...]} of the fields that a method derives from stored examples, each by its own seed; traced."""
+  """The method's derived fields of stored examples: {name: array [n, ...]}. Traced; one seed per example."""
   seen = {name: media.find(fields[name].kind).to_float(x) for name, x in stored.items()}
   return derive(method, seen, jax.vmap(jax.random.key)(seeds))
 
 
 def _derive(method, source) -> Callable:
-  """indices -> {name: stored examples [n, ...]} of the derived fields of a Source."""
+  """A function: indices [n] -> the derived fields of those examples of `source`, stored, {name: [n, ...]}."""
   make = jax.jit(functools.partial(_make, method, source.fields))
 
   def derive(indices):
@@ -173,20 +175,20 @@ def _derive(method, source) -> Callable:
 
 
 def check_size(what: str, tree, most: int):
-  """Raises UserError for arrays, which may be traced, of `most` bytes or more."""
+  """Raises UserError where arrays (or traced ones) have `most` bytes or more together."""
   size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
   if size >= most:
     raise UserError(f'{what} would take {size / 2**30:,.0f} GiB: take fewer or smaller ones')
 
 
 def example(span) -> dict:
-  """A batch of zeros with the shapes of a stage, as losses see it (after `augment.prepare`)."""
+  """A batch of zeros for a stage, with the shapes and dtypes that losses see (after `augment.prepare`)."""
   zeros = lambda field: jnp.zeros((span.batch_size, *field.shape), field.dtype)
   return {name: media.find(f.kind).to_float(zeros(f)) for name, f in span.fields.items()}
 
 
 def load(workdir) -> Experiment:
-  """The experiment of a workdir, by the config.json that training left there."""
+  """The Experiment of a trained run, from the config.json in its workdir."""
   workdir = Path(workdir)
   if not workdir.is_dir():
     raise UserError(f'workdir {workdir} is not there')
@@ -249,7 +251,7 @@ def to_json(config: ConfigDict) -> dict:
 
 @contextlib.contextmanager
 def _newer_said(workdir):
-  """Says of an error over the run in `workdir`, where a newer version of ganjax left that, to update this one."""
+  """Adds 'update ganjax' to an error, where a newer version of ganjax wrote the run in `workdir`."""
   try:
     yield
   except UserError as error:
@@ -265,17 +267,17 @@ def _newer_said(workdir):
 
 
 def run_id(workdir: Path, meta: dict) -> str:
-  """The id of the run in `workdir`, made at its first start; it names the run, and decides nothing.
+  """The id of the run in `workdir`: 32 hexadecimal digits, drawn at the first start. No computation depends on it.
 
   Args:
-    workdir: the run's directory; its config.json says the id, where there is one.
-    meta: of the checkpoint that the run goes on from, {} for none.
+    workdir: the run's directory. Its config.json holds the id after the first start.
+    meta: of the checkpoint that the run resumes from; {} without one.
 
   Returns:
-    The same in all processes. A run of a version without ids gets one where it is resumed.
+    The same id in all processes. A run of ganjax 0.4.0, which had no ids, gets one when it resumes.
 
   Raises:
-    UserError: config.json and the checkpoint are of two runs.
+    UserError: config.json and the checkpoint belong to two runs.
   """
   path = Path(workdir, 'config.json')
   saved = configs.load_json(path).get('run') if path.exists() else None
@@ -288,15 +290,16 @@ def run_id(workdir: Path, meta: dict) -> str:
 
 
 def record(run: Experiment, sources, mesh, saved=None, step=0, frozen=None) -> dict:
-  """What config.json says of a run: the configuration, what made its first steps, and in `history` what made others.
+  """The contents of config.json: the configuration, and the code, versions, devices and data of every step.
 
-  An entry of `history` holds for the steps after its `step`. There is one where something differs from before.
+  The top level describes the first steps. `history` is a list of later changes. An entry holds for the steps after
+  its `step`, until the next entry.
 
   Args:
-    run, sources, mesh: as it starts now.
-    saved: what config.json says so far of a run that goes on.
-    step: where it goes on. A run at its end trains nothing and gets no entry.
-    frozen: what `load_frozen` says of networks that are not trained.
+    run, sources, mesh: of this start.
+    saved: the contents so far, of a run that resumes.
+    step: where the run resumes. A finished run trains no step and gets no entry.
+    frozen: the records of networks that are not trained, from `load_frozen`.
   """
   device = mesh.devices.flat[0]
   packages = 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy'
@@ -325,7 +328,7 @@ def record(run: Experiment, sources, mesh, saved=None, step=0, frozen=None) -> d
 
 
 def newest(saved: dict) -> dict:
-  """What config.json says, with what made the newest steps in place of what made the first."""
+  """The contents of config.json with the newest entry of `history` in place of the first steps' values."""
   return {**saved, **(saved.get('history') or [{}])[-1]}
 
 
@@ -346,7 +349,10 @@ def commit():
 
 
 def check_resume(run: Experiment, workdir: Path):
-  """Raises UserError where processes, or the run in `workdir`, have another config; says what a resume changes."""
+  """Compares the configuration with the other processes' and with the saved run's. Prints what a resume changes.
+
+  Raises UserError for a difference that would make it another run.
+  """
   fields = configs.flatten(run.config.to_dict())
   places = ('data.data_dir', 'data.cache')  # each host may have its own
   processes.check_same('settings', {k: v for k, v in fields.items() if k not in places})
@@ -366,9 +372,9 @@ def check_resume(run: Experiment, workdir: Path):
 
 
 def check_data(run: Experiment, sources, workdir: Path):
-  """Says what the data, of one source a stage, are, and what a resume finds changed.
+  """Prints what the data of each stage are and what changed since the saved run.
 
-  Raises UserError where processes have other data, or the data do not suit the run, or the one in `workdir`.
+  Raises UserError where the processes' data differ, or where data do not fit the run or the one saved in `workdir`.
   """
   for source in sources:
     processes.check_same('data', source.identity)
@@ -395,7 +401,7 @@ def restore(run: Experiment, checkpoints, mesh):
 
 
 def to_state(run: Experiment, saved: dict, mesh, seed_index=0) -> TrainState:
-  """What sampling needs of a checkpoint read as nested dicts: networks and averages of one seed, placed."""
+  """A TrainState for sampling from a checkpoint's nested dicts: networks and averages of one seed, on the devices."""
   count = run.config.seeds
   if not 0 <= seed_index < count:
     raise UserError(f'--seed_index={seed_index}: the run has {count} seed(s), 0 to {count - 1}')
@@ -408,19 +414,19 @@ def to_state(run: Experiment, saved: dict, mesh, seed_index=0) -> TrainState:
 
 
 def read_generator(run: Experiment, workdir, mesh, *, step, weights: str, seed_index=0):
-  """A checkpoint as sample.py, evaluation and export take it.
+  """Reads a checkpoint for sampling, evaluation or export.
 
   Args:
-    run: as `load(workdir)` has it.
-    step: of the checkpoint, or None for the newest.
-    weights: 'ema', the averaged ones where the run keeps them, or 'raw'.
-    seed_index: which of `config.seeds`.
+    run: the Experiment of `load(workdir)`.
+    step: of the checkpoint; None: the newest.
+    weights: 'ema' (the averaged ones, where the run keeps an average) or 'raw'.
+    seed_index: which seed of a run with config.seeds > 1.
 
   Returns:
-    (state that `stage.sample` takes, its step, the weights that it holds).
+    (state for `stage.sample`, its step, 'ema' or 'raw': what the state holds).
 
   Raises:
-    UserError: no such checkpoint or seed, or config.json is of another run or was edited since, which would misread it.
+    UserError: no such checkpoint or seed; or config.json was edited, or belongs to another run than the checkpoint.
   """
   with _newer_said(workdir):
     saved, step, meta = checkpoint.read(workdir, step)
@@ -441,10 +447,10 @@ def about(run: Experiment, seed_index: int) -> dict:
 
 
 def load_frozen(run: Experiment, workdir: Path) -> tuple:
-  """({name: variables}, {name: what a record says of them}) of the networks that a method does not train.
+  """The networks that a method uses but does not train: ({name: variables}, {name: record of the weights}).
 
   Raises:
-    UserError: no weights, or others than those that the run in `workdir` began with.
+    UserError: the weights are missing, or differ from the weights that the run in `workdir` began with.
   """
   found = {name: net.load() for name, net in run.method.frozen.items()}
   infos = {name: info for name, (_, info) in found.items()}
@@ -461,7 +467,7 @@ def load_frozen(run: Experiment, workdir: Path) -> tuple:
 
 
 def start(run: Experiment, mesh):
-  """(state, 0, {}) of a new run: fresh, or from the networks of `config.init_from`."""
+  """The start of a new run, (state, 0, {}): fresh networks, or the networks of the run `config.init_from`."""
   init = jax.jit(
     run.init,
     out_shardings=sharding.replicated(mesh),
@@ -480,7 +486,7 @@ def _for_seeds(tree, run):
 
 
 def _take_networks(run, state):
-  """The state with networks, and their averages, of another run's newest checkpoint."""
+  """`state` with the networks and averages of another run's newest checkpoint."""
   configs.refuse_bucket('config.init_from', run.config.init_from)
   other, nets = Path(run.config.init_from).expanduser(), run.config.init_nets
   unknown = [n for n in nets if n not in run.method.nets]

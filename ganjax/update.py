@@ -20,7 +20,7 @@ from ganjax.optim import averages
 
 
 class TrainState(struct.PyTreeNode):
-  """All that training changes; a checkpoint holds exactly this. See `ganjax.seeds` for states of several seeds."""
+  """Everything that training changes, which is what a checkpoint holds. `ganjax.seeds` stacks several of them."""
 
   step: jax.Array  # int32 [], steps done
   key: jax.Array  # base PRNG key; never advanced, folded with step, phase and repeat
@@ -72,16 +72,16 @@ class Frozen(NamedTuple):
 
 
 class Derived(NamedTuple):
-  """A field that the data lack, made on the devices of those that they have."""
+  """A field that is computed on the devices from other fields, such as a low-resolution copy of a picture."""
 
   kind: str  # a file of `ganjax.media`
   make: Callable  # (batch as losses see it, keys [B]) -> array [B, ...], as losses see it
 
 
 class Styles(NamedTuple):
-  """How samples follow from styles w, which tools mix, move and search (`ganjax.sampling`).
+  """The style space w of a method. The tools of `ganjax.sampling` mix styles, move along them and search them.
 
-  What `map` gives, `Stage.sample` takes as it takes what `Method.rows` gives.
+  `Stage.sample` takes the output of `map` in place of the output of `Method.rows`.
   """
 
   map: Callable  # (state, rows, centre=None) -> rows with 'w' [n, L, W], a style a layer, in place of what it follows
@@ -113,12 +113,15 @@ class Method(NamedTuple):
 
   @property
   def restores(self) -> bool:
-    """Whether samples start from what is made of their like: then they are of that size, and grey stays grey."""
+    """Whether the source pictures are derived from the target's field, as in super-resolution.
+
+    Then an output has its source's size (times the scale), and grey pictures stay grey.
+    """
     return any(name in self.derived for name in self.examples)
 
   @property
   def trained_on(self) -> list:
-    """The feature networks in its losses, which therefore cannot judge what it makes."""
+    """Names of the feature networks in the losses. A score on one of them is flagged: it is no fair judge."""
     return sorted({net.network for net in self.frozen.values()})
 
 
@@ -134,13 +137,13 @@ class Span(NamedTuple):
 
   @property
   def source(self) -> dict:
-    """What the stage's data differ in from config.data."""
+    """The fields of config.data that this stage replaces, such as its resolution."""
     return {k: v for k, v in self.stage.data.items() if k != 'batch_size'}
 
   def nimg(self, step):
-    """Images that the generator has been trained on before `step`: batch_size a step, whatever n_critic.
+    """Images that training has counted before `step`: batch_size per step of G, whatever n_critic is.
 
-    An int of an int; of a traced step float32, as int32 ends at a million steps of 2,048.
+    An int for an int. float32 for a traced step, because int32 would overflow after a million steps of 2,048.
     """
     before, steps = self.start_images, step - self.start
     if not isinstance(step, int):
@@ -149,7 +152,7 @@ class Span(NamedTuple):
 
 
 def spans(method: Method, steps: int, batch_size: int) -> tuple:
-  """Lays the stages out over `steps`: fixed counts, fractions of the total, the rest to the stage of None.
+  """Lays the stages out over `steps`. A stage's length is a count, a fraction of `steps`, or None: the rest.
 
   Raises:
     UserError: the stages do not fill the steps exactly.
@@ -177,7 +180,7 @@ def name_nets(nets: dict) -> dict:
 
 
 def init(method: Method, optimizers: dict, key, batch: dict) -> TrainState:
-  """The state at step 0, of several seeds where `key` is [N]; `batch` gives shapes only. To be called under jit."""
+  """The state at step 0. Keys [N] give a state of N seeds. Only the shapes of `batch` matter. Call it under jit."""
   if key.ndim:
     return jax.vmap(lambda key: init(method, optimizers, key, batch))(key)
   params, stats = {}, {}
@@ -212,20 +215,20 @@ def init_opt(method: Method, optimizers: dict, params: dict) -> dict:
 
 
 def apply(net, state, *args, train: bool, method=None, key=None, standing=False, **kwargs):
-  """Runs a network of the state: how losses, sampling, evaluation and export all call one.
+  """Runs a network with the parameters of a state. Losses, sampling, evaluation and export all call networks so.
 
   Args:
     net: a Linen module named by `name_nets`.
-    state: its `params` and `stats` are used.
+    state: TrainState; its `params` and `stats` are read.
     *args: inputs of the module; keyword arguments too.
-    train: batch statistics are those of this batch, and new statistics come back. With `False` the running ones are
-      used and nothing changes.
+    train: True: normalise by this batch's statistics and return updated ones. False: normalise by the running
+      statistics and change nothing.
     method: a Linen method of the module other than `__call__` (`'map'`, `'synthesize'`).
     key: for modules that draw (dropout, noise).
     standing: with `train`, also sums batch statistics up over calls; see `layers.norm.use_standing`.
 
   Returns:
-    (output, float32 at least, state with the new statistics). A caller that drops the state keeps the old ones.
+    (output in float32 or wider, state with the new statistics). To keep the old statistics, drop the new state.
   """
   keys = None if key is None else dict(zip(('dropout', 'noise'), jax.random.split(key)))
   stats = state.stats[net.name]
@@ -239,12 +242,12 @@ def apply(net, state, *args, train: bool, method=None, key=None, standing=False,
 
 
 def _widen(tree):
-  """Losses, penalties and pictures are computed in float32 at least, whatever the dtype of activations."""
+  """Widens bfloat16 and float16 outputs to float32, in which losses and penalties are computed."""
   return jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), tree)
 
 
 def averaged(state: TrainState) -> TrainState:
-  """The state with averaged parameters and statistics in place of those trained, where there are any."""
+  """The state with averaged parameters and statistics in place of the trained ones, for networks with an average."""
   pick = lambda kind: {name: average[kind] for name, average in state.ema.items()}
   return state.replace(
     params={**state.params, **pick('params')}, stats={**state.stats, **pick('stats')}
@@ -256,9 +259,9 @@ def update_phase(
 ):
   """One optimizer update: gradients for `phase.nets` alone. Returns (state, metrics, carry).
 
-  With `microbatches`, the gradient is the mean of those of so many parts of the batch, one after the other, for memory:
-  statistics and `extra` pass from part to part, and what is taken over a batch (batch norm, minibatch deviations,
-  contrastive losses) is taken over a part. `lazy` is the phase's `lazy_ratio`, `rate` the stage's.
+  `microbatches` saves memory: the batch is cut into that many parts, and the gradient is the mean of the parts'
+  gradients. Statistics and `extra` pass from part to part. Batch norm, minibatch deviations and contrastive losses
+  then see one part at a time. `lazy` is the phase's `lazy_ratio`, `rate` the stage's learning-rate factor.
   """
   trained = {name: state.params[name] for name in phase.nets}
 
@@ -310,10 +313,10 @@ def update_phase(
 
 
 def _of_layers(change, params, layers: tuple):
-  """A tree of networks with `change(x)` in place of the arrays whose path has one of `layers` as a part.
+  """Applies `change` to the arrays of the named layers of {network: parameters}. Other arrays stay.
 
   Raises:
-    UserError: a layer that is part of no path.
+    UserError: a network has no layer of that name.
   """
   if not layers:
     return params
@@ -335,10 +338,10 @@ def active(stage: Stage, step: int) -> tuple:
 
 
 def lazy_ratio(stage: Stage, opt: str) -> float:
-  """k / (k + 1) for an optimizer that has, in this stage, a main phase and a regularizer every k steps; 1 without one.
+  """The factor k / (k + 1) of an optimizer with a main phase and a regularizer every k steps in this stage; else 1.
 
-  StyleGAN2 (arXiv:1912.04958, appendix B): with lazy phases an optimizer makes 1 + 1/k updates a step; learning rate
-  and log betas are scaled back by that.
+  Source: StyleGAN2, arXiv:1912.04958, appendix B. Such an optimizer makes 1 + 1/k updates per step. The factor scales
+  its learning rate and the logarithms of its betas.
   """
   every = [phase.every for phase in stage.phases if phase.opt == opt]
   return every.count(min(every)) / min(every) / sum(1 / k for k in every)
@@ -449,7 +452,7 @@ def make_update(
 
 
 def derive(method: Method, batch: dict, keys) -> dict:
-  """{name: array [B, ...]} of the method's derived fields of a batch as losses see it; a key for each example, [B]."""
+  """The method's derived fields of a batch: {name: array [B, ...]}. `keys` [B] has one key per example."""
   return {name: one.make(batch, keys) for name, one in method.derived.items()}
 
 

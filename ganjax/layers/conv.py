@@ -9,14 +9,14 @@ differentiation (Dumoulin and Visin, arXiv:1603.07285, section 4, for the geomet
 
 Sound has one axis in place of two, [B, H, C] and [k, C, F], solids and clips have three: the input tells.
 
-Each map's transposes are the other two, and its derivative in a direction is itself, once for each factor. So a
-gradient penalty, a Hessian times a vector and `jax.vmap` of either meet the same three maps, in forward mode as in
-reverse. They are primitives of JAX, for which these rules are stated below.
+The transposes of each map are the other two maps. Its derivative in a direction is a sum of two terms: the map with
+one factor replaced by its direction. So gradient penalties, Hessian-vector products and `jax.vmap` need only these
+three maps, in forward and in reverse mode. The maps are primitives of JAX; their rules are stated below.
 
-Everywhere they are `lax.conv_general_dilated`, but on CPU, where XLA's transposed convolutions and
-those of small images are up to 50 times slower than the matrix products they stand for, these are
-written as products; on TPU narrow groups are joined. A primitive's form is taken when a program is lowered, by the
-platform it is lowered for; so is `jax.default_matmul_precision`.
+Each primitive has one form per platform, chosen when a program is lowered. The common form is
+`lax.conv_general_dilated`. On CPU, XLA's transposed convolutions and convolutions of small images are up to 50 times
+slower than the equivalent matrix products, so there the forms are products. On TPU narrow groups are joined.
+`jax.default_matmul_precision` is read when a program is lowered, too.
 """
 
 import functools
@@ -182,7 +182,7 @@ def _problems(g, a):
 
 
 def _batch(primitive, joins, args, dims, *, geometry):
-  """`jax.vmap`: of one factor alone more images, channels or features, of both problems apart."""
+  """The rule of `jax.vmap`. One batched factor: more images, channels or features. Both: separate problems."""
   g = geometry
   rank = len(g.size) + 2
   size = next(a.shape[i] for a, i in zip(args, dims) if i is not None)
@@ -238,13 +238,13 @@ class Conv(nn.Module):
   torch's Conv1d, Conv2d and Conv3d have the same output; their weight transposed by (2, 1, 0), (2, 3, 1, 0) and
   (2, 3, 4, 1, 0) is the kernel. A kernel, stride or padding that is one number is that of all axes.
 
-  Zeros are around the image, or what `outside` says, a mode of jnp.pad: 'reflect' mirrors it at its outermost pixels,
-  as torch's padding_mode='reflect' and CycleGAN (arXiv:1703.10593, section 7.2).
+  `outside` is what surrounds the image: zeros by default, or a mode of jnp.pad. 'reflect' mirrors the image at its
+  outermost pixels, as torch's padding_mode='reflect' and CycleGAN (arXiv:1703.10593, section 7.2) do.
 
-  With `resample` 'up' it is that of `upsample(x)`, with 'down' its output goes through `mean_pool`
-  (`layers/resample.py`; stride and groups of 1): both as one convolution of stride 2 whose kernel, one larger each way,
-  holds sums of neighbouring weights. Of 3x3 that is 16 products for 4 pixels of the larger map, where it were 36. Of
-  1x1 it is 4 for 1, which pays where repeating pixels and adding them up is slow.
+  `resample='up'` convolves `upsample(x)`; `resample='down'` returns `mean_pool` of the output (`layers/resample.py`;
+  stride 1 and no groups). Both are computed as one convolution of stride 2 whose kernel is one larger each way and
+  holds sums of neighbouring weights. For 3x3 kernels this is 16 products per 4 pixels of the larger map in place of
+  36. For 1x1 kernels it is 4 in place of 1, which is faster where repeating and adding pixels is slow.
   """
 
   features: int

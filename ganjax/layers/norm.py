@@ -24,9 +24,9 @@ from ganjax.layers.embed import ClassEmbed
 class BatchNorm(nn.Module):
   """Normalises [..., C] over all axes but the last, over the global batch of all devices.
 
-  The variance that normalises is the biased one (divided by n); the running variance is the unbiased one (n - 1), and
-  momentum 0.1 is the new value's share: PyTorch's conventions, which the published GAN recipes were found with.
-  Statistics are float32 at least, whatever `dtype`.
+  Conventions are PyTorch's, as in the published GAN recipes. The biased variance (divided by n) normalises. The
+  running variance is unbiased (n - 1). Momentum 0.1 is the share of the new value. Statistics are float32 or wider,
+  whatever `dtype` is.
   """
 
   momentum: float = 0.1
@@ -46,9 +46,9 @@ class BatchNorm(nn.Module):
 class ConditionalBatchNorm(nn.Module):
   """`BatchNorm` with scale 1 + s(y) and bias b(y) for each sample's condition y, both linear in y without a constant.
 
-  Of a class label (de Vries et al. 2017, arXiv:1707.00683, section 3; in GANs, Miyato and Koyama 2018,
-  arXiv:1802.05637) s and b are rows of tables. Of a vector, such as BigGAN's shared embedding joined with a part of z
-  (arXiv:1809.11096, appendix B), they are matrix products.
+  A class label selects s and b from tables (de Vries et al. 2017, arXiv:1707.00683, section 3; in GANs, Miyato and
+  Koyama 2018, arXiv:1802.05637). A vector, such as BigGAN's shared embedding joined with a part of z
+  (arXiv:1809.11096, appendix B), is multiplied by two matrices.
   """
 
   num_classes: int | None = None  # the condition is a label; None: it is a vector
@@ -98,7 +98,7 @@ def instance_norm(x, eps: float = 1e-5):
 
 
 def _normalize(module, x, scale, bias, train):
-  """Declares a module's statistics, keeps them, and maps x to scale * normalised x + bias."""
+  """Returns scale * normalised x + bias; declares and updates the module's statistics."""
   features, n = x.shape[-1:], x.size // x.shape[-1]
   wide = jnp.promote_types(module.param_dtype, jnp.float32)
   running_mean = module.variable('batch_stats', 'mean', jnp.zeros, features, wide)
@@ -135,9 +135,10 @@ def _normalize(module, x, scale, bias, train):
 def _moments(x):
   """Mean and biased variance [C] of [B, ..., C] over the global batch, in one pass and one exchange of devices.
 
-  E[x^2] - E[x]^2 cancels where a channel's mean is large beside its deviation. So each device takes its own rows
-  around the mean of its first: that is at most sqrt(rows) deviations away, so that the loss is of the order of
-  rows * eps. Then all devices' means and squared deviations are laid side by side, and pooled as Chan et al. (1979) do.
+  E[x^2] - E[x]^2 cancels where a channel's mean is large beside its deviation. So each device subtracts a channel's
+  mean over its first sample before it sums. That mean is at most sqrt(samples) deviations away, so the relative error
+  is of order samples * eps. The devices' means and squared deviations are then gathered and pooled by the formula of
+  Chan et al. (1979).
   """
   devices = sharding.count(x)
   x = sharding.split(x.reshape(devices, len(x) // devices, *x.shape[1:]))
@@ -145,7 +146,7 @@ def _moments(x):
   shift = lax.stop_gradient(jnp.mean(x[:, :1], axes, keepdims=True))
   shifted = x - shift
   mean = jnp.mean(shifted, axes)
-  # Where no more than is lost is left, that counts as the variance.
+  # A variance below the rounding error is replaced by that error.
   lost = jnp.finfo(x.dtype).eps * jnp.square(mean)
   var = jnp.maximum(jnp.mean(jnp.square(shifted), axes) - jnp.square(mean), lost)
   own = jnp.stack([mean + shift.reshape(mean.shape), var], 1)
@@ -155,14 +156,13 @@ def _moments(x):
 
 
 def use_standing(stats: dict) -> dict:
-  """Replaces running statistics by those pooled over the calls of `apply(..., standing=True)`.
+  """Replaces running statistics by standing statistics (BigGAN, arXiv:1809.11096, section 2).
 
   Args:
-    stats: a network's collections, `standing` among them.
+    stats: a network's collections, after calls of `apply(..., standing=True)`, which add to `standing`.
 
   Returns:
-    The collections without `standing`; means and (unbiased) variances of `batch_stats` are those of all samples seen:
-    the "standing statistics" of BigGAN (arXiv:1809.11096, section 2).
+    The collections without `standing`. `batch_stats` holds mean and unbiased variance over all samples of those calls.
   """
 
   def replace(batch_stats, standing):

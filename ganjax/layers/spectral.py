@@ -15,11 +15,12 @@ from ganjax.layers.conv import ConvTranspose
 class SpectralNorm(nn.Module):
   """A layer with its weights divided by their largest singular value: `SpectralNorm(Conv(64, 3))(x)`.
 
-  The parameters are the layer's own and stand where they would stand without. The matrix has a row for each output
-  channel (for each class of a `ClassEmbed`), as that of torch.nn.utils.spectral_norm, whose `weight_u` is our `u`.
-  Every call iterates from u; only where `spectral_norm` is mutable does u move. (Torch keeps v too and does not iterate
-  in eval mode; so do we agree in training. Iterating always needs no v, and no u of unit length: that of an average of
-  networks is shorter.) Weights that are all zero have no direction and give NaN.
+  The parameters keep the layer's names and places. The matrix W has one row per output channel (of a `ClassEmbed`:
+  per class), as in torch.nn.utils.spectral_norm; our `u` is torch's `weight_u`.
+
+  Each call runs `n_steps` power iterations from the stored u. The new u is stored only where the collection
+  `spectral_norm` is mutable. In training mode this equals torch. In eval mode torch does not iterate: it uses a stored
+  v. We iterate in both modes, because the u of averaged networks is not of unit length. All-zero weights give NaN.
   """
 
   layer: nn.Module  # Conv, ConvTranspose, nn.Dense or ClassEmbed

@@ -19,14 +19,14 @@ STANDING_BATCHES, STANDING_BATCH = 64, 64  # part of what standing statistics ar
 
 
 def rows(method, seeds, source=None, indices=None, **options):
-  """What `stage.sample` takes for a sample of each seed, host arrays: `method.rows` of seeds and examples.
+  """The inputs of `stage.sample`, one row per seed: latents, labels, source pictures. Host arrays.
 
   Args:
-    method: of the run.
+    method: `update.Method`; its `rows` makes the inputs.
     seeds: int [n].
-    source: data, of which a method that asks for examples takes those of `indices`, int [n].
-    indices: by default 0, 1, ..., from the first again after the last.
-    **options: of the samples, checked by `check_options`; the method's defaults for others.
+    source: `data.Source`, for methods whose samples start from examples.
+    indices: int [n], the examples to take. Default: 0, 1, ..., and from 0 again after the last.
+    **options: sampling options, such as truncation=0.7. Others have the method's defaults.
   """
   examples = {}
   if method.examples:
@@ -41,10 +41,10 @@ def to_floats(examples, fields) -> dict:
 
 
 def parse_options(texts, method) -> dict:
-  """['truncation=0.7'] -> {'truncation': 0.7}, of the types of the method's defaults.
+  """['truncation=0.7'] -> {'truncation': 0.7}; each value has the type of the method's default.
 
   Raises:
-    UserError: no option of the method, or another type.
+    UserError: the method has no such option, or the value has another type.
   """
   known, found = method.options, {}
   for text in texts:
@@ -65,7 +65,10 @@ def parse_options(texts, method) -> dict:
 
 
 def to_batches(latents, size: int):
-  """Cuts latents (a pytree of [N, ...]) into (rows of `size`, how many count), the last filled up with its last row."""
+  """Cuts a pytree of [N, ...] into batches: yields (pytree of [size, ...], number of valid rows).
+
+  The last batch repeats its last row up to `size`.
+  """
   n = len(jax.tree.leaves(latents)[0])
   for start in range(0, n, size):
     rows = np.minimum(np.arange(start, start + size), n - 1)
@@ -73,7 +76,7 @@ def to_batches(latents, size: int):
 
 
 def start(stage, state, latents, *, train=False):
-  """Sets off the samples of all rows of `latents`; returns a device array float32 [N, ...] at once."""
+  """Starts sampling and returns at once: a device array float32 [N, ...], one sample per row of `latents`."""
   return _sample_function(stage.sample, train)(state, latents)
 
 
@@ -89,17 +92,17 @@ def _sample_function(sample, train):
 def generate(
   stage, state, latents, *, mesh, batch_size: int, batch_norm='running', kind='image'
 ) -> np.ndarray:
-  """Samples [N, ...] for N rows of latents, as their kind is stored (pictures: uint8 [N, H, W, C]), in every process.
+  """N samples as their kind is stored (pictures: uint8 [N, H, W, C]). Every process gets all of them.
 
   Args:
-    stage: whose `sample` makes them.
-    state: `update.averaged(state)` for averaged weights; prepared by `standing` for standing statistics.
-    latents: of `rows`.
-    mesh: devices to work on.
-    batch_size: pictures at a time, rounded up to a multiple of the devices. A picture does not depend on it, unless
-      `batch_norm` is 'batch': then on the batch that it falls into.
-    batch_norm: 'running' statistics, those of the 'batch', or 'standing' ones.
-    kind: of the samples, a file of `ganjax.media`.
+    stage: `update.Stage`; its `sample` makes them.
+    state: TrainState. `update.averaged(state)` gives averaged weights, `prepare` standing statistics.
+    latents: N rows, from `rows`.
+    mesh: the devices to use.
+    batch_size: pictures at a time, rounded up to a multiple of the devices. It changes no picture, except with
+      `batch_norm='batch'`: there a picture depends on its batch.
+    batch_norm: which statistics normalise: 'running', 'batch' or 'standing'.
+    kind: a file of `ganjax.media`: 'image', 'clip', 'sound', ...
   """
   size = -(-batch_size // mesh.size) * mesh.size
   done = []
@@ -111,16 +114,16 @@ def generate(
 
 
 def prepare(stage, state, method, *, mesh, batch_norm: str, source=None):
-  """The state that pictures in a batch-norm mode are made with: `standing` for that mode, else as it is."""
+  """The state to sample from: `standing(...)` where `batch_norm` is 'standing', else `state` itself."""
   how = dict(mesh=mesh, source=source)
   return standing(stage, state, method, **how) if batch_norm == 'standing' else state
 
 
 def standing(stage, state, method, *, mesh, source=None):
-  """The state with batch statistics pooled over STANDING_BATCHES of STANDING_BATCH latents (standing statistics).
+  """The state with standing statistics: batch statistics pooled over 64 batches of 64 fakes.
 
-  The same on any devices: batches that do not divide among them are computed on each. The latents are those of seeds
-  counted down from -1, so they meet no seed that a user asks for.
+  Source: BigGAN, arXiv:1809.11096, section 2. The seeds are -1, -2, ..., which no user's sample has. The result does
+  not depend on the number of devices: a batch that the devices do not divide is computed on each of them.
   """
   add = _standing_function(stage.sample)
   with jax.set_mesh(mesh):
@@ -152,7 +155,9 @@ def _standing_function(sample):
 
 
 def parse_seeds(text: str, flag='--seeds') -> np.ndarray:
-  """'0-35,40' -> int64 [37]: ranges with both ends, joined by commas; at most MOST_SEEDS of them, below SEEDS."""
+  """'0-35,40' -> int64 [37]: numbers and ranges (ends included), joined by commas.
+
+  At most MOST_SEEDS seeds, each below SEEDS."""
   try:
     ranges = [part.split('-') if '-' in part[1:] else (part, part) for part in text.split(',')]
     ranges = [(int(a), int(b)) for a, b in ranges]
@@ -170,7 +175,7 @@ def parse_seeds(text: str, flag='--seeds') -> np.ndarray:
 
 
 def parse_classes(text, num_classes, names=None):
-  """'0-2,cat' -> int64 [4]: numbers, ranges, and names of classes, of which a run may have kept the list `names`."""
+  """'0-2,cat' -> int64 [4]: class numbers, ranges of them, and names from the list `names` of the run."""
   if not num_classes:
     raise UserError('--classes is for conditional runs; this one has no classes')
   names, chosen = names or [], []
@@ -192,7 +197,7 @@ def parse_classes(text, num_classes, names=None):
 
 
 def check_seeds(last: int, said: str):
-  """Raises UserError where a command line that `said` so takes seeds up to `last` that are no other's latents."""
+  """Raises UserError where `last`, the largest seed, is not below SEEDS; `said` is the option to name in it."""
   if last >= SEEDS:
     raise UserError(f'{said} goes up to {last:,}: the last seed is {SEEDS - 1:,}')
 

@@ -12,11 +12,20 @@ from ganjax.update import active
 
 
 def steps_at(run, span, devices: int, step: int) -> int:
-  """Steps of the dispatch that begins at `step` of the stage of the Experiment `run` that `span` places.
+  """How many steps the dispatch at `step` holds: K (`config.steps_per_dispatch`) or 1.
 
-  Either one, or K where `step` is a multiple of K, all K run the same phases, and nothing but the last is followed by
-  something that looks at the state or the clock: a log line, a grid, a checkpoint, an evaluation, an end of the stage
-  or of the traced steps. After a signal a run stops between two dispatches, where an undisturbed one passes too.
+  It holds K steps under three conditions:
+  - `step` is a multiple of K;
+  - all K steps run the same phases;
+  - no log line, grid, checkpoint, evaluation, end of a stage or end of a profile falls inside it.
+
+  Signals stop a run between dispatches. The dispatches do not depend on signals, so a resumed run repeats them.
+
+  Args:
+    run: Experiment.
+    span: the stage's place in training, `update.Span`.
+    devices: how many.
+    step: of the whole training, from 0.
   """
   config, steps = run.config, _most(run, span, devices)
   if config.debug_nans or step % steps or step + steps > span.stop:
@@ -27,9 +36,10 @@ def steps_at(run, span, devices: int, step: int) -> int:
 
 
 def programs(run, span, devices: int) -> dict:
-  """{(steps, phases): share of the stage's steps} of the programs that a stage dispatches, by its first period.
+  """The programs that a stage compiles: {(steps in one dispatch, phases): share of the stage's steps}.
 
-  Lazy phases make several, and cut dispatches: of ten steps and a penalty at every 16th, three eighths are in tens.
+  Shares are counted over one period of the stage's phases, logs, grids and checkpoints. Example: dispatches of ten
+  steps and a penalty every 16 steps. The penalty's steps are programs of their own, so 3/8 of all steps are in tens.
   """
   every = [_most(run, span, devices), *_cadences(run.config), *(p.every for p in span.stage.phases)]
   found, step = collections.Counter(), span.start
@@ -42,7 +52,7 @@ def programs(run, span, devices: int) -> dict:
 
 
 def _most(run, span, devices) -> int:
-  """Steps that a dispatch holds where nothing cuts it."""
+  """The largest number of steps in one dispatch."""
   config = run.config
   shared = isinstance(config.data.seed, int)  # by several seeds
   batches = 1 if shared else config.seeds

@@ -1,8 +1,8 @@
 """Workdirs in a bucket, such as gs://bucket/run: a run works in a copy on its host's disk, which the bucket follows.
 
-What is in a bucket cannot be appended to, locked or renamed, as a run does with its files. So it gets whole files, in
-an order in which a kill at any time leaves a run that resumes: a checkpoint's own index comes after all else. They lie
-there as in any workdir. By fsspec, which knows gs:// where gcsfs is installed.
+A run appends to its files, locks and renames them. Objects in a bucket allow none of these. So the bucket gets whole
+files, under the names that they have in the workdir. A checkpoint's index file is sent last: a kill at any time leaves
+a run that resumes. Access is by fsspec; gs:// needs the package gcsfs.
 """
 
 import contextlib
@@ -32,14 +32,14 @@ _FIRST = ('config.json', 'metrics.jsonl', 'evaluations.jsonl')  # a checkpoint g
 def copy(url: str):
   """The workdir at `url` as a folder on this host, which the bucket follows until the block ends.
 
-  Checkpoints follow within seconds, logs and pictures within a minute, and all there is when the block ends, be it by
-  an error. What the bucket does not take is said, and tried again. The folder stays until the next copy of the URL,
-  which first brings the bucket the checkpoints in it that were never sent. In a run of several processes each has a
-  folder, and process 0 writes.
+  Checkpoints are sent within seconds, logs and pictures within a minute. When the block ends, by an error too, all
+  files are sent. A failed transfer is printed and tried again. The folder stays on the host after the block. The next
+  `copy` of the URL first sends the checkpoints in it that were never sent. In a run of several processes each process
+  has a folder, and process 0 writes to the bucket.
 
   Raises:
-    UserError: the bucket cannot be read or written, another process writes there, the bucket holds a name that is not
-      one of a file below a folder, or another run than that whose checkpoints are here alone.
+    UserError: the bucket cannot be read or written; another process writes there; it holds a name with an empty,
+      absolute or '..' part; or it holds another run than the unsent checkpoints on this host.
   """
   name = f'{hashlib.sha256(url.encode()).hexdigest()[:16]}-{jax.process_index()}'
   place = cache_folder('workdirs') / name
@@ -59,7 +59,7 @@ def copy(url: str):
 
 
 class _Bucket:
-  """The files below `folder`, and those below `url` that are to be the same."""
+  """Keeps the objects below `url` equal to the files below `folder`."""
 
   def __init__(self, url, place):
     self.folder, self._links, self._new = (place / name for name in ('run', 'links', 'new'))
@@ -76,7 +76,7 @@ class _Bucket:
 
   @contextlib.contextmanager
   def held(self):
-    """Is the one that writes there until the block ends.
+    """Holds the right to write to the bucket until the block ends.
 
     Raises:
       UserError: another process does.
@@ -87,10 +87,10 @@ class _Bucket:
       yield
 
   def recover(self):
-    """Brings the bucket the checkpoints here that it never had, as a process that was killed leaves them.
+    """Sends the checkpoints that a killed process left unsent.
 
     Raises:
-      UserError: the bucket does not hold the run that they are of.
+      UserError: the bucket holds another run than theirs.
     """
     folder, names = self.folder / 'checkpoints', self._list()
     ours = [n for n in checkpoint.list_steps(self.folder) if not (folder / f'{n}/{_SENT}').exists()]
@@ -115,10 +115,10 @@ class _Bucket:
         self._send(self._files())
 
   def _list(self) -> set:
-    """Names of the run's files in the bucket: not what is hidden, nor what else lies among the checkpoints.
+    """Names of the run's files in the bucket, without hidden ones and without strangers among the checkpoints.
 
     Raises:
-      UserError: one is no name of a file below a folder.
+      UserError: a name has an empty, absolute or '..' part.
     """
     below = f'{self._root}/'
     with self._errors('read'):
@@ -133,7 +133,7 @@ class _Bucket:
     return {n for n in names if not re.search(r'(^|/)\.|^checkpoints/(?!\d+/)', n)}
 
   def pull(self, everything: bool):
-    """Makes the folder anew, of what training reads or of everything; not of checkpoints that lack their index."""
+    """Replaces the folder by the bucket: everything, or what training reads. Skips unfinished checkpoints."""
     self._there = self._list()
     names = [n for n in self._there if not _index(n) or _index(n) in self._there]
     if not everything:
@@ -151,7 +151,7 @@ class _Bucket:
 
   @contextlib.contextmanager
   def following(self):
-    """Has the bucket follow the folder until the block ends, and be the same as it then."""
+    """Sends changes in the background until the block ends, and all that is left at its end."""
     failed = True
     try:
       with holder.beside(self._follow):
@@ -183,7 +183,7 @@ class _Bucket:
         said = True
 
   def _push(self):
-    """Makes the bucket's files those of the folder.
+    """Sends every file that differs.
 
     Raises:
       holder.TakenOver: the bucket is another's now.
@@ -221,15 +221,15 @@ class _Bucket:
       self._note_sent(name, self.folder)
 
   def _note_sent(self, name, folder):
-    """Marks a checkpoint below `folder` as one that the bucket has had once its index is there; so the run itself."""
+    """Marks a checkpoint (or the run) as sent, once its index (or config.json) is in the bucket."""
     if name in (_FIRST[0], _index(name)):
       with contextlib.suppress(FileNotFoundError):  # deleted since
         (folder / name).with_name(_SENT).touch()
 
   def _files(self) -> dict:
-    """{name: (path, (bytes, time of change))} of the folder; not of what is hidden.
+    """The files of the folder that are not hidden: {name: (path, (bytes, time of change))}.
 
-    Checkpoints are linked to paths of their own, as newer ones may replace them while they are on their way.
+    Checkpoints are hard-linked to paths of their own: training may delete them during the transfer.
     """
     shutil.rmtree(self._links, ignore_errors=True)
     for step in checkpoint.list_steps(self.folder):
@@ -259,7 +259,7 @@ class _Bucket:
 
   @contextlib.contextmanager
   def _errors(self, what):
-    """Turns what packages for buckets raise, which is of many kinds, into a line."""
+    """Turns the exceptions of bucket packages into one-line UserErrors."""
     try:
       yield
     except UserError:
@@ -283,13 +283,13 @@ def _link(source, target):
 
 
 def _index(name) -> str | None:
-  """The name of the file without which the checkpoint that `name` is a part of is none."""
+  """The index file of the checkpoint that the file `name` belongs to; without it the checkpoint is unfinished."""
   parts = name.split('/')
   return '/'.join([*parts[:2], '_METADATA']) if parts[0] == 'checkpoints' else None
 
 
 def _describe(record: bytes | None) -> str:
-  """The run of a config.json, or of none, in words."""
+  """A run in words for messages, from its config.json; None: no run."""
   if record is None:
     return 'no run'
   try:
