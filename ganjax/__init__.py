@@ -25,6 +25,21 @@ def cache_folder(name: str) -> Path:
   return Path(root, name)
 
 
+def from_pretrained(name, **which):
+  """A trained generator: `from_pretrained('emoji').sample(seeds=range(4))` is uint8 [4, 64, 64, 3].
+
+  Args:
+    name: of a generator that comes along, a run's workdir, or a file of `ganjax export --out NAME.safetensors`.
+    **which: step, weights and seed_index of a workdir, see `pretrained.Generator`.
+
+  Raises:
+    UserError: no such generator.
+  """
+  from ganjax.pretrained import Generator  # imports JAX, which a command's --help does not wait for
+
+  return Generator(name, **which)
+
+
 def leads_out(name: str) -> bool:
   """Whether a name from outside, as of an object in a bucket, can be a path out of the folder that it is put below."""
   # An empty first part too: Path('folder') / '/x' is Path('/x').

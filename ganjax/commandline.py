@@ -88,6 +88,23 @@ def find_config(text: str) -> str:
   return str(configs_folder() / f'{text}.py')
 
 
+def find_run(text: str) -> str:
+  """A run by its workdir, by its exported file, or by the name of a generator that comes along -> the path.
+
+  Raises:
+    UserError: nothing has that name.
+  """
+  if os.path.exists(text):
+    return text
+  known = {
+    path.stem: str(path) for path in (Path(__file__).parent / 'pretrained').glob('*.safetensors')
+  }
+  if text not in known:
+    there = f'; generators that come along: {", ".join(sorted(known))}' if known else ''
+    raise UserError(f'workdir {text} is not there{closest(text, known)}{there}')
+  return known[text]
+
+
 class Command:
   """A command line; modules with one are imported without side effects, and beside each other.
 
@@ -127,6 +144,21 @@ class Command:
       'config', help_string=text, flag_values=self._flags
     )
     return self._config
+
+  def run(self, flag) -> Path:
+    """The run that a command is about: its one argument, or --workdir; see `find_run`.
+
+    Raises:
+      UserError: none was given, or both.
+    """
+    given = [*self.arguments, *([flag.value] if flag.value else [])]
+    if not given:
+      raise UserError(
+        f'--{flag.name} is missing: the folder of a run, such as --{flag.name} runs/dcgan'
+      )
+    if len(given) > 1:
+      raise UserError(f'one run at a time, not {" and ".join(given)}')
+    return Path(find_run(given[0]))
 
   def parse(self):
     """Takes in what was typed, at the start of a process. Ends it after --help, and at a mistake, said in a line."""

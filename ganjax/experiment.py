@@ -35,6 +35,7 @@ from ganjax.update import (
   name_nets,
   spans,
 )
+from ganjax.weights import generator_file
 from ganjax.workdir import checkpoint
 
 
@@ -187,21 +188,36 @@ def example(span) -> dict:
   return {name: media.find(f.kind).to_float(zeros(f)) for name, f in span.fields.items()}
 
 
-def load(workdir) -> Experiment:
-  """The Experiment of a trained run, from the config.json in its workdir."""
-  workdir = Path(workdir)
-  if not workdir.is_dir():
-    raise UserError(f'workdir {workdir} is not there')
-  with _newer_said(workdir):
-    return build(saved_config(workdir))
+def load(place) -> Experiment:
+  """The Experiment of a trained run.
+
+  Args:
+    place: the run's workdir, or its generator in a file (`ganjax export --out NAME.safetensors`).
+
+  Raises:
+    UserError: nothing is there, or no run.
+  """
+  if not Path(place).exists():
+    raise UserError(f'workdir {place} is not there')
+  with _newer_said(place):
+    return build(saved_config(place))
 
 
-def saved_config(workdir: Path) -> ConfigDict:
+def saved_config(place) -> ConfigDict:
   """The configuration of a run, as `get_config()` and the command line made it."""
-  saved = configs.load_json(workdir / 'config.json')
+  return ConfigDict(configs.complete(saved_record(place)['config']))
+
+
+def saved_record(place) -> dict:
+  """What config.json says of a run's newest steps (`record`); an exported file holds the same."""
+  place = Path(place)
+  if place.is_file():
+    about = generator_file.read_about(place)
+    return {**about['run'], 'config': about['config']}
+  saved = configs.load_json(place / 'config.json')
   if not (isinstance(saved, dict) and isinstance(saved.get('config'), dict)):
-    raise UserError(f'{workdir}/config.json is not the config.json of a run')
-  return ConfigDict(configs.complete(saved['config']))
+    raise UserError(f'{place}/config.json is not the config.json of a run')
+  return newest(saved)
 
 
 def summary(experiment: Experiment) -> str:
@@ -255,9 +271,10 @@ def _newer_said(workdir):
   try:
     yield
   except UserError as error:
-    path = Path(workdir, 'config.json')
-    saved = configs.load_json(path) if path.exists() else {}
-    version = saved.get('versions', {}).get('ganjax', '') if isinstance(saved, dict) else ''
+    try:
+      version = saved_record(workdir).get('versions', {}).get('ganjax', '')
+    except UserError:
+      version = ''
     numbers = lambda text: [int(number) for number in re.findall(r'\d+', text)]
     if numbers(version) <= numbers(ganjax.__version__):
       raise
@@ -413,11 +430,12 @@ def to_state(run: Experiment, saved: dict, mesh, seed_index=0) -> TrainState:
   return TrainState(step=step, key=(), opt={}, extra={}, **sharding.replicate(parts, mesh))
 
 
-def read_generator(run: Experiment, workdir, mesh, *, step, weights: str, seed_index=0):
-  """Reads a checkpoint for sampling, evaluation or export.
+def read_generator(run: Experiment, place, mesh, *, step, weights: str, seed_index=0):
+  """Reads a checkpoint, or a generator in a file, for sampling, evaluation or export.
 
   Args:
-    run: the Experiment of `load(workdir)`.
+    run: the Experiment of `load(place)`.
+    place: the run's workdir or file.
     step: of the checkpoint; None: the newest.
     weights: 'ema' (the averaged ones, where the run keeps an average) or 'raw'.
     seed_index: which seed of a run with config.seeds > 1.
@@ -428,12 +446,36 @@ def read_generator(run: Experiment, workdir, mesh, *, step, weights: str, seed_i
   Raises:
     UserError: no such checkpoint or seed; or config.json was edited, or belongs to another run than the checkpoint.
   """
-  with _newer_said(workdir):
-    saved, step, meta = checkpoint.read(workdir, step)
+  place = Path(place)
+  if place.is_file():
+    return _read_file(run, place, mesh, step, weights, seed_index)
+  with _newer_said(place):
+    saved, step, meta = checkpoint.read(place, step)
     configs.compare(run.config, meta['config'])
-  run_id(workdir, meta)
+  run_id(place, meta)
   state = to_state(run, saved, mesh, seed_index)
   return (averaged(state), step, 'ema') if weights == 'ema' and state.ema else (state, step, 'raw')
+
+
+def _read_file(run, path, mesh, step, weights, seed_index):
+  """As `read_generator`, of a file, which holds one step of one seed."""
+  about = generator_file.read_about(path)
+  if (
+    step not in (None, about['step']) or seed_index or (weights, about['weights']) == ('raw', 'ema')
+  ):
+    raise UserError(
+      f'{path} holds {about["weights"]} weights of step {about["step"]} alone: leave --step and --weights out'
+    )
+  state = jax.eval_shape(run.init, jax.random.key(0))
+  arrays = generator_file.read_arrays(path, {'params': state.params, 'stats': state.stats})
+  saved = {'params': {}, 'stats': {}, 'ema': {}, 'step': about['step'], **arrays}
+  return to_state(run, saved, mesh), about['step'], about['weights']
+
+
+def generated(place, name: str) -> Path:
+  """Where samples of a run go by default: into its workdir; of an exported file into the current folder."""
+  place = Path(place)
+  return Path(f'{place.stem}-{name}') if place.is_file() else place / 'generated' / name
 
 
 def about(run: Experiment, seed_index: int) -> dict:

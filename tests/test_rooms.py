@@ -24,7 +24,7 @@ FLOORS = (
   'features update config',
   'metrics',
   'methods experiment',
-  'evaluation',
+  'evaluation pretrained',
   'training',
   'tpu',
 )

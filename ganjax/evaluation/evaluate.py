@@ -1,19 +1,20 @@
-"""Measures pictures: ganjax evaluate --workdir runs/dcgan --metrics fid,kid,is,prdc --preset ttur --num 50000
+"""Measures pictures: ganjax evaluate runs/dcgan --metrics fid,kid,is,prdc --preset ttur --num 50000
 
 Or of anything: --fake FOLDER_OR_NPZ --real cifar10:train. Prints a table; every value also becomes a JSON record that
-says what it was computed of and how, in WORKDIR/evaluations.jsonl or --out.
+says what it was computed of and how, in RUN/evaluations.jsonl or --out. RUN is a workdir, a file of `ganjax export`, or
+the name of a generator that comes along; records of these two need --out to be kept.
 """
 
 from ganjax import commandline
 
-COMMAND = commandline.Command(__doc__)
-WORKDIR = COMMAND.string('workdir', None, 'A run, whose generator makes the fakes.')
+COMMAND = commandline.Command(__doc__, 'RUN')
+WORKDIR = COMMAND.string('workdir', None, 'The run that makes the fakes, where RUN is not given.')
 FAKE = COMMAND.string('fake', None, 'Fakes instead: a folder, an .npz, or a data set.')
 REAL = COMMAND.string(
   'real',
   None,
   'Reals: a TFDS name with its split (cifar10:test), a folder, an .npz of pictures or of statistics; '
-  'with --workdir the training set by default.',
+  'of a run the training set by default.',
 )
 METRICS = COMMAND.string('metrics', 'fid', 'Such as fid,kid,is,prdc,fd_efficientnet_lite0.')
 PRESET = COMMAND.string(
@@ -61,6 +62,7 @@ OUT = COMMAND.string('out', None, 'File that records are appended to.')
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -77,10 +79,12 @@ from ganjax.workdir import checkpoint
 
 
 def main():
-  if (WORKDIR.value is None) == (FAKE.value is None):
+  if bool(WORKDIR.value or COMMAND.arguments) == bool(FAKE.value):
     raise UserError('give either --workdir, a run, or --fake, a folder or an .npz of pictures')
   if FAKE.value and OPTIONS.value:
     raise UserError('--option is for the samples of a run: give --workdir')
+  place = None if FAKE.value else COMMAND.run(WORKDIR)
+  kept = OUT.value or (place / records.NAME if place and place.is_dir() else None)
   least = {
     '--batch': (BATCH, 1),
     '--num': (NUM, 2),
@@ -94,7 +98,7 @@ def main():
   if OUT.value:
     commandline.check_ending(OUT, '.jsonl', 'ganjax evaluate')
   metrics, presets = parse_metrics(METRICS.value), parse_presets(PRESET.value)
-  if FAKE.value and not OUT.value and any(metric.kind == 'neighbours' for metric in metrics):
+  if not kept and any(metric.kind == 'neighbours' for metric in metrics):
     raise UserError(
       'neighbours draws a picture: say --out, the file of records that it is to lie beside'
     )
@@ -102,15 +106,14 @@ def main():
   processes.start()
   mesh = sharding.make_mesh()
   batch_size = BATCH.value or backend.evaluation_batch(mesh)
-  if WORKDIR.value:
-    workdir, num = Path(WORKDIR.value), NUM.value or 50_000
+  if place:
+    num = NUM.value or 50_000
     sampler.check_seeds((SEED.value + 1) * num - 1, f'--seed={SEED.value} with --num={num}')
-    out = OUT.value or workdir / records.NAME
-    fakes = _of_run(experiment.load(workdir), workdir, num, mesh, metrics)
+    fakes = _of_run(experiment.load(place), place, num, mesh, metrics)
   else:
-    out, fakes = OUT.value, _of_files()
-  if out and processes.is_main():
-    records.check_path(out)
+    fakes = _of_files()
+  if kept and processes.is_main():
+    records.check_path(kept)
   rows = []
   for fake, real in fakes:
     work = dict(extractors=extractors, mesh=mesh, batch_size=batch_size, crop=CROP.value)
@@ -120,9 +123,9 @@ def main():
       continue
     for record, result in zip(found, results):
       if result.picture is not None:
-        record['picture'] = str(_save(result.picture, record))
-    if out:
-      records.append(out, found)
+        record['picture'] = str(_save(result.picture, record, place, kept))
+    if kept:
+      records.append(kept, found)
     else:
       for record in found:
         print(json.dumps(record))
@@ -139,32 +142,36 @@ def main():
       for name, value in r['values'].items()
     ]
   processes.say(records.table(rows, ('metric', 'value', 'preset', 'fakes', 'reals', 'step')))
-  if out:
-    processes.say(f'records: {out}')
+  if kept:
+    processes.say(f'records: {kept}')
 
 
-def _of_run(run, workdir, num, mesh, metrics):
+def _of_run(run, place, num, mesh, metrics):
   """Yields (fakes, reals) of each checkpoint that was asked for."""
   real = _real(run, metrics)
   source = run.held_out(run.spans[-1]) if run.method.examples else None
-  for asked in _steps(workdir):
+  for asked in _steps(place):
     which = dict(step=asked, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
-    state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
+    state, step, weights = experiment.read_generator(run, place, mesh, **which)
     stage = run.stage_after(step)
     how = dict(mesh=mesh, batch_norm=BATCH_NORM.value, source=source)
     state = sampler.prepare(stage, state, run.method, **how)
-    info = {'name': run.config.name, 'workdir': str(workdir), 'step': step, 'weights': weights}
+    where = {'file': _describe(place)} if place.is_file() else {'workdir': str(place)}
+    info = {'name': run.config.name, **where, 'step': step, 'weights': weights}
     info |= experiment.about(run, SEED_INDEX.value)
     draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)
     draw['options'] = sampler.parse_options(OPTIONS.value, run.method)
-    draw['class_names'] = provenance.class_names(
-      experiment.newest(configs.load_json(workdir / 'config.json'))
-    )
+    draw['class_names'] = provenance.class_names(experiment.saved_record(place))
     yield sides.generator(stage, state, run.method, source=source, **draw), real
 
 
-def _steps(workdir) -> list:
-  there = processes.gather(checkpoint.list_steps(workdir))[0]  # a run may be saving
+def _describe(path) -> dict:
+  return {'name': path.name, 'sha256': hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _steps(place) -> list:
+  there = [] if place.is_file() else checkpoint.list_steps(place)
+  there = processes.gather(there)[0]  # a run may be saving
   if STEP.value == 'all':
     return there or [None]
   try:
@@ -230,10 +237,10 @@ def _parse_weights(pairs) -> dict:
   return parts
 
 
-def _save(picture, record):
+def _save(picture, record, place, kept):
   """The picture of a result, beside what `sample.py` makes, or beside the records."""
   step = record['step']
-  where = Path(WORKDIR.value) / 'generated' if WORKDIR.value else Path(OUT.value).parent
+  where = place / 'generated' if place and place.is_dir() else Path(kept).parent
   at = f'-{step:08}' if step else ''
   path = where / f'{record["metric"]}-{record["preset"]}{at}-seed{SEED.value}.png'
   try:

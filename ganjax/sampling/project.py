@@ -1,4 +1,4 @@
-"""Styles that make a given picture: ganjax project --workdir runs/faces --source me.png [--space w+]
+"""Styles that make a given picture: ganjax project runs/faces --source me.png [--space w+]
 
 Of a run whose samples go by way of styles, as StyleGAN's do. Writes an .npz with the styles, which `ganjax sample
 --styles` takes; beside it a .png, each picture and what was found, and a .gif of the course.
@@ -6,10 +6,10 @@ Of a run whose samples go by way of styles, as StyleGAN's do. Writes an .npz wit
 
 from ganjax import commandline
 
-COMMAND = commandline.Command(__doc__)
-WORKDIR = COMMAND.string('workdir', None, 'The run.')
+COMMAND = commandline.Command(__doc__, 'RUN')
+WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
 SOURCE = COMMAND.string('source', None, 'Picture, or folder or zip archive of pictures.')
-OUT = COMMAND.string('out', None, 'The .npz; by default below WORKDIR/generated.')
+OUT = COMMAND.string('out', None, 'The .npz; by default in RUN/generated.')
 SPACE = COMMAND.choice(
   'space', 'w', ['w', 'w+'], 'w: one style for all layers; w+: one for each, nearer to the picture.'
 )
@@ -49,30 +49,29 @@ HELD = 10  # times that the GIF shows the last
 
 
 def main():
-  for flag, such in ((WORKDIR, 'runs/faces'), (SOURCE, 'me.png')):
-    if flag.value is None:
-      raise UserError(f'--{flag.name} is missing, such as --{flag.name} {such}')
+  if SOURCE.value is None:
+    raise UserError('--source is missing, such as --source me.png')
   if STEPS.value < 1:
     raise UserError(f'--steps={STEPS.value} must be at least 1')
   sampler.check_seeds(SEED.value, f'--seed={SEED.value}')
   if OUT.value:
     commandline.check_ending(OUT, '.npz', 'ganjax project')
-  workdir = Path(WORKDIR.value)
+  place = COMMAND.run(WORKDIR)
   processes.start()
-  run = experiment.load(workdir)
+  run = experiment.load(place)
   method = run.method
   if not method.styles:
-    raise UserError(f'samples of {workdir} do not go by way of styles: there is none to be found')
+    raise UserError(f'samples of {place} do not go by way of styles: there is none to be found')
   mesh = sharding.make_mesh(jax.local_devices()[:1])
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
-  state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
+  state, step, weights = experiment.read_generator(run, place, mesh, **which)
   span = run.span_at(step - 1)
   mine, field = own.find(SOURCE.value), span.fields[own.field(span.fields, (method.makes,))]
   source, names = mine.source(field, method.makes), mine.names
   pictures = source.read(np.arange(len(names)), [method.makes])[method.makes]
   measure = perceptual.distance(DISTANCE.value)
   file = f'project-{step:08}-of-{Path(SOURCE.value).stem}-{SPACE.value}.npz'
-  out = Path(OUT.value).with_suffix('.npz') if OUT.value else workdir / 'generated' / file
+  out = Path(OUT.value).with_suffix('.npz') if OUT.value else experiment.generated(place, file)
   images.make_folder(out.parent)
 
   def write(found):
@@ -96,7 +95,7 @@ def main():
       write(found)  # after each, as each takes minutes
   print(
     f'{out}: {len(found)} pictures, step {step}, {weights} weights; '
-    f'ganjax sample --workdir {workdir} --styles {out} shows them'
+    f'ganjax sample {place} --styles {out} shows them'
   )
 
 

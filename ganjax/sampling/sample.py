@@ -1,4 +1,6 @@
-"""Samples from a run: ganjax sample --workdir runs/dcgan [--seeds 0-35] [--out film.mp4]
+"""Samples from a run: ganjax sample runs/dcgan [--seeds 0-35] [--out film.mp4]
+
+RUN is a run's workdir, a file of `ganjax export`, or the name of a generator that comes along: ganjax sample emoji.
 
 The same seed gives the same sample on any number of devices. A sample is synthetic, and says so in its metadata.
 Samples of a run that translates or enlarges start from pictures: those of --source, else sample n from picture n of the
@@ -9,9 +11,13 @@ Runs whose samples go by way of styles, as StyleGAN's do, also mix and move thes
 
 from ganjax import commandline
 
-COMMAND = commandline.Command(__doc__)
-WORKDIR = COMMAND.string('workdir', None, 'The run.')
-OUT = COMMAND.string('out', None, 'File or folder to write; by default below WORKDIR/generated.')
+COMMAND = commandline.Command(__doc__, 'RUN')
+WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
+OUT = COMMAND.string(
+  'out',
+  None,
+  'File or folder to write; by default in RUN/generated, or in the current folder.',
+)
 SEEDS = COMMAND.string(
   'seeds', '0-63', 'Such as 0-35 or 3,7,10-12; one sample each (50,000 images: 0-49999).'
 )
@@ -116,16 +122,14 @@ MOVING = 'strip', 'gif', 'mp4'
 
 
 def main():
-  if WORKDIR.value is None:
-    raise UserError('--workdir is missing: the folder of a run, such as --workdir runs/dcgan')
   if min(FRAMES.value, BATCH.value, PATHS.value, FPS.value) < 1:
     raise UserError('--frames, --batch, --paths and --fps must be at least 1')
   if TILE.value < 16:
     raise UserError('--tile must be at least 16')
   format = _format()
-  workdir = Path(WORKDIR.value)
+  place = COMMAND.run(WORKDIR)
   processes.start()
-  run = experiment.load(workdir)
+  run = experiment.load(place)
   method = run.method
   options, swept, values = tables.parse_sweep(OPTIONS.value, method)
   _check_tools(method, format, swept)
@@ -134,7 +138,7 @@ def main():
     options = method.styles.still | options
   mesh = sharding.make_mesh(jax.local_devices())
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
-  state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
+  state, step, weights = experiment.read_generator(run, place, mesh, **which)
   span = run.span_at(step - 1)
   stage, (source, mine) = span.stage, _source(run, span)
   keep_size = _keeps_size(method, format, swept)
@@ -162,7 +166,7 @@ def main():
       (mine.names[i] + again.format(int(seed)), int(seed)) for i, seed in zip(indices, seeds)
     ]
   if CLASSES.value:
-    known = provenance.class_names(experiment.newest(configs.load_json(workdir / 'config.json')))
+    known = provenance.class_names(experiment.saved_record(place))
     chosen = sampler.parse_classes(CLASSES.value, method.num_classes, known)
     names = [(f'seed{s:06}-class{c:04}', f'{s}, class {c}') for c in chosen for s in seeds]
     columns = len(seeds)
@@ -199,7 +203,7 @@ def main():
     columns = len(jax.tree.leaves(rows)[0]) // PATHS.value
     told = {'paths': PATHS.value} if PATHS.value > 1 else {}
   field = span.fields[method.makes]
-  out = Path(OUT.value) if OUT.value else workdir / 'generated' / _name(run, step, format)
+  out = Path(OUT.value) if OUT.value else experiment.generated(place, _name(run, step, format))
   about = experiment.about(run, SEED_INDEX.value) | ({'options': options} if options else {}) | told
   about |= {'styles': own_styles} if STYLES.value else {}
   about |= {'class_averages': True} if CLASS_AVERAGES.value else {}

@@ -1,10 +1,11 @@
-"""A trained generator for those who have no ganjax: ganjax export --workdir runs/dcgan --out G.stablehlo
+"""A trained generator for those who have no ganjax: ganjax export runs/dcgan --out G.stablehlo
 
 The suffix of --out says what is written, with the run's configuration in either:
 
   G.stablehlo    programs with the weights inside, for CPU, CUDA and TPU, which JAX alone runs: `docs/load_generator.py`
                  is all that it takes. By `jax.export`, whose programs later versions of JAX read for 6 months at least.
-  G.safetensors  the weights and statistics alone, as 'params/G/...' and 'stats/G/...': these do not age.
+  G.safetensors  the weights and statistics alone, as 'params/G/...' and 'stats/G/...': these do not age. Every command
+                 of ganjax takes it in place of a workdir: ganjax sample G.safetensors. With --half numbers are float16.
 
 A .stablehlo is an uncompressed zip of three files:
 
@@ -21,9 +22,10 @@ they are made. Forms of convolutions are each platform's own.
 
 from ganjax import commandline
 
-COMMAND = commandline.Command(__doc__)
-WORKDIR = COMMAND.string('workdir', None, 'The run.')
+COMMAND = commandline.Command(__doc__, 'RUN')
+WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
 OUT = COMMAND.string('out', None, 'File to write: NAME.stablehlo or NAME.safetensors.')
+HALF = COMMAND.switch('half', 'Numbers of a .safetensors are float16: half its size.')
 SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')
 STEP = COMMAND.integer('step', None, 'Step of the checkpoint; the newest by default.')
 WEIGHTS = COMMAND.choice(
@@ -53,34 +55,33 @@ from ganjax import config as configs
 from ganjax.devices import processes, sharding
 from ganjax.media.image import quantise
 from ganjax.sampling import sampler
+from ganjax.weights import generator_file
 from ganjax.workdir.files import replace_file
 
 FORMAT, VERSION = 'ganjax generator', 1
 PLATFORMS = ('cpu', 'cuda', 'tpu')
-# What safetensors calls the dtypes of networks.
-DTYPES = {'float64': 'F64', 'float32': 'F32', 'float16': 'F16', 'bfloat16': 'BF16'}
 
 
 def main():
-  if WORKDIR.value is None:
-    raise UserError('--workdir is missing: the folder of a run, such as --workdir runs/dcgan')
   if OUT.value is None:
     raise UserError('--out is missing: NAME.stablehlo or NAME.safetensors')
-  workdir, out = Path(WORKDIR.value), Path(OUT.value)
+  place, out = COMMAND.run(WORKDIR), Path(OUT.value)
   if out.suffix not in ('.stablehlo', '.safetensors'):
     raise UserError(f'--out={out}: the name must end in .stablehlo or .safetensors')
   jax.config.update('jax_platforms', 'cpu')
   processes.start()
-  run = experiment.load(workdir)
+  run = experiment.load(place)
   mesh = sharding.make_mesh(jax.local_devices())
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
-  state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
+  state, step, weights = experiment.read_generator(run, place, mesh, **which)
   stage, fields = run.stage_after(step), run.span_at(step - 1).fields
   source = run.held_out(run.span_at(step - 1)) if run.method.examples else None
   how = dict(mesh=mesh, batch_norm=BATCH_NORM.value, source=source)
   state = jax.device_get(sampler.prepare(stage, state, run.method, **how).replace(ema={}))
 
-  about = describe(run, step, weights, BATCH_NORM.value, SEED_INDEX.value)
+  if HALF.value and out.suffix != '.safetensors':
+    raise UserError('--half goes with --out NAME.safetensors')
+  about = describe(run, place, step, weights, BATCH_NORM.value, SEED_INDEX.value)
   try:
     out.parent.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -92,13 +93,18 @@ def main():
       )
     write_programs(out, *programs(stage, state, run.method), about)
   else:
-    write_safetensors(out, arrays(stage, state, run.method, fields), about)
+    found = arrays(stage, state, run.method, fields)
+    if HALF.value:
+      found = {name: x.astype(np.float16) for name, x in found.items()}
+    generator_file.write(out, found, about)
   what = f'step {step}, {weights} weights, {BATCH_NORM.value} batch statistics'
   print(f'{out}: {out.stat().st_size / 1e6:.1f} MB, {what}')
 
 
-def describe(run, step: int, weights: str, batch_norm: str, seed_index: int) -> dict:
+def describe(run, place, step: int, weights: str, batch_norm: str, seed_index: int) -> dict:
   """What a file says of itself, as JSON values; a reader refuses another `format` or `version`."""
+  record = experiment.saved_record(place)
+  config = {**experiment.to_json(run.config), 'seeds': 1, 'seed': run.config.seed + seed_index}
   return {
     'format': FORMAT,
     'version': VERSION,
@@ -109,7 +115,8 @@ def describe(run, step: int, weights: str, batch_norm: str, seed_index: int) -> 
     'weights': weights,
     'batch_norm': batch_norm,
     **experiment.about(run, seed_index),
-    'config': experiment.to_json(run.config),
+    'config': config,
+    'run': {key: value for key, value in record.items() if key not in ('config', 'history')},
   }
 
 
@@ -163,28 +170,6 @@ def write_programs(path, latents, generator, about: dict):
   with replace_file(path) as file, zipfile.ZipFile(file, 'w') as archive:
     for name, content in files.items():
       archive.writestr(zipfile.ZipInfo(name), bytes(content))
-
-
-def write_safetensors(path, tensors: dict, about: dict):
-  """Writes {name: array} as safetensors (github.com/huggingface/safetensors, "Format"), with `about` in its metadata.
-
-  The length of a JSON header as 8 bytes, the header, and the raw little-endian numbers one after the other. Metadata
-  are strings: what is none is written as JSON.
-
-  Raises:
-    UserError: `path` cannot be written.
-  """
-  text = lambda value: value if isinstance(value, str) else json.dumps(value)
-  header, end = {'__metadata__': {key: text(value) for key, value in about.items()}}, 0
-  for name, x in tensors.items():
-    start, end = end, end + x.nbytes
-    header[name] = dict(dtype=DTYPES[x.dtype.name], shape=list(x.shape), data_offsets=[start, end])
-  header = json.dumps(header).encode()
-  header += b' ' * (-len(header) % 8)
-  with replace_file(path) as file:
-    file.write(len(header).to_bytes(8, 'little') + header)
-    for x in tensors.values():
-      file.write(np.ascontiguousarray(x).tobytes())
 
 
 if __name__ == '__main__':

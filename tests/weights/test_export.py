@@ -1,6 +1,7 @@
 """ganjax export as a process: what it writes makes sample.py's pictures, without ganjax."""
 
 import json
+import re
 import runpy
 import shutil
 import zipfile
@@ -11,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors
 from jax import export
 
 import ganjax
 from ganjax import experiment
 from ganjax.layers import conv
+from ganjax.weights import generator_file
 from ganjax.workdir import checkpoint, files
 
 LOADER = 'docs/load_generator.py'
@@ -30,6 +33,7 @@ EXPORTS = {
   'other.stablehlo': ('run', OTHER),
   'default.safetensors': ('run', []),
   'classes.stablehlo': ('conditional', []),
+  'half.safetensors': ('conditional', ['--half']),
 }
 # The file, how many seeds from 0, and the class of all.
 LOADED = {'default': ('default.stablehlo', '10'), 'class': ('classes.stablehlo', '6', '2')}
@@ -41,6 +45,8 @@ REFUSED = {
   ),
   'place': (['--out={tmp}/config.json/G.stablehlo'], 'cannot write {tmp}/config.json/G.stablehlo'),
   'folder': (['--out={tmp}/folder.safetensors'], 'could not write {tmp}/folder.safetensors'),
+  'half': (['--out={tmp}/G.stablehlo', '--half'], '--half goes with --out NAME.safetensors'),
+  'two': (['{tmp}', '--out={tmp}/G.safetensors'], 'one run at a time'),
 }
 
 
@@ -206,7 +212,9 @@ def test_the_same_programs_wherever_they_are_made(tmp):
 
 def test_metadata(tmp):
   about = open_zip(tmp / 'out/default.stablehlo')[2]
-  config = json.loads((tmp / 'run/config.json').read_text())['config']
+  record = json.loads((tmp / 'run/config.json').read_text())
+  config = record.pop('config')
+  assert record.pop('history') == [] and record['data'][0]['num_examples'] == 40
   assert about == {
     'format': 'ganjax generator',
     'version': 1,
@@ -218,12 +226,12 @@ def test_metadata(tmp):
     'weights': 'ema',
     'batch_norm': 'running',
     'config': config,
+    'run': record,
   }
 
 
 def test_safetensors(tmp):
   """The averaged weights and statistics of G, and nothing of D, by their own package."""
-  safetensors = pytest.importorskip('safetensors')
   average = checkpoint.read(tmp / 'run')[0]['ema']['G']
   wanted = jax.tree_util.tree_leaves_with_path({k: {'G': x} for k, x in average.items()})
   wanted = {jax.tree_util.keystr(path, simple=True, separator='/'): x for path, x in wanted}
@@ -234,8 +242,61 @@ def test_safetensors(tmp):
   for key, x in wanted.items():
     assert found[key].dtype == x.dtype
     np.testing.assert_array_equal(found[key], x)
-  assert (about['step'], about['version'], about['weights']) == ('100', '1', 'ema')
-  assert json.loads(about['config']) == json.loads((tmp / 'run/config.json').read_text())['config']
+  about = json.loads(about['ganjax'])
+  assert (about['step'], about['version'], about['weights']) == (100, 1, 'ema')
+  assert about['config'] == json.loads((tmp / 'run/config.json').read_text())['config']
+
+
+def test_a_file_is_a_run_to_sample_from(tmp):
+  found = ganjax.from_pretrained(tmp / 'out/default.safetensors')
+  assert (found.step, found.weights, found.class_names) == (100, 'ema', None)
+  wanted, _ = read_pictures(tmp / 'default.npz')
+  assert_same_pictures(found.sample(range(10)), wanted)
+  from_run = ganjax.from_pretrained(tmp / 'run')
+  np.testing.assert_array_equal(from_run.sample([3, 7]), found.sample([3, 7]))
+  with pytest.raises(ganjax.UserError, match='holds ema weights of step 100 alone'):
+    ganjax.from_pretrained(tmp / 'out/default.safetensors', step=90)
+  with pytest.raises(ganjax.UserError, match='none below 0'):
+    found.sample([-1])
+  with pytest.raises(ganjax.UserError, match='--option=psi=0.5 is not understood'):
+    found.sample([0], psi=0.5)
+
+
+def test_half_and_classes(tmp):
+  with safetensors.safe_open(tmp / 'out/half.safetensors', 'numpy') as file:
+    assert {file.get_tensor(key).dtype for key in file.keys()} == {np.dtype('float16')}  # noqa: SIM118
+  found = ganjax.from_pretrained(tmp / 'out/half.safetensors')
+  wanted, _ = read_pictures(tmp / 'classes.npz')  # three classes of six seeds
+  made = np.concatenate([found.sample(range(6), classes=k) for k in range(3)])
+  assert made.dtype == np.uint8 and made.shape == wanted.shape
+  assert abs(made.astype(int) - wanted).mean() < 1 < abs(made.astype(int) - wanted[::-1]).mean()
+  mixed = found.sample([0, 1], classes=[2, 0])
+  np.testing.assert_array_equal(mixed[:1], found.sample([0], classes=2))
+  with pytest.raises(ganjax.UserError, match='3 for 2 seeds'):
+    found.sample([0, 1], classes=[0, 1, 2])
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    (lambda x, about: x.pop('params/G/Dense_0/kernel'), 'is in one of them alone'),
+    (lambda x, about: x.update({'params/G/Dense_0/kernel': np.zeros((3, 3))}), 'has shape (3, 3)'),
+    (lambda x, about: about.clear(), 'is not a generator'),
+  ],
+)
+def test_a_file_that_does_not_fit_is_refused(tmp, tmp_path, change, message):
+  about = generator_file.read_about(tmp / 'out/half.safetensors')
+  with safetensors.safe_open(tmp / 'out/half.safetensors', 'numpy') as file:
+    arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+  change(arrays, about)
+  generator_file.write(tmp_path / 'x.safetensors', arrays, about)
+  with pytest.raises(ganjax.UserError, match=re.escape(message)):
+    ganjax.from_pretrained(tmp_path / 'x.safetensors')
+
+
+def test_a_name_that_nothing_has():
+  with pytest.raises(ganjax.UserError, match='workdir nothing_so is not there'):
+    ganjax.from_pretrained('nothing_so')
 
 
 def test_refusals(tmp):

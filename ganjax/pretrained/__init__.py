@@ -1,0 +1,76 @@
+"""Trained generators that come along with ganjax, by name: `ganjax sample emoji`, `ganjax.from_pretrained('emoji')`."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from ganjax import UserError, commandline, experiment
+from ganjax.data import provenance
+from ganjax.devices import sharding
+from ganjax.sampling import sampler
+
+
+class Generator:
+  """A trained generator, ready to sample from.
+
+  Attributes:
+    run: the Experiment that made it.
+    step: of training, that its weights are of.
+    weights: 'ema' for averaged weights, else 'raw'.
+    class_names: names of the classes 0, 1, ..., or None.
+    options: what `sample` takes, with defaults, such as {'truncation': 1.0}.
+  """
+
+  def __init__(self, name, *, step=None, weights='ema', seed_index=0):
+    """Reads the generator.
+
+    Args:
+      name: of a generator that comes along; or a run's workdir; or a file of `ganjax export`, NAME.safetensors.
+      step, weights, seed_index: of a workdir, see `experiment.read_generator`.
+
+    Raises:
+      UserError: no such generator, run or checkpoint.
+    """
+    place = Path(commandline.find_run(str(name)))
+    self.run = experiment.load(place)
+    self._mesh = sharding.make_mesh(jax.local_devices())
+    which = dict(step=step, weights=weights, seed_index=seed_index)
+    found = experiment.read_generator(self.run, place, self._mesh, **which)
+    self._state, self.step, self.weights = found
+    self.class_names = provenance.class_names(experiment.saved_record(place))
+    self.options = self.run.method.options
+
+  def sample(self, seeds, classes=None, batch_size=64, **options) -> np.ndarray:
+    """Samples as `ganjax sample` makes them, to the byte: pictures are uint8 [N, H, W, C].
+
+    Args:
+      seeds: whole numbers from 0, one sample each.
+      classes: of conditional generators: one number or name for all, or one for each seed. By default a seed has a
+        class of its own.
+      batch_size: samples at a time.
+      **options: see the attribute.
+
+    Raises:
+      UserError: an unknown option or class, classes of a generator that has none, or a seed out of range.
+    """
+    method, seeds = self.run.method, np.asarray(seeds, np.int64).reshape(-1)
+    if len(seeds) == 0 or seeds.min() < 0:
+      raise UserError('seeds: at least one whole number, none below 0')
+    sampler.check_seeds(int(seeds.max()), 'seeds')
+    options = sampler.parse_options([f'{k}={v}' for k, v in options.items()], method)
+    span = self.run.span_at(self.step - 1)
+    source = self.run.held_out(span) if method.examples else None
+    rows = sampler.rows(method, seeds, source, **options)
+    if classes is not None:
+      each = classes if isinstance(classes, (list, tuple, np.ndarray)) else [classes]
+      text = ','.join(map(str, each))
+      chosen = sampler.parse_classes(text, method.num_classes, self.class_names)
+      if len(chosen) not in (1, len(seeds)):
+        raise UserError(
+          f'classes: {len(chosen)} for {len(seeds)} seeds; give one, or one for each seed'
+        )
+      rows['label'] = np.broadcast_to(chosen, len(seeds)).astype(np.int32)
+    kind = span.fields[method.makes].kind
+    how = dict(mesh=self._mesh, batch_size=batch_size, kind=kind)
+    return sampler.generate(span.stage, self._state, rows, **how)
