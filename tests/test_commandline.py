@@ -236,6 +236,7 @@ def test_a_signal_is_heard_while_the_main_thread_is_in_c():
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_run_whose_reader_and_terminal_are_gone_saves(tmp_path):
   """`| head`, then the terminal closes: nobody reads, and SIGHUP comes, twice."""
   arguments = [*command.tiny({'steps': 100_000}), '--workdir', tmp_path]

@@ -47,7 +47,7 @@ TRACED += ('srgan_div2k', 'esrgan_div2k', 'srgan_emoji')
 TRACED += ('emoji', 'reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 # One of each kind of network and penalty by default: the rest takes minutes.
 QUICK = ('dcgan_cifar', 'wgan_cifar', 'wgan_gp_cnn_cifar', 'cgan_mnist', 'pix2pix_emoji')
-QUICK += ('progressive_emoji', 'fastgan_emoji', 'stylegan2_ada_cifar', 'reacgan_cifar')
+QUICK += ('progressive_emoji', 'stylegan2_ada_cifar')
 
 
 def shrunk(name):

@@ -131,7 +131,7 @@ def assert_close(a, b):
     np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-9, err_msg=where)
 
 
-WAYS = [('mlp', False), ('conv', True)]
+WAYS = [('mlp', False), pytest.param('conv', True, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize(('kind', 'unrolled'), WAYS)
@@ -177,6 +177,7 @@ def lowered(kind, mesh=None, rows=BATCH, **how):
     return state, update.lower(state, (batch,) * method.n_critic, {}, phases=('D', 'G'))
 
 
+@pytest.mark.slow
 def test_convolutions_are_unrolled_on_cpu_alone(monkeypatch):
   text = lambda *args, **how: lowered(*args, **how)[1].as_text()
   for kind, expected in ('mlp', False), ('conv', True):
@@ -187,7 +188,7 @@ def test_convolutions_are_unrolled_on_cpu_alone(monkeypatch):
   assert not seeds.unrolls(state)
 
 
-@pytest.mark.parametrize('unrolled', [False, True])
+@pytest.mark.parametrize('unrolled', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_work_is_split_over_the_devices(unrolled):
   """Each of 4 devices does about a quarter of the work, most of which grows with the batch."""
   flops = [

@@ -86,6 +86,7 @@ def test_the_readme_names_every_recipe():
   assert len(names) > 40 and [name for name in names if f'`{name}`' not in text] == []
 
 
+@pytest.mark.slow
 def test_the_tutorial_trains(monkeypatch):
   """Its method, found by its file's name, makes a step with its recipe, shrunk, and pictures."""
   page = (command.ROOT / 'docs/extend/method.md').read_text()

@@ -39,6 +39,7 @@ GEOMETRIES = [
 ]
 
 
+ALL_SLOW = [pytest.param(g, marks=pytest.mark.slow) for g in GEOMETRIES]
 # Those that differ in kind; all of them in the slow tests.
 KINDS = (0, 1, 2, 6, 8, 14, 16)
 ALL = [
@@ -145,7 +146,7 @@ def test_definition_and_torch_layouts(x64, geometry):
   np.testing.assert_allclose(first(found), direct_transpose(g, first(y), torch_weight), atol=1e-10)
 
 
-@pytest.mark.parametrize('geometry', [GEOMETRIES[1], GEOMETRIES[8]], ids=str)
+@pytest.mark.parametrize('geometry', [ALL_SLOW[1], GEOMETRIES[8]], ids=str)
 def test_gradients_of_both_orders(x64, geometry):
   g, x, w, y = example(*geometry, channels=2, features=2, batch=1)
   for function, args in (
@@ -156,7 +157,7 @@ def test_gradients_of_both_orders(x64, geometry):
     check_grads(jax.jit(function), args, order=2, modes=['rev'], atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize('geometry', [GEOMETRIES[i] for i in (1, 8, 14)], ids=str)
+@pytest.mark.parametrize('geometry', [ALL_SLOW[1], *(GEOMETRIES[i] for i in (8, 14))], ids=str)
 def test_derivatives_in_a_direction(x64, geometry):
   """Forward mode: the map in each factor's direction; reverse mode is its adjoint; and forward over reverse."""
   g, x, w, y = example(*geometry)
@@ -315,7 +316,7 @@ GROUPS = [
   (GEOMETRIES[4], 6, 12, 3, 1),
   (GEOMETRIES[1], 64, 32, 4, 2),
   (GEOMETRIES[8], 8, 8, 8, 1),
-  (GEOMETRIES[0], 40, 20, 5, 5),
+  pytest.param(GEOMETRIES[0], 40, 20, 5, 5, marks=pytest.mark.slow),
 ]
 
 
@@ -491,6 +492,7 @@ def test_odd_sides_are_not_halved(kernel):
     layer.init(jax.random.key(0), jnp.zeros((1, 7, 8, 3)))
 
 
+@pytest.mark.slow
 def test_sound_is_resampled_in_a_convolution_too(x64):
   plain = Conv(3, 3, padding=1, param_dtype='float64')
   x = draw((2, 8, 2))[0]
@@ -558,6 +560,7 @@ def test_shapes_that_do_not_fit():
     conv(jnp.zeros((1, 8, 8, 3)), w.astype('bfloat16'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('batch', [8, 6])
 def test_weights_in_parts_are_those_of_the_whole(batch):
   """3x3 over 32x32 pixels, 64 to 80 channels: 4 parts of a batch of 8, 2 of 6."""

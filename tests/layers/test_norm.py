@@ -128,7 +128,7 @@ def test_instance_norm_is_of_each_picture_and_channel(mean):
   assert np.abs(instance_norm(np.full((1, 4, 4, 2), 3.0, np.float32))).max() == 0
 
 
-@pytest.mark.parametrize('condition', [None, 'labels'])
+@pytest.mark.parametrize('condition', [pytest.param(None, marks=pytest.mark.slow), 'labels'])
 def test_gradients_are_those_of_the_normalised_batch(condition):
   """First and second, as penalties take them, on one device and on four."""
   with jax.enable_x64(True):

@@ -72,6 +72,10 @@ def arguments(data, workdir, **fields):
   ]
 
 
+# A run of its own, trained until its pictures differ.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
   """The folder of a run, and what sample.py made of it."""

@@ -126,6 +126,7 @@ def test_a_seed_has_a_class():
   assert np.abs(other - pictures)[1:3].max() > 0.1
 
 
+@pytest.mark.slow
 def test_class_loss_on_reals_and_on_fakes():
   fields = dict(name='auxiliary_classifier', D=0.5, D_fake=0.25, G=2.0)
   method, state = made(num_classes=3, head='classifier', class_loss=fields)
@@ -339,6 +340,7 @@ def test_microbatches_add_up_to_the_batch():
   )
 
 
+@pytest.mark.slow
 def test_microbatches_pass_statistics_on():
   """ADA's counts see every image of every part."""
   method, state = made(ada=dict(pipe='blit', interval=4))

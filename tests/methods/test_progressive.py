@@ -48,6 +48,7 @@ def test_levels_are_those_of_the_published_settings():
   assert sum(images) == pytest.approx(25e6, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_pictures_of_stylegan_follow_from_its_styles():
   """At every level; the affines are those of its layers: without one its style moves nothing."""
   config = stylegan_ffhq1024.get_config()

@@ -160,6 +160,7 @@ def made():
     return make(num_classes=3)
 
 
+@pytest.mark.slow
 def test_each_phase_trains_its_own_network_and_nothing_moves_the_mixing(made):
   start, states, metrics = made.state, [], {}
   state = copy(start)
@@ -211,6 +212,7 @@ def test_losses_are_hinges_of_all_logits():
   np.testing.assert_allclose(loss, -np.mean(fake), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_pictures_are_augmented_each_by_draws_of_its_own():
   """Reals as fakes, in both phases; cutouts take a fifth of the side."""
   white = {**FLOATS, 'image': jnp.ones((4, 8, 8, 3))}
@@ -226,6 +228,7 @@ def test_pictures_are_augmented_each_by_draws_of_its_own():
   assert not np.allclose(fakes, projected._enlarge(plain, 128), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_resume_keeps_the_mixing_bit_for_bit(tmp_path, made):
   mesh = sharding.make_mesh(jax.devices()[:1])
   state = sharding.replicate(made.state, mesh)

@@ -173,6 +173,7 @@ def test_weights_of_one_class_are_its_label(net, case):
   assert np.abs(a - run(np.full((4, 3), 1 / 3, np.float32))).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_relu_skip_shows_the_identity_paths_what_is_above_0():
   """Such a block of x is the plain block of relu(x), as relu(relu(x)) is relu(x); the first, of pixels, is plain."""
   paper, studio = tiny()['D'], tiny(relu_skip=True)['D']
@@ -248,6 +249,7 @@ def test_bfloat16_activations_keep_float32_parameters(name):
     assert {leaf.dtype for leaf in jax.tree.leaves((v, new))} == {jnp.dtype('float32')}
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32():
   for net, x in (('G', Z), ('D', X)):
     v = start(tiny()[net])

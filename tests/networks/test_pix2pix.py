@@ -80,6 +80,7 @@ def test_pictures_need_not_be_square_nor_alike_in_channels():
   assert logits.shape == (2, 6, 14)
 
 
+@pytest.mark.slow
 def test_dropout_is_the_only_noise_in_training_and_after():
   """A picture depends on its own key alone, and what is dropped is half of the levels named."""
   G = make((16, 16), width=4, downs=4, layers_D=1, norm='instance', dropout_levels=(0, 1))['G']

@@ -91,6 +91,7 @@ def test_blocks_are_the_identity_at_the_start():
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_scale_of_the_first_weights():
   """He's for LeakyReLU(0.2) times L^(-1/4), L blocks (section 3, general network modernization)."""
   net = r3gan.build(resolution=32, channels=3, width=64, cardinality=8, num_classes=40)

@@ -89,6 +89,7 @@ def _get(tree, path, default):
   return tree
 
 
+@pytest.mark.slow
 def test_the_condition_is_of_its_own_sample():
   nets = tiny(num_classes=3)
   other = np.array([0, 2, 2, 1])  # of the second sample

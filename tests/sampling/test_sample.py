@@ -154,6 +154,7 @@ def test_batch_norm_modes_differ(printed, read):
   assert differ(modes['batch'], modes['standing'])
 
 
+@pytest.mark.slow
 def test_samples_from_a_run_that_goes_on(tmp_path):
   arguments = command.tiny({'steps': 100_000})
   training = command.start('train.py', *arguments, '--workdir', tmp_path)

@@ -105,6 +105,7 @@ def command(*args):
   return subprocess.run(run, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_command_line_lowers_for_gpus():
   done = command('--topology', 'gpu:2', '--config.networks.width=8')
   assert done.returncode == 0 and 'LOWERING ONLY' in done.stdout, done.stderr

@@ -261,6 +261,7 @@ def test_feed_stacks_the_same_batches():
     stacked.close()
 
 
+@pytest.mark.slow
 def test_nothing_moves_between_host_and_devices_within_a_dispatch():
   """Batches are there before they are asked for; the update runs where every transfer that is not asked for fails."""
   kinds = {f'networks.{kind}': 'float32' for kind in ('dtype', 'param_dtype')}
@@ -363,6 +364,7 @@ def two_stages(config):
   return run._replace(method=method, spans=experiment.lay_out(method, config))
 
 
+@pytest.mark.slow
 def test_a_stage_starts_with_fresh_optimizers_once(train, monkeypatch, capsys):
   """Stopped before, at or after the border and resumed: Adam has counted the updates since the border and no more."""
   config = configure(steps=11, steps_per_dispatch=1, sample_every_steps=11, **SMALL)
@@ -377,6 +379,7 @@ def test_a_stage_starts_with_fresh_optimizers_once(train, monkeypatch, capsys):
   jax.tree.map(np.testing.assert_array_equal, resumed, whole)
 
 
+@pytest.mark.slow
 def test_nan_within_a_dispatch_names_its_step(train):
   """Metrics of all four steps of a dispatch are looked at."""
   with pytest.raises(
@@ -406,6 +409,7 @@ def test_traces_after_a_resume(tmp_path):
     assert bool([*tmp_path.glob(f'{name}/**/*.xplane.pb')]) == bool(steps)
 
 
+@pytest.mark.slow
 def test_a_trace_outlives_an_error(tmp_path):
   fields = command.tiny({'optim.G.lr': 1e30, 'optim.G.decay': 'constant', 'profile_steps': '1:90'})
   done = command.run('train.py', *fields, '--workdir', tmp_path)
@@ -456,6 +460,7 @@ class Constant(nn.Module):
     return w[:, :1, :1, None] * self.param('zero', nn.initializers.zeros, ())
 
 
+@pytest.mark.slow
 def test_debug_nans_names_the_line_of_a_gradient(capsys):
   """The square root of path lengths that are 0 has no gradient; nothing is donated, so that the state stays whole."""
   net = name_nets({'G': Constant()})['G']

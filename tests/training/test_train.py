@@ -320,6 +320,7 @@ def spoil(folder, array, how):
   raise AssertionError('the array is in none of the files')
 
 
+@pytest.mark.slow
 def test_broken_checkpoint_is_moved_away(tmp_path):
   reference, _, _, _ = command.finished()
   array = max(jax.tree.leaves(checkpoint.read(reference)[0]['params']), key=np.size)

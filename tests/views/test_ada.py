@@ -331,6 +331,7 @@ def test_cutout_blackens_half_of_each_side():
 # Derivatives and devices.
 
 
+@pytest.mark.slow
 def test_derivatives_against_finite_differences():
   """First order of a smooth D, and second order: the derivative of |gradient|^2, as a penalty has it."""
   with jax.enable_x64(True):
@@ -400,6 +401,7 @@ def test_nothing_is_scattered_on_tpus():
   assert 'stablehlo.scatter' not in lowered('tpu') and 'stablehlo.scatter' in lowered('gpu')
 
 
+@pytest.mark.slow
 def test_devices_do_not_matter():
   with jax.enable_x64(True):
     images = RNG.uniform(-1, 1, (8, 6, 6, 3))
