@@ -11,6 +11,7 @@ import io
 import os
 import re
 import runpy
+import shlex
 import sys
 import textwrap
 import time
@@ -30,6 +31,7 @@ COMMANDS = {
   'sample': 'sampling.sample',
   'project': 'sampling.project',
   'evaluate': 'evaluation.evaluate',
+  'verify': 'evaluation.verify',
   'compare': 'evaluation.compare',
   'configs': 'recipes',
   'check': 'data.check',
@@ -214,6 +216,18 @@ class Command:
       refuse_bucket('argument', one)
     if self.arguments and not self._takes:
       raise UserError(f'unexpected arguments: {" ".join(self.arguments)}')
+
+  def line(self, name: str, leave_out=()) -> str:
+    """The command line in one form: `ganjax NAME`, the arguments, the flags in their order that were given."""
+    given = [
+      f for f in map(self._flags.__getitem__, self._flags) if f.present and f.name not in leave_out
+    ]
+    words = [
+      f'--{f.name}={value}'
+      for f in given
+      for value in (f.value if isinstance(f.value, list) else [f.value])
+    ]
+    return shlex.join(['ganjax', name, *self.arguments, *words])
 
   def help(self) -> str:
     """What the command does, its flags, and the fields of a configuration where it takes one."""

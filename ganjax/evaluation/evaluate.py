@@ -118,7 +118,8 @@ def main():
   for fake, real in fakes:
     work = dict(extractors=extractors, mesh=mesh, batch_size=batch_size, crop=CROP.value)
     results = measure(fake, real, metrics, presets, **work)
-    found = [{**r.record, 'by': 'command', 'step': fake.info.get('step')} for r in results]
+    by = {'by': 'command', 'command': COMMAND.line('evaluate', ['out'])}
+    found = [{**r.record, **by, 'step': fake.info.get('step')} for r in results]
     if not processes.is_main():
       continue
     for record, result in zip(found, results):

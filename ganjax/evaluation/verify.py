@@ -1,0 +1,70 @@
+"""Measures a generator again that comes with records: ganjax verify emoji
+
+The records lie in NAME.jsonl beside NAME.safetensors; `ganjax evaluate NAME.safetensors --out NAME.jsonl` writes them.
+Each record holds its command. Every command is run again, and each value is compared. Status 1: a value differs.
+"""
+
+from ganjax import commandline
+
+COMMAND = commandline.Command(__doc__, 'RUN')
+TOLERANCE = COMMAND.string(
+  'tolerance',
+  '1e-3',
+  'Largest relative difference that counts as equal: other machines round differently.',
+)
+
+if __name__ == '__main__':  # before the slow imports
+  COMMAND.parse()
+
+import shlex
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ganjax import UserError
+from ganjax import config as configs
+from ganjax.evaluation import evaluate, records
+
+
+def main():
+  if len(COMMAND.arguments) != 1:
+    raise UserError('name one generator, such as: ganjax verify emoji')
+  try:
+    tolerance = float(TOLERANCE.value)
+  except ValueError:
+    raise UserError(f'--tolerance={TOLERANCE.value} is not a number') from None
+  place = Path(commandline.find_run(COMMAND.arguments[0]))
+  beside = place.with_suffix('.jsonl')
+  known = records.read(beside) if place.is_file() and beside.exists() else []
+  commands = list(dict.fromkeys(record['command'] for record in known if 'command' in record))
+  if not commands:
+    raise UserError(
+      f'{beside} holds no records with their commands: ganjax evaluate {place} --out {beside} makes them'
+    )
+  with tempfile.TemporaryDirectory() as folder:
+    out = Path(folder, 'again.jsonl')
+    for command in commands:
+      # The record names the run as it was typed where it was made.
+      _, _, _, *flags = shlex.split(command)
+      evaluate.COMMAND.read(['evaluate', str(place), *flags, f'--out={out}'])
+      evaluate.main()
+    again = {_key(record): record for record in records.read(out)}
+  rows, wrong = [], 0
+  for record in known:
+    found = again.get(_key(record), {}).get('values', {})
+    for name, value in record['values'].items():
+      same = name in found and np.allclose(found[name], value, rtol=tolerance, atol=0)
+      wrong += not same
+      number = records.number(found.get(name))
+      rows.append((name, records.number(value), number, 'equal' if same else 'NOT EQUAL'))
+  print(records.table(rows, ('value', 'recorded', 'now', '')))
+  return int(wrong > 0)
+
+
+def _key(record):
+  return record['metric'], record['preset'], record.get('command', '').split(' ', 3)[-1]
+
+
+if __name__ == '__main__':
+  configs.run(main)
