@@ -2,7 +2,8 @@
 
 With --check it writes nothing, names the pages that are not up to date, and exits with 1. docs/recipes/ comes from the
 docstrings of configs/ and from what `--summary` prints; docs/reference/ from the fields of `ganjax.config.base`, the
-help of each command, and the docstrings of what is public.
+help of each command, and the docstrings of what is public; docs/results/pretrained.md from the generators in
+ganjax/pretrained/ and the records beside them.
 """
 
 import ast
@@ -19,6 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from ganjax import commandline, experiment
 from ganjax import recipes as known
+from ganjax.evaluation import records
+from ganjax.weights import generator_file
 
 MADE = '<!-- Made by docs/make.py: edit what it is made from. -->'
 # What others call: functions and classes of these without a leading underscore.
@@ -42,6 +45,39 @@ PUBLIC = (
   'metrics/inception_score',
   'metrics/prdc',
 )
+# Of each generator that comes along: how it is used, and what it cannot do.
+USES = {
+  'emoji_upscaler': (
+    'ganjax sample emoji_upscaler --source small.png --out large.png',
+    'Enlarges drawings four times. It learnt from emoji alone: photographs come out soft.',
+  ),
+}
+LICENCES = {
+  'emoji': 'Noto Emoji: Apache-2.0; Twemoji: CC BY 4.0; Fluent Emoji: MIT. '
+  '[ATTRIBUTION.md](../../ganjax/data/emoji/ATTRIBUTION.md) has the credits.'
+}
+CARDS = f"""# Generators that come along
+
+{MADE}
+
+```
+ganjax sample emoji_upscaler --source small.png --out large.png
+ganjax verify emoji_upscaler
+```
+
+The first command needs no training and no download. The second measures the generator again and compares the values
+with its records. In Python:
+
+```python
+import ganjax
+
+generator = ganjax.from_pretrained('runs/mine')  # a name of this page, a workdir, or an exported file
+pictures = generator.sample(seeds=range(4))  # uint8 [4, H, W, 3]
+```
+
+A generator is a file of float16 numbers in `ganjax/pretrained/`. Its metadata hold the recipe, the data, the commit and
+the versions that made it. The records lie beside it.
+"""
 INDEX = f"""# Recipes
 
 {MADE}
@@ -88,6 +124,32 @@ def recipes() -> dict:
   return pages
 
 
+def cards() -> str:
+  """A model card (Mitchell et al. 2018, arXiv:1810.03993) of each generator in ganjax/pretrained/."""
+  text = CARDS
+  for file in sorted((ROOT / 'ganjax/pretrained').glob('*.safetensors')):
+    about, found = generator_file.read_about(file), records.read(file.with_suffix('.jsonl'))
+    made, config = about['run'], about['config']
+    data, (use, limits) = made['data'][-1], USES[file.stem]
+    rows = ''.join(
+      f'| {name} | {records.number(value)} | `{one["command"]} --out {file.stem}.jsonl` |\n'
+      for one in found
+      for name, value in one['values'].items()
+    )
+    text += (
+      f'\n## {file.stem}\n\n```\n{use}\n```\n\n{limits}\n\n'
+      f'- Recipe: [{config["name"]}](../recipes/{config["name"]}.md), step {about["step"]:,}, '
+      f'{"averaged" if about["weights"] == "ema" else "raw"} weights, {file.stat().st_size / 1e6:.1f} MB.\n'
+      f'- Made by: ganjax {made["versions"]["ganjax"]}, commit {made["commit"][:12]}, jax {made["versions"]["jax"]}, '
+      f'on {made["devices"]["count"]} {made["devices"]["kind"]} device(s).\n'
+      f'- Data: {data["dataset"]}, split {data["split"]}, {data["num_examples"]:,} pictures. '
+      f'{LICENCES[data["dataset"]]}\n\n'
+      f'| value | measured | command |\n|---|---|---|\n{rows}'
+      f'\nMeasured on {found[0]["device"]["kind"]}, {found[0]["num_fake"]:,} samples.\n'
+    )
+  return text
+
+
 def fields() -> str:
   """The table of all fields of a recipe."""
   cell = lambda text: text.replace('|', '\\|')
@@ -131,13 +193,15 @@ def _head(node) -> str:
 def main():
   pages = {
     **recipes(),
+    'results/pretrained.md': cards(),
     'reference/config.md': fields(),
     'reference/commands.md': commands(),
     'reference/api.md': api(),
   }
   there = {
     str(path.relative_to(DOCS)): path.read_text()
-    for path in [*DOCS.glob('recipes/*.md'), *DOCS.glob('reference/*.md')]
+    for path in DOCS.rglob('*.md')
+    if MADE in path.read_text()
   }
   if '--check' in sys.argv:
     stale = sorted(name for name in {*pages, *there} if pages.get(name) != there.get(name))
