@@ -1,6 +1,8 @@
 """The adversarial game of one generator and one discriminator (Goodfellow et al. 2014, arXiv:1406.2661), and what has
 been added to its losses since.
 
+Data are of any kind: the field that G `makes`, pictures where it does not say. What is called images here is of it.
+
 With classes (networks of `num_classes`), labels go to both networks: D sees a real image with its own, and G draws its
 fakes with the labels of the real batch, so that classes are as frequent among fakes as in the data.
 """
@@ -39,6 +41,7 @@ def build(
   zcr=None,
   orthogonal=0.0,
   freeze_D=(),
+  most_right_D=1.0,
 ):
   """A step is n_critic updates of D, then one of G.
 
@@ -61,8 +64,16 @@ def build(
     orthogonal: weight of `regularizers.orthogonal` in G's loss, a number or ramp.
     freeze_D: layers of D that stay as they are, such as ('Conv_0',): of a run that starts from another's networks
       (`config.init_from`; FreezeD, Mo et al. 2020, arXiv:2002.10964).
+    most_right_D: D is left as it is at batches of which it tells a larger share right, reals above 0 and fakes below: 0.8
+      in 3D-GAN (arXiv:1610.07584, section 3.1).
   """
   G, D = nets['G'], nets['D']
+  makes = getattr(G, 'makes', 'image')
+  of_pictures = dict(packing=packing > 1, diffaugment=diffaugment, ada=ada)
+  if makes != 'image' and (given := [name for name, value in of_pictures.items() if value]):
+    raise UserError(f'method.{given[0]} is for pictures, and these networks make a {makes}')
+  if not 0 < most_right_D <= 1:
+    raise UserError(f'method.most_right_D={most_right_D} must be a share, above 0 and at most 1')
   classes = max(getattr(net, 'num_classes', 0) for net in (G, D))
   # All updates of D are in one program.
   counts = (z_dim, 2**16), (n_critic, 1000), (fakes_per_real, 1000)
@@ -121,7 +132,7 @@ def build(
 
   def penalty(state, batch, key):
     """The penalties alone, as a phase. Keeps no statistics."""
-    images, label = batch['image'], label_of(batch)
+    images, label = batch[makes], label_of(batch)
     z = latents.normal(key, len(images), z_dim)
     fakes, _ = generate(state, z, label)
     found = smooth.D(game(state, images, label, z, fakes, key))
@@ -129,7 +140,7 @@ def build(
 
   def discriminator(state, batch, key):
     """D's loss, the sum of its metrics loss_*. Keeps D's statistics of both passes, real then fake; G's are dropped."""
-    images, label = batch['image'], label_of(batch)
+    images, label = batch[makes], label_of(batch)
     z = latents.normal(key, len(images), z_dim)
     fakes, _ = generate(state, z, label)
     of_real, state = judge(state, images, label, named(key, 'real'))
@@ -145,6 +156,7 @@ def build(
     state = view.note(state, real)
     # |logit| > 4.6: D(x) below 0.01 or above 0.99, where the minimax gradient has died.
     saturated = lambda logits: jnp.mean(jnp.abs(logits) > 4.6)
+    right = (jnp.mean(real > 0) + jnp.mean(fake < 0)) / 2
     return sum(found.values()), Aux(
       state,
       {
@@ -153,11 +165,12 @@ def build(
         'D_fake': jnp.mean(nn.sigmoid(fake)),
         'D_saturated': (saturated(real) + saturated(fake)) / 2,
       },
+      take=None if most_right_D == 1 else right <= most_right_D,
     )
 
   def generator(state, batch, key):
     """G's loss. Keeps G's statistics; D runs in train mode and its statistics are dropped."""
-    images, label = batch['image'], label_of(batch)
+    images, label = batch[makes], label_of(batch)
     z = latents.normal(key, fakes_per_real * len(images), z_dim)
     labels = jnp.tile(label, fakes_per_real) if classes else None
     fakes, state = generate(state, z, labels)
@@ -172,8 +185,8 @@ def build(
     return sum(found.values()), Aux(state, {**found, **seen})
 
   def inputs(batch):
-    n, label = len(batch['image']), label_of(batch)
-    return {'G': (jnp.zeros((n, z_dim)), label), 'D': (views.pack(batch['image'], packing), label)}
+    n, label = len(batch[makes]), label_of(batch)
+    return {'G': (jnp.zeros((n, z_dim)), label), 'D': (views.pack(batch[makes], packing), label)}
 
   def rows(seeds, examples, truncation=0.0):
     """A latent for each seed; with classes, seed n is of class n mod their number."""
@@ -199,6 +212,7 @@ def build(
     ema=('G',),
     extra=functools.reduce(operator.or_, (term.extra for term in terms), view.extra),
     num_classes=classes,
+    makes=makes,
   )
 
 
