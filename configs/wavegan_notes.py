@@ -18,7 +18,7 @@ def get_config():
   config.checkpoint_every_steps = 250
 
   config.data.dataset = 'notes'
-  config.data.update(length=4096, rate=8000, lowest=60, pitches=12, count=4608)
+  config.data.update(length=4096, rate=8000, lowest=72, pitches=12, count=4608)
   config.eval.split = 'test'
 
   config.networks = dict(

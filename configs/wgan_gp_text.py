@@ -19,7 +19,7 @@ def get_config():
   config.checkpoint_every_steps = 250
 
   config.data.dataset = 'lines'
-  config.data.update(length=24, lower=True)
+  config.data.update(length=32, lower=True)
 
   config.networks = dict(name='characters', width=64, dtype='auto', param_dtype='float32')
   config.method = dict(name='gan', z_dim=128, loss='wasserstein', n_critic=5)

@@ -37,7 +37,7 @@ class Aux(NamedTuple):
   state: TrainState  # its `stats` and `extra` are kept
   metrics: dict  # name -> scalar, named as they shall be logged
   carry: dict = {}  # arrays that later phases of the step find in their batch (CycleGAN: the generators' fakes)
-  take: Any = None  # a boolean scalar: where it is False parameters and optimizer stay; of microbatches one True will do
+  take: Any = None  # a boolean scalar: at False parameters and optimizer stay; of microbatches one True will do
 
 
 class Phase(NamedTuple):

@@ -160,6 +160,7 @@ def _of_run(run, workdir, num, mesh, metrics):
     draw['class_names'] = provenance.class_names(
       experiment.newest(configs.load_json(workdir / 'config.json'))
     )
+    draw['field'] = run.spans[-1].fields[run.method.makes]
     yield sides.generator(stage, state, run.method, source=source, **draw), real
 
 

@@ -4,5 +4,5 @@ import jax
 
 
 def to_uniform(z):
-  """z ~ N(0, I) -> U(-1, 1) of each coordinate, 2 Phi(z) - 1: so truncation and interpolation stay those of normal z."""
+  """z ~ N(0, I) -> U(-1, 1) of each coordinate, 2 Phi(z) - 1; truncation and interpolation stay those of z."""
   return jax.scipy.special.erf(z / 2**0.5)

@@ -50,13 +50,13 @@ def to_stored(x):
 
 
 def show(x):
-  """Written out, dark on light, uint8 [N, HEIGHT, WIDTH L, 1]."""
+  """Written out, dark on light, uint8 [N, HEIGHT, WIDTH (L + 2), 1]."""
   font, out = ImageFont.load_default(), []
   for one in x:
-    picture = Image.new('L', (WIDTH * x.shape[1], HEIGHT), 255)
+    picture = Image.new('L', (WIDTH * (x.shape[1] + 2), HEIGHT), 255)
     draw = ImageDraw.Draw(picture)
     for i, letter in enumerate(decode(one)):
-      draw.text((i * WIDTH, 1), letter, 0, font)
+      draw.text(((i + 1) * WIDTH, 1), letter, 0, font)
     out.append(np.asarray(picture)[..., None])
   return np.stack(out)
 

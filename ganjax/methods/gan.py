@@ -64,8 +64,8 @@ def build(
     orthogonal: weight of `regularizers.orthogonal` in G's loss, a number or ramp.
     freeze_D: layers of D that stay as they are, such as ('Conv_0',): of a run that starts from another's networks
       (`config.init_from`; FreezeD, Mo et al. 2020, arXiv:2002.10964).
-    most_right_D: D is left as it is at batches of which it tells a larger share right, reals above 0 and fakes below: 0.8
-      in 3D-GAN (arXiv:1610.07584, section 3.1).
+    most_right_D: D is left as it is at batches of which it tells a larger share right, reals above 0 and fakes below:
+      0.8 in 3D-GAN (arXiv:1610.07584, section 3.1).
   """
   G, D = nets['G'], nets['D']
   makes = getattr(G, 'makes', 'image')

@@ -1,4 +1,4 @@
-"""Lines of text, a character at a place: the residual 1-D networks of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028).
+"""Lines of text, a character at a place: the residual 1-D networks of WGAN-GP (Gulrajani et al., arXiv:1704.00028).
 
 Its section on discrete data, by the authors' gan_language.py: five blocks of two convolutions of 5 taps, whose sum
 counts 0.3 beside their input. G ends in a softmax over the characters of each place; D sees lines as 0s and 1s, and G's
@@ -6,7 +6,6 @@ as they are. Weights are uniform: convolutions of variance 2, linear layers of 1
 """
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from ganjax import UserError
 from ganjax.layers.conv import Conv

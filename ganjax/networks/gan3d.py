@@ -5,7 +5,6 @@ with LeakyReLU(0.2), batch norm in all but its first and last layer. Weights fro
 """
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from ganjax import UserError
 from ganjax.layers.conv import Conv, ConvTranspose

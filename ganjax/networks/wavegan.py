@@ -1,4 +1,4 @@
-"""WaveGAN (Donahue et al. 2019, arXiv:1802.04208, section 3.2 and appendix D): raw sound by 1-D convolutions of 25 taps.
+"""WaveGAN (Donahue et al. 2019, arXiv:1802.04208, section 3.2, appendix D): raw sound by 1-D convolutions of 25 taps.
 
 G: a linear layer to 16 samples, then transposed convolutions of stride 4 with ReLU between them, tanh at the end. D:
 convolutions of stride 4, LeakyReLU(0.2) and, between them, phase shuffle. No norms; weights as TensorFlow draws them
@@ -148,7 +148,9 @@ def build(
     )
   least = FIRST * 4 if length > FIRST * 4 else FIRST
   if shuffle >= least:
-    raise UserError(f'networks.shuffle={shuffle} must be below {least}, the shortest map that it moves')
+    raise UserError(
+      f'networks.shuffle={shuffle} must be below {least}, the shortest map that it moves'
+    )
   kinds = dict(num_classes=num_classes, dtype=dtype, param_dtype=param_dtype)
   return {
     'G': Generator(length, channels, width, post_taps, **kinds),

@@ -33,9 +33,10 @@ def build(*, data_dir, split, length=32, lower=False):
   known = fields(length=length)
   if split != 'train':
     raise UserError(f'lines has no split {split!r}; it has: train')
-  texts, info = emoji.load()['captions'], {'version': emoji.VERSION}
   if data_dir:
     texts, info = _read(folder.place(data_dir))
+  else:
+    texts, info = emoji.captions(), {'version': emoji.VERSION}
   texts = [text.strip().lower() if lower else text.strip() for text in texts]
   texts = [text for text in texts if text]
   if not texts:
@@ -60,5 +61,7 @@ def _read(path):
   except OSError as e:
     raise UserError(f'{path} cannot be read: {e.strerror}') from None
   except UnicodeDecodeError as e:
-    raise UserError(f'{path} is no text in UTF-8: byte {e.start} is {content[e.start]:#x}') from None
+    raise UserError(
+      f'{path} is no text in UTF-8: byte {e.start} is {content[e.start]:#x}'
+    ) from None
   return text.splitlines(), {'content_sha256': hashlib.sha256(content).hexdigest()}

@@ -98,7 +98,7 @@ def name_of(midi) -> str:
 
 
 def render(rows, seed, length, rate, midi, instrument):
-  """Notes int16 [n, length, 1] of indices, MIDI numbers and instruments [n]; what is drawn follows from (seed, index)."""
+  """Notes int16 [n, length, 1] of indices, MIDI numbers and instruments [n]; draws follow from (seed, index)."""
   words = np.concatenate([domains.draws(seed, int(row), 1, _NOTES) for row in rows])
   loud, phase, manner, decay = (words / 2**64).T[:, :, None]
   time = np.arange(length) / rate

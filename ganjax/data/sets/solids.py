@@ -115,7 +115,12 @@ def _table(x, y, z, a, b, top, leg, slab, *_):
 
 def _plane(x, y, z, long, thick, span, chord, at, fin, *_):
   """Nose towards +X: a round body, wings, a tail with a fin."""
-  long, thick, span, chord = 0.65 + 0.2 * long, 0.13 + 0.08 * thick, 0.6 + 0.3 * span, 0.2 + 0.15 * chord
+  long, thick, span, chord = (
+    0.65 + 0.2 * long,
+    0.13 + 0.08 * thick,
+    0.6 + 0.3 * span,
+    0.2 + 0.15 * chord,
+  )
   at, fin, flat = -0.05 + 0.2 * at, 0.3 + 0.25 * fin, 0.07
   return (
     (np.hypot(y, z) <= thick) & (abs(x) < long)
