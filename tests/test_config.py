@@ -73,7 +73,9 @@ def test_summary_describes_networks_phases_and_stages(name):
   text = summary(name)
   for net in built(name).method.nets:
     assert re.search(rf'^  {net} +[\d,]+ parameters   \[.*\] -> \[.*\]$', text, re.M)
-  assert re.search(r'^stage 0: steps 0 to [\d,]+, (resolution \d+|\w+ \[.*\]), .* real \w+s a step$', text, re.M)
+  assert re.search(
+    r'^stage 0: steps 0 to [\d,]+, (resolution \d+|\w+ \[.*\]), .* real \w+s a step$', text, re.M
+  )
   (nets,) = (', '.join(p.nets) for p in built(name).spans[-1].stage.phases if p.name == 'G')
   assert re.search(rf'^  G +trains {nets} with optimizer G, once a step$', text, re.M)
 
@@ -164,6 +166,7 @@ COUNTS = {
   'stylegan2_emoji': (764_680, 878_993),
   'stylegan2_ffhq1024': (30_370_060, 29_012_513),
   'stylegan2_ffhq256': (24_767_458, 24_001_089),
+  'specgan_notes': (500_737, 296_065),
   'wavegan_folder': (19_065_345, 17_427_969),
   'wavegan_notes': (500_737, 296_065),
   'wgan_cifar': (3_584_003, 5_860_865),

@@ -34,7 +34,7 @@ SIDES = {
   'rrdb': 32,
   'gan3d': 8,
 }  # whose stages are alike
-LENGTHS = {'wavegan': 256, 'characters': 8}  # of sounds and lines
+LENGTHS = {'wavegan': 256, 'specgan': 64, 'characters': 8}  # of sounds and lines
 # Phases that take what the one before hands on.
 SECOND = {'pix2pix': 'G', 'cyclegan': 'D', 'cut': 'G'}
 # Large networks, those of which other configs have the same, and those whose methods have such a test of their own:

@@ -1,7 +1,8 @@
 """The adversarial game of one generator and one discriminator (Goodfellow et al. 2014, arXiv:1406.2661), and what has
 been added to its losses since.
 
-Data are of any kind: the field that G `makes`, pictures where it does not say. What is called images here is of it.
+Data are of any kind: the field that G `makes`, pictures where it does not say. What is called images here is of it, or
+of its code: a G with `coded` has methods `encode`, from the data to what D sees, and `decode`, from G's to samples.
 
 With classes (networks of `num_classes`), labels go to both networks: D sees a real image with its own, and G draws its
 fakes with the labels of the real batch, so that classes are as frequent among fakes as in the data.
@@ -101,6 +102,14 @@ def build(
     regularizers.build(orthogonal),
   ]
 
+  coded = getattr(G, 'coded', None)  # the shape that D sees, where that is not the data's
+
+  def reals(state, batch):
+    """(what D sees of a batch, the state that keeps G's statistics of it)."""
+    if not coded:
+      return batch[makes], state
+    return apply(G, state, batch[makes], method='encode', train=True)
+
   def label_of(batch):
     return batch['label'] if classes else None
 
@@ -132,15 +141,18 @@ def build(
 
   def penalty(state, batch, key):
     """The penalties alone, as a phase. Keeps no statistics."""
-    images, label = batch[makes], label_of(batch)
+    (images, _), label = reals(state, batch), label_of(batch)
     z = latents.normal(key, len(images), z_dim)
     fakes, _ = generate(state, z, label)
     found = smooth.D(game(state, images, label, z, fakes, key))
     return sum(found.values()), Aux(state, found)
 
   def discriminator(state, batch, key):
-    """D's loss, the sum of its metrics loss_*. Keeps D's statistics of both passes, real then fake; G's are dropped."""
-    images, label = batch[makes], label_of(batch)
+    """D's loss, the sum of its metrics loss_*. Keeps D's statistics of both passes, real then fake.
+
+    G's are dropped, but those of a code of the reals.
+    """
+    (images, state), label = reals(state, batch), label_of(batch)
     z = latents.normal(key, len(images), z_dim)
     fakes, _ = generate(state, z, label)
     of_real, state = judge(state, images, label, named(key, 'real'))
@@ -170,7 +182,7 @@ def build(
 
   def generator(state, batch, key):
     """G's loss. Keeps G's statistics; D runs in train mode and its statistics are dropped."""
-    images, label = batch[makes], label_of(batch)
+    (images, _), label = reals(state, batch), label_of(batch)
     z = latents.normal(key, fakes_per_real * len(images), z_dim)
     labels = jnp.tile(label, fakes_per_real) if classes else None
     fakes, state = generate(state, z, labels)
@@ -186,7 +198,8 @@ def build(
 
   def inputs(batch):
     n, label = len(batch[makes]), label_of(batch)
-    return {'G': (jnp.zeros((n, z_dim)), label), 'D': (views.pack(batch[makes], packing), label)}
+    seen = jnp.zeros((n, *coded)) if coded else views.pack(batch[makes], packing)
+    return {'G': (jnp.zeros((n, z_dim)), label), 'D': (seen, label)}
 
   def rows(seeds, examples, truncation=0.0):
     """A latent for each seed; with classes, seed n is of class n mod their number."""
@@ -194,7 +207,8 @@ def build(
     return {'z': z, 'label': jnp.asarray(seeds, jnp.int32) % classes} if classes else z
 
   def sample(state, row, **mode):
-    return apply(G, state, *((row['z'], row['label']) if classes else (row,)), **mode)
+    out, state = apply(G, state, *((row['z'], row['label']) if classes else (row,)), **mode)
+    return (apply(G, state, out, method='decode', train=False)[0] if coded else out), state
 
   kept = tuple(f'D/{layer}' for layer in freeze_D)
   phases = [Phase('D', discriminator, ('D',), 'D', repeat=True, frozen=kept)]
