@@ -16,7 +16,7 @@ ROUNDS = 16  # of Griffin and Lim
 
 
 def stft(x, size: int):
-  """Windows of `size` samples of x [B, T], half of it apart -> complex [B, 2 T / size, size / 2 + 1]; the last has zeros."""
+  """Windows of `size` samples of x [B, T], half of it apart, and zeros -> complex [B, 2 T / size, size / 2 + 1]."""
   hop = size // 2
   frames = x.shape[1] // hop
   x = jnp.pad(x, ((0, 0), (0, size - hop)))
@@ -48,7 +48,7 @@ def griffin_lim(magnitude, size: int, rounds=ROUNDS):
 
 
 def _window(size):
-  return np.hanning(size + 1)[:size].astype(np.float32)
+  return np.hanning(size + 1)[:size]  # periodic, as TensorFlow's
 
 
 class Spectrum(nn.Module):
