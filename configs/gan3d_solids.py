@@ -14,7 +14,7 @@ from ganjax import config as configs
 def get_config():
   config = configs.base('gan3d_solids')
   config.steps = 10_000
-  config.batch_size = 32
+  config.batch_size = 16
   config.sample_every_steps = 250
   config.checkpoint_every_steps = 250
 
@@ -24,7 +24,7 @@ def get_config():
   config.data.update(count=2000)
   config.eval.split = 'test'
 
-  config.networks = dict(name='gan3d', width=16, width_D=16, dtype='auto', param_dtype='float32')
+  config.networks = dict(name='gan3d', width=8, width_D=8, dtype='auto', param_dtype='float32')
   config.method = dict(name='gan', z_dim=200, loss='non_saturating', most_right_D=0.8)
   config.optim.G = configs.adam(lr=1e-3, b1=0.5, b2=0.999)
   config.optim.D = configs.adam(lr=2e-4, b1=0.5, b2=0.999)

@@ -13,7 +13,7 @@ from ganjax import config as configs
 def get_config():
   config = configs.base('wavegan_notes')
   config.steps = 20_000
-  config.batch_size = 32
+  config.batch_size = 16
   config.sample_every_steps = 250
   config.checkpoint_every_steps = 250
 
@@ -23,17 +23,17 @@ def get_config():
 
   config.networks = dict(
     name='wavegan',
-    width=16,
-    width_D=16,
+    width=8,
+    width_D=8,
     shuffle=2,
     post_taps=0,
     num_classes=12,
     dtype='auto',
     param_dtype='float32',
   )
-  config.method = dict(name='gan', z_dim=100, loss='wasserstein', n_critic=5)
+  config.method = dict(name='gan', z_dim=100, loss='wasserstein', n_critic=3)
   config.method.penalties = dict(gradient_penalty=10.0)
-  config.optim.G = configs.adam(lr=1e-4, b1=0.5, b2=0.9)
-  config.optim.D = configs.adam(lr=1e-4, b1=0.5, b2=0.9)
+  config.optim.G = configs.adam(lr=3e-4, b1=0.5, b2=0.9)
+  config.optim.D = configs.adam(lr=3e-4, b1=0.5, b2=0.9)
   config.ema.update(half_life_images=2000)
   return config

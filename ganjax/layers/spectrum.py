@@ -12,7 +12,6 @@ from jax import lax
 
 FLOOR = 1e-6  # added to magnitudes before the logarithm
 DEVIATIONS = 3
-ROUNDS = 16  # of Griffin and Lim
 
 
 def stft(x, size: int):
@@ -25,18 +24,19 @@ def stft(x, size: int):
 
 
 def istft(spectra, size: int):
-  """The sounds [B, T] whose `stft` is nearest to spectra [B, 2 T / size, size/2 + 1], in the mean square."""
+  """Sounds [B, T] of spectra [B, 2 T / size, size / 2 + 1]: windows laid over one another, weighed once more.
+
+  It is the inverse of `stft` but for the first half of a window, which fades in, as TensorFlow's does.
+  """
   hop, window = size // 2, _window(size)
   frames = jnp.fft.irfft(spectra, size) * window
   first, second = frames[:, :, :hop], frames[:, :, hop:]
-  weight = np.full((spectra.shape[1], hop), window[:hop] ** 2)
-  weight[1:] += window[hop:] ** 2
   x = first + jnp.pad(second, ((0, 0), (1, 0), (0, 0)))[:, :-1]
-  return (x / np.maximum(weight, 1e-8)).reshape(len(x), -1)
+  return (x / (window[:hop] ** 2 + window[hop:] ** 2)).reshape(len(x), -1)
 
 
-def griffin_lim(magnitude, size: int, rounds=ROUNDS):
-  """Sounds [B, T] of magnitudes [B, 2 T / size, size/2 + 1], from phases of 0 on."""
+def griffin_lim(magnitude, size: int, rounds: int):
+  """Sounds [B, T] of magnitudes [B, 2 T / size, size / 2 + 1], from phases of 0 on."""
 
   def better(_, spectra):
     found = stft(istft(spectra, size), size)
@@ -59,6 +59,7 @@ class Spectrum(nn.Module):
   """
 
   side: int
+  rounds: int = 16  # of Griffin and Lim
 
   def setup(self):
     zeros = lambda: jnp.zeros(self.side)
@@ -85,4 +86,4 @@ class Spectrum(nn.Module):
     """Pictures -> sounds."""
     level = x[..., 0] * DEVIATIONS * jnp.sqrt(self.var.value) + self.mean.value
     magnitude = jnp.pad(jnp.exp(level), ((0, 0), (0, 0), (0, 1)))
-    return griffin_lim(magnitude, 2 * self.side)[..., None]
+    return griffin_lim(magnitude, 2 * self.side, self.rounds)[..., None]

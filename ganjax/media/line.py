@@ -37,7 +37,7 @@ def to_float(x):
   """uint8 [..., L] -> float32 [..., L, 96] of 0 and 1; floats stay."""
   if x.dtype != jnp.uint8:
     return x
-  return jax.nn.one_hot(jnp.maximum(x.astype(jnp.int32) - 31, 0), SYMBOLS)
+  return jax.nn.one_hot(jnp.maximum(x.astype(jnp.int32) - 31, 0), SYMBOLS, dtype=jnp.float32)
 
 
 def to_stored(x):

@@ -49,6 +49,7 @@ class Generator(nn.Module):
 
   side: int
   width: int
+  rounds: int
   num_classes: int
   dtype: str
   param_dtype: str
@@ -57,7 +58,7 @@ class Generator(nn.Module):
   def setup(self):
     more = self.num_classes, self.dtype, self.param_dtype
     self.painter = Painter(self.side, self.width, *more)
-    self.spectrum = Spectrum(self.side)
+    self.spectrum = Spectrum(self.side, self.rounds)
 
   @property
   def coded(self) -> tuple:
@@ -98,12 +99,22 @@ class Discriminator(nn.Module):
     return apply_head(x.reshape(len(x), -1), label, wrap=same, kernel_init=INIT, **heads, **kinds)
 
 
-def build(*, fields, width=64, width_D=None, num_classes=0, dtype='float32', param_dtype='float32'):
+def build(
+  *,
+  fields,
+  width=64,
+  width_D=None,
+  rounds=16,
+  num_classes=0,
+  dtype='float32',
+  param_dtype='float32',
+):
   """The pair {'G', 'D'}.
 
   Args:
     fields: of the data, of which `sound` says the length.
     width, width_D: channels of G's last hidden layer and of D's first, 64 in the paper; by default D has G's.
+    rounds: of Griffin and Lim, that find the phases of a sample, 16 in the paper.
     num_classes: of the labels for conditional networks, or 0.
     dtype, param_dtype: of activations and of parameters.
 
@@ -121,7 +132,9 @@ def build(*, fields, width=64, width_D=None, num_classes=0, dtype='float32', par
       f'networks.name=specgan makes sounds of 1,024, 4,096 or 16,384 samples, squares of powers of two, not '
       f'data.length={length}'
     )
-  if min(width, width_D) < 1 or num_classes < 0:
-    raise UserError('networks.width and width_D must be at least 1, num_classes at least 0')
+  if min(width, width_D) < 1 or min(num_classes, rounds) < 0:
+    raise UserError(
+      'networks.width and width_D must be at least 1, rounds and num_classes at least 0'
+    )
   kinds = dict(num_classes=num_classes, dtype=dtype, param_dtype=param_dtype)
-  return {'G': Generator(side, width, **kinds), 'D': Discriminator(side, width_D, **kinds)}
+  return {'G': Generator(side, width, rounds, **kinds), 'D': Discriminator(side, width_D, **kinds)}

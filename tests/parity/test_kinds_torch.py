@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from test_biggan_torch import close
+from test_updates_torch import dropped
 
 from configs import gan3d_solids, specgan_notes, wavegan_notes, wgan_gp_text
 from ganjax import experiment, media
@@ -221,11 +222,11 @@ def last(x):
   return x.detach().movedim(1, -1).numpy()
 
 
-def penalty(D, real, fake, label, key):
+def penalty(D, real, fake, label, key, dtype):
   """lambda of 10 is outside."""
   key = jax.random.fold_in(key, zlib.crc32(b'gradient_penalty'))
   share = torch.tensor(
-    np.asarray(jax.random.uniform(key, (BATCH,) + (1,) * (real.ndim - 1), 'float32'))
+    np.asarray(jax.random.uniform(key, (BATCH,) + (1,) * (real.ndim - 1), dtype))
   )
   points = (share * real + (1 - share) * fake).requires_grad_()
   (slopes,) = torch.autograd.grad(D(points, label).sum(), points, create_graph=True)
@@ -236,6 +237,7 @@ class Twin:
   def __init__(self, name, config):
     self.nets = dict(zip('GD', (net().double().train() for net in TWINS[name])))
     self.wasserstein, self.config = config.method.loss == 'wasserstein', config
+    self.dtype = 'float64' if name == 'SpecGAN' else 'float32'  # of what D sees of the data
     self.opt = {}
     for n, net in self.nets.items():
       o = config.optim[n]
@@ -252,22 +254,19 @@ class Twin:
     z = lambda key: torch.tensor(np.asarray(latents.normal(key, BATCH, 7)))
     key_at = lambda phase: jax.random.fold_in(jax.random.fold_in(key, phase), 0)
     # Statistics of G in the update of D, and of D in that of G, are dropped.
-    kept = {k: x.clone() for k, x in G.named_buffers()}
-    with torch.no_grad():
+    with dropped(G), torch.no_grad():
       fake = G(z(key_at(0)), label)
-    G.load_state_dict(kept, strict=False)
     on_real, on_fake = D(real, label), D(fake, label)
     if self.wasserstein:
       terms = {'loss_real': -on_real.mean(), 'loss_fake': on_fake.mean()}
-      terms['loss_gradient_penalty'] = 10 * penalty(D, real, fake, label, key_at(0))
+      terms['loss_gradient_penalty'] = 10 * penalty(D, real, fake, label, key_at(0), self.dtype)
     else:
       terms = {'loss_real': F.softplus(-on_real).mean(), 'loss_fake': F.softplus(on_fake).mean()}
     right = ((on_real > 0).double().mean() + (on_fake < 0).double().mean()) / 2
     if right <= self.config.method.get('most_right_D', 1):
       self.take('D', sum(terms.values()))
-    kept = {k: x.clone() for k, x in D.named_buffers()}
-    logits = D(G(z(key_at(1)), label), label)
-    D.load_state_dict(kept, strict=False)
+    with dropped(D):
+      logits = D(G(z(key_at(1)), label), label)
     loss = -logits.mean() if self.wasserstein else F.softplus(-logits).mean()
     self.take('G', loss)
     return {k: x.item() for k, x in terms.items()} | {'loss_G': loss.item()}

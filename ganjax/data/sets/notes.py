@@ -120,10 +120,13 @@ def _sine(cycles, time, phase, manner, decay):
 def _pluck(cycles, time, phase, manner, decay):
   """An ideal string, plucked at a share `manner` of its length: partial k has sin(k pi share) / k^2."""
   share, total = 0.1 + 0.4 * manner, 0
+  # Partial k, which fades the faster the higher it is, is the first to the power k.
+  first = np.exp(2j * np.pi * cycles - 0.8 * time)
+  partial = np.exp(-time * (1.5 + 2 * decay)) + 0j
   for k in range(1, PARTIALS + 1):
     heard = k * cycles[:, -1:] / time[-1] < 0.5 / time[1]
-    fade = np.exp(-time * (1.5 + 2 * decay + 0.8 * k))
-    total = total + heard * np.sin(k * np.pi * share) / k**2 * fade * np.cos(2 * np.pi * k * cycles)
+    partial *= first
+    total = total + heard * np.sin(k * np.pi * share) / k**2 * partial.real
   return total
 
 
