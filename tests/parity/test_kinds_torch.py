@@ -272,7 +272,12 @@ class Twin:
     return {k: x.item() for k, x in terms.items()} | {'loss_G': loss.item()}
 
 
-@pytest.mark.parametrize('name', CASES)
+SLOW = 'SpecGAN', 'characters'  # of the same layers as the others
+
+
+@pytest.mark.parametrize(
+  'name', [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in CASES]
+)
 def test_outputs_and_a_whole_step(name, monkeypatch):
   monkeypatch.setattr(wavegan, 'draw_shift', lambda key, most: SHIFT)
   config, rng = make_config(name), np.random.default_rng(0)
