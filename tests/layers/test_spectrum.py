@@ -60,22 +60,22 @@ def test_griffin_and_lim_come_nearer_with_every_round():
 
 def test_sounds_become_pictures_and_come_back_with_their_pitch():
   """Moments of each frequency are those of all sounds, batch by batch."""
-  rows = np.arange(36)
+  rows = np.arange(0, 36, 3)
   x = notes.render(rows, 0, 4096, 8000, 72 + rows % 12, rows // 12)
   x = jnp.asarray(x / 2**15)
   codec = Spectrum(64, rounds=64)
   encode = lambda stats, x: codec.apply(stats, x, train=True, method='encode', mutable=['spectrum'])
   stats = codec.init(jax.random.key(0), x[:1], train=False, method='encode')
   assert float(stats['spectrum']['count']) == 0
-  _, stats = encode(stats, x[:20])
-  pictures, stats = encode(stats, x[20:])
+  _, stats = encode(stats, x[:5])
+  pictures, stats = encode(stats, x[5:])
   level = np.log(np.abs(spectrum.stft(x[..., 0], 128))[..., :-1] + 1e-6)
   np.testing.assert_allclose(stats['spectrum']['mean'], level.mean((0, 1)), rtol=1e-6)
   np.testing.assert_allclose(stats['spectrum']['var'], level.var((0, 1)), rtol=1e-6)
-  assert pictures.shape == (16, 64, 64, 1) and np.abs(pictures).max() <= 1
+  assert pictures.shape == (7, 64, 64, 1) and np.abs(pictures).max() <= 1
   whole = codec.apply(stats, x, train=False, method='encode')
-  np.testing.assert_allclose(whole[20:], pictures)
+  np.testing.assert_allclose(whole[5:], pictures)
   assert abs(float(whole.mean())) < 0.05 and 0.25 < float(whole.std()) < 0.4
   back = codec.apply(stats, whole, method='decode')[..., 0]
-  assert back.shape == (36, 4096)
-  assert pitch.accuracy(np.asarray(back), 8000, 72 + rows % 12) > 0.95
+  assert back.shape == (12, 4096)
+  assert pitch.accuracy(np.asarray(back), 8000, 72 + rows % 12) == 1
