@@ -86,7 +86,8 @@ def build(*, data_dir, split, cache, length=16_384, rate=16_000, normalize=True,
       if of_file[row] != last:
         last = of_file[row]
         try:
-          whole = sound.to_stored(load(paths[last]))
+          # A header may say less than there is, as those of MP3 files do.
+          whole = sound.to_stored(load(paths[last]))[: parts[last] * length]
         except Exception as e:  # noqa: BLE001 (soundfile raises anything on a broken file)
           logging.debug('%s: %s', paths[last], e)
           whole = None
