@@ -30,8 +30,10 @@ class Recipe(NamedTuple):
 
   @property
   def data(self) -> str:
-    data = self.run.config.data
-    return f'{data.dataset}, {data.resolution} px'
+    data, of = self.run.config.data, self.run.spans[-1].fields[self.run.method.makes]
+    if of.kind == 'image':
+      return f'{data.dataset}, {data.resolution} px'
+    return f'{data.dataset}, {"x".join(map(str, of.shape[:3]))}'
 
 
 def load_all():

@@ -5,7 +5,7 @@ Nothing here knows a method, and nothing but this file knows Flax's `init` and `
 
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ class Aux(NamedTuple):
   state: TrainState  # its `stats` and `extra` are kept
   metrics: dict  # name -> scalar, named as they shall be logged
   carry: dict = {}  # arrays that later phases of the step find in their batch (CycleGAN: the generators' fakes)
+  take: Any = None  # a boolean scalar: at False parameters and optimizer stay; of microbatches one True will do
 
 
 class Phase(NamedTuple):
@@ -277,11 +278,11 @@ def update_phase(
       return value * phase.every, aux
 
     grads, aux = jax.grad(loss, has_aux=True)(trained)
-    return (aux.state.stats, aux.state.extra), (grads, aux.metrics, aux.carry)
+    return (aux.state.stats, aux.state.extra), (grads, (aux.metrics, aux.take), aux.carry)
 
   kept = (state.stats, state.extra)
   if microbatches == 1:
-    kept, (grads, metrics, carry) = part(kept, (batch, key))
+    kept, (grads, (metrics, take), carry) = part(kept, (batch, key))
   else:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(microbatches))
     parts = jax.tree.map(lambda x: sharding.deal(x, microbatches), batch)
@@ -291,16 +292,20 @@ def update_phase(
 
     def add(carried, batch_and_key):
       kept, total = carried
-      kept, (grads, metrics, carry) = part(kept, batch_and_key)
-      return (kept, jax.tree.map(jnp.add, total, grads)), (metrics, carry)
+      kept, (grads, found, carry) = part(kept, batch_and_key)
+      return (kept, jax.tree.map(jnp.add, total, grads)), (found, carry)
 
-    (kept, total), (metrics, carry) = backend.fold(add, (kept, zeros), (parts, keys))
+    (kept, total), ((metrics, take), carry) = backend.fold(add, (kept, zeros), (parts, keys))
     grads = jax.tree.map(lambda t, x: (t / microbatches).astype(x.dtype), total, trained)
     metrics = jax.tree.map(lambda x: jnp.mean(x, 0), metrics)
+    take = None if take is None else jnp.any(take)
     carry = jax.tree.map(sharding.collect, carry)
   how = dict(step=state.step, lazy=lazy, rate=rate)
   changes, opt = optimizer.update(grads, state.opt[phase.opt], trained, **how)
   changes = _of_layers(jnp.zeros_like, changes, phase.frozen)
+  if take is not None:
+    changes = jax.tree.map(lambda x: jnp.where(take, x, 0), changes)
+    opt = jax.tree.map(lambda new, old: jnp.where(take, new, old), opt, state.opt[phase.opt])
   suffix = '' if phase.every == 1 else f'_{phase.name}'
   norms = {f'grad_norm_{name}{suffix}': optax.tree.norm(grads[name]) for name in phase.nets}
   state = state.replace(

@@ -73,7 +73,9 @@ def test_summary_describes_networks_phases_and_stages(name):
   text = summary(name)
   for net in built(name).method.nets:
     assert re.search(rf'^  {net} +[\d,]+ parameters   \[.*\] -> \[.*\]$', text, re.M)
-  assert re.search(r'^stage 0: steps 0 to [\d,]+, resolution \d+, .* images a step$', text, re.M)
+  assert re.search(
+    r'^stage 0: steps 0 to [\d,]+, (resolution \d+|\w+ \[.*\]), .* real \w+s a step$', text, re.M
+  )
   (nets,) = (', '.join(p.nets) for p in built(name).spans[-1].stage.phases if p.name == 'G')
   assert re.search(rf'^  G +trains {nets} with optimizer G, once a step$', text, re.M)
 
@@ -138,6 +140,7 @@ COUNTS = {
   'cyclegan_emoji': (1_965_059, 1_965_059, 167_649, 167_649),
   'cyclegan_horse2zebra': (11_378_179, 11_378_179, 2_764_737, 2_764_737),
   'dragan_cifar': (3_813_379, 5_860_865),
+  'gan3d_solids': (453_257, 43_673),
   'gan_mnist': (2_503_984, 1_231_441),
   'lsgan_cifar': (3_022_147, 1_080_001),
   'projection_cifar': (4_304_387, 1_055_105),
@@ -163,9 +166,13 @@ COUNTS = {
   'stylegan2_emoji': (764_680, 878_993),
   'stylegan2_ffhq1024': (30_370_060, 29_012_513),
   'stylegan2_ffhq256': (24_767_458, 24_001_089),
+  'specgan_notes': (183_169, 80_833),
+  'wavegan_folder': (19_065_345, 17_427_969),
+  'wavegan_notes': (183_169, 80_833),
   'wgan_cifar': (3_584_003, 5_860_865),
   'wgan_gp_cifar': (4_276_739, 1_053_825),
   'wgan_gp_cnn_cifar': (3_584_003, 5_860_865),
+  'wgan_gp_text': (475_872, 213_697),
 }
 
 

@@ -32,7 +32,9 @@ SIDES = {
   'cut': 16,
   'srresnet': 32,
   'rrdb': 32,
+  'gan3d': 8,
 }  # whose stages are alike
+LENGTHS = {'wavegan': 256, 'specgan': 64, 'characters': 8}  # of sounds and lines
 # Phases that take what the one before hands on.
 SECOND = {'pix2pix': 'G', 'cyclegan': 'D', 'cut': 'G'}
 # Large networks, those of which other configs have the same, and those whose methods have such a test of their own:
@@ -44,6 +46,7 @@ TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_fol
 TRACED += ('progressive_emoji', 'progressive_cifar', 'progressive_celebahq', 'stylegan_ffhq1024')
 TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
 TRACED += ('srgan_div2k', 'esrgan_div2k', 'srgan_emoji')
+TRACED += ('wavegan_folder',)
 TRACED += ('emoji', 'reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 # One of each kind of network and penalty by default: the rest takes minutes.
 QUICK = ('dcgan_cifar', 'wgan_cifar', 'wgan_gp_cnn_cifar', 'cgan_mnist', 'pix2pix_emoji')
@@ -60,6 +63,8 @@ def shrunk(name):
     config.networks.width_D = width
   config.networks.update(SMALLEST.get(config.networks.name, {}))
   config.data.resolution = SIDES.get(config.networks.name, config.data.resolution)
+  if config.networks.name in LENGTHS:
+    config.data.length = LENGTHS[config.networks.name]
   if 'n_critic' in config.method:
     config.method.n_critic = 1  # each more is compiled again
   if 'pretrain' in config.method:

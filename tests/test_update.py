@@ -545,3 +545,31 @@ def test_frozen_layers_stay_while_the_others_train():
   update = make_update(wrong, spans(wrong, 8, 8)[0], optimizers)
   with pytest.raises(UserError, match=f"there is no layer 'G/Dens' to freeze.*G/{kept}"):
     update(copy(state), (batch(1),), {}, phases=('G',))
+
+
+@pytest.mark.parametrize('microbatches', [1, 2])
+def test_an_update_that_a_loss_does_not_take_leaves_parameters_and_optimizer(microbatches):
+  """Statistics are kept all the same; of microbatches one that takes it is enough."""
+  method = two_nets([('G', {})])
+  (stage,) = method.stages
+  loss = stage.phases[0].loss
+
+  def judged(state, batch, key):
+    value, aux = loss(state, batch, key)
+    return value, aux._replace(take=jnp.max(batch['image'][:, 0]) > 5)
+
+  phases = (stage.phases[0]._replace(loss=judged),)
+  method = method._replace(stages=(stage._replace(phases=phases),))
+  state, optimizers = setup(method, optim_names=('G',))
+  (span,) = spans(method, 8, 8)
+  update = make_update(method, span, optimizers, microbatches=microbatches)
+  low = batch(0)
+  high = {'image': low['image'].at[-1, 0].set(9.0)}
+  before = copy(state)
+  state, _ = update(state, (low,), {}, phases=('G',))
+  assert not changed(before, state)
+  jax.tree.map(np.testing.assert_array_equal, before.opt, state.opt)
+  assert any(np.any(x != y) for x, y in zip(*map(jax.tree.leaves, (before.stats, state.stats))))
+  before = copy(state)
+  state, _ = update(state, (high,), {}, phases=('G',))
+  assert changed(before, state) == {'G'}

@@ -41,6 +41,7 @@ class Examples(NamedTuple):
   names: tuple = ()  # what to call each example in messages
   explain: Callable | None = None  # row -> why it cannot be decoded
   place: str = ''  # where they lie, for messages
+  what: str = 'images'  # they are, for messages
 
 
 def open_arrays(examples, names):

@@ -22,9 +22,7 @@ def open_files(top):
   if os.path.isdir(top):
     return Folder(top)
   if not os.path.exists(top):
-    raise UserError(
-      f'{top} is not there: give the folder of your pictures, or a zip archive of them'
-    )
+    raise UserError(f'{top} is not there: give the folder of your files, or a zip archive of them')
   if os.path.isfile(top) and zipfile.is_zipfile(top):
     return Archive(top)
   raise UserError(f'{top} is neither a folder nor a zip archive')

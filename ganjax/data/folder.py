@@ -164,17 +164,22 @@ def _sort(files, top):
     except Exception as e:  # noqa: BLE001 (whatever a damaged archive raises)
       raise UserError(f'{path} cannot be read: {e}') from e
     return paths, *labels.read(path, content, paths), named[0]
-  return paths, *_classes(paths, top), None
+  return paths, *classes_of(paths, top, 'images'), None
 
 
-def _classes(paths, top):
+def classes_of(paths, top, what):
+  """(names of the classes, int32 label of each) of files, called `what`, in folders below `top`; None twice of none.
+
+  Raises:
+    UserError: files both directly in `top` and in folders.
+  """
   classes = [path.split('/')[0] for path in paths if '/' in path]
   if not classes:
     return None, None
   class_names = sorted(set(classes))
   if len(classes) < len(paths):
     raise UserError(
-      f'{top} has {len(paths) - len(classes):,} images beside its class folders ({", ".join(class_names[:3])}...): '
+      f'{top} has {len(paths) - len(classes):,} {what} beside its class folders ({", ".join(class_names[:3])}...): '
       'move them into a folder, or use a directory with either'
     )
   numbers = {name: i for i, name in enumerate(class_names)}
@@ -192,14 +197,14 @@ def explain(load, row):
   return 'it was changed just now'
 
 
-def select_whole(whole, names, explain, data_dir):
+def select_whole(whole, names, explain, data_dir, what='images'):
   """Returns (rows of the files that could be decoded, names of the others).
 
   Args:
     whole: which could be decoded, bool or uint8 [n].
     names: of all.
     explain: row -> why that file could not be decoded.
-    data_dir: where they are, for messages.
+    data_dir, what: where and what they are, for messages.
 
   Raises UserError where more than one file in a hundred is broken.
   """
@@ -208,7 +213,7 @@ def select_whole(whole, names, explain, data_dir):
   if broken:
     few = ', '.join(f'{names[row]} ({explain(row)})' for row in rows[:3])
     few += ', ...' if len(broken) > 3 else ''
-    text = f'{len(broken):,} of {len(names):,} images in {data_dir} cannot be decoded: {few}'
+    text = f'{len(broken):,} of {len(names):,} {what} in {data_dir} cannot be decoded: {few}'
     if len(broken) > 0.01 * len(names):
       raise UserError(f'{text}; mend or remove them (up to 1 % are left out)')
     logging.warning('%s; they are left out', text)

@@ -16,7 +16,9 @@ def class_names(saved: dict):
 def describe(source) -> str:
   """'data: 60,000 pictures in 10 classes: 0 airplane, 1 automobile, ...', in one line."""
   names = source.class_names
-  text = f'data: {source.num_examples:,} pictures'
+  kind = next((field.kind for field in source.fields.values()), 'image')
+  what = 'pictures' if kind == 'image' else f'{kind}s'
+  text = f'data: {source.num_examples:,} {what}'
   if names is None:
     return f'{text} without labels'
   numbered = [f'{i} {show(name)}' for i, name in enumerate(names)]

@@ -116,7 +116,7 @@ def decoded(examples, info, fields, cache) -> Source:
   if 'whole' in arrays:
     whole = arrays.pop('whole')
     rows, info['broken'] = folder.select_whole(
-      whole, examples.names, examples.explain, examples.place
+      whole, examples.names, examples.explain, examples.place, examples.what
     )
   fields = {name: fields[name] for name in examples.fields if name != 'whole'}
   if info.pop('unlabelled', False) or ('label' in arrays and arrays['label'].min() < 0):

@@ -163,6 +163,7 @@ def _of_run(run, place, num, mesh, metrics):
     draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)
     draw['options'] = sampler.parse_options(OPTIONS.value, run.method)
     draw['class_names'] = provenance.class_names(experiment.saved_record(place))
+    draw['field'] = run.spans[-1].fields[run.method.makes]
     yield sides.generator(stage, state, run.method, source=source, **draw), real
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import ganjax
 from ganjax import UserError, data, experiment, features
 from ganjax.devices import backend, processes
-from ganjax.evaluation import classes, pixels, reference
+from ganjax.evaluation import classes, kinds, pixels, reference
 from ganjax.evaluation.extract import Plan, pictures
-from ganjax.evaluation.presets import PAIRED, PIXELS
+from ganjax.evaluation.presets import OF_KIND, PAIRED, PIXELS
 from ganjax.media import image as images
 from ganjax.metrics import fid, inception_score, kid, lpips, neighbours, prdc
 
@@ -22,7 +22,7 @@ from ganjax.metrics import fid, inception_score, kid, lpips, neighbours, prdc
 _MOMENTS = {'fd': 'features', 'sfd': 'spatial'}
 KID_SUBSETS, KID_SUBSET, KID_SEED = 100, 1000, 2020  # torch-fidelity's
 FAKES_ALONE = ('is', 'ppl')  # look at no reals
-ALONE = (*FAKES_ALONE, 'ms_ssim')  # need no reals
+ALONE = (*FAKES_ALONE, 'ms_ssim', 'pitch')  # need no reals
 LABELLED = ('intra_fd', 'cas')  # compare classes
 
 
@@ -112,9 +112,11 @@ def measure(
   for name, preset in presets.items():
     for metric in metrics:
       extra, picture = {}, None
-      if metric.kind in PIXELS:
-        if name != next(iter(presets)):
-          continue  # pixels are the same under every preset
+      if metric.network is None and name != next(iter(presets)):
+        continue  # pixels and sounds are the same under every preset
+      if metric.kind in OF_KIND:
+        values, extra = kinds.compute(metric.kind, fake, real, **work)
+      elif metric.kind in PIXELS:
         more = {'crop': crop, 'matched': matched}
         values, extra = pixels.compute(metric.kind, fake, real, extractors, **more, **work)
       else:
@@ -134,9 +136,9 @@ def measure(
         )
       if metric.kind in LABELLED:
         extra['classes'] = matched.names
-      quantiser = 'round' if metric.kind in PIXELS else preset.quantiser
+      quantiser = preset.quantiser if metric.network else 'round'
       extra |= {'quantiser': quantiser if fake.sample else None, 'batch_size': batch_size}
-      of = None if metric.kind in PIXELS else name
+      of = name if metric.network else None
       record = _record(metric, of, values, extra, fake, real, stored, mesh, began)
       results.append(Result(record, picture))
   return results
@@ -148,6 +150,11 @@ def check(metrics, fake, real, stored=None):
     found = {'count': side.count, 'class_names': side.class_names}
     processes.check_same(f'pictures in {side.info.get("name", "the fakes")}', found)
   for metric in metrics:
+    wanted = OF_KIND.get(metric.kind, 'image')
+    for side in filter(None, (fake, real)):
+      if side.kind != wanted:
+        what = 'pictures' if wanted == 'image' else f'{wanted}s'
+        raise UserError(f'{metric.name} is for {what}, and {side.info["name"]} has {side.kind}s')
     if metric.kind not in ALONE and real is None and not (stored and metric.kind == 'fd'):
       has = f'{stored} holds statistics, not pictures' if stored else 'there is none'
       raise UserError(

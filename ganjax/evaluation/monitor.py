@@ -173,6 +173,8 @@ class Monitor:
       source=self._source,
       batch_norm=config.batch_norm,
       info=info,
+      class_names=self._source.class_names,
+      field=self._source.fields[self._run.method.makes],
     )
 
   def _merged(self) -> list:

@@ -94,7 +94,15 @@ _INCEPTION = {
 _ANY = ('fd', 'kid_full', 'kid', 'prdc', 'intra_fd', 'neighbours')
 PAIRED = ('psnr', 'ssim', 'lpips')  # the i-th picture of one side against the i-th of the other
 PIXELS = (*PAIRED, 'ms_ssim', 'ppl', 'cas')
+OF_KIND = {
+  'pitch': 'sound',
+  'voxels': 'solid',
+  'ngrams': 'line',
+}  # metrics of samples that are no pictures
 _VALUES = {
+  'pitch': ('pitch_accuracy', 'pitch_accuracy_real'),
+  'voxels': ('voxels_valid', 'voxels_coverage', 'voxels_overlap', 'voxels_valid_real'),
+  'ngrams': (*(f'ngrams_js_{n}' for n in (1, 2, 3, 4)), 'ngrams_copied'),
   'kid': ('kid', 'kid_std'),
   'is': ('is', 'is_std'),
   'prdc': ('precision', 'recall', 'density', 'coverage'),
@@ -103,7 +111,8 @@ _VALUES = {
   'cas': ('cas_top1', 'cas_top5'),
 }
 _HIGHER = ('is', 'precision', 'recall', 'density', 'coverage', 'psnr', 'ssim', 'cas')
-_LOWER = ('fid', 'fd', 'sfid', 'kid', 'intra', 'lpips', 'ppl')
+_HIGHER += ('pitch', 'voxels')
+_LOWER = ('fid', 'fd', 'sfid', 'kid', 'intra', 'lpips', 'ppl', 'ngrams')
 
 
 def parse_metrics(text: str) -> list:
@@ -115,7 +124,7 @@ def parse_metrics(text: str) -> list:
 
 
 def _parse(name) -> Metric:
-  if name in PIXELS:
+  if name in PIXELS or name in OF_KIND:
     return Metric(name, name, None)
   if name in _INCEPTION:
     return Metric(name, _INCEPTION[name], 'inception')
@@ -131,7 +140,7 @@ def _parse(name) -> Metric:
 
 def _known() -> list:
   others = [n for n in features.names() if n != 'inception']
-  return [*_INCEPTION, *(f'{kind}_{n}' for n in others for kind in _ANY), *PIXELS]
+  return [*_INCEPTION, *(f'{kind}_{n}' for n in others for kind in _ANY), *PIXELS, *OF_KIND]
 
 
 def parse_presets(text: str) -> dict:

@@ -46,7 +46,12 @@ class Side(NamedTuple):
   content: str | None = None
   sample: Callable | None = None
   latents: Callable | None = None
+  field: media.Field | None = None  # of samples that are no pictures
   from_examples: bool = False  # whether a generator's samples start from examples
+
+  @property
+  def kind(self) -> str:
+    return self.field.kind if self.field else 'image'
 
   def take(self, count) -> 'Side':
     """A random subset of a stored side, drawn with seed 0. Raises UserError where there are fewer."""
@@ -79,6 +84,7 @@ def generator(
   class_names=None,
   source=None,
   options=None,
+  field=None,
 ) -> Side:
   """Pictures of a generator, of the seeds seed * num to (seed + 1) * num - 1.
 
@@ -94,6 +100,7 @@ def generator(
     source: data, of a method that asks for examples: picture i starts from example i, from the first again after the
       last.
     options: of the samples, see `Method.options`.
+    field: the media.Field of the samples, where they are no pictures.
   """
   options = options or {}
   latents = _rows(method.rows, tuple(sorted(options.items())))
@@ -127,6 +134,7 @@ def generator(
     sample=sample,
     latents=latents,
     from_examples=bool(kinds),
+    field=_unless_picture(field),
   )
 
 
@@ -167,9 +175,13 @@ def dataset(**arguments) -> Side:
   return of_source(data.build(**arguments), 'image')
 
 
+def _unless_picture(field):
+  return None if field is None or field.kind == 'image' else field
+
+
 def of_source(source, field: str) -> Side:
-  """The pictures of a field of an open data set. Raises UserError where there are none."""
-  if field not in source.fields or source.fields[field].kind != 'image':
+  """The pictures, or samples of another kind, of a field of an open data set. Raises UserError where there are none."""
+  if field not in source.fields or not hasattr(media.find(source.fields[field].kind), 'show'):
     raise UserError(
       f'{source.info["dataset"]} has no pictures {field!r}; its fields are {", ".join(source.fields)}'
     )
@@ -181,7 +193,7 @@ def of_source(source, field: str) -> Side:
   side = _stored(
     source.num_examples, info, read, labels if source.num_classes else None, source.content
   )
-  return side._replace(class_names=source.class_names)
+  return side._replace(class_names=source.class_names, field=_unless_picture(source.fields[field]))
 
 
 def is_file(text: str) -> bool:

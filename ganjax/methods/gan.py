@@ -1,6 +1,9 @@
 """The adversarial game of one generator and one discriminator (Goodfellow et al. 2014, arXiv:1406.2661), and what has
 been added to its losses since.
 
+Data are of any kind: the field that G `makes`, pictures where it does not say. What is called images here is of it, or
+of its code: a G with `coded` has methods `encode`, from the data to what D sees, and `decode`, from G's to samples.
+
 With classes (networks of `num_classes`), labels go to both networks: D sees a real image with its own, and G draws its
 fakes with the labels of the real batch, so that classes are as frequent among fakes as in the data.
 """
@@ -39,6 +42,7 @@ def build(
   zcr=None,
   orthogonal=0.0,
   freeze_D=(),
+  most_right_D=1.0,
 ):
   """A step is n_critic updates of D, then one of G.
 
@@ -61,8 +65,16 @@ def build(
     orthogonal: weight of `regularizers.orthogonal` in G's loss, a number or ramp.
     freeze_D: layers of D that stay as they are, such as ('Conv_0',): of a run that starts from another's networks
       (`config.init_from`; FreezeD, Mo et al. 2020, arXiv:2002.10964).
+    most_right_D: D is left as it is at batches of which it tells a larger share right, reals above 0 and fakes below:
+      0.8 in 3D-GAN (arXiv:1610.07584, section 3.1).
   """
   G, D = nets['G'], nets['D']
+  makes = getattr(G, 'makes', 'image')
+  of_pictures = dict(packing=packing > 1, diffaugment=diffaugment, ada=ada)
+  if makes != 'image' and (given := [name for name, value in of_pictures.items() if value]):
+    raise UserError(f'method.{given[0]} is for pictures, and these networks make a {makes}')
+  if not 0 < most_right_D <= 1:
+    raise UserError(f'method.most_right_D={most_right_D} must be a share, above 0 and at most 1')
   classes = max(getattr(net, 'num_classes', 0) for net in (G, D))
   # All updates of D are in one program.
   counts = (z_dim, 2**16), (n_critic, 1000), (fakes_per_real, 1000)
@@ -89,6 +101,14 @@ def build(
     lecam_loss.build(lecam),
     regularizers.build(orthogonal),
   ]
+
+  coded = getattr(G, 'coded', None)  # the shape that D sees, where that is not the data's
+
+  def reals(state, batch):
+    """(what D sees of a batch, the state that keeps G's statistics of it)."""
+    if not coded:
+      return batch[makes], state
+    return apply(G, state, batch[makes], method='encode', train=True)
 
   def label_of(batch):
     return batch['label'] if classes else None
@@ -121,15 +141,18 @@ def build(
 
   def penalty(state, batch, key):
     """The penalties alone, as a phase. Keeps no statistics."""
-    images, label = batch['image'], label_of(batch)
+    (images, _), label = reals(state, batch), label_of(batch)
     z = latents.normal(key, len(images), z_dim)
     fakes, _ = generate(state, z, label)
     found = smooth.D(game(state, images, label, z, fakes, key))
     return sum(found.values()), Aux(state, found)
 
   def discriminator(state, batch, key):
-    """D's loss, the sum of its metrics loss_*. Keeps D's statistics of both passes, real then fake; G's are dropped."""
-    images, label = batch['image'], label_of(batch)
+    """D's loss, the sum of its metrics loss_*. Keeps D's statistics of both passes, real then fake.
+
+    G's are dropped, but those of a code of the reals.
+    """
+    (images, state), label = reals(state, batch), label_of(batch)
     z = latents.normal(key, len(images), z_dim)
     fakes, _ = generate(state, z, label)
     of_real, state = judge(state, images, label, named(key, 'real'))
@@ -145,6 +168,7 @@ def build(
     state = view.note(state, real)
     # |logit| > 4.6: D(x) below 0.01 or above 0.99, where the minimax gradient has died.
     saturated = lambda logits: jnp.mean(jnp.abs(logits) > 4.6)
+    right = (jnp.mean(real > 0) + jnp.mean(fake < 0)) / 2
     return sum(found.values()), Aux(
       state,
       {
@@ -153,11 +177,12 @@ def build(
         'D_fake': jnp.mean(nn.sigmoid(fake)),
         'D_saturated': (saturated(real) + saturated(fake)) / 2,
       },
+      take=None if most_right_D == 1 else right <= most_right_D,
     )
 
   def generator(state, batch, key):
     """G's loss. Keeps G's statistics; D runs in train mode and its statistics are dropped."""
-    images, label = batch['image'], label_of(batch)
+    (images, _), label = reals(state, batch), label_of(batch)
     z = latents.normal(key, fakes_per_real * len(images), z_dim)
     labels = jnp.tile(label, fakes_per_real) if classes else None
     fakes, state = generate(state, z, labels)
@@ -172,8 +197,9 @@ def build(
     return sum(found.values()), Aux(state, {**found, **seen})
 
   def inputs(batch):
-    n, label = len(batch['image']), label_of(batch)
-    return {'G': (jnp.zeros((n, z_dim)), label), 'D': (views.pack(batch['image'], packing), label)}
+    n, label = len(batch[makes]), label_of(batch)
+    seen = jnp.zeros((n, *coded)) if coded else views.pack(batch[makes], packing)
+    return {'G': (jnp.zeros((n, z_dim)), label), 'D': (seen, label)}
 
   def rows(seeds, examples, truncation=0.0):
     """A latent for each seed; with classes, seed n is of class n mod their number."""
@@ -181,7 +207,8 @@ def build(
     return {'z': z, 'label': jnp.asarray(seeds, jnp.int32) % classes} if classes else z
 
   def sample(state, row, **mode):
-    return apply(G, state, *((row['z'], row['label']) if classes else (row,)), **mode)
+    out, state = apply(G, state, *((row['z'], row['label']) if classes else (row,)), **mode)
+    return (apply(G, state, out, method='decode', train=False)[0] if coded else out), state
 
   kept = tuple(f'D/{layer}' for layer in freeze_D)
   phases = [Phase('D', discriminator, ('D',), 'D', repeat=True, frozen=kept)]
@@ -199,6 +226,7 @@ def build(
     ema=('G',),
     extra=functools.reduce(operator.or_, (term.extra for term in terms), view.extra),
     num_classes=classes,
+    makes=makes,
   )
 
 

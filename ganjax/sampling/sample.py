@@ -39,7 +39,7 @@ FORMAT = COMMAND.choice(
   'format',
   None,
   ['grid', 'files', 'npz', 'strip', 'gif', 'mp4'],
-  'By default as --out ends, else grid. files: a file for each sample (PNG, GIF, WAV, OBJ). strip, gif and mp4 '
+  'By default as --out ends, else grid. files: a file for each sample (PNG, GIF, WAV, OBJ, text). strip, gif and mp4 '
   'interpolate from seed to seed.',
 )
 SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')

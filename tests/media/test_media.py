@@ -7,7 +7,7 @@ import scipy.io.wavfile
 from PIL import Image
 
 from ganjax import UserError, media
-from ganjax.media import augment, clip, solid, sound
+from ganjax.media import augment, clip, line, solid, sound
 
 RNG = np.random.default_rng(0)
 STORED = {
@@ -133,3 +133,25 @@ def test_resolutions_are_a_side_or_a_pair():
   for bad in (0, -1, 2**15, (8,), (8, 0), 'x', 8.5, None, (1, 2, 3)):
     with pytest.raises(UserError, match='must be a number of pixels from 1'):
       media.sides(bad)
+
+
+def test_lines_are_ones_among_zeros_and_come_back(tmp_path):
+  texts = ['A b!', 'Zoë~', '']
+  x = np.stack([line.encode(text, 6) for text in texts])
+  assert [line.decode(one) for one in x] == ['A b!', 'Zoe~', '']
+  floats = np.asarray(line.to_float(x))
+  assert floats.shape == (3, 6, 96) and floats.dtype == np.float32
+  assert {*floats.ravel()} == {0, 1} and (floats.sum(-1) == 1).all()
+  assert (floats[2, :, 0] == 1).all() and floats[0, 1, 1] == 1  # an end, a space
+  np.testing.assert_array_equal(line.to_float(floats), floats)
+  shares = 0.5 * floats + 0.4 * np.roll(floats, 3, -1)
+  np.testing.assert_array_equal(line.to_stored(shares), x)
+  with pytest.raises(UserError, match='NaN'):
+    line.to_stored(np.full((1, 6, 96), np.nan))
+  assert line.encode('日本\t!', 4).tolist() == [63, 63, 32, 33]
+  shown = line.show(x)
+  assert shown.shape == (3, line.HEIGHT, 8 * line.WIDTH, 1) and shown.dtype == np.uint8
+  dark = (shown < 128).sum((1, 2, 3))
+  assert dark[0] > 10 and dark[2] == 0
+  line.save(tmp_path / 'a.txt', x[1], {'seed': 7})
+  assert (tmp_path / 'a.txt').read_text() == 'Zoe~\n# {"seed": 7}\n'

@@ -45,8 +45,14 @@ def load():
     'emoji_id': ids,
     'styles': list(table['styles']),
     'categories': table['categories'],
-    'captions': [_caption(name, short_names) for _, name, short_names, _ in table['emoji']],
+    'captions': captions(),
   }
+
+
+def captions() -> list:
+  """What each emoji is called, 1911 lines indexed by emoji_id."""
+  table = json.loads((_HERE / 'emoji.json').read_text('utf-8'))
+  return [_caption(name, short_names) for _, name, short_names, _ in table['emoji']]
 
 
 def held_out(count) -> set:

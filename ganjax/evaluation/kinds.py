@@ -1,0 +1,68 @@
+"""Metrics of samples that are no pictures: pitch of sounds, wholeness of solids, runs of characters."""
+
+import jax
+import numpy as np
+
+from ganjax import UserError, media
+from ganjax.devices import sharding
+from ganjax.media import line
+from ganjax.metrics import ngrams, pitch, voxels
+
+MOST = 5000  # solids of a side that are held against each other
+
+
+def compute(kind, fake, real, *, mesh, batch_size):
+  """({name of a value: float}, more for the record) of one metric of `presets.OF_KIND`."""
+  work = dict(mesh=mesh, batch_size=batch_size)
+  return {'pitch': _pitch, 'voxels': _voxels, 'ngrams': _ngrams}[kind](fake, real, work)
+
+
+def samples(side, *, mesh, batch_size) -> np.ndarray:
+  """All samples of a side as their kind is stored, on the host."""
+  size, done = -(-batch_size // mesh.size) * mesh.size, []
+  mine = sharding.local_rows(size, mesh)
+  run = jax.jit(lambda state, rows: sharding.whole(side.images(state, rows)))
+  with jax.set_mesh(mesh):
+    for start in range(0, side.count, size):
+      rows = sharding.place_batch(side.rows(np.arange(start, start + size)[mine]), mesh)
+      found = np.asarray(run(side.state, rows))[: side.count - start]
+      done.append(media.find(side.field.kind).to_stored(found) if side.sample else found)
+  return np.concatenate(done)
+
+
+def _pitch(fake, real, work):
+  """How many sounds have the pitch of their label, by YIN; the data's own beside it."""
+  values = {}
+  for name, side in ('pitch_accuracy', fake), ('pitch_accuracy_real', real):
+    if side:
+      if side.labels is None or not side.class_names:
+        raise UserError(f'pitch needs labels that are notes, and {side.info["name"]} has none')
+      notes = np.array([pitch.midi(name) for name in side.class_names])
+      heard = samples(side, **work).astype(np.float64).mean(-1) / 2**15
+      values[name] = pitch.accuracy(heard, side.field.rate or 16_000, notes[side.labels()])
+  return values, {'tracker': 'YIN', 'threshold': pitch.THRESHOLD}
+
+
+def _voxels(fake, real, work):
+  """Wholeness of both sides; how many of the data the fakes come near, and how near a fake is to the data."""
+  for side in fake, real:
+    if side.count > MOST:
+      raise UserError(
+        f'voxels holds at most {MOST:,} solids against each other, and there are {side.count:,}: take --num={MOST}'
+      )
+  a, b = (samples(side, **work).any(-1) for side in (fake, real))
+  overlap = voxels.overlaps(a, b)
+  values = {
+    'voxels_valid': voxels.validity(a),
+    'voxels_coverage': voxels.coverage(overlap),
+    'voxels_overlap': float(overlap.max(1).mean()),
+    'voxels_valid_real': voxels.validity(b),
+  }
+  return values, {'largest_piece': voxels.LEAST}
+
+
+def _ngrams(fake, real, work):
+  """Divergence of runs of 1 to 4 characters from the data's, and the share of lines that are the data's own."""
+  a, b = ([line.decode(x) for x in samples(side, **work)] for side in (fake, real))
+  values = {f'ngrams_js_{n}': ngrams.divergence(a, b, n) for n in (1, 2, 3, 4)}
+  return {**values, 'ngrams_copied': ngrams.copied(a, b)}, {}

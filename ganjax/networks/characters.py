@@ -1,0 +1,78 @@
+"""Lines of text, a character at a place: the residual 1-D networks of WGAN-GP (Gulrajani et al., arXiv:1704.00028).
+
+Its section on discrete data, by the authors' gan_language.py: five blocks of two convolutions of 5 taps, whose sum
+counts 0.3 beside their input. G ends in a softmax over the characters of each place; D sees lines as 0s and 1s, and G's
+as they are. Weights are uniform: convolutions of variance 2, linear layers of 1, over the mean of both fans.
+"""
+
+import flax.linen as nn
+
+from ganjax import UserError
+from ganjax.layers.conv import Conv
+from ganjax.media.line import SYMBOLS
+
+LINEAR = nn.initializers.glorot_uniform()
+INIT = nn.initializers.variance_scaling(2.0, 'fan_avg', 'uniform')
+BLOCKS, TAPS, SHARE = 5, 5, 0.3
+
+
+def blocks(x, features, **kinds):
+  """Five residual blocks [B, L, features] -> the same. Called in a compact method, whose module has the layers."""
+  conv = lambda x: Conv(features, TAPS, padding=TAPS // 2, kernel_init=INIT, **kinds)(nn.relu(x))
+  for _ in range(BLOCKS):
+    x = x + SHARE * conv(conv(x))
+  return x
+
+
+class Generator(nn.Module):
+  """z [B, Z] -> shares [B, L, 96] of the characters at each place, which add up to 1."""
+
+  length: int
+  width: int
+  dtype: str
+  param_dtype: str
+  num_classes = 0
+  makes = 'line'
+
+  @nn.compact
+  def __call__(self, z, label=None, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    x = nn.Dense(self.length * self.width, kernel_init=LINEAR, **kinds)(z)
+    x = blocks(x.reshape(-1, self.length, self.width), self.width, **kinds)
+    return nn.softmax(Conv(SYMBOLS, 1, kernel_init=INIT, **kinds)(x))
+
+
+class Discriminator(nn.Module):
+  """Lines [B, L, 96] -> logits [B]."""
+
+  width: int
+  dtype: str
+  param_dtype: str
+  num_classes = 0
+
+  @nn.compact
+  def __call__(self, x, label=None, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    x = blocks(Conv(self.width, 1, kernel_init=INIT, **kinds)(x), self.width, **kinds)
+    return nn.Dense(1, kernel_init=LINEAR, **kinds)(x.reshape(len(x), -1))[:, 0]
+
+
+def build(*, fields, width=512, dtype='float32', param_dtype='float32'):
+  """The pair {'G', 'D'}.
+
+  Args:
+    fields: of the data, of which `line` says the length.
+    width: channels of all layers, 512 in the authors' code.
+    dtype, param_dtype: of activations and of parameters.
+
+  Raises:
+    UserError: data without lines, or a width below 1.
+  """
+  if 'line' not in fields:
+    raise UserError(
+      f'networks.name=characters makes lines, and the data have {", ".join(fields)}: take data.dataset=lines'
+    )
+  if width < 1:
+    raise UserError(f'networks.width={width} must be at least 1')
+  kinds = dict(width=width, dtype=dtype, param_dtype=param_dtype)
+  return {'G': Generator(fields['line'].shape[0], **kinds), 'D': Discriminator(**kinds)}

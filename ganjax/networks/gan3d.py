@@ -1,0 +1,93 @@
+"""3D-GAN (Wu et al. 2016, arXiv:1610.07584, section 3.1): solids by 3-D convolutions of 4x4x4 weights.
+
+G: transposed convolutions from 4 voxels a side, batch norm and ReLU between them, a sigmoid at the end. D mirrors it
+with LeakyReLU(0.2), batch norm in all but its first and last layer. Weights from N(0, 0.02).
+"""
+
+import flax.linen as nn
+
+from ganjax import UserError
+from ganjax.layers.conv import Conv, ConvTranspose
+from ganjax.layers.norm import BatchNorm
+from ganjax.layers.uniform import to_uniform
+
+INIT = nn.initializers.normal(0.02)
+FIRST = 4  # voxels of a side of the smallest map
+
+
+class Generator(nn.Module):
+  """z [B, Z] from N(0, I), which 3D-GAN wants from U(0, 1) -> solids [B, S, S, S, C] in (-1, 1)."""
+
+  side: int
+  channels: int
+  width: int
+  dtype: str
+  param_dtype: str
+  num_classes = 0
+  makes = 'solid'
+
+  @nn.compact
+  def __call__(self, z, label=None, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    norm = lambda x: nn.relu(BatchNorm(**kinds)(x, train=train))
+    layers = (self.side // FIRST).bit_length() - 1
+    first = self.width * 2 ** (layers - 1)
+    # The first transposed convolution acts on a single voxel: a linear layer.
+    x = nn.Dense(FIRST**3 * first, kernel_init=INIT, **kinds)((to_uniform(z) + 1) / 2)
+    x = norm(x.reshape(-1, FIRST, FIRST, FIRST, first))
+    for i in range(1, layers):
+      x = norm(ConvTranspose(first // 2**i, 4, stride=2, padding=1, kernel_init=INIT, **kinds)(x))
+    x = ConvTranspose(self.channels, 4, stride=2, padding=1, kernel_init=INIT, **kinds)(x)
+    return 2 * nn.sigmoid(x) - 1
+
+
+class Discriminator(nn.Module):
+  """Solids [B, S, S, S, C] in [-1, 1], which it sees as 0 to 1 -> logits [B]."""
+
+  side: int
+  width: int
+  dtype: str
+  param_dtype: str
+  num_classes = 0
+
+  @nn.compact
+  def __call__(self, x, label=None, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    x = (x + 1) / 2
+    for i in range((self.side // FIRST).bit_length() - 1):
+      x = Conv(self.width * 2**i, 4, stride=2, padding=1, kernel_init=INIT, **kinds)(x)
+      if i:
+        x = BatchNorm(**kinds)(x, train=train)
+      x = nn.leaky_relu(x, 0.2)
+    # The last convolution, of 4x4x4 weights on as many voxels, is a linear layer.
+    return nn.Dense(1, kernel_init=INIT, **kinds)(x.reshape(len(x), -1))[:, 0]
+
+
+def build(*, fields, width=64, width_D=None, dtype='float32', param_dtype='float32'):
+  """The pair {'G', 'D'}.
+
+  Args:
+    fields: of the data, of which `solid` says the sides and the channels.
+    width, width_D: channels of G's last hidden layer and of D's first, 64 in the paper; by default D has G's.
+    dtype, param_dtype: of activations and of parameters.
+
+  Raises:
+    UserError: data without solids, or of sides that are no power of two from 8.
+  """
+  if 'solid' not in fields:
+    raise UserError(
+      f'networks.name=gan3d makes solids, and the data have {", ".join(fields)}: take data.dataset=solids'
+    )
+  *sides, channels = fields['solid'].shape
+  side, width_D = sides[0], width if width_D is None else width_D
+  if {*sides} != {side} or side < 2 * FIRST or side & (side - 1):
+    raise UserError(
+      f'networks.name=gan3d makes cubes of 8, 16, 32, ... voxels a side, not data.resolution={side}'
+    )
+  if min(width, width_D) < 1:
+    raise UserError('networks.width and networks.width_D must be at least 1')
+  kinds = dict(dtype=dtype, param_dtype=param_dtype)
+  return {
+    'G': Generator(side, channels, width, **kinds),
+    'D': Discriminator(side, width_D, **kinds),
+  }

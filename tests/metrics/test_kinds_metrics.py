@@ -1,0 +1,125 @@
+"""Metrics of samples that are no pictures: closed forms, and sounds, solids and lines through the evaluation."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from ganjax import UserError, data
+from ganjax.data.sets import notes, solids
+from ganjax.devices import sharding
+from ganjax.evaluation import measure, sides
+from ganjax.evaluation.presets import higher_is_better, parse_metrics, parse_presets
+from ganjax.media import Field, line
+from ganjax.metrics import ngrams, pitch, voxels
+
+RATE = 8000
+
+
+def test_the_tracker_hears_sines_saws_and_nothing():
+  t = np.arange(2048) / RATE
+  wanted = np.array([110.0, 261.63, 440.0, 987.77])
+  phase = t * wanted[:, None]
+  # Those of a saw at 8 samples a period lie between samples: an eighth of a semitone off at most.
+  for wave in np.sin(2 * np.pi * phase), phase % 1 - 0.5:
+    np.testing.assert_allclose(pitch.track(wave, RATE), wanted, rtol=1.5e-2)
+  # A tone whose first partial is missing still has its pitch.
+  missing = sum(np.sin(2 * np.pi * k * phase[:2]) for k in (2, 3, 4))
+  np.testing.assert_allclose(pitch.track(missing, RATE), wanted[:2], rtol=5e-3)
+  noise = np.random.default_rng(0).normal(size=(3, 2048))
+  assert (pitch.track(noise, RATE) == 0).sum() >= 2
+  assert pitch.track(np.zeros((1, 2048)), RATE) == [0]
+
+
+def test_the_tracker_hears_the_notes_of_the_data():
+  """All three instruments; a semitone off none is right."""
+  rows = np.arange(72)
+  midi, instrument = 72 + rows % 12, rows // 12 % 3
+  x = notes.render(rows, 0, 4096, RATE, midi, instrument)[..., 0] / 2**15
+  assert pitch.accuracy(x, RATE, midi) == 1
+  assert pitch.accuracy(x, RATE, midi + 1) == 0
+
+
+def test_names_of_notes():
+  assert [pitch.midi(name) for name in ('A4', 'C4', 'C#5', 'B-1')] == [69, 60, 73, 11]
+  assert all(pitch.midi(notes.name_of(n)) == n for n in range(128))
+  with pytest.raises(UserError, match="notes, such as A4 or C#5, and there is 'cat'"):
+    pitch.midi('cat')
+
+
+def test_solids_in_pieces_are_not_valid():
+  x = np.zeros((4, 8, 8, 8), bool)
+  x[1, :4], x[2, :4], x[3, :2] = True, True, True
+  x[2, 6, 0, 0] = True  # a crumb of 256
+  x[3, 5:7] = True
+  assert [voxels.validity(x[i : i + 1]) for i in range(4)] == [0, 1, 1, 0]
+  overlap = voxels.overlaps(x[1:], x)
+  assert overlap[0, 1] == 1 and overlap[0, 2] == pytest.approx(256 / 257)
+  assert overlap[0, 3] == pytest.approx(128 / (256 + 256 - 128)) and not overlap[:, 0].any()
+  assert voxels.coverage(overlap) == 3 / 4
+
+
+def test_runs_of_characters():
+  same, other = ['abab', 'ba'], ['cdcd']
+  assert ngrams.divergence(same, same, 2) == 0
+  assert ngrams.divergence(same, other, 2) == pytest.approx(math.log(2))
+  assert ngrams.shares(['aab'], 2) == {'aa': 0.5, 'ab': 0.5}
+  # {a: 1} beside {a: 1/2, b: 1/2}.
+  by_hand = (math.log(4 / 3) + math.log(2 / 3) / 2 + math.log(2) / 2) / 2
+  assert ngrams.divergence(['a'], ['ab'], 1) == pytest.approx(by_hand)
+  assert ngrams.copied(['abab', 'x'], same) == 0.5
+
+
+def fakes(field, x, count, labels=None, names=None):
+  """A side of a generator that gives x, floats [N, ...]."""
+  sample = lambda state, rows: x[rows % len(x)]
+  return sides.Side(
+    count=count, info={'name': 'fakes'}, rows=lambda i: i, images=sample, sample=sample,
+    field=field, labels=labels, class_names=names,
+  )  # fmt: skip
+
+
+def found(metric, fake, real):
+  mesh = sharding.make_mesh(jax.devices()[:2])
+  how = dict(extractors=None, mesh=mesh, batch_size=8)
+  results = measure.measure(fake, real, parse_metrics(metric), parse_presets('ttur,clean'), **how)
+  (result,) = results  # of one preset, whatever presets there are
+  assert result.record['preset'] is None
+  return result.record['values']
+
+
+def test_samples_go_through_the_evaluation():
+  source = data.build(dataset='notes', length=4096, rate=RATE, count=36, cache=False)
+  real = sides.of_source(source, 'sound')
+  x = np.asarray(source.read(np.arange(36))['sound'], np.float32) / 2**15
+  names, labels = source.class_names, (np.arange(36) % 12)
+  wrong = np.where(np.arange(36) < 9, (labels + 1) % 12, labels)
+  fake = fakes(source.fields['sound'], jax.numpy.asarray(x), 36, lambda: wrong, names)
+  assert found('pitch', fake, real) == {'pitch_accuracy': 0.75, 'pitch_accuracy_real': 1}
+  source = data.build(dataset='solids', resolution=16, count=20)
+  real = sides.of_source(source, 'solid')
+  x = np.where(solids.draw(20, 0, 16)['solid'][:10], 0.9, -0.9)
+  values = found('voxels', fakes(source.fields['solid'], jax.numpy.asarray(x), 20), real)
+  assert values['voxels_coverage'] == 0.5 and values['voxels_overlap'] == 1
+  assert values['voxels_valid'] == values['voxels_valid_real'] == 1
+  source = data.build(dataset='lines', length=8)
+  real = sides.of_source(source, 'line')
+  x = line.to_float(source.read(np.arange(40))['line'])
+  values = found('ngrams', fakes(source.fields['line'], x, 40), real)
+  assert values['ngrams_copied'] == 1 and 0 < values['ngrams_js_1'] < values['ngrams_js_4']
+
+
+def test_metrics_are_of_their_kind():
+  assert higher_is_better('pitch_accuracy') and not higher_is_better('ngrams_js_4')
+  sound = fakes(Field('sound', (64, 1), RATE), np.zeros((2, 64, 1)), 2)
+  picture = fakes(None, np.zeros((2, 8, 8, 3)), 2)
+  for metric, side, message in (
+    ('pitch', picture, 'pitch is for sounds, and fakes has images'),
+    ('ms_ssim', sound, 'ms_ssim is for pictures, and fakes has sounds'),
+    ('voxels', sound, 'voxels is for solids, and fakes has sounds'),
+  ):
+    with pytest.raises(UserError, match=message):
+      measure.check(parse_metrics(metric), side, None)
+  with pytest.raises(UserError, match='pitch needs labels that are notes'):
+    found('pitch', sound, None)

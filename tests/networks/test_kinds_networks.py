@@ -1,0 +1,133 @@
+"""WaveGAN, 3D-GAN and the character model: sizes of published networks, phase shuffle, latents, what is refused."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from ganjax import UserError, component
+from ganjax.layers.uniform import to_uniform
+from ganjax.media import Field
+from ganjax.methods import gan
+from ganjax.networks import wavegan
+from ganjax.update import count
+
+
+def build(name, field, shape, **more):
+  return component.build('networks', dict(name=name, **more), fields={field: Field(field, shape)})
+
+
+def shapes(net, *args):
+  keys = dict(zip(('params', 'noise'), jax.random.split(jax.random.key(0))))
+  run = lambda *args: net.init_with_output(keys, *args, train=True)
+  out, variables = jax.eval_shape(run, *args)
+  return out.shape, count(variables['params'])
+
+
+def taps(pairs, size):
+  """Weights and biases of convolutions from i to o channels."""
+  return sum(size * i * o + o for i, o in pairs)
+
+
+@pytest.mark.parametrize('length, widths', [
+  (16_384, [1024, 512, 256, 128, 64]),
+  (32_768, [2048, 1024, 512, 256, 128, 64]),
+  (65_536, [2048, 1024, 512, 256, 128, 64]),
+])  # fmt: skip
+def test_wavegan_is_of_the_paper(length, widths):
+  """Tables of appendix D, and the longer forms of the code."""
+  nets = build('wavegan', 'sound', (length, 1))
+  out, number = shapes(nets['G'], jnp.zeros((2, 100)))
+  assert out == (2, length, 1)
+  assert number == 101 * 16 * widths[0] + taps(zip(widths, [*widths[1:], 1]), 25)
+  out, number = shapes(nets['D'], jnp.zeros((2, length, 1)))
+  up = widths[::-1]
+  assert out == (2,) and number == taps(zip([1, *up], up), 25) + 16 * up[-1] + 1
+  assert math.prod(wavegan.strides(length)) * 16 == length
+
+
+def test_the_post_filter_is_512_taps_without_a_bias():
+  plain, filtered = (
+    shapes(build('wavegan', 'sound', (256, 1), width=2, post_taps=n)['G'], jnp.zeros((2, 5)))
+    for n in (0, 512)
+  )
+  assert filtered == (plain[0], plain[1] + 512)
+
+
+@pytest.mark.parametrize('shift', range(-2, 3))
+def test_phase_shuffle_moves_a_batch_and_mirrors_its_ends(shift):
+  x = np.random.default_rng(0).normal(size=(3, 9, 2))
+  found = wavegan.shuffle(jnp.asarray(x), jnp.asarray(shift), 2)
+  at = np.abs(np.arange(9) - shift)
+  at = np.where(at > 8, 16 - at, at)
+  np.testing.assert_allclose(found, x[:, at], rtol=1e-6)
+
+
+def test_shifts_are_drawn_evenly_and_only_in_training():
+  draws = jax.vmap(lambda key: wavegan.draw_shift(key, 2))(
+    jax.random.split(jax.random.key(0), 2000)
+  )
+  values, counts = np.unique(draws, return_counts=True)
+  assert values.tolist() == [-2, -1, 0, 1, 2] and scipy.stats.chisquare(counts).pvalue > 1e-3
+  D = build('wavegan', 'sound', (256, 1), width=2)['D']
+  x = jax.random.normal(jax.random.key(0), (2, 256, 1))
+  variables = D.init(jax.random.key(1), x, train=False)
+  run = jax.jit(lambda key: D.apply(variables, x, train=True, rngs={'noise': key})[0])
+  assert 1 < len({float(run(jax.random.key(i))) for i in range(20)}) <= 5
+  assert D.apply(variables, x, train=False).shape == (2,)  # asks for no key
+
+
+def test_normal_latents_become_even_ones():
+  z = np.asarray(to_uniform(jax.random.normal(jax.random.key(0), (5000,))))
+  assert scipy.stats.kstest(z, scipy.stats.uniform(-1, 2).cdf).pvalue > 1e-3
+  assert float(to_uniform(jnp.float32(0))) == 0
+
+
+def test_3d_gan_is_of_the_paper():
+  """64 voxels a side: 512, 256, 128 and 64 channels, and D's mirror."""
+  nets = build('gan3d', 'solid', (64, 64, 64, 1))
+  out, number = shapes(nets['G'], jnp.zeros((2, 200)))
+  widths, norms = [512, 256, 128, 64], 2 * (512 + 256 + 128 + 64)
+  assert out == (2, 64, 64, 64, 1)
+  assert number == 201 * 64 * 512 + norms + taps(zip(widths, [*widths[1:], 1]), 64)
+  out, number = shapes(nets['D'], jnp.zeros((2, 64, 64, 64, 1)))
+  up = widths[::-1]
+  assert out == (2,) and number == taps(zip([1, *up], up), 64) + 2 * sum(up[1:]) + 64 * 512 + 1
+
+
+def test_the_character_model_is_of_the_paper():
+  nets = build('characters', 'line', (32,))
+  out, number = shapes(nets['G'], jnp.zeros((2, 128)))
+  blocks = 10 * (5 * 512 * 512 + 512)
+  assert out == (2, 32, 96) and number == 129 * 32 * 512 + blocks + 513 * 96
+  out, number = shapes(nets['D'], jnp.zeros((2, 32, 96)))
+  assert out == (2,) and number == 97 * 512 + blocks + 32 * 512 + 1
+
+
+@pytest.mark.parametrize('name, field, shape, more, message', [
+  ('wavegan', 'sound', (1000, 1), {}, r'sounds of 64, 128, 256, ... samples, not data.length=1000'),
+  ('wavegan', 'solid', (8, 8, 8, 1), {}, 'networks.name=wavegan makes sounds, and the data have solid'),
+  ('wavegan', 'sound', (256, 1), {'width': 0}, 'networks.width and width_D must be at least 1'),
+  ('wavegan', 'sound', (256, 1), {'shuffle': 64}, 'networks.shuffle=64 must be below 64'),
+  ('gan3d', 'solid', (12, 12, 12, 1), {}, 'cubes of 8, 16, 32, ... voxels a side, not data.resolution=12'),
+  ('gan3d', 'image', (8, 8, 3), {}, 'networks.name=gan3d makes solids, and the data have image'),
+  ('characters', 'image', (8, 8, 3), {}, 'networks.name=characters makes lines, and the data have image'),
+  ('characters', 'line', (8,), {'width': 0}, 'networks.width=0 must be at least 1'),
+])  # fmt: skip
+def test_what_is_refused(name, field, shape, more, message):
+  with pytest.raises(UserError, match=message):
+    build(name, field, shape, **more)
+
+
+@pytest.mark.parametrize('changes, message', [
+  (dict(packing=2), 'method.packing is for pictures, and these networks make a sound'),
+  (dict(diffaugment='color'), 'method.diffaugment is for pictures'),
+  (dict(most_right_D=0.0), 'method.most_right_D=0.0 must be a share'),
+])  # fmt: skip
+def test_what_is_for_pictures_alone(changes, message):
+  nets = build('wavegan', 'sound', (256, 1))
+  with pytest.raises(UserError, match=message):
+    gan.build(nets, z_dim=4, **changes)
