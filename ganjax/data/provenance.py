@@ -17,6 +17,8 @@ def describe(source) -> str:
   """'data: 60,000 pictures in 10 classes: 0 airplane, 1 automobile, ...', in one line."""
   names = source.class_names
   text = f'data: {source.num_examples:,} pictures'
+  if encoder := source.info.get('encoder'):
+    text += f' with {source.info["captions"]:,} captions, read by the encoder {encoder["name"]},'
   if names is None:
     return f'{text} without labels'
   numbered = [f'{i} {show(name)}' for i, name in enumerate(names)]
@@ -64,9 +66,15 @@ def compare(source, saved: dict, conditional: bool) -> list:
     Lines to print: what changed.
 
   Raises:
-    UserError: other classes than a conditional run has learned, or in another order.
+    UserError: other classes than a conditional run has learned, or in another order; another text encoder.
   """
   new, lines = entry(source), []
+  before, now = saved.get('encoder'), new.get('encoder')
+  if before != now:
+    raise UserError(
+      f'the run has learned texts as the encoder {before} reads them, and here it is {now}: bring back the files of '
+      'that one, or use another --workdir'
+    )
   a, b = saved.get('classes', new['classes']) or [], new['classes'] or []
   if a != b:
     line = f'the classes of the data are not those that the run began with: {_difference(a, b)}'

@@ -1,4 +1,4 @@
-"""A user's own pictures as examples that samples start from."""
+"""A user's own pictures, or texts, as examples that samples start from."""
 
 import collections
 import io
@@ -9,9 +9,11 @@ import numpy as np
 import PIL.Image
 import PIL.ImageMode
 
-from ganjax import UserError
+from ganjax import UserError, text
+from ganjax.data import captions as of_captions
 from ganjax.data import files, folder, pixels
 from ganjax.data.source import Source
+from ganjax.media import text as kind
 
 
 class Picture(NamedTuple):
@@ -109,3 +111,23 @@ def field(fields: dict, examples: tuple) -> str:
       f'--source gives one picture a sample, and this run starts from {", ".join(examples)}'
     )
   return examples[0]
+
+
+def texts(given: list, config, fields: dict, examples: tuple) -> Source:
+  """Texts, with what the run's encoder makes of them.
+
+  Raises:
+    UserError: samples of the run do not start from texts; one that is empty, or that the encoder knows no word of.
+  """
+  if 'text' not in [fields[name].kind for name in examples]:
+    raise UserError(f'--text={given[0]}: samples of this run do not start from a text')
+  of = config.data
+  return of_captions.of_texts(given, text.load(of.encoder, of.encoder_path, of.text_size))
+
+
+def captions(source: Source | None, indices) -> dict:
+  """{'texts': the texts that samples start from, each once}, or {} where they start from none."""
+  for name, field in source.fields.items() if source else ():
+    if field.kind == 'text':
+      return {'texts': list(dict.fromkeys(kind.to_str(source.read(indices, (name,))[name])))}
+  return {}

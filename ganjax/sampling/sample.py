@@ -3,6 +3,7 @@
 The same seed gives the same sample on any number of devices. A sample is synthetic, and says so in its metadata.
 Samples of a run that translates or enlarges start from pictures: those of --source, else sample n from picture n of the
 held-out split of its data. A run that enlarges takes pictures of any size from --source, and writes a file of each.
+Of a run that draws texts, --text says what; without it sample n is of a caption of the held-out split.
 Runs whose samples go by way of styles, as StyleGAN's do, also mix and move these: --mix,
 --directions, --class_averages, --styles.
 """
@@ -16,6 +17,10 @@ SEEDS = COMMAND.string(
   'seeds', '0-63', 'Such as 0-35 or 3,7,10-12; one sample each (50,000 images: 0-49999).'
 )
 SOURCE = COMMAND.string('source', None, 'Picture, folder or zip archive to start from.')
+TEXT = COMMAND.strings(
+  'text',
+  'What to draw, such as "a red taxi"; may be given several times: a row of the grid a text, every seed in each.',
+)
 KEEP_SIZE = COMMAND.switch(
   'keep_size', 'Pictures of --source are not brought to the size that the run was trained at.'
 )
@@ -152,9 +157,17 @@ def main():
 
   # A picture of one's own is taken for each seed that has one; seeds beyond the data start again.
   indices = seeds % source.num_examples if source else None
-  names, chosen, columns, shown = [(f'seed{s:06}', int(s)) for s in seeds], None, None, ''
+  columns = None
+  if TEXT.value:
+    columns = len(seeds)
+    indices, seeds = np.repeat(np.arange(len(TEXT.value)), columns), np.tile(seeds, len(TEXT.value))
+  names, chosen, shown = [(f'seed{s:06}', int(s)) for s in seeds], None, ''
   if STYLES.value:
     names = [(name, name) for name in own_styles]
+  if TEXT.value:
+    names = [
+      (f'{_short(TEXT.value[i])}-seed{s:06}', f'{s}, {TEXT.value[i]}') for i, s in zip(indices, seeds)
+    ]
   if SOURCE.value:
     # Of seeds beyond the last picture the first comes again: the file says which seed it is.
     again = '' if len(seeds) <= source.num_examples else '-seed{:06}'
@@ -203,6 +216,7 @@ def main():
   about = experiment.about(run, SEED_INDEX.value) | ({'options': options} if options else {}) | told
   about |= {'styles': own_styles} if STYLES.value else {}
   about |= {'class_averages': True} if CLASS_AVERAGES.value else {}
+  about |= own.captions(source, indices)
   text = lambda seed: images.describe(run.config.name, step, seed, **about)
   what = 'pictures' if field.kind == 'image' else f'{field.kind}s'
   if keep_size:
@@ -293,6 +307,7 @@ def _name(run, step, format) -> str:
   parts = [f'{format}-{step:08}{one}{start}']
   parts += [f'classes{_short(CLASSES.value)}'] if CLASSES.value else []
   parts += [f'of-{_short(Path(SOURCE.value).stem)}'] if SOURCE.value else []
+  parts += [_short(','.join(TEXT.value))] if TEXT.value else []
   parts += [_short(','.join(OPTIONS.value))] if OPTIONS.value else []
   parts += [DIRECTIONS.value] if DIRECTIONS.value else []
   parts += ['class_averages'] if CLASS_AVERAGES.value else []
@@ -303,6 +318,10 @@ def _name(run, step, format) -> str:
 
 def _source(run, span):
   """(the data that samples start from, or None for a method that takes none; the user's own pictures, or None)."""
+  if TEXT.value and SOURCE.value:
+    raise UserError('--text and --source are two things to start from: take one of them')
+  if TEXT.value:
+    return own.texts(TEXT.value, run.config, span.fields, run.method.examples), None
   if not run.method.examples:
     if SOURCE.value:
       raise UserError(f'--source={SOURCE.value}: samples of this run start from seeds alone')
