@@ -102,16 +102,26 @@ def base(name: str) -> ConfigDict:
   )
 
 
-def adam(lr=2e-4, b1=0.5, b2=0.999, eps=1e-8, decay='constant', clip=None, lazy_every=None) -> dict:
+def adam(
+  lr=2e-4,
+  b1=0.5,
+  b2=0.999,
+  eps=1e-8,
+  decay='constant',
+  clip=None,
+  lazy_every=None,
+  weight_decay=None,
+) -> dict:
   """Fields of one optimizer; decay 'constant' or 'linear' to 0 over `steps`; parameters held in [-clip, clip].
 
   `lr` and `b2` are numbers, or ramps of `schedules`. With `lazy_every` k the rate and the log betas are k / (k + 1) of
   those stated, as beside a regularizer every k steps: for recipes that scale so though its weight is 0 (StyleGAN2-ADA
-  on CIFAR-10). Without, the phases decide.
+  on CIFAR-10). Without, the phases decide. `weight_decay` times the parameters is added to their gradients.
   """
   fields = dict(lr=lr, b1=b1, b2=b2, eps=eps, decay=decay)
   # Runs of 0.1.0 have neither `name` nor these: an Adam that does not clip stays without.
-  return fields | {k: v for k, v in dict(clip=clip, lazy_every=lazy_every).items() if v is not None}
+  more = dict(clip=clip, lazy_every=lazy_every, weight_decay=weight_decay)
+  return fields | {k: v for k, v in more.items() if v is not None}
 
 
 def rmsprop(lr=5e-5, decay_rate=0.99, eps=1e-8, decay='constant', clip=None) -> dict:

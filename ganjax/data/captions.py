@@ -18,7 +18,7 @@ from ganjax.data.source import Source, indices
 from ganjax.media import text as texts
 
 LENGTH = 128  # letters of a caption that are kept to be shown; encoders read all
-_CAPTIONS = 6  # a purpose of a random stream, see `data.source`
+_CAPTIONS = 7  # a purpose of a random stream, see `data.source`
 
 
 def fields(encoder, text_size=None) -> dict:
@@ -181,7 +181,8 @@ def _jsonl(content):
   for number, line in enumerate(content.splitlines(), 1):
     if line.strip():
       one = json.loads(line)
-      name, some = (next((one[k] for k in keys if k in one), None) for keys in (('file', 'file_name'), ('caption', 'text')))
+      first = lambda *names, one=one: next((one[name] for name in names if name in one), None)
+      name, some = first('file', 'file_name'), first('caption', 'text')
       if name is None or some is None:
         raise ValueError(f'line {number} has no file and caption')
       yield name, some if isinstance(some, list) else [some]

@@ -10,7 +10,12 @@ import PIL.ImageFont
 from ganjax.media.label import mirror, to_float  # noqa: F401
 
 STORED = np.int32
-WIDTH, HEIGHT, LETTERS, LINES = 96, 64, 17, 5  # of a picture of a text, in pixels, and what it has room for
+WIDTH, HEIGHT, LETTERS, LINES = (
+  96,
+  64,
+  17,
+  5,
+)  # of a picture of a text, in pixels, and what it has room for
 
 
 def from_str(texts, length) -> np.ndarray:

@@ -166,7 +166,8 @@ def main():
     names = [(name, name) for name in own_styles]
   if TEXT.value:
     names = [
-      (f'{_short(TEXT.value[i])}-seed{s:06}', f'{s}, {TEXT.value[i]}') for i, s in zip(indices, seeds)
+      (f'{_short(TEXT.value[i])}-seed{s:06}', f'{s}, {TEXT.value[i]}')
+      for i, s in zip(indices, seeds)
     ]
   if SOURCE.value:
     # Of seeds beyond the last picture the first comes again: the file says which seed it is.

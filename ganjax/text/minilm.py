@@ -109,8 +109,13 @@ def open_at(path):
     with jax.default_matmul_precision('highest'):
       return np.asarray(run(params, ids, there))[: len(found)] * np.float32(network.features**0.5)
 
+  digest = lambda content: hashlib.sha256(content).hexdigest()
   info = {'name': 'minilm', 'size': network.features}
-  info |= {f'{name.split(".")[0]}_sha256': hashlib.sha256(x).hexdigest() for name, x in zip(FILES, (config, weights, words))}
+  info |= {
+    'config_sha256': digest(config),
+    'model_sha256': digest(weights),
+    'tokenizer_sha256': digest(words),
+  }
   return Encoder(info, encode, lambda text: bool({*tokenizer.encode(text).ids} - unknown))
 
 

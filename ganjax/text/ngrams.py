@@ -16,13 +16,15 @@ from ganjax.text import Encoder
 
 SIZE = 256  # bits of the digest that signs come from
 # Left out where others are left.
-SMALL = frozenset('a an and at in is of on or the to with'.split())
+SMALL = frozenset(['a', 'an', 'and', 'at', 'in', 'is', 'of', 'on', 'or', 'the', 'to', 'with'])
 LETTERS = 3, 4, 5
 
 
 def open_at(path):
   """The encoder; there is nothing to be found at `path`."""
-  return Encoder({'name': 'ngrams', 'size': SIZE, 'version': 1}, encode, lambda text: bool(words(text)))
+  return Encoder(
+    {'name': 'ngrams', 'size': SIZE, 'version': 1}, encode, lambda text: bool(words(text))
+  )
 
 
 def words(text: str) -> list:

@@ -14,7 +14,9 @@ BESIDE = '.txt', '.csv', '.jsonl', '.json'
 
 def fields(*, resolution, channels, encoder='ngrams', text_size=None) -> dict:
   """A picture, its label where there are classes, a caption and its vector."""
-  return pictures.fields(resolution=resolution, channels=channels) | known.fields(encoder, text_size)
+  return pictures.fields(resolution=resolution, channels=channels) | known.fields(
+    encoder, text_size
+  )
 
 
 def build(

@@ -7,12 +7,12 @@ from ganjax.data.sets import emoji as pictures
 
 def fields(*, resolution, channels, encoder='ngrams', text_size=None) -> dict:
   """A picture with its numbers, see `sets/emoji.py`, a caption and its vector."""
-  return pictures.fields(resolution=resolution, channels=channels) | captions.fields(encoder, text_size)
+  return pictures.fields(resolution=resolution, channels=channels) | captions.fields(
+    encoder, text_size
+  )
 
 
-def build(
-  *, resolution, channels, split, encoder='ngrams', encoder_path=None, text_size=None
-):
+def build(*, resolution, channels, split, encoder='ngrams', encoder_path=None, text_size=None):
   """In memory.
 
   Args:
