@@ -20,8 +20,6 @@ def get_config():
 
   config.data.dataset = 'moving'
   config.data.resolution = 64
-  config.data.sprites = 'emoji'
-  config.data.number = 1
   config.data.frames = 16
   config.data.rate = 10
 

@@ -26,6 +26,8 @@ FREE = (
   'wandb',
   'data.data_dir',
   'data.cache',
+  'data.captions',
+  'data.encoder_path',
   'networks.dtype',
   'init_from',
   'init_nets',

@@ -73,7 +73,11 @@ def test_summary_describes_networks_phases_and_stages(name):
   text = summary(name)
   for net in built(name).method.nets:
     assert re.search(rf'^  {net} +[\d,]+ parameters   \[.*\] -> \[.*\]$', text, re.M)
-  assert re.search(r'^stage 0: steps 0 to [\d,]+, resolution \d+, .* images a step$', text, re.M)
+  assert re.search(
+    r'^stage 0: steps 0 to [\d,]+, (resolution \d+|clip \[.*\]), .* (images|clips) a step$',
+    text,
+    re.M,
+  )
   (nets,) = (', '.join(p.nets) for p in built(name).spans[-1].stage.phases if p.name == 'G')
   assert re.search(rf'^  G +trains {nets} with optimizer G, once a step$', text, re.M)
 

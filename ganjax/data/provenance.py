@@ -85,10 +85,11 @@ def compare(source, saved: dict, conditional: bool) -> list:
     ('dataset', 'data set'),
     ('num_examples', 'number of pictures'),
     ('listing_sha256', "files' names, sizes or times"),
+    ('captions_sha256', 'captions'),
   ):
     before, now = saved.get(name, new.get(name)), new.get(name)
     if before != now:
-      values = '' if name == 'listing_sha256' else f' {before} -> {now}'
+      values = '' if name.endswith('sha256') else f' {before} -> {now}'
       lines.append(f'changed on resume: {what}{values}')
       break  # the first says what the others follow from
   return lines

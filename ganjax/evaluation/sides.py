@@ -47,6 +47,9 @@ class Side(NamedTuple):
   sample: Callable | None = None
   latents: Callable | None = None
   from_examples: bool = False  # whether a generator's samples start from examples
+  texts: Callable | None = (
+    None  # () -> float32 [count, E], vectors of the captions, or None where there are none
+  )
 
   def take(self, count) -> 'Side':
     """A random subset of a stored side, drawn with seed 0. Raises UserError where there are fewer."""
@@ -57,12 +60,13 @@ class Side(NamedTuple):
         f'{self.info["name"]} has {self.count:,} pictures, fewer than the {count:,} asked for'
       )
     chosen = np.sort(data.indices(0, 0, count, self.count))
-    rows, labels = self.rows, self.labels
+    rows, labels, texts = self.rows, self.labels, self.texts
     return self._replace(
       count=count,
       info={**self.info, 'subset': f'{count} of {self.count}, seed 0'},
       rows=lambda i: rows(chosen[np.minimum(i, count - 1)]),
       labels=None if labels is None else lambda: labels()[chosen],
+      texts=None if texts is None else lambda: texts()[chosen],
       content=self.content and f'{self.content} {count} of {self.count}',
     )
 
@@ -127,7 +131,15 @@ def generator(
     sample=sample,
     latents=latents,
     from_examples=bool(kinds),
+    texts=_texts(source, np.arange(seed * num, seed * num + num)),
   )
+
+
+def _texts(source, indices) -> Callable | None:
+  """Vectors of the captions of a data set's examples, from the first again after the last."""
+  if source is None or 'sentence' not in source.fields:
+    return None
+  return lambda: source.read(indices % source.num_examples, ('sentence',))['sentence']
 
 
 @functools.lru_cache
@@ -181,7 +193,7 @@ def of_source(source, field: str) -> Side:
   side = _stored(
     source.num_examples, info, read, labels if source.num_classes else None, source.content
   )
-  return side._replace(class_names=source.class_names)
+  return side._replace(class_names=source.class_names, texts=_texts(source, everything))
 
 
 def is_file(text: str) -> bool:

@@ -87,10 +87,8 @@ def layer(module):
 def params(net):
   found = of_layers(net, layer)
   if isinstance(net, G):
-    ways = {
-      'i': (value(net.cell.weight_ih), value(net.cell.bias_ih)),
-      'h': (value(net.cell.weight_hh), value(net.cell.bias_hh)),
-    }
+    read = lambda way: [value(getattr(net.cell, f'{what}_{way}h')) for what in ('weight', 'bias')]
+    ways = {way: read(way) for way in 'ih'}
     found['GRUCell_0'] = {
       f'{way}{gate}': {'kernel': w[k * M : k * M + M].T}
       | ({'bias': b[k * M : k * M + M]} if way == 'i' or gate == 'n' else {})
@@ -154,7 +152,7 @@ def test_updates():
       terms = {}
       for phase in (0, 1):
         key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(base, step), phase), 0)
-        draw = lambda name, *shape: torch.tensor(
+        draw = lambda name, *shape, key=key: torch.tensor(
           np.asarray(jax.random.normal(named(key, name), shape))
         )
         kept = {n: [b.clone() for b in net.buffers()] for n, net in nets.items()}
