@@ -54,9 +54,9 @@ def dot(a, b):
   return sum(map(jnp.vdot, jax.tree.leaves(a), jax.tree.leaves(b)))
 
 
-# Of the same layers as those above; their discriminators take pairs, texts, clips, features, maps of several sizes or a fade.
+# Of the same layers as those above; their discriminators take pairs, texts, clips, features, several maps or a fade.
 OTHERS = {'cut', 'cyclegan', 'fastgan', 'pix2pix', 'projected', 'progressive', 'stylegan'}
-OTHERS |= {'srresnet', 'rrdb', 'dfgan', 'mocogan'}
+OTHERS |= {'srresnet', 'rrdb', 'dfgan', 'gan_cls', 'mocogan'}
 
 
 def test_no_network_is_missing():

@@ -27,7 +27,7 @@ def build(nets, *, z_dim=100, between=1.0):
     raise UserError(f'method.between={between} must be a number from 0')
 
   def discriminator(state, batch, key):
-    """D's loss, the sum of its metrics loss_* (algorithm 1). Keeps D's statistics of all three passes; G's are dropped."""
+    """D's loss, the sum of its metrics loss_* (algorithm 1). Keeps D's statistics of all passes; G's are dropped."""
     image, sentence = batch['image'], batch['sentence']
     z = latents.normal(named(key, 'z'), len(image), z_dim)
     fakes, _ = apply(G, state, z, sentence, train=True)
