@@ -50,7 +50,12 @@ class Up(nn.Module):
   def __call__(self, x, c):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     layer = dict(kernel_init=TORCH_INIT, **kinds)
-    modulate = lambda x: act(Affine(**kinds)(act(Affine(**kinds)(x, c)), c))
+
+    def modulate(x):
+      for _ in range(2):
+        x = act(Affine(**kinds)(x, c))
+      return x
+
     y = Conv(self.features, 3, padding=1, resample='up', **layer)(modulate(x))
     y = Conv(self.features, 3, padding=1, **layer)(modulate(y))
     if x.shape[-1] != self.features:

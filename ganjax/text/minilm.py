@@ -101,6 +101,7 @@ def open_at(path):
     found = tokenizer.encode_batch(list(texts))
     # Few lengths and numbers, so that few programs are compiled.
     count, length = (_round(n) for n in (len(found), max(len(one.ids) for one in found)))
+    length = min(length, network.positions)
     ids = np.zeros((count, length), np.int32)
     there = np.zeros((count, length), bool)
     there[:, 0] = True

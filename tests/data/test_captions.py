@@ -95,7 +95,7 @@ def test_captions_that_are_missing_or_not_understood(folder, files, message):
 
 def test_one_caption_is_drawn_a_time_whatever_the_process():
   """Emoji have one name or more: all are seen, evenly, and positions decide."""
-  source = data.build(dataset='emoji_captions', resolution=8)
+  source = data.build(dataset='emoji_captions', resolution=64)
   names = emoji.captions()
   ids = source.read(np.arange(source.num_examples), ('emoji_id',))['emoji_id']
   rows = source.rows(3, 0, 20 * source.num_examples)
@@ -109,8 +109,8 @@ def test_one_caption_is_drawn_a_time_whatever_the_process():
   wanted = [names[ids[i]][k] for i, k in rows[:5]]
   assert kind.to_str(few['text']) == wanted
   np.testing.assert_array_equal(few['sentence'], ngrams.encode(wanted))
-  held_out = data.build(dataset='emoji_captions', resolution=8, split='test')
-  rest = data.build(dataset='emoji_captions', resolution=8, split='rest')
+  held_out = data.build(dataset='emoji_captions', resolution=64, split='test')
+  rest = data.build(dataset='emoji_captions', resolution=64, split='rest')
   emoji_of = lambda s: {*s.read(np.arange(s.num_examples), ('emoji_id',))['emoji_id'].tolist()}
   assert not emoji_of(held_out) & emoji_of(rest) and len(emoji_of(held_out)) == 191
 

@@ -62,7 +62,7 @@ def test_training_begins_anywhere_on_a_path_whatever_the_process():
 
 
 @pytest.mark.parametrize('more, message', [
-  (dict(sprites='emojis'), 'not known; did you mean emoji'),
+  (dict(sprites='emojis'), 'not known .did you mean emoji'),
   (dict(frames=0), 'data.frames=0 must be'),
   (dict(size=16), 'data.size=16 must be a number of pixels below 16'),
   (dict(speed=(2.0, 1.0)), 'two rising numbers'),

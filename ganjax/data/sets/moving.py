@@ -5,6 +5,8 @@ A clip has a drawing or more, each with a place and a velocity of its own. Its p
 begins anywhere on it. Read by index it begins at the path's own start.
 """
 
+import functools
+
 import numpy as np
 import PIL.Image
 
@@ -68,6 +70,7 @@ def build(
     raise UserError(
       f'data.sprites={sprites!r} is not known{closest(str(sprites), SPRITES)}; there are {", ".join(SPRITES)}'
     )
+  known = fields(resolution=resolution, channels=channels, frames=frames, rate=rate)
   height, width = media.sides(resolution)
   size = size or min(height, width) // 2
   slow, fast = speed
@@ -81,7 +84,6 @@ def build(
     drawings, ground, lay = _emoji(split, size, channels), 255, np.minimum
   else:
     drawings, ground, lay = _digits(split, size, channels, data_dir, cache), 0, np.maximum
-  known = fields(resolution=resolution, channels=channels, frames=frames, rate=rate)
   which, paths = lay_out(split, number, (height - size, width - size), (slow, fast))
 
   def read_rows(rows, names):
@@ -136,6 +138,7 @@ def lay_out(split, number, room, speed):
   return drawings, path
 
 
+@functools.lru_cache(2)
 def _emoji(split, size, channels):
   table = emoji.load()
   held_out = np.isin(table['emoji_id'], [*emoji.held_out(len(table['captions']))])
