@@ -16,10 +16,10 @@ from ganjax import config as configs
 def get_config():
   config = configs.base('text_emoji')
   config.steps = 40_000
-  config.batch_size = 32
+  config.batch_size = 16
   config.log_every_steps = 50
-  config.sample_every_steps = 500
-  config.checkpoint_every_steps = 500
+  config.sample_every_steps = 250
+  config.checkpoint_every_steps = 250
 
   config.data.dataset = 'emoji_captions'
   config.data.split = 'rest'

@@ -56,7 +56,7 @@ def dot(a, b):
 
 # Of the same layers as those above; their discriminators take pairs, texts, clips, features, several maps or a fade.
 OTHERS = {'cut', 'cyclegan', 'fastgan', 'pix2pix', 'projected', 'progressive', 'stylegan'}
-OTHERS |= {'srresnet', 'rrdb', 'dfgan', 'gan_cls', 'mocogan'}
+OTHERS |= {'srresnet', 'rrdb', 'can', 'dfgan', 'gan_cls', 'mocogan'}
 
 
 def test_no_network_is_missing():

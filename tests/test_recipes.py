@@ -32,6 +32,7 @@ SIDES = {
   'cut': 16,
   'srresnet': 32,
   'rrdb': 32,
+  'can': 32,
   'dfgan': 8,
   'gan_cls': 64,
   'mocogan': 32,
@@ -47,7 +48,15 @@ TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_fol
 TRACED += ('progressive_emoji', 'progressive_cifar', 'progressive_celebahq', 'stylegan_ffhq1024')
 TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
 TRACED += ('srgan_div2k', 'esrgan_div2k', 'srgan_emoji')
-TRACED += ('text_emoji', 'gan_cls_cub', 'dfgan_cub', 'dfgan_coco', 'mocogan_emoji', 'mocogan_mnist')
+TRACED += (
+  'can_emoji',
+  'text_emoji',
+  'gan_cls_cub',
+  'dfgan_cub',
+  'dfgan_coco',
+  'mocogan_emoji',
+  'mocogan_mnist',
+)
 TRACED += ('emoji', 'reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 # One of each kind of network and penalty by default: the rest takes minutes.
 QUICK = ('dcgan_cifar', 'wgan_cifar', 'wgan_gp_cnn_cifar', 'cgan_mnist', 'pix2pix_emoji')

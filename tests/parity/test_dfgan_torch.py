@@ -18,7 +18,7 @@ from ganjax.update import init, make_update, name_nets, spans
 torch = pytest.importorskip('torch')
 
 nn, F = torch.nn, torch.nn.functional
-SIDE, WIDTH, Z, TEXT, BATCH = 16, 2, 3, 5, 4
+SIDE, WIDTH, Z, TEXT, BATCH = 8, 2, 3, 5, 4
 DOUBLE = dict(dtype='float64', param_dtype='float64')
 ADAM = dict(lr=2.0**-9, b1=0.0, b2=0.9, eps=1e-6)
 
@@ -137,7 +137,7 @@ def test_outputs_and_updates():
   """Two whole steps, from weights that are none of the starting ones, in which blocks are the identity."""
   torch.manual_seed(0)
   rng = np.random.default_rng(0)
-  widths = [WIDTH * min(2**i, 8) for i in range(3)]
+  widths = [WIDTH * min(2**i, 8) for i in range(2)]
   g, d = G(widths[::-1]).double(), D(widths).double()
   for p in (*g.parameters(), *d.parameters()):
     p.data += 0.3 * torch.randn_like(p)

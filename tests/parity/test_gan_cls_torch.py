@@ -102,6 +102,7 @@ def stats(net):
   return {'batch_stats': of_layers(net, lambda m: read(m) if hasattr(m, 'running_mean') else None)}
 
 
+@pytest.mark.slow
 def test_updates():
   """Two whole steps. Biases before a norm have no gradient but round-off."""
   torch.manual_seed(0)

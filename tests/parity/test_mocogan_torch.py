@@ -106,6 +106,7 @@ def stats(net):
 channels_first = lambda x: torch.tensor(np.asarray(x)).permute(0, 4, 1, 2, 3)
 
 
+@pytest.mark.slow
 def test_updates():
   """Two whole steps; logits, statistics, and the weights that coupled decay pulls at."""
   torch.manual_seed(0)
