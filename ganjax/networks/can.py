@@ -63,9 +63,11 @@ def build(
     raise UserError(
       f'networks.name=can makes squares whose sides are 32, 64 and so on, not data.resolution={resolution}'
     )
-  if num_classes < 2 or min(width, width_D, *hidden) < 1:
+  whole = all(isinstance(n, int) and n > 0 for n in (width, width_D, *hidden))
+  if num_classes < 2 or not whole:
     raise UserError(
-      f'networks.num_classes={num_classes} must be at least 2, width={width}, width_D={width_D} and hidden at least 1'
+      f'networks.num_classes={num_classes} must be at least 2, width={width}, width_D={width_D} and hidden={hidden} at '
+      'least 1'
     )
   kinds = dict(dtype=dtype, param_dtype=param_dtype)
   return {

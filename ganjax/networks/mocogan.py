@@ -33,11 +33,7 @@ class Generator(nn.Module):
     cell = nn.GRUCell(
       size, kernel_init=TORCH_INIT, recurrent_kernel_init=TORCH_INIT, param_dtype=self.param_dtype
     )
-    state, motions = noise[:, 0], []
-    for step in range(1, steps):
-      state, motion = cell(state, noise[:, step])
-      motions.append(motion)
-    motion = jnp.stack(motions, 1)
+    motion = nn.RNN(cell)(noise[:, 1:], initial_carry=noise[:, 0])
     still = jnp.broadcast_to(content[:, None], (count, steps - 1, content.shape[1]))
     x = jnp.concatenate([still, motion], 2).reshape(-1, 1, 1, content.shape[1] + size)
     norm = lambda x: nn.relu(BatchNorm(**kinds)(x, train=train))

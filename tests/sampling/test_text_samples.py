@@ -1,6 +1,7 @@
 """ganjax sample --text: a row a text, every seed in each; held-out captions without; films between texts."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from test_own_pictures import make_run
 
 from ganjax import UserError, experiment
+from ganjax.evaluation import measure, presets, sides
 from ganjax.sampling import grid, sample
 from ganjax.sampling import own as mine
 
@@ -97,3 +99,27 @@ def test_a_run_without_texts_says_so(tmp_path):
   )
   with pytest.raises(UserError, match='samples of this run do not start from a text'):
     draw(other, tmp_path / 'no.png', '--text', 'taxi')
+
+
+def test_r_precision_is_of_the_texts_that_samples_were_drawn_from(run):
+  loaded = experiment.load(run)
+  source = loaded.held_out(loaded.spans[0])
+  state = SimpleNamespace()
+  about = dict(num=source.num_examples + 3, seed=1, info={'name': 'run'}, source=source)
+  fake = sides.generator(loaded.spans[0].stage, state, loaded.method, **about)
+  seeds, _ = fake.rows(np.arange(2))
+  texts = fake.texts()
+  assert texts.shape == (about['num'], 256)
+  wanted = source.read(seeds % source.num_examples, ('sentence',))['sentence']
+  np.testing.assert_array_equal(texts[:2], wanted)
+  real = sides.of_source(source, 'image').take(5)
+  pictures, everything = real.rows(np.arange(5)), source.read(np.arange(source.num_examples))
+  for picture, one in zip(pictures, real.texts()):
+    same = (everything['image'] == picture).all((1, 2, 3))
+    assert (everything['sentence'][same] == one).all(1).any()
+  metrics = presets.parse_metrics('r_precision_efficientnet_lite0')
+  assert metrics[0].values[0] == 'r_precision_efficientnet_lite0'
+  assert presets.higher_is_better(metrics[0].values[0])
+  measure.check(metrics, fake, real)
+  with pytest.raises(UserError, match='the reals, run, have none: give --workdir'):
+    measure.check(metrics, fake, real._replace(texts=None, info={'name': 'run'}))
