@@ -5,8 +5,8 @@
   clip     uint8 [T, H, W, C]      float32 in [-1, 1]     the frames in a row      GIF
   sound    int16 [T, C]            float32 in [-1, 1)     waveform, spectrogram    WAV
   solid    bool [X, Y, Z, C]       float32, -1 or 1       three views              OBJ
+  text     int32 [L]               the same (its letters)  the text
   label    int32 []                the same
-  text     int32 [L]               the same (token ids)
   vector   float32 [...]           the same (embeddings)
 
 A file has STORED, its dtype; `to_float(x)` and `mirror(x)`, traced, of batches. Kinds that a network makes also have
