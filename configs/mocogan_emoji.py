@@ -13,7 +13,7 @@ from ganjax import config as configs
 def get_config():
   config = configs.base('mocogan_emoji')
   config.steps = 20_000
-  config.batch_size = 16
+  config.batch_size = 8
   config.log_every_steps = 50
   config.sample_every_steps = 500
   config.checkpoint_every_steps = 500

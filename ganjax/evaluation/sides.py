@@ -33,6 +33,7 @@ class Side(NamedTuple):
     labels: () -> int [count], below 0 for a picture without a label, or None where there are none.
     class_names: names of the labels 0, 1, ..., or None where they are not known.
     content: what identifies the pictures for good, or None where statistics are not worth keeping.
+    texts: () -> float32 [count, E], vectors of the captions, or None where there are none.
     sample: a generator's (state, rows [n, ...]) -> float images, and `latents`, seeds -> rows; else None.
   """
 
@@ -47,9 +48,7 @@ class Side(NamedTuple):
   sample: Callable | None = None
   latents: Callable | None = None
   from_examples: bool = False  # whether a generator's samples start from examples
-  texts: Callable | None = (
-    None  # () -> float32 [count, E], vectors of the captions, or None where there are none
-  )
+  texts: Callable | None = None
 
   def take(self, count) -> 'Side':
     """A random subset of a stored side, drawn with seed 0. Raises UserError where there are fewer."""

@@ -5,7 +5,7 @@
   clip     uint8 [T, H, W, C]      float32 in [-1, 1]     the frames in a row      GIF
   sound    int16 [T, C]            float32 in [-1, 1)     waveform, spectrogram    WAV
   solid    bool [X, Y, Z, C]       float32, -1 or 1       three views              OBJ
-  text     int32 [L]               the same (its letters)  the text
+  text     int32 [L]               the same (letters)     the text
   label    int32 []                the same
   vector   float32 [...]           the same (embeddings)
 

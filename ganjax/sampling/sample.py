@@ -141,7 +141,7 @@ def main():
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, workdir, mesh, **which)
   span = run.span_at(step - 1)
-  stage, (source, mine) = span.stage, _source(run, span)
+  stage, (source, mine) = span.stage, _source(run, span, workdir)
   keep_size = _keeps_size(method, format, swept)
   format = 'files' if keep_size else format
   given = None
@@ -317,12 +317,14 @@ def _name(run, step, format) -> str:
   return '-'.join(parts) + ENDINGS[format]
 
 
-def _source(run, span):
+def _source(run, span, workdir):
   """(the data that samples start from, or None for a method that takes none; the user's own pictures, or None)."""
   if TEXT.value and SOURCE.value:
     raise UserError('--text and --source are two things to start from: take one of them')
   if TEXT.value:
-    return own.texts(TEXT.value, run.config, span.fields, run.method.examples), None
+    saved = experiment.newest(configs.load_json(workdir / 'config.json')).get('data') or [{}]
+    of = dict(fields=span.fields, examples=run.method.examples, known=saved[-1].get('encoder'))
+    return own.texts(TEXT.value, run.config, **of), None
   if not run.method.examples:
     if SOURCE.value:
       raise UserError(f'--source={SOURCE.value}: samples of this run start from seeds alone')

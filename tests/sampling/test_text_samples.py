@@ -123,3 +123,11 @@ def test_r_precision_is_of_the_texts_that_samples_were_drawn_from(run):
   measure.check(metrics, fake, real)
   with pytest.raises(UserError, match='the reals, run, have none: give --workdir'):
     measure.check(metrics, fake, real._replace(texts=None, info={'name': 'run'}))
+
+
+def test_another_encoder_is_refused(run):
+  loaded, known = experiment.load(run), {'name': 'ngrams', 'size': 256, 'version': 1}
+  of = (loaded.config, loaded.spans[0].fields, loaded.method.examples)
+  assert mine.texts(['taxi'], *of, known=known).num_examples == 1
+  with pytest.raises(UserError, match="'version': 0.* bring back the files"):
+    mine.texts(['taxi'], *of, known={**known, 'version': 0})
