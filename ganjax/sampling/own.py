@@ -15,7 +15,6 @@ from ganjax.data import files, folder, pixels
 from ganjax.data.source import Source
 from ganjax.media import text as kind
 
-
 MOST_TEXTS = 100  # that metadata name
 
 
