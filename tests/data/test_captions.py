@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ganjax import UserError, data, text
-from ganjax.data import captions, emoji
+from ganjax.data import captions, emoji, provenance
 from ganjax.media import text as kind
 from ganjax.text import ngrams
 
@@ -137,3 +137,20 @@ def test_vectors_are_computed_once(folder, cache_dir):
   of([['x'], ['w'], ['z']])
   of([['x', 'y'], ['y'], ['z']], 2)
   assert len(asked) == 9
+
+
+def test_a_run_says_its_encoder_and_goes_on_with_it_alone(folder):
+  beside(folder)
+  source = build(folder)
+  assert (
+    '3 pictures with 4 captions, read by the encoder ngrams, in 2 classes'
+    in provenance.describe(source)
+  )
+  saved = json.loads(json.dumps(provenance.entry(source)))
+  assert provenance.compare(source, saved, False) == []
+  (line,) = provenance.compare(source, {**saved, 'captions_sha256': 'x'}, False)
+  assert line == 'changed on resume: captions'
+  with pytest.raises(
+    UserError, match='learned texts as the encoder .*minilm.* use another --workdir'
+  ):
+    provenance.compare(source, {**saved, 'encoder': {'name': 'minilm'}}, False)
