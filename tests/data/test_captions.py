@@ -96,7 +96,7 @@ def test_captions_that_are_missing_or_not_understood(folder, files, message):
 def test_one_caption_is_drawn_a_time_whatever_the_process():
   """Emoji have one name or more: all are seen, evenly, and positions decide."""
   source = data.build(dataset='emoji_captions', resolution=64)
-  names = emoji.captions()
+  names = emoji.names()
   ids = source.read(np.arange(source.num_examples), ('emoji_id',))['emoji_id']
   rows = source.rows(3, 0, 20 * source.num_examples)
   np.testing.assert_array_equal(rows[70:75], source.rows(3, 70, 5))

@@ -45,12 +45,17 @@ def load():
     'emoji_id': ids,
     'styles': list(table['styles']),
     'categories': table['categories'],
-    'captions': [', '.join(names) for names in captions()],
+    'captions': captions(),
   }
 
 
 def captions() -> list:
-  """What each emoji is called, a tuple of its names, indexed by emoji_id: ('dog face', 'dog')."""
+  """What each emoji is called, indexed by emoji_id: 'dog face, dog'."""
+  return [', '.join(some) for some in names()]
+
+
+def names() -> list:
+  """The names of each emoji, a tuple, indexed by emoji_id: ('dog face', 'dog')."""
   return [_names(name, short_names) for _, name, short_names, _ in _table()['emoji']]
 
 

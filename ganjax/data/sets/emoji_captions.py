@@ -24,7 +24,7 @@ def build(*, resolution, channels, split, encoder='ngrams', encoder_path=None, t
   """
   found = pictures.build(resolution=resolution, channels=channels, split=split)
   ids = found.read(slice(None), ('emoji_id',))['emoji_id']
-  names, read = emoji.captions(), text.load(encoder, encoder_path, text_size)
+  names, read = emoji.names(), text.load(encoder, encoder_path, text_size)
   source = captions.build(found, [names[i] for i in ids], read)
   source.info['dataset'] = 'emoji_captions'
   return source
