@@ -26,6 +26,8 @@ FREE = (
   'wandb',
   'data.data_dir',
   'data.cache',
+  'data.captions',
+  'data.encoder_path',
   'networks.dtype',
   'init_from',
   'init_nets',
@@ -102,7 +104,16 @@ def base(name: str) -> ConfigDict:
   )
 
 
-def adam(lr=2e-4, b1=0.5, b2=0.999, eps=1e-8, decay='constant', clip=None, lazy_every=None) -> dict:
+def adam(
+  lr=2e-4,
+  b1=0.5,
+  b2=0.999,
+  eps=1e-8,
+  decay='constant',
+  clip=None,
+  lazy_every=None,
+  weight_decay=None,
+) -> dict:
   """The fields of one Adam optimizer.
 
   Args:
@@ -112,10 +123,12 @@ def adam(lr=2e-4, b1=0.5, b2=0.999, eps=1e-8, decay='constant', clip=None, lazy_
     clip: keeps parameters in [-clip, clip] after each update (WGAN).
     lazy_every: k multiplies lr and the logarithms of the betas by k / (k + 1). A phase that runs every k steps does
       this by itself; the argument is for recipes that scale without such a phase (StyleGAN2-ADA on CIFAR-10).
+    weight_decay: times the parameters, it is added to their gradients, as torch.optim.Adam does.
   """
   fields = dict(lr=lr, b1=b1, b2=b2, eps=eps, decay=decay)
   # Runs of 0.1.0 have neither `name` nor these: an Adam that does not clip stays without.
-  return fields | {k: v for k, v in dict(clip=clip, lazy_every=lazy_every).items() if v is not None}
+  more = dict(clip=clip, lazy_every=lazy_every, weight_decay=weight_decay)
+  return fields | {k: v for k, v in more.items() if v is not None}
 
 
 def rmsprop(lr=5e-5, decay_rate=0.99, eps=1e-8, decay='constant', clip=None) -> dict:

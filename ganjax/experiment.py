@@ -371,7 +371,12 @@ def check_resume(run: Experiment, workdir: Path):
   Raises UserError for a difference that would make it another run.
   """
   fields = configs.flatten(run.config.to_dict())
-  places = ('data.data_dir', 'data.cache')  # each host may have its own
+  places = (
+    'data.data_dir',
+    'data.cache',
+    'data.captions',
+    'data.encoder_path',
+  )  # each host may have its own
   processes.check_same('settings', {k: v for k, v in fields.items() if k not in places})
   if not (workdir / 'config.json').exists():
     if checkpoint.list_steps(workdir):

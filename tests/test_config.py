@@ -74,7 +74,7 @@ def test_summary_describes_networks_phases_and_stages(name):
   for net in built(name).method.nets:
     assert re.search(rf'^  {net} +[\d,]+ parameters   \[.*\] -> \[.*\]$', text, re.M)
   assert re.search(
-    r'^stage 0: steps 0 to [\d,]+, (resolution \d+|\w+ \[.*\]), .* real \w+s a step$', text, re.M
+    r'^stage 0: steps 0 to [\d,]+, (resolution \d+|\w+ \[.*\]), .* \w+s a step$', text, re.M
   )
   (nets,) = (', '.join(p.nets) for p in built(name).spans[-1].stage.phases if p.name == 'G')
   assert re.search(rf'^  G +trains {nets} with optimizer G, once a step$', text, re.M)
@@ -133,6 +133,13 @@ COUNTS = {
   'cgan_mnist': (2_412_984, 1_224_101),
   'contragan_cifar': (9_416_196, 2_517_186),
   'emoji': (841_124, 1_225_970),
+  'can_emoji': (1_104_547, 438_196),
+  'text_emoji': (700_163, 243_156),
+  'gan_cls_cub': (18_827_779, 3_950_401),
+  'dfgan_cub': (10_874_627, 6_791_494),
+  'dfgan_coco': (10_874_627, 6_791_494),
+  'mocogan_emoji': (296_800, 42_944, 699_840),
+  'mocogan_mnist': (3_247_616, 661_248, 11_048_704),
   'esrgan_div2k': (16_697_987, 14_499_401),
   'fastgan_emoji': (3_338_820, 1_761_712),
   'cut_emoji': (1_965_059, 167_649, 140_928),

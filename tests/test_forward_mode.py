@@ -54,10 +54,11 @@ def dot(a, b):
   return sum(map(jnp.vdot, jax.tree.leaves(a), jax.tree.leaves(b)))
 
 
-# Of the same layers as those above; their discriminators take pairs, features, maps of several sizes, a fade, or what
-# is no picture.
+# Of the same layers as those above; their discriminators take pairs, texts, features, maps of several sizes, a fade, or
+# what is no picture.
 OTHERS = {'cut', 'cyclegan', 'fastgan', 'pix2pix', 'projected', 'progressive', 'stylegan'}
 OTHERS |= {'srresnet', 'rrdb', 'wavegan', 'specgan', 'gan3d', 'characters'}
+OTHERS |= {'can', 'dfgan', 'gan_cls', 'mocogan'}
 
 
 def test_no_network_is_missing():

@@ -33,6 +33,10 @@ SIDES = {
   'srresnet': 32,
   'rrdb': 32,
   'gan3d': 8,
+  'can': 32,
+  'dfgan': 8,
+  'gan_cls': 64,
+  'mocogan': 32,
 }  # whose stages are alike
 LENGTHS = {'wavegan': 256, 'specgan': 64, 'characters': 8}  # of sounds and lines
 # Phases that take what the one before hands on.
@@ -47,6 +51,15 @@ TRACED += ('progressive_emoji', 'progressive_cifar', 'progressive_celebahq', 'st
 TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
 TRACED += ('srgan_div2k', 'esrgan_div2k', 'srgan_emoji')
 TRACED += ('wavegan_folder',)
+TRACED += (
+  'can_emoji',
+  'text_emoji',
+  'gan_cls_cub',
+  'dfgan_cub',
+  'dfgan_coco',
+  'mocogan_emoji',
+  'mocogan_mnist',
+)
 TRACED += ('emoji', 'reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 # One of each kind of network and penalty by default: the rest takes minutes.
 QUICK = ('dcgan_cifar', 'wgan_cifar', 'wgan_gp_cnn_cifar', 'cgan_mnist', 'pix2pix_emoji')

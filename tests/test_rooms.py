@@ -18,7 +18,7 @@ FLOORS = (
   'component',
   'devices',
   'workdir optim layers',
-  'media views',
+  'media views text',
   'data',
   'sampling losses networks weights seeds',
   'features update config',

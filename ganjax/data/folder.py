@@ -34,17 +34,18 @@ def locate(dataset, data_dir):
   return 'folder', dataset
 
 
-def examples(*, data_dir, resolution, channels):
+def examples(*, data_dir, resolution, channels, beside=()):
   """Returns (Examples, info) of the images under `data_dir`, in the order of their paths.
 
-  Labels are those of `find`. Field `whole` is 0 where a file could not be decoded. Raises UserError: no such folder,
-  no images in it, images both at its top level and in folders, labels that are not understood.
+  Labels are those of `find`. Field `whole` is 0 where a file could not be decoded. `beside` are endings of files that
+  are read by others. Raises UserError: no such folder, no images in it, images both at its top level and in folders,
+  labels that are not understood.
   """
   if not data_dir:
     raise UserError('data.dataset=folder needs data.data_dir=DIRECTORY: the folder of your images')
   data_dir = place(data_dir)
   files = open_files(data_dir)
-  paths, class_names, numbers, source = _sort(files, data_dir)
+  paths, class_names, numbers, source = _sort(files, data_dir, beside)
   fields = {
     'image': ((*media.sides(resolution), channels), np.dtype(np.uint8)),
     'whole': ((), np.dtype(np.uint8)),
@@ -134,13 +135,13 @@ def find(top):
   return _sort(open_files(top), top)[:3]
 
 
-def _sort(files, top):
+def _sort(files, top, beside=()):
   """What `find` returns, and the name of the file that labels come from, if one does."""
   paths, others = [], collections.Counter()
   for name in files.names:
     if name.lower().endswith(EXTENSIONS):
       paths.append(name)
-    elif name not in labels.NAMES:
+    elif name not in labels.NAMES and not name.lower().endswith(beside):
       others[os.path.splitext(name)[1] or 'no ending'] += 1
   unread = ', '.join(f'{count:,} with {ending}' for ending, count in others.most_common(5))
   if not paths:

@@ -19,6 +19,8 @@ def describe(source) -> str:
   kind = next((field.kind for field in source.fields.values()), 'image')
   what = 'pictures' if kind == 'image' else f'{kind}s'
   text = f'data: {source.num_examples:,} {what}'
+  if encoder := source.info.get('encoder'):
+    text += f' with {source.info["captions"]:,} captions, read by the encoder {encoder["name"]},'
   if names is None:
     return f'{text} without labels'
   numbered = [f'{i} {show(name)}' for i, name in enumerate(names)]
@@ -66,9 +68,15 @@ def compare(source, saved: dict, conditional: bool) -> list:
     Lines to print: what changed.
 
   Raises:
-    UserError: other classes than a conditional run has learned, or in another order.
+    UserError: other classes than a conditional run has learned, or in another order; another text encoder.
   """
   new, lines = entry(source), []
+  before, now = saved.get('encoder'), new.get('encoder')
+  if before != now:
+    raise UserError(
+      f'the run has learned texts as the encoder {before} reads them, and here it is {now}: bring back the files of '
+      'that one, or use another --workdir'
+    )
   a, b = saved.get('classes', new['classes']) or [], new['classes'] or []
   if a != b:
     line = f'the classes of the data are not those that the run began with: {_difference(a, b)}'
@@ -79,10 +87,11 @@ def compare(source, saved: dict, conditional: bool) -> list:
     ('dataset', 'data set'),
     ('num_examples', 'number of pictures'),
     ('listing_sha256', "files' names, sizes or times"),
+    ('captions_sha256', 'captions'),
   ):
     before, now = saved.get(name, new.get(name)), new.get(name)
     if before != now:
-      values = '' if name == 'listing_sha256' else f' {before} -> {now}'
+      values = '' if name.endswith('sha256') else f' {before} -> {now}'
       lines.append(f'changed on resume: {what}{values}')
       break  # the first says what the others follow from
   return lines

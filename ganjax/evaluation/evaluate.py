@@ -187,7 +187,8 @@ def _steps(place) -> list:
 def _real(run, metrics):
   """The reals of a run: what --real names, else all of the training set, whatever `data.fraction` it trained on.
 
-  Of a method whose samples start from examples, the field that they are like, of the split that those come from.
+  Of a method whose samples start from examples, the field that they are like, of the split that those come from; for
+  r_precision of the split that it was trained on.
   """
   of = run.config.data
   size = (RESOLUTION.value or of.resolution, of.channels)
@@ -202,7 +203,12 @@ def _real(run, metrics):
       'cas tests on reals that nothing was trained on: name them, such as --real cifar10:test'
     )
   changes = {'resolution': size[0], 'data_dir': DATA_DIR.value or of.data_dir}
-  split = (run.config.eval.split if run.method.examples else None) or of.split
+  fitted = [metric for metric in metrics if metric.kind == 'r_precision']
+  if fitted and len(fitted) < len(metrics):
+    raise UserError(
+      f'{fitted[0].name} takes the training set as reals, others the held-out split: ask for it in a command of its own'
+    )
+  split = (run.config.eval.split if run.method.examples and not fitted else None) or of.split
   source = data.whole(of, split, **changes)
   return sides.of_source(source, run.method.makes).take(NUM_REAL.value)
 

@@ -16,7 +16,7 @@ from ganjax.evaluation import classes, kinds, pixels, reference
 from ganjax.evaluation.extract import Plan, pictures
 from ganjax.evaluation.presets import OF_KIND, PAIRED, PIXELS
 from ganjax.media import image as images
-from ganjax.metrics import fid, inception_score, kid, lpips, neighbours, prdc
+from ganjax.metrics import fid, inception_score, kid, lpips, neighbours, prdc, r_precision
 
 # Metrics of moments, and of which output; the others take whole rows.
 _MOMENTS = {'fd': 'features', 'sfd': 'spatial'}
@@ -122,7 +122,7 @@ def measure(
       else:
         key = name, metric.network
         known = known_real.get(real_keys.get(key)), known_fake[keys[key]]
-        values, extra = _values(metric, preset, matched, fake, *known)
+        values, extra = _values(metric, preset, matched, fake, real, *known)
         if metric.kind == 'neighbours':
           picture = _neighbours(fake, real, extra.pop('shown'), extra.pop('nearest'), **work)
         extra = plans[keys[key]].extractor.info | _settings(metric.kind, preset) | extra
@@ -176,6 +176,13 @@ def check(metrics, fake, real, stored=None):
       raise UserError(
         f'{metric.name} compares pictures one by one: {fake.count:,} fakes and {real.count:,} reals are not pairs'
       )
+    if metric.kind == 'r_precision':
+      for what, side in ('fakes', fake), ('reals', real):
+        if side.texts is None:
+          raise UserError(
+            f'{metric.name} is of pictures that go with texts, and the {what}, {side.info["name"]}, have none: give '
+            '--workdir, a run that draws texts, and leave --real out'
+          )
     if metric.kind == 'ppl':
       if fake.sample is None:
         raise UserError('ppl needs a generator, not its pictures: give --workdir')
@@ -208,7 +215,7 @@ def _plan(metrics, presets, extractors, drawn=False):
   return plans, keys
 
 
-def _values(metric, preset, matched, fake, known_real, known_fake):
+def _values(metric, preset, matched, fake, real, known_real, known_fake):
   """({name of a value: float}, more for the record)."""
   s = metric.suffix
   if metric.kind in _MOMENTS:
@@ -242,6 +249,9 @@ def _values(metric, preset, matched, fake, known_real, known_fake):
       a = a[np.sort(data.indices(0, 0, preset.real_limit, len(a)))]
     found = prdc.prdc(a, b, pr_k=preset.pr_k, pr_strict=preset.pr_strict)
     return {f'{k}{s}': v for k, v in found.items()}, {'num_real': len(a)}
+  if metric.kind == 'r_precision':
+    found = r_precision.measure(a, real.texts(), b, fake.texts())
+    return dict(zip(metric.values, found)), {'candidates': r_precision.CANDIDATES}
   if metric.kind == 'intra_fd':
     value, each = _intra(preset, a, b, matched)
     return {metric.values[0]: value}, {'by_class': each}

@@ -57,7 +57,9 @@ class Monitor:
     config, run = self._run.config.eval, self._run
     # Samples that start from examples have a picture each that they are to be like.
     paired = () if run.method.examples else PAIRED
-    refused = [m.name for m in self._metrics if m.kind in ('cas', 'neighbours', *paired)]
+    refused = [
+      m.name for m in self._metrics if m.kind in ('cas', 'neighbours', 'r_precision', *paired)
+    ]
     if len(self._presets) > 1 or refused:
       raise UserError(
         f'config.eval takes one preset and no {", ".join(refused) or "more"}: use ganjax evaluate'

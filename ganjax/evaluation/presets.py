@@ -91,7 +91,7 @@ _INCEPTION = {
   'neighbours': 'neighbours',
 }
 # On another network: the kind, then the network's name.
-_ANY = ('fd', 'kid_full', 'kid', 'prdc', 'intra_fd', 'neighbours')
+_ANY = ('fd', 'kid_full', 'kid', 'prdc', 'intra_fd', 'neighbours', 'r_precision')
 PAIRED = ('psnr', 'ssim', 'lpips')  # the i-th picture of one side against the i-th of the other
 PIXELS = (*PAIRED, 'ms_ssim', 'ppl', 'cas')
 OF_KIND = {
@@ -107,10 +107,11 @@ _VALUES = {
   'is': ('is', 'is_std'),
   'prdc': ('precision', 'recall', 'density', 'coverage'),
   'neighbours': ('nearest_distance',),
+  'r_precision': ('r_precision', 'r_precision_real'),
   'ms_ssim': ('ms_ssim', 'ms_ssim_real'),
   'cas': ('cas_top1', 'cas_top5'),
 }
-_HIGHER = ('is', 'precision', 'recall', 'density', 'coverage', 'psnr', 'ssim', 'cas')
+_HIGHER = ('is', 'precision', 'recall', 'density', 'coverage', 'psnr', 'ssim', 'cas', 'r')
 _HIGHER += ('pitch', 'voxels')
 _LOWER = ('fid', 'fd', 'sfid', 'kid', 'intra', 'lpips', 'ppl', 'ngrams')
 

@@ -33,6 +33,7 @@ class Side(NamedTuple):
     labels: () -> int [count], below 0 for a picture without a label, or None where there are none.
     class_names: names of the labels 0, 1, ..., or None where they are not known.
     content: what identifies the pictures for good, or None where statistics are not worth keeping.
+    texts: () -> float32 [count, E], vectors of the captions, or None where there are none.
     sample: a generator's (state, rows [n, ...]) -> float images, and `latents`, seeds -> rows; else None.
   """
 
@@ -48,6 +49,7 @@ class Side(NamedTuple):
   latents: Callable | None = None
   field: media.Field | None = None  # of samples that are no pictures
   from_examples: bool = False  # whether a generator's samples start from examples
+  texts: Callable | None = None
 
   @property
   def kind(self) -> str:
@@ -62,12 +64,13 @@ class Side(NamedTuple):
         f'{self.info["name"]} has {self.count:,} pictures, fewer than the {count:,} asked for'
       )
     chosen = np.sort(data.indices(0, 0, count, self.count))
-    rows, labels = self.rows, self.labels
+    rows, labels, texts = self.rows, self.labels, self.texts
     return self._replace(
       count=count,
       info={**self.info, 'subset': f'{count} of {self.count}, seed 0'},
       rows=lambda i: rows(chosen[np.minimum(i, count - 1)]),
       labels=None if labels is None else lambda: labels()[chosen],
+      texts=None if texts is None else lambda: texts()[chosen],
       content=self.content and f'{self.content} {count} of {self.count}',
     )
 
@@ -135,7 +138,15 @@ def generator(
     latents=latents,
     from_examples=bool(kinds),
     field=_unless_picture(field),
+    texts=_texts(source, np.arange(seed * num, seed * num + num)),
   )
+
+
+def _texts(source, indices) -> Callable | None:
+  """Vectors of the captions of a data set's examples, from the first again after the last."""
+  if source is None or 'sentence' not in source.fields:
+    return None
+  return lambda: source.read(indices % source.num_examples, ('sentence',))['sentence']
 
 
 @functools.lru_cache
@@ -193,7 +204,9 @@ def of_source(source, field: str) -> Side:
   side = _stored(
     source.num_examples, info, read, labels if source.num_classes else None, source.content
   )
-  return side._replace(class_names=source.class_names, field=_unless_picture(source.fields[field]))
+  texts = _texts(source, everything)
+  shown = _unless_picture(source.fields[field])
+  return side._replace(class_names=source.class_names, field=shown, texts=texts)
 
 
 def is_file(text: str) -> bool:

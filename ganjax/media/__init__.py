@@ -6,8 +6,8 @@
   sound    int16 [T, C]            float32 in [-1, 1)     waveform, spectrogram    WAV
   solid    bool [X, Y, Z, C]       float32, -1 or 1       three views              OBJ
   line     uint8 [L], ASCII        float32 [L, 96]        the text                 text
+  text     int32 [L]               the same (letters)     the text
   label    int32 []                the same
-  text     int32 [L]               the same (token ids)
   vector   float32 [...]           the same (embeddings)
 
 A file has STORED, its dtype; `to_float(x)` and `mirror(x)`, traced, of batches. Kinds that a network makes also have

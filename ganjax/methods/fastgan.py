@@ -34,8 +34,7 @@ def build(
     reconstruction: its weight, beside means over the batch: the published code adds up over batches of 8.
   """
   G, D = nets['G'], nets['D']
-  if not (isinstance(z_dim, int) and 0 < z_dim < 2**16):
-    raise UserError(f'method.z_dim={z_dim} must be whole, from 1 and below 65,536')
+  latents.check_length(z_dim)
   if distance not in DISTANCES:
     raise UserError(
       f'method.distance={distance!r} is not known{closest(distance, DISTANCES)}; there are {", ".join(DISTANCES)}'

@@ -41,8 +41,7 @@ def build(
   """
   G, D = nets['G'], nets['D']
   classes = max(getattr(net, 'num_classes', 0) for net in (G, D))
-  if not (isinstance(z_dim, int) and 0 < z_dim < 2**16):
-    raise UserError(f'method.z_dim={z_dim} must be whole, from 1 and below 65,536')
+  latents.check_length(z_dim)
   if not isinstance(side, int) or side < 128 or side % DEEPEST or side > 2**12:
     raise UserError(
       f'method.side={side} must be a multiple of {DEEPEST} from 128, below which no map is left to be judged, to 4096'

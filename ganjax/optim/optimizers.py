@@ -53,21 +53,32 @@ def _make(config, **schedule):
 
 
 def adam(
-  *, lr: float, b1: float, b2: float, eps=1e-8, decay='constant', lazy_every=None, steps: int
+  *,
+  lr: float,
+  b1: float,
+  b2: float,
+  eps=1e-8,
+  decay='constant',
+  lazy_every=None,
+  weight_decay=0.0,
+  steps: int,
 ):
   """Adam (arXiv:1412.6980) with the rate `lr`, constant or falling linearly to 0 over `steps`.
 
-  With decay 'constant', `lr` may be a schedule of `schedules`, to 0 too; so may `b2`.
+  With decay 'constant', `lr` may be a schedule of `schedules`, to 0 too; so may `b2`. `weight_decay` times the
+  parameters is added to their gradients, as in torch.optim.Adam: it goes through the moments, unlike AdamW's.
   """
   if not (0 <= b1 < 1 and all(0 <= b < 1 for b in schedules.ends('optim b2', b2)) and eps >= 0):
     raise UserError(f'optim needs betas in [0, 1), eps >= 0; got b1={b1}, b2={b2}, eps={eps}')
+  if not (isinstance(weight_decay, (int, float)) and weight_decay >= 0):
+    raise UserError(f'optim weight_decay={weight_decay} must be a number from 0')
 
   def scale(step, lazy):
     return optax.scale_by_adam(b1**lazy, schedules.ramp(b2, step) ** lazy, eps)
 
   # Where b2 changes, moments are corrected by 1 - b2^updates with the b2 of the step, as torch.optim.Adam does where
   # its betas are set anew (R3GAN's training).
-  return _scheduled(scale, _rate(lr, decay, steps), lazy_every)
+  return _scheduled(scale, _rate(lr, decay, steps), lazy_every, weight_decay)
 
 
 def rmsprop(*, lr: float, decay_rate=0.99, eps=1e-8, decay='constant', lazy_every=None, steps: int):
@@ -111,13 +122,17 @@ def _rate(lr, decay, steps):
   return lambda step: schedules.ramp(lr, step) * left(step)
 
 
-def _scheduled(scale, rate_at, lazy_every) -> optax.GradientTransformationExtraArgs:
+def _scheduled(
+  scale, rate_at, lazy_every, weight_decay=0.0
+) -> optax.GradientTransformationExtraArgs:
   """Updates of `scale(step, lazy)`, whose state is the same for all, times -rate_at(step) * rate * lazy."""
   if lazy_every is not None and not (isinstance(lazy_every, int) and lazy_every >= 1):
     raise UserError(f'optim lazy_every={lazy_every} must be a whole number of steps, from 1')
 
   def update(updates, state, params=None, *, step, lazy=1.0, rate=1.0, **unused):
     lazy = lazy_every / (lazy_every + 1) if lazy_every else lazy
+    if weight_decay:
+      updates = jax.tree.map(lambda u, p: u + weight_decay * p, updates, params)
     updates, inner = scale(step, lazy).update(updates, state[0], params)
     return optax.tree.scale(-rate_at(step) * (lazy * rate), updates), (inner, *state[1:])
 

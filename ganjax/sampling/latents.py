@@ -12,6 +12,12 @@ def normal(key, n: int, *shape: int):
   return sharding.split(jax.random.normal(key, (n, *shape)))
 
 
+def check_length(z_dim):
+  """Raises UserError for a `method.z_dim` that is none."""
+  if not (isinstance(z_dim, int) and 0 < z_dim < 2**16):
+    raise UserError(f'method.z_dim={z_dim} must be whole, from 1 and below 65,536')
+
+
 def per_seed(seeds, *shape: int, truncation=0.0):
   """One z for each seed, float32 [len(seeds), *shape]: a picture depends on its own seed alone, not on its neighbours.
 

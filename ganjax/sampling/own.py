@@ -1,4 +1,4 @@
-"""A user's own pictures as examples that samples start from."""
+"""A user's own pictures, or texts, as examples that samples start from."""
 
 import collections
 import io
@@ -9,9 +9,13 @@ import numpy as np
 import PIL.Image
 import PIL.ImageMode
 
-from ganjax import UserError
+from ganjax import UserError, text
+from ganjax.data import captions as of_captions
 from ganjax.data import files, folder, pixels
 from ganjax.data.source import Source
+from ganjax.media import text as kind
+
+MOST_TEXTS = 100  # that metadata name
 
 
 class Picture(NamedTuple):
@@ -109,3 +113,37 @@ def field(fields: dict, examples: tuple) -> str:
       f'--source gives one picture a sample, and this run starts from {", ".join(examples)}'
     )
   return examples[0]
+
+
+def texts(given: list, config, fields: dict, examples: tuple, known=None) -> Source:
+  """Texts, with what the run's encoder makes of them.
+
+  Args:
+    given: the texts.
+    config: of the run.
+    fields, examples: of its data, and which of them samples start from.
+    known: what the run's record says of its encoder, or None where it does not.
+
+  Raises:
+    UserError: samples of the run do not start from texts; one that is empty, or that the encoder knows no word of;
+      another encoder than the run was trained with.
+  """
+  if 'text' not in [fields[name].kind for name in examples]:
+    raise UserError(f'--text={given[0]}: samples of this run do not start from a text')
+  of = config.data
+  encoder = text.load(of.get('encoder', 'ngrams'), of.get('encoder_path'), of.get('text_size'))
+  if known not in (None, encoder.info):
+    raise UserError(
+      f'the run has learned texts as the encoder {known} reads them, and here it is {encoder.info}: bring back the '
+      'files of that one'
+    )
+  return of_captions.of_texts(given, encoder)
+
+
+def captions(source: Source | None, indices) -> dict:
+  """{'texts': the first MOST_TEXTS texts that samples start from, each once}, or {} where they start from none."""
+  for name, field in source.fields.items() if source else ():
+    if field.kind == 'text':
+      found = kind.to_str(source.read(indices, (name,))[name])
+      return {'texts': list(dict.fromkeys(found))[:MOST_TEXTS]}
+  return {}

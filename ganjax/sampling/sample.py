@@ -5,6 +5,7 @@ RUN is a run's workdir, a file of `ganjax export`, or the name of a generator th
 The same seed gives the same sample on any number of devices. A sample is synthetic, and says so in its metadata.
 Samples of a run that translates or enlarges start from pictures: those of --source, else sample n from picture n of the
 held-out split of its data. A run that enlarges takes pictures of any size from --source, and writes a file of each.
+Of a run that draws texts, --text says what; without it sample n is of a caption of the held-out split.
 Runs whose samples go by way of styles, as StyleGAN's do, also mix and move these: --mix,
 --directions, --class_averages, --styles.
 """
@@ -22,6 +23,10 @@ SEEDS = COMMAND.string(
   'seeds', '0-63', 'Such as 0-35 or 3,7,10-12; one sample each (50,000 images: 0-49999).'
 )
 SOURCE = COMMAND.string('source', None, 'Picture, folder or zip archive to start from.')
+TEXT = COMMAND.strings(
+  'text',
+  'What to draw, such as "a red taxi"; may be given several times: a row of the grid a text, every seed in each.',
+)
 KEEP_SIZE = COMMAND.switch(
   'keep_size', 'Pictures of --source are not brought to the size that the run was trained at.'
 )
@@ -140,7 +145,7 @@ def main():
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, place, mesh, **which)
   span = run.span_at(step - 1)
-  stage, (source, mine) = span.stage, _source(run, span)
+  stage, (source, mine) = span.stage, _source(run, span, workdir)
   keep_size = _keeps_size(method, format, swept)
   format = 'files' if keep_size else format
   given = None
@@ -156,9 +161,18 @@ def main():
 
   # A picture of one's own is taken for each seed that has one; seeds beyond the data start again.
   indices = seeds % source.num_examples if source else None
-  names, chosen, columns, shown = [(f'seed{s:06}', int(s)) for s in seeds], None, None, ''
+  columns = None
+  if TEXT.value:
+    columns = len(seeds)
+    indices, seeds = np.repeat(np.arange(len(TEXT.value)), columns), np.tile(seeds, len(TEXT.value))
+  names, chosen, shown = [(f'seed{s:06}', int(s)) for s in seeds], None, ''
   if STYLES.value:
     names = [(name, name) for name in own_styles]
+  if TEXT.value:
+    names = [
+      (f'{_short(TEXT.value[i])}-seed{s:06}', f'{s}, {TEXT.value[i]}')
+      for i, s in zip(indices, seeds)
+    ]
   if SOURCE.value:
     # Of seeds beyond the last picture the first comes again: the file says which seed it is.
     again = '' if len(seeds) <= source.num_examples else '-seed{:06}'
@@ -207,6 +221,7 @@ def main():
   about = experiment.about(run, SEED_INDEX.value) | ({'options': options} if options else {}) | told
   about |= {'styles': own_styles} if STYLES.value else {}
   about |= {'class_averages': True} if CLASS_AVERAGES.value else {}
+  about |= own.captions(source, indices)
   text = lambda seed: images.describe(run.config.name, step, seed, **about)
   what = 'pictures' if field.kind == 'image' else f'{field.kind}s'
   if keep_size:
@@ -297,6 +312,7 @@ def _name(run, step, format) -> str:
   parts = [f'{format}-{step:08}{one}{start}']
   parts += [f'classes{_short(CLASSES.value)}'] if CLASSES.value else []
   parts += [f'of-{_short(Path(SOURCE.value).stem)}'] if SOURCE.value else []
+  parts += [_short(','.join(TEXT.value))] if TEXT.value else []
   parts += [_short(','.join(OPTIONS.value))] if OPTIONS.value else []
   parts += [DIRECTIONS.value] if DIRECTIONS.value else []
   parts += ['class_averages'] if CLASS_AVERAGES.value else []
@@ -305,8 +321,14 @@ def _name(run, step, format) -> str:
   return '-'.join(parts) + ENDINGS[format]
 
 
-def _source(run, span):
+def _source(run, span, workdir):
   """(the data that samples start from, or None for a method that takes none; the user's own pictures, or None)."""
+  if TEXT.value and SOURCE.value:
+    raise UserError('--text and --source are two things to start from: take one of them')
+  if TEXT.value:
+    saved = experiment.newest(configs.load_json(workdir / 'config.json')).get('data') or [{}]
+    of = dict(fields=span.fields, examples=run.method.examples, known=saved[-1].get('encoder'))
+    return own.texts(TEXT.value, run.config, **of), None
   if not run.method.examples:
     if SOURCE.value:
       raise UserError(f'--source={SOURCE.value}: samples of this run start from seeds alone')

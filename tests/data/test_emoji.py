@@ -167,3 +167,13 @@ def test_fraction_is_a_seeded_subset(fraction, kept):
 def test_bad_arguments(change, message):
   with pytest.raises(UserError, match=message):
     data.build(**{'dataset': 'emoji', 'resolution': 64, **change})
+
+
+def test_styles_as_labels():
+  source = data.build(dataset='emoji', resolution=64, labels='style')
+  assert source.class_names == ('noto', 'twemoji', 'fluent_flat')
+  found = source.read(np.arange(0, source.num_examples, 500), ('label', 'style', 'category'))
+  np.testing.assert_array_equal(found['label'], found['style'])
+  assert (found['label'] != found['category']).any()
+  with pytest.raises(UserError, match="data.labels='styles' is not known .did you mean style"):
+    data.build(dataset='emoji', resolution=64, labels='styles')

@@ -29,7 +29,7 @@ def load():
   `image` uint8 [5416, 64, 64, 3]; `style`, `category`, `emoji_id` int32 [5416]; lists of names
   `styles` (3), `categories` (10) and `captions` (1911, indexed by emoji_id).
   """
-  table = json.loads((_HERE / 'emoji.json').read_text('utf-8'))
+  table = _table()
   category_of = np.array([category for *_, category in table['emoji']], np.int32)
   images, styles, ids = [], [], []
   for style, (name, members) in enumerate(table['styles'].items()):
@@ -50,9 +50,17 @@ def load():
 
 
 def captions() -> list:
-  """What each emoji is called, 1911 lines indexed by emoji_id."""
-  table = json.loads((_HERE / 'emoji.json').read_text('utf-8'))
-  return [_caption(name, short_names) for _, name, short_names, _ in table['emoji']]
+  """What each emoji is called, indexed by emoji_id: 'dog face, dog'."""
+  return [', '.join(some) for some in names()]
+
+
+def names() -> list:
+  """The names of each emoji, a tuple, indexed by emoji_id: ('dog face', 'dog')."""
+  return [_names(name, short_names) for _, name, short_names, _ in _table()['emoji']]
+
+
+def _table():
+  return json.loads((_HERE / 'emoji.json').read_text('utf-8'))
 
 
 def held_out(count) -> set:
@@ -72,14 +80,14 @@ def _cut(path):
   return sheet.reshape(rows, SIZE, columns, SIZE, 3).swapaxes(1, 2).reshape(-1, SIZE, SIZE, 3)
 
 
-def _caption(name, short_names):
-  """'dog face, dog': the name, then those short names that say something else."""
+def _names(name, short_names):
+  """The name, then those short names that say something else."""
   parts = [name]
   for short in short_names:
     words = short.replace('_', ' ').replace('-', ' ')
     if words not in parts:
       parts.append(words)
-  return ', '.join(parts)
+  return tuple(parts)
 
 
 def __getattr__(name):

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 
 from ganjax import UserError, media
+from ganjax.commandline import closest
 from ganjax.data import emoji, pixels
 from ganjax.data.source import Source, gather, picture
 
@@ -22,23 +23,29 @@ def fields(*, resolution, channels) -> dict:
   return {'image': picture(resolution, channels), **numbers}
 
 
-def build(*, resolution, channels, split):
+def build(*, resolution, channels, split, labels='category'):
   """In memory, 67 MB at their own size.
 
   Args:
     resolution, channels: see `ganjax.data.build`.
     split: 'train', all of them; 'test', the tenth of the emoji that is held out in all styles; or 'rest', the others.
+    labels: 'category', or 'style', of which there are three.
 
   Raises:
-    UserError: another split.
+    UserError: another split, or other labels.
   """
   if split not in SPLITS:
     raise UserError(f'emoji has no split {split!r}; it has: {", ".join(SPLITS)}')
+  names = {'category': 'categories', 'style': 'styles'}
+  if labels not in names:
+    raise UserError(
+      f'data.labels={labels!r} is not known{closest(str(labels), names)}; there are {", ".join(names)}'
+    )
   known = fields(resolution=resolution, channels=channels)
   table = emoji.load()
   held_out = np.isin(table['emoji_id'], [*emoji.held_out(len(table['captions']))])
   kept = {'train': slice(None), 'test': held_out, 'rest': ~held_out}[split]
-  arrays = {'image': table['image'][kept], 'label': table['category'][kept]}
+  arrays = {'image': table['image'][kept], 'label': table[labels][kept]}
   arrays |= {name: table[name][kept] for name in NUMBERS}
   if known['image'].shape != (emoji.SIZE, emoji.SIZE, 3):
     prepare = lambda image: pixels.prepare(PIL.Image.fromarray(image), resolution, channels)
@@ -48,6 +55,6 @@ def build(*, resolution, channels, split):
     read_rows=functools.partial(gather, arrays),
     rows=np.arange(len(arrays['image'])),
     fields=known,
-    class_names=table['categories'],
+    class_names=table[names[labels]],
     info=info | pixels.describe(resolution, channels),
   )

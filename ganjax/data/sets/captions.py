@@ -1,0 +1,74 @@
+"""The user's own pictures with captions: a text file beside each picture, or a table of files and captions."""
+
+import os
+
+from ganjax import UserError, text
+from ganjax.data import captions as known
+from ganjax.data import folder, pixels
+from ganjax.data.files import open_files
+from ganjax.data.sets import folder as pictures
+from ganjax.data.source import decoded
+
+BESIDE = '.txt', '.csv', '.jsonl', '.json'
+
+
+def fields(*, resolution, channels, encoder='ngrams', text_size=None) -> dict:
+  """A picture, its label where there are classes, a caption and its vector."""
+  return pictures.fields(resolution=resolution, channels=channels) | known.fields(
+    encoder, text_size
+  )
+
+
+def build(
+  *,
+  data_dir,
+  resolution,
+  channels,
+  split,
+  cache,
+  captions=None,
+  encoder='ngrams',
+  encoder_path=None,
+  text_size=None,
+):
+  """Pictures below `data_dir`; where it has a folder named as the split (train, test), those in it.
+
+  Args:
+    data_dir: a folder; or a zip archive, which is one split.
+    resolution, channels, cache: see `ganjax.data.build`.
+    split: see above; without such a folder all of it is 'train'.
+    captions: a .csv, .jsonl or COCO's .json; {split} in its name stands for `split`. By default `captions.csv`,
+      `captions.jsonl` or `metadata.jsonl` among the pictures, else `NAME.txt` beside each, a caption a line.
+    encoder, encoder_path, text_size: what makes vectors of captions, see `text.load`.
+
+  Raises:
+    UserError: anything that the user can put right, in one line. Up to 1 % of pictures that cannot be decoded are
+      left out.
+  """
+  if not data_dir:
+    raise UserError('data.dataset=captions needs data.data_dir: the folder of your pictures')
+  top = folder.place(data_dir)
+  own = os.path.join(top, split)
+  if not os.path.isdir(own) and split != 'train':
+    raise UserError(f'{top} has no folder {split}: make it, or leave data.split=train')
+  top = own if os.path.isdir(own) else top
+  size = dict(resolution=resolution, channels=channels)
+  table, info = folder.examples(data_dir=top, **size, beside=BESIDE)
+  info |= pixels.describe(resolution, channels)
+  found = decoded(table, info, pictures.fields(**size), cache)
+  broken = {*found.info.get('broken', ())}
+  paths = [path for path in table.names if path not in broken]
+  if captions:
+    place = os.path.expanduser(captions.replace('{split}', split))
+    try:
+      with open(place, 'rb') as file:
+        listed = known.read(place, file.read())
+    except OSError as error:
+      raise UserError(f'data.captions={place} cannot be read: {error.strerror}') from None
+    some = known.match(listed, paths, place)
+  else:
+    some = known.find(open_files(top), paths, top)
+  encode = text.load(encoder, encoder_path, text_size)
+  source = known.build(found, some, encode)
+  source.info['dataset'] = 'captions'
+  return source

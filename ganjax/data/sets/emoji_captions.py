@@ -1,0 +1,30 @@
+"""The emoji that ganjax ships with what they are called: 5,416 drawings of 1,911 emoji, each with one name or more."""
+
+from ganjax import text
+from ganjax.data import captions, emoji
+from ganjax.data.sets import emoji as pictures
+
+
+def fields(*, resolution, channels, encoder='ngrams', text_size=None) -> dict:
+  """A picture with its numbers, see `sets/emoji.py`, a caption and its vector."""
+  return pictures.fields(resolution=resolution, channels=channels) | captions.fields(
+    encoder, text_size
+  )
+
+
+def build(*, resolution, channels, split, encoder='ngrams', encoder_path=None, text_size=None):
+  """In memory.
+
+  Args:
+    resolution, channels, split: see `sets/emoji.py`: of 'rest' and 'test' no emoji is in both.
+    encoder, encoder_path, text_size: what makes vectors of captions, see `text.load`.
+
+  Raises:
+    UserError: another split, or no such encoder.
+  """
+  found = pictures.build(resolution=resolution, channels=channels, split=split)
+  ids = found.read(slice(None), ('emoji_id',))['emoji_id']
+  names, read = emoji.names(), text.load(encoder, encoder_path, text_size)
+  source = captions.build(found, [names[i] for i in ids], read)
+  source.info['dataset'] = 'emoji_captions'
+  return source

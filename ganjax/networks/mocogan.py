@@ -1,0 +1,118 @@
+"""MoCoGAN (Tulyakov et al. 2018, arXiv:1707.04993, section 3): frames of one content, each with a motion of its own.
+
+A recurrent cell turns noise into a path of motion codes; each frame is drawn from the content and its motion code. One
+discriminator sees frames, the other clips. As in the authors' code no layer but batch norm has a bias.
+"""
+
+import math
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from ganjax import UserError
+from ganjax.layers.conv import Conv, ConvTranspose
+from ganjax.layers.norm import BatchNorm
+from ganjax.networks.srresnet import TORCH_INIT
+
+
+class Generator(nn.Module):
+  """Content [B, Z] and noise [B, 1 + T, M] -> clips [B, T, S, S, channels] in (-1, 1); the first noise is the cell's
+  state at the start.
+  """
+
+  channels: int
+  widths: tuple  # of the maps, from the smallest, 4x4
+  dtype: str
+  param_dtype: str
+
+  @nn.compact
+  def __call__(self, content, noise, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    layer = dict(use_bias=False, kernel_init=TORCH_INIT, **kinds)
+    count, steps, size = noise.shape
+    cell = nn.GRUCell(
+      size, kernel_init=TORCH_INIT, recurrent_kernel_init=TORCH_INIT, param_dtype=self.param_dtype
+    )
+    motion = nn.RNN(cell)(noise[:, 1:], initial_carry=noise[:, 0])
+    still = jnp.broadcast_to(content[:, None], (count, steps - 1, content.shape[1]))
+    x = jnp.concatenate([still, motion], 2).reshape(-1, 1, 1, content.shape[1] + size)
+    norm = lambda x: nn.relu(BatchNorm(**kinds)(x, train=train))
+    x = norm(ConvTranspose(self.widths[0], 4, **layer)(x))
+    for features in self.widths[1:]:
+      x = norm(ConvTranspose(features, 4, stride=2, padding=1, **layer)(x))
+    x = jnp.tanh(ConvTranspose(self.channels, 4, stride=2, padding=1, **layer)(x))
+    return x.reshape(count, steps - 1, *x.shape[1:])
+
+
+class Frames(nn.Module):
+  """The discriminator of frames: pictures [B, S, S, C] -> logits [B, S/16, S/16], one of each patch."""
+
+  width: int
+  dtype: str
+  param_dtype: str
+
+  @nn.compact
+  def __call__(self, x, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    layer = dict(stride=2, padding=1, use_bias=False, kernel_init=TORCH_INIT, **kinds)
+    for i in range(3):
+      x = Conv(self.width * 2**i, 4, **layer)(x)
+      x = nn.leaky_relu(BatchNorm(**kinds)(x, train=train) if i else x, 0.2)
+    return Conv(1, 4, **layer)(x)[..., 0]
+
+
+class Clips(nn.Module):
+  """The discriminator of clips [B, T, S, S, C] -> logits [B, t], of stretches of time that overlap."""
+
+  widths: tuple
+  dtype: str
+  param_dtype: str
+
+  @nn.compact
+  def __call__(self, x, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    layer = dict(use_bias=False, kernel_init=TORCH_INIT, **kinds)
+    for i, features in enumerate(self.widths):
+      x = Conv(features, 4, stride=(1, 2, 2), padding=(0, 1, 1), **layer)(x)
+      x = nn.leaky_relu(BatchNorm(**kinds)(x, train=train) if i else x, 0.2)
+    return Conv(1, 4, **layer)(x)[:, :, 0, 0, 0]
+
+
+def build(*, fields, width=64, width_D=None, dtype='float32', param_dtype='float32'):
+  """{'G', 'D_frames', 'D_clips'}.
+
+  Args:
+    fields: of the data: clips.
+    width: channels of G's largest maps but the frames themselves; smaller maps have 2, 4 and 8 times it.
+    width_D: of the first layer of both discriminators, by default that of G.
+    dtype, param_dtype: of activations and of parameters; the recurrent cell's are float32 and more.
+
+  Raises:
+    UserError: no clips, or clips that the discriminators do not fit.
+  """
+  if 'clip' not in fields:
+    raise UserError(
+      'networks.name=mocogan makes clips: take a data set that has them, such as moving'
+    )
+  frames, height, wide, channels = fields['clip'].shape
+  levels = int(math.log2(height)) - 2  # from 4x4
+  if height != wide or 4 * 2**levels != height or not 32 <= height <= 512:
+    raise UserError(
+      f'networks.name=mocogan makes squares whose sides are 32, 64 and so on to 512, not {height}x{wide}'
+    )
+  least = 3 * (levels + 1) + 1
+  if frames < least:
+    raise UserError(
+      f'the discriminator of clips sees {least} frames at once at {height} pixels: data.frames={frames} must be at '
+      'least as many'
+    )
+  width_D = width_D or width
+  if min(width, width_D) < 1:
+    raise UserError(f'networks.width={width} and width_D={width_D} must be at least 1')
+  widths = lambda width, count: tuple(width * min(2**i, 8) for i in range(count))
+  kinds = dict(dtype=dtype, param_dtype=param_dtype)
+  return {
+    'G': Generator(channels, widths(width, levels)[::-1], **kinds),
+    'D_frames': Frames(width_D, **kinds),
+    'D_clips': Clips(widths(width_D, levels), **kinds),
+  }
