@@ -56,7 +56,7 @@ def dot(a, b):
 
 # Of the same layers as those above; their discriminators take pairs, features, maps of several sizes or a fade.
 OTHERS = {'cut', 'cyclegan', 'fastgan', 'pix2pix', 'projected', 'progressive', 'stylegan'}
-OTHERS |= {'srresnet', 'rrdb'}
+OTHERS |= {'srresnet', 'rrdb', 'stylegan3'}
 
 
 def test_no_network_is_missing():

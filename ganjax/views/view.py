@@ -1,4 +1,4 @@
-"""How a discriminator sees images, real and fake alike, in every loss: augmented, then packed."""
+"""How a discriminator sees images, real and fake alike, in every loss: blurred, augmented, then packed."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from ganjax import UserError
 from ganjax.optim import schedules
 from ganjax.views import ada as adaptive
+from ganjax.views import blur as blurs
 from ganjax.views import diffaugment as differentiable
 
 
@@ -18,7 +19,7 @@ class View(NamedTuple):
   extra: dict  # what it keeps in `state.extra`
 
 
-def build(packing=1, *, diffaugment=None, cutout=0.5, ada=None) -> View:
+def build(packing=1, *, diffaugment=None, cutout=0.5, ada=None, blur=0.0) -> View:
   """The view of a method's fields.
 
   Args:
@@ -26,6 +27,7 @@ def build(packing=1, *, diffaugment=None, cutout=0.5, ada=None) -> View:
     diffaugment, cutout: a policy of `ganjax.views.diffaugment`, and the share of each side that its cutout takes.
     ada: {'pipe'} of `ganjax.views.ada` and either 'p', a number or a `schedules.ramp`, or what moves an adaptive one:
       'target', 'interval' (steps), 'images' (so many take it from 0 to 1).
+    blur: sigma of `ganjax.views.blur` in pixels, a number or a `schedules.ramp`; 0: none.
 
   Raises:
     UserError: values that are none of these.
@@ -46,7 +48,14 @@ def build(packing=1, *, diffaugment=None, cutout=0.5, ada=None) -> View:
     if not hasattr(ada, 'keys'):
       raise UserError(f'method.ada={ada!r} must be a mapping, such as of pipe and p')
     view = _adaptive(packing, **ada)
-  return view._replace(see=lambda *args: pack(view.see(*args), packing))
+  schedules.check('method.blur', blur, 0.0, blurs.MOST)
+
+  def see(state, images, key):
+    if blur:
+      images = blurs.blur(images, schedules.ramp(blur, state.step))
+    return pack(view.see(state, images, key), packing)
+
+  return view._replace(see=see)
 
 
 def _still(see) -> View:

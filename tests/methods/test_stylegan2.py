@@ -50,6 +50,7 @@ class Styles(nn.Module):
   """Styles are z, of five layers; pictures are styles."""
 
   num_styles: int = 5
+  takes = ('noise',)
 
   def setup(self):
     self.calls = self.variable('styles', 'calls', jnp.zeros, ())
