@@ -47,6 +47,7 @@ class Side(NamedTuple):
   sample: Callable | None = None
   latents: Callable | None = None
   from_examples: bool = False  # whether a generator's samples start from examples
+  styles: Callable | None = None  # of a generator of styles: `update.Styles.map`
 
   def take(self, count) -> 'Side':
     """A random subset of a stored side, drawn with seed 0. Raises UserError where there are fewer."""
@@ -127,6 +128,7 @@ def generator(
     sample=sample,
     latents=latents,
     from_examples=bool(kinds),
+    styles=method.styles and method.styles.map,
   )
 
 

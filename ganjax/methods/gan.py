@@ -199,6 +199,8 @@ def build(
     ema=('G',),
     extra=functools.reduce(operator.or_, (term.extra for term in terms), view.extra),
     num_classes=classes,
+    judge=lambda state, images, label, key: judge(state, images, label, key)[0][0],
+    watch=view.watch,
   )
 
 

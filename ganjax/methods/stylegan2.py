@@ -176,6 +176,8 @@ def build(
     extra=view.extra | ({'path_length': jnp.float32(0)} if path_weight else {}),
     num_classes=classes,
     styles=styles_of(G),
+    judge=judge,
+    watch=view.watch,
   )
 
 

@@ -11,12 +11,19 @@ from ganjax.views import ada as adaptive
 from ganjax.views import blur as blurs
 from ganjax.views import diffaugment as differentiable
 
+HIGH = 0.8
+TOO_HIGH = (
+  'D tells training pictures from fakes through strong augmentation: it overfits. Take more data, a larger r1_gamma or '
+  'narrower networks; what augmentation does to every picture may be learned from here on'
+)
+
 
 class View(NamedTuple):
   see: Callable  # (state, images [B, H, W, C], key) -> what D is given
   note: Callable  # (state, D's logits of reals) -> state: after each update of D
   move: Callable  # state -> (state, metrics): once a step
   extra: dict  # what it keeps in `state.extra`
+  watch: dict = {}  # see `Method.watch`
 
 
 def build(packing=1, *, diffaugment=None, cutout=0.5, ada=None, blur=0.0) -> View:
@@ -93,10 +100,15 @@ def _adaptive(packing, /, pipe='bgc', p=None, **moves) -> View:
     return keep(state, adaptive.note(state.extra['ada'], jnp.repeat(real, packing)))
 
   def move(state):
-    new = adaptive.move(state.extra['ada'], state.step, **moves)
-    return keep(state, new), {'ada_p': new['p']}
+    old = state.extra['ada']
+    new = adaptive.move(old, state.step, **moves)
+    # r_t of the paper's equation 1, of what was noted since p was moved.
+    return keep(state, new), {
+      'ada_p': new['p'],
+      'ada_r_t': old['signs'] / jnp.maximum(old['count'], 1),
+    }
 
-  return View(see, note, move, {'ada': adaptive.start()})
+  return View(see, note, move, {'ada': adaptive.start()}, {'ada_p': (HIGH, TOO_HIGH)})
 
 
 def pack(images, packing: int):
