@@ -59,6 +59,14 @@ def bands(resolution: int, channels: int, width: int, channel_base: int, layers:
   return tuple(found)
 
 
+def between(before: Band, after: Band, radial: bool) -> tuple:
+  """(factor up, factor down, filter up, filter down) of the layer from one band to the next."""
+  rate = 2 * max(before.rate, after.rate)
+  up, down = rate // before.rate, rate // after.rate
+  first = lowpass(TAPS * up, before.cutoff, 2 * before.width, rate)
+  return up, down, first, lowpass(TAPS * down, after.cutoff, 2 * after.width, rate, radial)
+
+
 class Layer(nn.Module):
   """Modulated convolution of a map of unit magnitude, bias, and between maps the filtered nonlinearity.
 
@@ -89,11 +97,8 @@ class Layer(nn.Module):
     x = own(x, w) * jax.lax.rsqrt(mean.value).astype(self.dtype) + bias.astype(self.dtype)
     if self.radial is None:
       return limit(x, self.clamp)
-    rate = 2 * max(before.rate, after.rate)
-    up, down = rate // before.rate, rate // after.rate
-    first = lowpass(TAPS * up, before.cutoff, 2 * before.width, rate)
-    second = lowpass(TAPS * down, after.cutoff, 2 * after.width, rate, self.radial)
-    return filtered_leaky_relu(x, after.size, up, down, first, second, self.clamp)
+    up, down, *filters = between(before, after, self.radial)
+    return filtered_leaky_relu(x, after.size, up, down, *filters, self.clamp)
 
 
 class Synthesis(nn.Module):
@@ -148,6 +153,16 @@ class Generator(nn.Module):
   @property
   def num_styles(self) -> int:
     return len(self.bands) + 1
+
+  @property
+  def layout(self) -> list:
+    """[(the layer's name in the authors' code, its filter down, or None of the last)]."""
+    last, found = len(self.bands) - 1, []
+    for i, band in enumerate(self.bands):
+      radial = self.radial and i < last - CRITICAL
+      design = between(self.bands[max(i - 1, 0)], band, radial)[3] if i < last else None
+      found.append((f'L{i}_{band.size}_{band.features}', design))
+    return found
 
   def map(self, z, label=None, *, train: bool):
     """Styles w [B, num_styles, w_dim], the same for all layers."""
