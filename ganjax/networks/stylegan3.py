@@ -156,12 +156,13 @@ class Generator(nn.Module):
 
   @property
   def layout(self) -> list:
-    """[(the layer's name in the authors' code, its filter down, or None of the last)]."""
+    """[(the layer's name in the authors' code, its filters up and down, or None and None of the last)]."""
     last, found = len(self.bands) - 1, []
     for i, band in enumerate(self.bands):
       radial = self.radial and i < last - CRITICAL
-      design = between(self.bands[max(i - 1, 0)], band, radial)[3] if i < last else None
-      found.append((f'L{i}_{band.size}_{band.features}', design))
+      _, _, *filters = between(self.bands[max(i - 1, 0)], band, radial)
+      filters = filters if i < last else (None, None)
+      found.append((f'L{i}_{band.size}_{band.features}', *filters))
     return found
 
   def map(self, z, label=None, *, train: bool):

@@ -4,7 +4,9 @@ The suffix of --out says what is written, with the run's configuration in either
 
   G.stablehlo    programs with the weights inside, for CPU, CUDA and TPU, which JAX alone runs: `docs/load_generator.py`
                  is all that it takes. By `jax.export`, whose programs later versions of JAX read for 6 months at least.
-  G.safetensors  the weights and statistics alone, as 'params/G/...' and 'stats/G/...': these do not age.
+  G.safetensors  the weights and statistics alone, as 'params/G/...' and 'stats/G/...': these do not age. With --names
+                 stylegan the generators of StyleGAN2 and StyleGAN3 have the names and axes of stylegan2-ada-pytorch and
+                 stylegan3, whose `load_state_dict` takes them.
 
 A .stablehlo is an uncompressed zip of three files:
 
@@ -24,6 +26,9 @@ from ganjax import commandline
 COMMAND = commandline.Command(__doc__)
 WORKDIR = COMMAND.string('workdir', None, 'The run.')
 OUT = COMMAND.string('out', None, 'File to write: NAME.stablehlo or NAME.safetensors.')
+NAMES = COMMAND.choice(
+  'names', 'ganjax', ['ganjax', 'stylegan'], 'Of .safetensors: whose names the arrays have.'
+)
 SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')
 STEP = COMMAND.integer('step', None, 'Step of the checkpoint; the newest by default.')
 WEIGHTS = COMMAND.choice(
@@ -53,6 +58,7 @@ from ganjax import config as configs
 from ganjax.devices import processes, sharding
 from ganjax.media.image import quantise
 from ganjax.sampling import sampler
+from ganjax.weights import stylegans
 from ganjax.workdir.files import replace_file
 
 FORMAT, VERSION = 'ganjax generator', 1
@@ -69,6 +75,8 @@ def main():
   workdir, out = Path(WORKDIR.value), Path(OUT.value)
   if out.suffix not in ('.stablehlo', '.safetensors'):
     raise UserError(f'--out={out}: the name must end in .stablehlo or .safetensors')
+  if NAMES.value != 'ganjax' and out.suffix != '.safetensors':
+    raise UserError(f'--names {NAMES.value} goes with --out NAME.safetensors')
   jax.config.update('jax_platforms', 'cpu')
   processes.start()
   run = experiment.load(workdir)
@@ -92,7 +100,8 @@ def main():
       )
     write_programs(out, *programs(stage, state, run.method), about)
   else:
-    write_safetensors(out, arrays(stage, state, run.method, fields), about)
+    made = published(run, state) if NAMES.value == 'stylegan' else None
+    write_safetensors(out, made or arrays(stage, state, run.method, fields), about)
   what = f'step {step}, {weights} weights, {BATCH_NORM.value} batch statistics'
   print(f'{out}: {out.stat().st_size / 1e6:.1f} MB, {what}')
 
@@ -147,6 +156,17 @@ def arrays(stage, state, method, fields) -> dict:
   nets = {leaves[i][0][1].key for i in used if i < len(leaves)}
   name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')
   return {name(path): leaf for path, leaf in leaves if path[1].key in nets}
+
+
+def published(run, state) -> dict:
+  """{name in stylegan2-ada-pytorch or stylegan3: array} of the generator."""
+  name, G = run.config.networks.name, run.method.nets['G']
+  if name not in stylegans.NETWORKS:
+    raise UserError(
+      f'--names stylegan is for networks.name={" and ".join(stylegans.NETWORKS)}, not {name}'
+    )
+  own = {'params': state.params['G'], 'stats': state.stats['G']}
+  return stylegans.to_published(own, 'G', getattr(G, 'layout', ()))
 
 
 def write_programs(path, latents, generator, about: dict):

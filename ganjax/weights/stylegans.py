@@ -15,6 +15,7 @@ from ganjax import UserError
 from ganjax.weights import pickles, torch_file
 
 FORMATS = 'stylegan', 'rosinality'
+NETWORKS = 'stylegan2', 'stylegan3'
 # Axes of ours in theirs.
 DENSE, CONV, UP, CONST = (1, 0), (2, 3, 1, 0), (2, 3, 0, 1), (1, 2, 0)
 KINDS = {'kernel': 'weight', 'bias': 'bias', 'embedding': 'weight'}
@@ -135,7 +136,7 @@ def take(module, net: str, template, path, layout=()):
     UserError: an array that is missing, that has another shape or no place here, or that is not finite.
   """
   used = set()
-  for name, design in layout:
+  for name, _, design in layout:
     there = module.tensors.get(f'synthesis.{name}.down_filter', design)
     if design is not None and not (
       there.shape == design.shape and np.allclose(there, design, atol=1e-5)
@@ -225,7 +226,7 @@ def theirs(net: str, where: str, rank: int) -> tuple:
 
 
 def to_published(state, net: str, layout=()) -> dict:
-  """{name in stylegan2-ada-pytorch: array} of a network: what `take` reads, the other way round.
+  """{name in stylegan2-ada-pytorch: array} of a network, with its filters: what `take` reads, the other way round.
 
   Args:
     state: {'params', 'stats'} of the network, host arrays.
@@ -246,6 +247,19 @@ def to_published(state, net: str, layout=()) -> dict:
     elif axes:
       leaf = leaf.transpose(np.argsort(axes))
     found[_whole(name, layout)] = np.ascontiguousarray(leaf)
+  for name, *filters in layout:
+    for kind, taps in zip(('up_filter', 'down_filter'), filters):
+      if taps is not None:
+        found[f'synthesis.{name}.{kind}'] = taps.astype(np.float32)
+  if layout:
+    return found | {'synthesis.input.transform': np.eye(3, dtype=np.float32)}
+  for name in [*found]:
+    layer = name.removesuffix('.weight')
+    if name.endswith('.weight') and found[name].ndim == 4 and not layer.endswith('torgb'):
+      found[f'{layer}.resample_filter'] = FILTER.astype(np.float32)
+      block = layer.rpartition('.')[0]
+      if block != 'b4':  # D's last has none of its own
+        found[f'{block}.resample_filter'] = FILTER.astype(np.float32)
   return found
 
 
