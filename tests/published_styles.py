@@ -19,7 +19,7 @@ def _module(name, **members):
   for key, member in members.items():
     member.__module__, member.__qualname__, member.__name__ = name, key, key
     setattr(found, key, member)
-  sys.modules[name] = found
+  sys.modules |= {name.partition('.')[0]: types.ModuleType(name.partition('.')[0]), name: found}
   return found
 
 
@@ -166,5 +166,4 @@ def rosinality(G, D) -> dict:
     'g_optim': {'state': {0: {'step': 1}}, 'param_groups': [{'lr': 0.1}]},
     'args': argparse.Namespace(size=32),
     'ada_aug_p': 0.0,
-    'latent_avg': torch.tensor(G['mapping.w_avg']),
   }

@@ -272,7 +272,8 @@ def _of_rosinality(data, name) -> dict:
       found[net] = pickles.Module(f'generator {entry}', own, {'conv_clamp': None})
   for net in found.keys() & {'G', 'G_ema'}:
     # Files of a training have none: see `import_weights`.
-    found[net].tensors['mapping.w_avg'] = there.get('latent_avg', np.zeros(512, np.float32))
+    style = found[net].tensors.get('mapping.fc0.bias', np.zeros(0, np.float32))
+    found[net].tensors['mapping.w_avg'] = there.get('latent_avg', np.zeros_like(style))
   return found
 
 

@@ -135,6 +135,11 @@ def test_stylegan2(case, tmp_path, monkeypatch):
     torch.save(files.rosinality(G, D), path)
     run, state = bring(path, case, monkeypatch)
     clamp = 0
+    # A file of a training has no mean style: it is that of 10,000 z.
+    mean = np.asarray(state.stats['G']['styles']['w_avg'])
+    w = Net(G, 0).map(torch.randn(20_000, 512), None).numpy()
+    np.testing.assert_allclose((mean - w.mean(0)) / w.std(0), 0, atol=0.06)
+    G['mapping.w_avg'] = mean
   else:
     settings = dict(conv_clamp=clamp, img_resolution=16)
     networks = dict(G=files.network(other, **settings), G_ema=files.network(G, **settings))

@@ -1,4 +1,4 @@
-"""Pickles of whole networks: read as names and dictionaries; hostile and foreign ones refused in a line, nothing run."""
+"""Pickles of whole networks: read as names and dictionaries; hostile and foreign ones refused, and nothing is run."""
 
 import os
 import pickle
@@ -31,6 +31,7 @@ def rebuild(monkeypatch):
   module._reconstruct_persistent_obj = _reconstruct_persistent_obj
   _reconstruct_persistent_obj.__module__ = module.__name__
   _reconstruct_persistent_obj.__qualname__ = '_reconstruct_persistent_obj'
+  monkeypatch.setitem(sys.modules, 'torch_utils', types.ModuleType('torch_utils'))
   monkeypatch.setitem(sys.modules, module.__name__, module)
   return _reconstruct_persistent_obj
 
