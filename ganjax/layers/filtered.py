@@ -24,14 +24,12 @@ def lowpass(taps: int, cutoff: float, width: float, rate: float, radial=False) -
   """A Kaiser-windowed filter (appendix C.1), float64 [taps], or with `radial` [taps, taps]; its sum is 1.
 
   Args:
-    taps: their number; 1 for a filter that changes nothing.
+    taps: their number, even.
     cutoff: the frequency at which half of the amplitude is left.
     width: of the transition band around the cutoff.
     rate: samples in a unit of length, to which cutoff and width belong.
     radial: the response is that of a circle (a jinc) instead of a square, for rotation equivariance.
   """
-  if taps == 1:
-    return np.ones((1, 1) if radial else 1)
   if not radial:
     return signal.firwin(taps, cutoff, width=width, fs=rate)
   x = (np.arange(taps) - (taps - 1) / 2) / rate
@@ -79,7 +77,7 @@ def filtered_leaky_relu(x, size: int, up: int, down: int, up_taps, down_taps, cl
 def _spread(x, taps, axis, factor, crop, size):
   """y[i factor + a - crop] += taps[a] x[i] along an axis of [B, h, w, C], which becomes `size` long."""
   if backend.has_matrix_units():
-    matrix = _band(taps, np.arange(size)[:, None] + crop - factor * np.arange(x.shape[axis]))
+    matrix = _band(taps, jnp.arange(size)[:, None] + crop - factor * jnp.arange(x.shape[axis]))
     product = 'uh,bhwc->buwc' if axis == 1 else 'vw,bhwc->bhvc'
     return jnp.einsum(product, matrix.astype(x.dtype), x, precision=lax.Precision.HIGHEST)
   sides = [size if i == axis else n for i, n in enumerate(x.shape)][1:3]
@@ -90,7 +88,7 @@ def _spread(x, taps, axis, factor, crop, size):
 def _gather(x, rows, columns, factor, size):
   """y[i] = sum over a of taps[a] x[i factor + a] along both axes of [B, h, w, C], summed over pairs [R, k]."""
   if backend.has_matrix_units():
-    at = np.arange(x.shape[1]) - factor * np.arange(size)[:, None]
+    at = jnp.arange(x.shape[1]) - factor * jnp.arange(size)[:, None]
     bands = [jnp.stack([_band(f, at) for f in taps]).astype(x.dtype) for taps in (rows, columns)]
     how = dict(precision=lax.Precision.HIGHEST)
     x = jnp.einsum('ruh,bhwc->bruwc', bands[0], x, **how)
@@ -107,7 +105,6 @@ def _band(taps, at):
 
   Made where it is used, without an index: as constants those of large maps would fill a program.
   """
-  at = jnp.asarray(at, jnp.int16)
   return sum(f * (at == t) for t, f in enumerate(taps))
 
 
