@@ -132,7 +132,7 @@ def test_ppl_w_walks_between_styles_with_the_noise_of_the_first(monkeypatch):
   stage = types.SimpleNamespace(sample=sample)
   side = sides.generator(stage, {}, method, num=6, info={'name': 'g'})
   extractors = types.SimpleNamespace(lpips=lambda net: ({}, {'network': f'lpips_{net}'}))
-  work = dict(mesh=sharding.make_mesh(jax.devices()[:1]), batch_size=4)
+  work = dict(mesh=make_mesh(jax.devices()[:1]), batch_size=4)
   values, record = pixels.compute('ppl_w', side, None, extractors, **work)
   w = lambda seeds: 3 * draw(seeds).sum(1)
   seeds = np.arange(6)
