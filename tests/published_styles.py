@@ -141,7 +141,7 @@ def rosinality(G, D) -> dict:
         'weight': ('conv.weight', x[None]),
         'affine.weight': ('conv.modulation.weight', x),
         'affine.bias': ('conv.modulation.bias', x),
-        'noise_strength': ('noise.weight', x.reshape(1)),
+        'noise_strength': ('noise.weight', x.reshape(-1)),
         'bias': bias,
         'resample_filter': ('conv.blur.kernel', x),
       }[kind]
