@@ -107,6 +107,10 @@ class Method(NamedTuple):
   multiple: int | None = None  # divides the sides of pictures it starts from; None: of one size
   options: dict = {}  # what `rows` may be told of samples, and the defaults: {'truncation': 1.0}
   styles: Styles | None = None  # of a method whose samples go by way of styles
+  judge: Callable | None = (
+    None  # (state, images, labels or None, key) -> D's logits, of images seen as in training
+  )
+  watch: dict = {}  # metric -> (limit, what it means that it stays at or above it)
 
   @property
   def phases(self) -> tuple:

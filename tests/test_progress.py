@@ -69,3 +69,17 @@ def test_slow_steps_say_what_is_left(work):
   assert steps[0] == 2 and {20, 40} <= {*steps}
   assert all(0 < b - a <= 7 for a, b in zip(steps, steps[1:]))
   assert printed[0].startswith('step     2/10000  0.08 images/s  11d13h left')
+
+
+def test_a_metric_that_stays_high_is_said_once_a_spell(tmp_path, capsys):
+  """ADA's p at its limit for 1,000 steps, below it for one, and again."""
+  run = experiment.build(EMOJI['get_config']())
+  run = run._replace(method=run.method._replace(watch={'ada_p': (0.8, 'too few pictures')}))
+  log = Log(run, tmp_path, [], sharding.make_mesh(), 0, {}, types.SimpleNamespace(flags=()), 'id')
+  for step in range(1, 3003):
+    log._check(step, {'ada_p': np.float32(0.5 if step == 1501 else 0.81), 'loss_G': np.zeros(())})
+    log._check(step, {'loss_G': np.zeros(())})  # a phase without it
+  said = [line for line in capsys.readouterr().out.splitlines() if 'WARNING' in line]
+  assert said == [
+    f'WARNING ada_p is at 0.8 or above since step {step}: too few pictures' for step in (1, 1502)
+  ]

@@ -15,6 +15,7 @@ SMALLEST = {
   'mlp': dict(width=30),
   'r3gan': dict(width=8, cardinality=2, blocks=1),
   'stylegan2': dict(w_dim=8, mapping_layers=1),
+  'stylegan3': dict(w_dim=8, width_D=4, layers=3),
   'progressive': dict(channel_base=32),
   'stylegan': dict(channel_base=32, w_dim=8, mapping_layers=1),
   'pix2pix': dict(downs=3, dropout_levels=(0,), layers_D=1),
@@ -25,6 +26,7 @@ SMALLEST = {
 }
 SIDES = {
   'stylegan2': 8,
+  'stylegan3': 16,
   'progressive': 8,
   'stylegan': 8,
   'pix2pix': 16,
@@ -46,6 +48,7 @@ SECOND = {'pix2pix': 'G', 'cyclegan': 'D', 'cut': 'G'}
 TRACED = ('sagan_imagenet128', 'biggan_imagenet128', 'biggan_diffaug_cifar', 'biggan_lecam_cifar')
 TRACED += ('stylegan2_emoji', 'stylegan2_cifar', 'stylegan2_ada_cifar')
 TRACED += ('stylegan2_ffhq256', 'stylegan2_ffhq1024')
+TRACED += ('stylegan3_emoji', 'stylegan3t_ffhq256', 'stylegan3r_ffhq256')
 TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_folder')
 TRACED += ('progressive_emoji', 'progressive_cifar', 'progressive_celebahq', 'stylegan_ffhq1024')
 TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')

@@ -32,6 +32,11 @@ def has_grouped_convolutions() -> bool:
   return platform() != 'cpu'
 
 
+def has_matrix_units() -> bool:
+  """True where a product with a banded matrix takes no longer than one with its band: not on CPUs."""
+  return platform() != 'cpu'
+
+
 def has_scatter() -> bool:
   """True where writing to places that are computed is fast: XLA makes a loop of it on TPUs, a place a turn."""
   return platform() != 'tpu'

@@ -14,14 +14,14 @@ from ganjax import UserError, data, experiment, features
 from ganjax.devices import backend, processes
 from ganjax.evaluation import classes, kinds, pixels, reference
 from ganjax.evaluation.extract import Plan, pictures
-from ganjax.evaluation.presets import OF_KIND, PAIRED, PIXELS
+from ganjax.evaluation.presets import MOVED, OF_KIND, PAIRED, PATHS, PIXELS
 from ganjax.media import image as images
 from ganjax.metrics import fid, inception_score, kid, lpips, neighbours, prdc, r_precision
 
 # Metrics of moments, and of which output; the others take whole rows.
 _MOMENTS = {'fd': 'features', 'sfd': 'spatial'}
 KID_SUBSETS, KID_SUBSET, KID_SEED = 100, 1000, 2020  # torch-fidelity's
-FAKES_ALONE = ('is', 'ppl')  # look at no reals
+FAKES_ALONE = ('is', *PATHS, *MOVED)  # look at no reals
 ALONE = (*FAKES_ALONE, 'ms_ssim', 'pitch')  # need no reals
 LABELLED = ('intra_fd', 'cas')  # compare classes
 
@@ -183,11 +183,28 @@ def check(metrics, fake, real, stored=None):
             f'{metric.name} is of pictures that go with texts, and the {what}, {side.info["name"]}, have none: give '
             '--workdir, a run that draws texts, and leave --real out'
           )
-    if metric.kind == 'ppl':
-      if fake.sample is None:
-        raise UserError('ppl needs a generator, not its pictures: give --workdir')
-      if fake.from_examples or not isinstance(fake.latents(np.arange(1)), jax.Array):
-        raise UserError('ppl walks between latents z, and this generator takes more than that')
+    if metric.kind in (*PATHS, *MOVED):
+      _check_generator(metric.name, fake)
+
+
+def _check_generator(name, fake):
+  """Raises UserError where a metric cannot be had of what makes the fakes."""
+  if fake.sample is None:
+    raise UserError(f'{name} needs a generator, not its pictures: give --workdir')
+  latents = None if fake.from_examples else fake.latents(np.arange(1))
+  if name == 'ppl' and not isinstance(latents, jax.Array):
+    instead = ': take ppl_w' if fake.styles else ''
+    raise UserError(
+      f'ppl walks between latents z, and this generator takes more than that{instead}'
+    )
+  if name == 'ppl_w' and not fake.styles:
+    raise UserError(
+      'ppl_w walks between styles w, and samples of this run do not go by way of styles'
+    )
+  if name in MOVED and not (isinstance(latents, dict) and 'transform' in latents):
+    raise UserError(
+      f'{name} moves the input of a generator, and this one takes no transform: it is for networks.name=stylegan3'
+    )
 
 
 def _plan(metrics, presets, extractors, drawn=False):

@@ -3,13 +3,14 @@
 import json
 import time
 
-from ganjax import UserError, seeds
+from ganjax import UserError, data, seeds
 from ganjax.devices import backend, processes
-from ganjax.evaluation import records, sides
+from ganjax.evaluation import overfitting, records, sides
 from ganjax.evaluation.extract import Stopped
 from ganjax.evaluation.measure import Extractors, check, measure
 from ganjax.evaluation.presets import (
   PAIRED,
+  PATHS,
   higher_is_better,
   parse_metrics,
   parse_presets,
@@ -41,7 +42,7 @@ class Monitor:
     self._weights = 'ema' if run.method.ema else 'raw'
     self._metrics, self._presets = parse_metrics(config.metrics), parse_presets(config.preset)
     self._value = config.best or self._metrics[0].values[0]
-    self._real = None
+    self._real = self._train = None
     if self._every:
       self._open()
       if processes.is_main():
@@ -79,9 +80,11 @@ class Monitor:
     for metric in self._metrics:
       if metric.network:
         self._extractors.get(metric.network, self._presets[config.preset])
-      elif metric.kind in ('ppl', 'lpips'):
-        self._extractors.lpips('vgg16' if metric.kind == 'ppl' else 'alex')
+      elif metric.kind in (*PATHS, 'lpips'):
+        self._extractors.lpips('vgg16' if metric.kind in PATHS else 'alex')
     self._source = run.held_out(run.spans[-1])
+    if run.method.judge and (config.split or run.config.data.split) != run.config.data.split:
+      self._train = data.build(**{**run.config.data, **run.spans[-1].source})
     self._real = sides.of_source(self._source, run.method.makes).take(config.num_real)
     check(self._metrics, self._fake(run.spans[-1].stage, {}, {}), self._real)
 
@@ -132,13 +135,14 @@ class Monitor:
     values = {}
     for name, value in (pair for r in found for pair in r['values'].items() if pair[1] is not None):
       values.setdefault(name, []).append(value)
+    more = {'r_v': [self._overfitting(step, x) for x in seeds.split(state)]} if self._train else {}
     if not seeds.several(state):
-      values = {name: value for name, (value,) in values.items()}
-    shown = '  '.join(f'{k} {records.number(v)}' for k, v in values.items())
+      values, more = ({k: v for k, (v,) in found.items()} for found in (values, more))
+    shown = '  '.join(f'{k} {records.number(v)}' for k, v in {**values, **more}.items())
     processes.say(f'evaluated step {step} in {time.monotonic() - began:.0f} s ({preset}): {shown}')
     for _, line in said:
       processes.say(f'WARNING {line}')
-    return {f'{k}_{preset}': v for k, v in values.items()}
+    return {f'{k}_{preset}': v for k, v in values.items()} | more
 
   def _measure(self, step, state, seed_index, stop):
     """Results of one seed. Raises Stopped."""
@@ -164,6 +168,12 @@ class Monitor:
       mesh=self._mesh,
       batch_size=batch_size,
     )
+
+  def _overfitting(self, step, state):
+    """r_v of a seed, where evaluations look at pictures that it is not trained on."""
+    run, work = self._run, dict(mesh=self._mesh, batch_size=self._run.span_at(step - 1).batch_size)
+    stage = run.stage_after(step)
+    return overfitting.r_v(run.method, stage, state, self._train, self._source, **work)
 
   def _fake(self, stage, state, info):
     config = self._run.config.eval

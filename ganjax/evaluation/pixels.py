@@ -3,13 +3,15 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ganjax import UserError, data
 from ganjax.devices import backend, sharding
 from ganjax.evaluation import classes
 from ganjax.evaluation.extract import pictures
-from ganjax.metrics import cas, lpips, ms_ssim, ppl, ssim
+from ganjax.evaluation.presets import MOVED
+from ganjax.metrics import cas, equivariance, lpips, ms_ssim, ppl, ssim
 
 MS_SSIM_PAIRS = 1000
 CAS_EPOCHS = 90  # as StudioGAN trains it
@@ -29,6 +31,8 @@ def compute(kind, fake, real, extractors, *, mesh, batch_size, crop=0, matched=N
     'lpips': _lpips,
     'ms_ssim': _ms_ssim,
     'ppl': _ppl,
+    'ppl_w': _ppl,
+    **dict.fromkeys(MOVED, _equivariance),
   }[kind]
   return compute(kind, fake, real, extractors, work)
 
@@ -76,38 +80,86 @@ def _ms_ssim(kind, fake, real, extractors, work):
 
 
 def _ppl(kind, fake, real, extractors, work):
-  """Path length in z, over whole paths (t uniform), VGG16 features, no crop."""
+  """Path length with VGG16 features and no crop: in z over whole paths (t uniform), or in w at their ends (t 0).
+
+  The latter as stylegan2's ppl2_wend has it (Karras et al. 2019, arXiv:1912.04958).
+  """
+  _check_float32(kind, fake)
+  variables, info = extractors.lpips('vgg16')
+  variables = sharding.replicate(jax.tree.map(np.asarray, variables), work['mesh'])
+  styles = fake.styles if kind == 'ppl_w' else None
+  found = _of_seeds(_lengths(fake.sample, fake.latents, styles), fake, work, variables)
+  settings = {'space': 'w', 'sampling': 'end'} if styles else {'space': 'z', 'sampling': 'full'}
+  settings |= {'epsilon': 1e-4, 'crop': False, 'size': 256}
+  return {kind: float(ppl.mean(found))}, info | settings
+
+
+def _equivariance(kind, fake, real, extractors, work):
+  """Of each seed, with a shift or a turn of its own."""
+  _check_float32(kind, fake)
+  found = _of_seeds(_differences(kind, fake.sample, fake.latents), fake, work)
+  return {kind: equivariance.decibels(*found.T)}, {'largest_shift': equivariance.LARGEST_SHIFT}
+
+
+def _check_float32(kind, fake):
   half = fake.info.get('activations', 'float32')
   if half not in ('float32', 'float64'):
-    raise UserError(f'ppl needs a float32 generator, not {half}: set networks.dtype in config.json')
-  variables, info = extractors.lpips('vgg16')
-  lengths = _lengths(fake.sample, fake.latents)
+    raise UserError(
+      f'{kind} needs a float32 generator, not {half}: set networks.dtype in config.json'
+    )
+
+
+def _of_seeds(function, fake, work, *variables) -> np.ndarray:
+  """The jitted (state, *variables, seeds [n]) -> [n, ...] of all seeds of a generator."""
   mesh, done = work['mesh'], []
   size = -(-work['batch_size'] // mesh.size) * mesh.size
-  variables = sharding.replicate(jax.tree.map(np.asarray, variables), mesh)
   with jax.set_mesh(mesh):
     for start in range(0, fake.count, size):
       seeds = fake.rows(np.arange(start, start + size))[sharding.local_rows(size, mesh)]
-      found = lengths(fake.state, variables, sharding.place_batch(seeds, mesh))
+      found = function(fake.state, *variables, sharding.place_batch(seeds, mesh))
       done.append(np.asarray(found)[: fake.count - start])
-  settings = {'epsilon': 1e-4, 'space': 'z', 'sampling': 'full', 'crop': False, 'size': 256}
-  return {kind: float(ppl.mean(np.concatenate(done)))}, info | settings
+  return np.concatenate(done)
 
 
 @functools.lru_cache
-def _lengths(sample, latents):
+def _lengths(sample, latents, styles):
   """The jitted (state, LPIPS variables, seeds [n]) -> squared lengths [n]; compiled once for all checkpoints."""
 
   @jax.jit
   def lengths(state, variables, seeds):
-    t = jax.vmap(lambda s: jax.random.uniform(jax.random.fold_in(jax.random.key(s), 1)))(seeds)
     measure = functools.partial(lpips.distance, variables, net='vgg16')
     ends = latents(2 * seeds), latents(2 * seeds + 1)
     # A step of 1e-4 drowns in the rounding of TF32 or bfloat16 products.
     with jax.default_matmul_precision('highest'):
+      if styles:
+        rows, other = (styles(state, one) for one in ends)
+        make = lambda w: sample(state, {**rows, 'w': w})  # with the noise of the first
+        found = ppl.lengths(
+          make, measure, rows['w'], other['w'], jnp.zeros(len(seeds)), path=ppl.lerp
+        )
+        return sharding.whole(found)
+      t = jax.vmap(lambda s: jax.random.uniform(jax.random.fold_in(jax.random.key(s), 1)))(seeds)
       return sharding.whole(ppl.lengths(lambda z: sample(state, z), measure, *ends, t))
 
   return lengths
+
+
+@functools.lru_cache
+def _differences(kind, sample, latents):
+  """The jitted (state, seeds [n]) -> [n, 2] of `equivariance.differences`."""
+
+  @jax.jit
+  def differences(state, seeds):
+    draw = lambda s: jax.random.uniform(jax.random.fold_in(jax.random.key(s), 2), (2,), minval=-1)
+    draws, rows = jax.vmap(draw)(seeds), latents(seeds)
+    with jax.default_matmul_precision('highest'):
+      here = jnp.broadcast_to(jnp.eye(3), rows['transform'].shape)
+      still = sample(state, {**rows, 'transform': here})
+      there = equivariance.transforms(kind, draws, still.shape[1])
+      moved = sample(state, {**rows, 'transform': there})
+      return sharding.whole(jnp.stack(equivariance.differences(kind, still, moved, draws), 1))
+
+  return differences
 
 
 def _cas(fake, real, matched, work):

@@ -93,7 +93,9 @@ _INCEPTION = {
 # On another network: the kind, then the network's name.
 _ANY = ('fd', 'kid_full', 'kid', 'prdc', 'intra_fd', 'neighbours', 'r_precision')
 PAIRED = ('psnr', 'ssim', 'lpips')  # the i-th picture of one side against the i-th of the other
-PIXELS = (*PAIRED, 'ms_ssim', 'ppl', 'cas')
+PATHS = 'ppl', 'ppl_w'  # of a generator
+MOVED = 'eq_t', 'eq_t_frac', 'eq_r'  # of a generator whose input may be moved
+PIXELS = (*PAIRED, 'ms_ssim', *PATHS, *MOVED, 'cas')
 OF_KIND = {
   'pitch': 'sound',
   'voxels': 'solid',
@@ -111,7 +113,7 @@ _VALUES = {
   'ms_ssim': ('ms_ssim', 'ms_ssim_real'),
   'cas': ('cas_top1', 'cas_top5'),
 }
-_HIGHER = ('is', 'precision', 'recall', 'density', 'coverage', 'psnr', 'ssim', 'cas', 'r')
+_HIGHER = ('is', 'precision', 'recall', 'density', 'coverage', 'psnr', 'ssim', 'cas', 'r', 'eq')
 _HIGHER += ('pitch', 'voxels')
 _LOWER = ('fid', 'fd', 'sfid', 'kid', 'intra', 'lpips', 'ppl', 'ngrams')
 

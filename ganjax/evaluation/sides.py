@@ -50,6 +50,7 @@ class Side(NamedTuple):
   field: media.Field | None = None  # of samples that are no pictures
   from_examples: bool = False  # whether a generator's samples start from examples
   texts: Callable | None = None
+  styles: Callable | None = None  # of a generator of styles: `update.Styles.map`
 
   @property
   def kind(self) -> str:
@@ -139,6 +140,7 @@ def generator(
     from_examples=bool(kinds),
     field=_unless_picture(field),
     texts=_texts(source, np.arange(seed * num, seed * num + num)),
+    styles=method.styles and method.styles.map,
   )
 
 

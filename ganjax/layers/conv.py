@@ -117,6 +117,13 @@ def conv_transpose(y, w, stride: Sizes = 1, padding: Sizes = 0, extra: Sizes = 0
   return _transposed(Geometry(size, kernel, stride, padding), y, w)
 
 
+def depthwise_transpose(y, w, stride: Sizes, padding: Sizes, sides: Sizes):
+  """The adjoint of `conv` in as many groups as channels: y [B, h, v, C] with w [kh, kw, 1, C] -> [B, *sides, C]."""
+  axes, channels = y.ndim - 2, y.shape[-1]
+  stride, padding, sides = (_sizes(v, axes) for v in (stride, padding, sides))
+  return _transposed(Geometry(sides, w.shape[:-2], stride, padding, channels), y, w)
+
+
 def _sizes(value: Sizes, axes: int) -> tuple[int, ...]:
   value = (value,) * axes if isinstance(value, int) else tuple(value)
   if len(value) != axes:

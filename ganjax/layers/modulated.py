@@ -32,6 +32,7 @@ class ModulatedConv(nn.Module):
 
   features: int
   kernel: int = 3
+  padding: int | None = None  # zeros on each side; None: as many as keep the size
   up: bool = False
   demodulate: bool = True
   dtype: Any = None  # None: that of x
@@ -55,4 +56,5 @@ class ModulatedConv(nn.Module):
     kernel = (kernel * scale).astype(dtype)
     if self.up:
       return smooth(conv_transpose(x, kernel, 2), 1) * out
-    return conv(x, kernel, padding=self.kernel // 2) * out
+    padding = self.kernel // 2 if self.padding is None else self.padding
+    return conv(x, kernel, padding=padding) * out

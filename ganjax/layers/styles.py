@@ -41,10 +41,10 @@ def noise_of(module, size, noise, seeds, dtype):
   return noise if seeds is None else jnp.where(seeds[:, None, None] < 0, fixed.value, noise)
 
 
-def move_mean(mean, w):
-  """The mean style after an update by styles w [B, W]."""
+def move_mean(mean, w, decay=MEAN_DECAY):
+  """The mean style after an update by styles w [B, W], of which it keeps `decay`."""
   new = jax.lax.stop_gradient(jnp.mean(w, 0))
-  return new + MEAN_DECAY * (mean - new)
+  return new + decay * (mean - new)
 
 
 def truncate(w, mean, truncation, cutoff=None):

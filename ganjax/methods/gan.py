@@ -227,6 +227,8 @@ def build(
     extra=functools.reduce(operator.or_, (term.extra for term in terms), view.extra),
     num_classes=classes,
     makes=makes,
+    judge=lambda state, images, label, key: judge(state, images, label, key)[0][0],
+    watch=view.watch,
   )
 
 

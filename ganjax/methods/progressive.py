@@ -185,7 +185,7 @@ def build(
     nets=nets,
     inputs=inputs,
     rows=rows,
-    options=latents.OF_STYLES if styled else {'truncation': 0.0},
+    options=latents.options_of_styles(G.takes) if styled else {'truncation': 0.0},
     stages=tuple(stages),
     ema=('G',),
     styles=styles_of(G) if styled else None,

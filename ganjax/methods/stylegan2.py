@@ -3,6 +3,9 @@
 The non-saturating game with two lazy regularizers: R1 of D (section 4 of the first) and path lengths of G (its section
 3.2), each a phase of its own at every so many steps. G has Linen methods `map`, z to styles, and `synthesize`, styles
 to images, between which styles are mixed. Every phase draws its own z, and moves the mean style that truncation needs.
+
+StyleGAN3 (Karras et al. 2021, arXiv:2106.12423) plays the same game without mixing and path lengths. Its mean style and
+the magnitudes of its maps move with updates of D alone, to which R shows blurred images at first.
 """
 
 import jax
@@ -28,6 +31,8 @@ def build(
   path_shrink=2,
   path_decay=0.99,
   mixing=0.9,
+  moved_by=('G', 'G_path', 'D'),
+  blur=0.0,
   diffaugment=None,
   ada=None,
   freeze_D=(),
@@ -45,12 +50,15 @@ def build(
     path_shrink: path lengths are of 1 / so many of a batch.
     path_decay: what their mean keeps at an update.
     mixing: the probability that an image has the styles of a second z from a layer on, which is drawn evenly.
-    diffaugment, ada: what D sees images through, see `view.build`.
+    moved_by: the phases in which G's statistics move: the mean style, and StyleGAN3's magnitudes, of which D moves all.
+    blur, diffaugment, ada: what D sees images through, see `view.build`.
     freeze_D: layers of D that stay as they are, such as ('b64_fromrgb', 'b64_conv0'), see methods/gan.py.
   """
   G, D = nets['G'], nets['D']
   if not hasattr(G, 'synthesize'):
-    raise UserError('method.name=stylegan2 needs a generator of styles: networks.name=stylegan2')
+    raise UserError(
+      'method.name=stylegan2 needs a generator of styles: networks.name=stylegan2 or stylegan3'
+    )
   classes = max(getattr(net, 'num_classes', 0) for net in (G, D))
   counts = dict(z_dim=z_dim, r1_every=r1_every, path_every=path_every, path_shrink=path_shrink)
   if min(counts.values()) < 1 or z_dim > 2**16:
@@ -62,37 +70,40 @@ def build(
     ('mixing', mixing, 1.0),
   ):
     schedules.check(f'method.{name}', value, 0.0, most)
-  view = views.build(diffaugment=diffaugment, ada=ada)
+  unknown = [name for name in moved_by if name not in ('G', 'G_path', 'D')]
+  if unknown:
+    raise UserError(f'method.moved_by: {unknown[0]!r} is none of the phases G, G_path and D')
+  view = views.build(diffaugment=diffaugment, ada=ada, blur=blur)
 
   def label_of(batch):
     return batch['label'] if classes else None
 
-  def style(state, key, n, label):
-    """Styles [n, L, W] of new latents, some of them mixed; the state has the mean style moved by the first of them."""
+  def style(state, key, n, label, moves):
+    """Styles [n, L, W] of new latents, some of them mixed; with `moves` the first of them move the mean style."""
     latent, place = jax.random.split(key)
     # As few draws as may be: each takes a CPU half a second to compile.
     z = latents.normal(latent, n, 2 * z_dim if mixing else z_dim)
-    w, state = apply(G, state, z[:, :z_dim], label, train=True, method='map')
+    w, state = apply(G, state, z[:, :z_dim], label, train=moves, method='map')
     if mixing:
       other, _ = apply(G, state, z[:, z_dim:], label, train=False, method='map')
       w = latents.mix(place, w, other, mixing)
     return w, state
 
-  def synthesize(state, w, key):
-    return apply(G, state, w, train=True, method='synthesize', key=key)[0]
+  def synthesize(state, w, key, moves):
+    return apply(G, state, w, train=moves, method='synthesize', key=key)
 
-  def generate(state, key, n, label):
+  def generate(state, key, n, label, phase):
     """(images, state) of new latents and noise."""
-    of_style, of_noise = jax.random.split(key)
-    w, state = style(state, of_style, n, label)
-    return synthesize(state, w, of_noise), state
+    (of_style, of_noise), moves = jax.random.split(key), phase in moved_by
+    w, state = style(state, of_style, n, label, moves)
+    return synthesize(state, w, of_noise, moves)
 
   def judge(state, images, label, key):
     return apply(D, state, view.see(state, images, key), label, train=True)[0]
 
   def generator(state, batch, key):
     label, (own, seen) = label_of(batch), jax.random.split(key)
-    fakes, state = generate(state, own, len(batch['image']), label)
+    fakes, state = generate(state, own, len(batch['image']), label, 'G')
     loss = adversarial.non_saturating_G(judge(state, fakes, label, seen))
     return loss, Aux(state, {'loss_G': loss})
 
@@ -101,9 +112,9 @@ def build(
     part = batch['image'][::path_shrink]
     label = batch['label'][::path_shrink] if classes else None
     of_style, of_noise, direction = jax.random.split(key, 3)
-    w, state = style(state, of_style, len(part), label)
+    w, state = style(state, of_style, len(part), label, 'G_path' in moved_by)
     value, mean = regularizers.path_length(
-      lambda w: synthesize(state, w, of_noise),
+      lambda w: synthesize(state, w, of_noise, False)[0],
       w,
       direction,
       state.extra['path_length'],
@@ -115,7 +126,7 @@ def build(
   def discriminator(state, batch, key):
     images, label = batch['image'], label_of(batch)
     own, on_real, on_fake = jax.random.split(key, 3)
-    fakes, state = generate(state, own, len(images), label)
+    fakes, state = generate(state, own, len(images), label, 'D')
     real, fake = judge(state, images, label, on_real), judge(state, fakes, label, on_fake)
     terms = adversarial.non_saturating_D(real, fake)
     state, moved = view.move(view.note(state, real))
@@ -138,14 +149,15 @@ def build(
 
   def rows(seeds, examples, **options):
     """See `latents.of_styles`; with classes, seed n is of class n mod their number."""
-    own = latents.of_styles(seeds, z_dim, G.num_styles, **options)
+    own = latents.of_styles(seeds, z_dim, G.num_styles, G.takes, **options)
     return own | ({'label': jnp.asarray(seeds, jnp.int32) % classes} if classes else {})
 
   def sample(state, rows, **mode):
+    taken = {name: rows[name] for name in G.takes}
     if 'w' in rows:
-      return apply(G, state, rows['w'], noise=rows['noise'], method='synthesize', **mode)
-    how = {k: rows[k] for k in ('noise', 'truncation', 'cutoff')}
-    return apply(G, state, rows['z'], rows.get('label'), **how, **mode)
+      return apply(G, state, rows['w'], method='synthesize', **taken, **mode)
+    how = {name: rows[name] for name in ('truncation', 'cutoff')}
+    return apply(G, state, rows['z'], rows.get('label'), **how, **taken, **mode)
 
   kept = tuple(f'D/{layer}' for layer in freeze_D)
   phases = (
@@ -158,17 +170,19 @@ def build(
     nets=nets,
     inputs=inputs,
     rows=rows,
-    options=latents.OF_STYLES,
+    options=latents.options_of_styles(G.takes),
     stages=(Stage(tuple(phase for phase in phases if phase), sample),),
     ema=('G',),
     extra=view.extra | ({'path_length': jnp.float32(0)} if path_weight else {}),
     num_classes=classes,
     styles=styles_of(G),
+    judge=judge,
+    watch=view.watch,
   )
 
 
 def styles_of(G) -> Styles:
-  """Those of a G with Linen methods `map` and `truncate`, and `affines`; its rows are of `latents.of_styles`."""
+  """Those of a G with `takes`, `affines`, Linen methods `map` and `truncate`; its rows are of `latents.of_styles`."""
 
   def to_styles(state, rows, centre=None):
     w = rows.get('w')
@@ -176,6 +190,7 @@ def styles_of(G) -> Styles:
       w, _ = apply(G, state, rows['z'], rows.get('label'), train=False, method='map')
     limits = rows['truncation'], rows['cutoff'], centre
     w, _ = apply(G, state, w, *limits, train=False, method='truncate')
-    return {'w': w, 'noise': rows['noise']}
+    return {'w': w, **{name: rows[name] for name in G.takes}}
 
-  return Styles(to_styles, lambda state: G.affines(state.params['G']), {'noise': 'constant'})
+  still = {'noise': 'constant'} if 'noise' in G.takes else {}
+  return Styles(to_styles, lambda state: G.affines(state.params['G']), still)

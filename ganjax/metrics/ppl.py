@@ -11,8 +11,9 @@ from ganjax.sampling import latents
 
 
 def lerp(a, b, t):
-  """The straight line from `a` (t=0) to `b` (t=1), both [..., Z], t broadcast against [...]: the path for styles w."""
-  return a + (b - a) * jnp.asarray(t)[..., None]
+  """The straight line from `a` (t=0) to `b` (t=1), both [B, ...], t [B] or a number: the path for styles w."""
+  t = jnp.asarray(t)
+  return a + (b - a) * t.reshape(*t.shape, *[1] * (a.ndim - t.ndim))
 
 
 def lengths(sample, lpips, z, other, t, *, epsilon=1e-4, path=latents.slerp, crop=False, size=256):
@@ -23,7 +24,7 @@ def lengths(sample, lpips, z, other, t, *, epsilon=1e-4, path=latents.slerp, cro
       level. Both calls must draw the same noise. Computed in float32 at least, where rounding t + epsilon moves a
       length by 0.2 % at most and their mean by 0.01 % (measured on a small network).
     lpips: two batches of images -> distances [B] that grow with the square: `lpips.distance` with net 'vgg16'.
-    z, other: ends of the paths [B, Z]. For generators that normalise z, normalise it before.
+    z, other: ends of the paths, [B, Z] or styles [B, L, W]. For generators that normalise z, normalise it before.
     t: where on the path, [B]: uniform in [0, 1] ('full'), or 0 ('end').
     epsilon: the step along t.
     path: `latents.slerp` for z, `lerp` for w.

@@ -122,6 +122,8 @@ class Generator(nn.Module):
   dtype: str
   param_dtype: str
 
+  takes = ('noise',)  # what `synthesize` takes beside styles
+
   def setup(self):
     self.mapping = Mapping(self.w_dim, self.mapping_layers, self.param_dtype)
     self.synthesis = Synthesis(self.channels, self.stages, self.dtype, self.param_dtype)

@@ -152,6 +152,8 @@ class Generator(nn.Module):
   dtype: str
   param_dtype: str
 
+  takes = ('noise',)  # what `synthesize` takes beside styles
+
   def setup(self):
     self.mapping = Mapping(self.w_dim, self.mapping_layers, self.num_classes, self.param_dtype)
     self.synthesis = Synthesis(

@@ -58,33 +58,65 @@ def mix(key, w, other, probability, layers=None):
   return jnp.where((jnp.arange(w.shape[1]) < start)[..., None], w, other)
 
 
-OF_STYLES = {'truncation': 1.0, 'cutoff': 0, 'noise': 'random'}  # what `of_styles` may be told
+# What networks of styles may take beside them, and what samples may be told of it, with the defaults.
+TAKEN = {
+  'noise': {'noise': 'random'},
+  'transform': {'translate_x': 0.0, 'translate_y': 0.0, 'rotate': 0.0},
+}
 
 
-def of_styles(seeds, dim: int, num_styles: int, truncation=1.0, cutoff=0, noise='random') -> dict:
-  """z, noise and truncation of each seed, for a generator of `num_styles` styles.
+def options_of_styles(takes) -> dict:
+  """What `of_styles` may be told of samples, and the defaults."""
+  options = {'truncation': 1.0, 'cutoff': 0}
+  return options | {name: value for one in takes for name, value in TAKEN[one].items()}
+
+
+def of_styles(seeds, dim: int, num_styles: int, takes=('noise',), **options) -> dict:
+  """z, truncation, and what else is taken of each seed, for a generator of `num_styles` styles.
 
   Args:
     seeds: int [n].
     dim: length of z.
     num_styles: layers that have a style.
-    truncation: psi, what is kept of a style's difference from their mean.
-    cutoff: the first so many layers are truncated; 0: all.
-    noise: 'random', of each seed's own, as published figures are measured, or 'constant', the same for all, as smooth
-      interpolations need it.
+    takes: some of TAKEN.
+    **options: of `options_of_styles`:
+      truncation: psi, what is kept of a style's difference from their mean.
+      cutoff: the first so many layers are truncated; 0: all.
+      noise: 'random', of each seed's own, as published figures are measured, or 'constant', the same for all, as smooth
+        interpolations need it.
+      rotate: by how many degrees pictures are turned, counter-clockwise.
+      translate_x, translate_y: how far they are then moved to the right and down, in sides.
 
   Raises:
     UserError: another value.
   """
+  options = options_of_styles(takes) | options
+  noise, cutoff = options.get('noise', 'random'), options['cutoff']
   if noise not in ('random', 'constant') or not 0 <= cutoff < 2**31:
     raise UserError(f'noise={noise} must be random or constant, and cutoff={cutoff} from 0')
   seeds = jnp.asarray(seeds, jnp.int32)
+  place = [options.get(name, 0.0) for name in TAKEN['transform']]
+  taken = {
+    'noise': lambda: seeds if noise == 'random' else jnp.full_like(seeds, -1),
+    'transform': lambda: jnp.broadcast_to(transform(*place), (len(seeds), 3, 3)),
+  }
   return {
     'z': per_seed(seeds, dim),
-    'noise': seeds if noise == 'random' else jnp.full_like(seeds, -1),
-    'truncation': jnp.full(len(seeds), truncation, jnp.float32),
+    'truncation': jnp.full(len(seeds), options['truncation'], jnp.float32),
     'cutoff': jnp.full_like(seeds, cutoff or num_styles),
+    **{name: taken[name]() for name in takes},
   }
+
+
+def transform(x, y, degrees):
+  """[3, 3] of places (x, y, 1) in a picture that is to be moved and turned: where its input is to be read.
+
+  The inverse of [[cos, sin, x], [-sin, cos, y], [0, 0, 1]] (gen_images.py of StyleGAN3's authors): a turn by `degrees`,
+  counter-clockwise as y points down, about the centre, then a move by x to the right and y down.
+  """
+  c, s = jnp.cos(jnp.deg2rad(degrees)), jnp.sin(jnp.deg2rad(degrees))
+  rows = [[c, -s, s * y - c * x], [s, c, -s * x - c * y], [0.0, 0.0, 1.0]]
+  return jnp.asarray(rows, jnp.float32)
 
 
 def slerp(a, b, t):

@@ -145,7 +145,7 @@ def main():
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = experiment.read_generator(run, place, mesh, **which)
   span = run.span_at(step - 1)
-  stage, (source, mine) = span.stage, _source(run, span, workdir)
+  stage, (source, mine) = span.stage, _source(run, span, place)
   keep_size = _keeps_size(method, format, swept)
   format = 'files' if keep_size else format
   given = None
@@ -321,12 +321,12 @@ def _name(run, step, format) -> str:
   return '-'.join(parts) + ENDINGS[format]
 
 
-def _source(run, span, workdir):
+def _source(run, span, place):
   """(the data that samples start from, or None for a method that takes none; the user's own pictures, or None)."""
   if TEXT.value and SOURCE.value:
     raise UserError('--text and --source are two things to start from: take one of them')
   if TEXT.value:
-    saved = experiment.newest(configs.load_json(workdir / 'config.json')).get('data') or [{}]
+    saved = experiment.saved_record(place).get('data') or [{}]
     of = dict(fields=span.fields, examples=run.method.examples, known=saved[-1].get('encoder'))
     return own.texts(TEXT.value, run.config, **of), None
   if not run.method.examples:

@@ -17,6 +17,7 @@ from ganjax.workdir import curves, files, writer
 
 # Of slow steps a line comes so soon after the first, then so often, whatever log_every_steps says.
 FIRST_LINE_SECONDS, LINE_SECONDS = 10, 600
+PATIENCE_STEPS = 1000  # over which a watched metric has to stay high until that is said
 
 
 class Log:
@@ -30,6 +31,7 @@ class Log:
     self._pending = collections.deque()
     self._first_step, self._clock = step + 1, (step, time.monotonic())
     self._seconds, self._due = 0.0, None  # of a step; when a line is due that no step asks for
+    self._high = {}  # watched metric -> the step since which it is high
     self._out = None
     if processes.is_main():
       path = workdir / 'config.json'
@@ -81,6 +83,13 @@ class Log:
   def _check(self, step, metrics):
     """Takes in the metrics of a step."""
     self.latest |= {name: value.tolist() for name, value in metrics.items()}
+    for name, (limit, meaning) in self._run.method.watch.items():
+      if np.max(metrics.get(name, limit)) < limit:
+        self._high.pop(name, None)
+      elif name in metrics and step - self._high.setdefault(name, step) == PATIENCE_STEPS:
+        processes.say(
+          f'WARNING {name} is at {limit:g} or above since step {step - PATIENCE_STEPS}: {meaning}'
+        )
     bad = {n: ~np.isfinite(value) for n, value in metrics.items()}
     bad = {n: flags for n, flags in bad.items() if flags.any()}
     if bad:

@@ -1,4 +1,4 @@
-"""How a discriminator sees images, real and fake alike, in every loss: augmented, then packed."""
+"""How a discriminator sees images, real and fake alike, in every loss: blurred, augmented, then packed."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,7 +8,14 @@ import jax.numpy as jnp
 from ganjax import UserError
 from ganjax.optim import schedules
 from ganjax.views import ada as adaptive
+from ganjax.views import blur as blurs
 from ganjax.views import diffaugment as differentiable
+
+HIGH = 0.8
+TOO_HIGH = (
+  'D tells training pictures from fakes through strong augmentation: it overfits. Take more data, a larger r1_gamma or '
+  'narrower networks; what augmentation does to every picture may be learned from here on'
+)
 
 
 class View(NamedTuple):
@@ -16,9 +23,10 @@ class View(NamedTuple):
   note: Callable  # (state, D's logits of reals) -> state: after each update of D
   move: Callable  # state -> (state, metrics): once a step
   extra: dict  # what it keeps in `state.extra`
+  watch: dict = {}  # see `Method.watch`
 
 
-def build(packing=1, *, diffaugment=None, cutout=0.5, ada=None) -> View:
+def build(packing=1, *, diffaugment=None, cutout=0.5, ada=None, blur=0.0) -> View:
   """The view of a method's fields.
 
   Args:
@@ -26,6 +34,7 @@ def build(packing=1, *, diffaugment=None, cutout=0.5, ada=None) -> View:
     diffaugment, cutout: a policy of `ganjax.views.diffaugment`, and the share of each side that its cutout takes.
     ada: {'pipe'} of `ganjax.views.ada` and either 'p', a number or a `schedules.ramp`, or what moves an adaptive one:
       'target', 'interval' (steps), 'images' (so many take it from 0 to 1).
+    blur: sigma of `ganjax.views.blur` in pixels, a number or a `schedules.ramp`; 0: none.
 
   Raises:
     UserError: values that are none of these.
@@ -46,7 +55,14 @@ def build(packing=1, *, diffaugment=None, cutout=0.5, ada=None) -> View:
     if not hasattr(ada, 'keys'):
       raise UserError(f'method.ada={ada!r} must be a mapping, such as of pipe and p')
     view = _adaptive(packing, **ada)
-  return view._replace(see=lambda *args: pack(view.see(*args), packing))
+  schedules.check('method.blur', blur, 0.0, blurs.MOST)
+
+  def see(state, images, key):
+    if blur:
+      images = blurs.blur(images, schedules.ramp(blur, state.step))
+    return pack(view.see(state, images, key), packing)
+
+  return view._replace(see=see)
 
 
 def _still(see) -> View:
@@ -84,10 +100,15 @@ def _adaptive(packing, /, pipe='bgc', p=None, **moves) -> View:
     return keep(state, adaptive.note(state.extra['ada'], jnp.repeat(real, packing)))
 
   def move(state):
-    new = adaptive.move(state.extra['ada'], state.step, **moves)
-    return keep(state, new), {'ada_p': new['p']}
+    old = state.extra['ada']
+    new = adaptive.move(old, state.step, **moves)
+    # r_t of the paper's equation 1, of what was noted since p was moved.
+    return keep(state, new), {
+      'ada_p': new['p'],
+      'ada_r_t': old['signs'] / jnp.maximum(old['count'], 1),
+    }
 
-  return View(see, note, move, {'ada': adaptive.start()})
+  return View(see, note, move, {'ada': adaptive.start()}, {'ada_p': (HIGH, TOO_HIGH)})
 
 
 def pack(images, packing: int):

@@ -6,6 +6,8 @@ The suffix of --out says what is written, with the run's configuration in either
                  is all that it takes. By `jax.export`, whose programs later versions of JAX read for 6 months at least.
   G.safetensors  the weights and statistics alone, as 'params/G/...' and 'stats/G/...': these do not age. Every command
                  of ganjax takes it in place of a workdir: ganjax sample G.safetensors. With --half numbers are float16.
+                 With --names stylegan the generators of StyleGAN2 and StyleGAN3 have the names and axes of
+                 stylegan2-ada-pytorch and stylegan3, whose `load_state_dict` takes them.
 
 A .stablehlo is an uncompressed zip of three files:
 
@@ -26,6 +28,9 @@ COMMAND = commandline.Command(__doc__, 'RUN')
 WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
 OUT = COMMAND.string('out', None, 'File to write: NAME.stablehlo or NAME.safetensors.')
 HALF = COMMAND.switch('half', 'Numbers of a .safetensors are float16: half its size.')
+NAMES = COMMAND.choice(
+  'names', 'ganjax', ['ganjax', 'stylegan'], 'Of .safetensors: whose names the arrays have.'
+)
 SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')
 STEP = COMMAND.integer('step', None, 'Step of the checkpoint; the newest by default.')
 WEIGHTS = COMMAND.choice(
@@ -55,7 +60,7 @@ from ganjax import config as configs
 from ganjax.devices import processes, sharding
 from ganjax.media.image import quantise
 from ganjax.sampling import sampler
-from ganjax.weights import generator_file
+from ganjax.weights import generator_file, stylegans
 from ganjax.workdir.files import replace_file
 
 FORMAT, VERSION = 'ganjax generator', 1
@@ -68,6 +73,9 @@ def main():
   place, out = COMMAND.run(WORKDIR), Path(OUT.value)
   if out.suffix not in ('.stablehlo', '.safetensors'):
     raise UserError(f'--out={out}: the name must end in .stablehlo or .safetensors')
+  for flag in (NAMES, HALF):
+    if flag.present and out.suffix != '.safetensors':
+      raise UserError(f'--{flag.name} goes with --out NAME.safetensors')
   jax.config.update('jax_platforms', 'cpu')
   processes.start()
   run = experiment.load(place)
@@ -79,8 +87,6 @@ def main():
   how = dict(mesh=mesh, batch_norm=BATCH_NORM.value, source=source)
   state = jax.device_get(sampler.prepare(stage, state, run.method, **how).replace(ema={}))
 
-  if HALF.value and out.suffix != '.safetensors':
-    raise UserError('--half goes with --out NAME.safetensors')
   about = describe(run, place, step, weights, BATCH_NORM.value, SEED_INDEX.value)
   try:
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +99,8 @@ def main():
       )
     write_programs(out, *programs(stage, state, run.method), about)
   else:
-    found = arrays(stage, state, run.method, fields)
+    found = published(run, state) if NAMES.value == 'stylegan' else None
+    found = found or arrays(stage, state, run.method, fields)
     if HALF.value:
       found = {name: x.astype(np.float16) for name, x in found.items()}
     generator_file.write(out, found, about)
@@ -154,6 +161,17 @@ def arrays(stage, state, method, fields) -> dict:
   nets = {leaves[i][0][1].key for i in used if i < len(leaves)}
   name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')
   return {name(path): leaf for path, leaf in leaves if path[1].key in nets}
+
+
+def published(run, state) -> dict:
+  """{name in stylegan2-ada-pytorch or stylegan3: array} of the generator."""
+  name, G = run.config.networks.name, run.method.nets['G']
+  if name not in stylegans.NETWORKS:
+    raise UserError(
+      f'--names stylegan is for networks.name={" and ".join(stylegans.NETWORKS)}, not {name}'
+    )
+  own = {'params': state.params['G'], 'stats': state.stats['G']}
+  return stylegans.to_published(own, 'G', getattr(G, 'layout', ()))
 
 
 def write_programs(path, latents, generator, about: dict):

@@ -1,11 +1,13 @@
 """Starts a run from published PyTorch weights.
 
+    ganjax import --format stylegan --file ffhq.pkl --workdir runs/ffhq
     ganjax import --format mimicry --G netG_100000_steps.pth --D netD_100000_steps.pth \\
       --config configs/sngan_cifar.py --workdir runs/imported
 
 The workdir is that of a run at step 0: `ganjax sample`, `evaluate`, `train` and `--config.init_from` take it. Files are
 read without torch and run nothing. A network that has no file keeps its initial weights. What the published networks
-have that ours have not by default is set in the configuration, and said. Formats: see `ganjax.weights.published`.
+have that ours have not by default is set in the configuration, and said. Files of StyleGAN2 and StyleGAN3 hold all
+networks and say what they are: these formats take no --config. Formats: see `ganjax.weights.published` and `stylegans`.
 """
 
 from ganjax import commandline
@@ -13,7 +15,13 @@ from ganjax import commandline
 COMMAND = commandline.Command(__doc__)
 CONFIG = COMMAND.config()
 WORKDIR = COMMAND.string('workdir', None, 'Folder of the new run.')
-FORMAT = COMMAND.choice('format', None, ['mimicry', 'biggan_pytorch'], 'Whose files these are.')
+FORMAT = COMMAND.choice(
+  'format',
+  None,
+  ['stylegan', 'rosinality', 'mimicry', 'biggan_pytorch'],
+  'Whose files these are; stylegan: stylegan2-ada-pytorch, stylegan3.',
+)
+FILE = COMMAND.string('file', None, 'File of all networks, of stylegan and rosinality.')
 FILES = {net: COMMAND.string(net, None, f'File of {net}.') for net in 'GD'}
 
 if __name__ == '__main__':  # before the slow imports
@@ -22,35 +30,117 @@ if __name__ == '__main__':  # before the slow imports
 from pathlib import Path
 
 import jax
+import numpy as np
+from ml_collections import ConfigDict
 
 import ganjax
 from ganjax import UserError, experiment
 from ganjax import config as configs
 from ganjax.devices import processes, sharding
-from ganjax.weights import published
+from ganjax.sampling import styles
+from ganjax.weights import published, stylegans
 from ganjax.workdir import checkpoint, files, lock
 
 
 def main():
+  if FORMAT.value in stylegans.FORMATS:
+    _whole()
+    return
   chosen = {net: Path(flag.value) for net, flag in FILES.items() if flag.value}
   if WORKDIR.value is None or FORMAT.value is None or not chosen:
     raise UserError('--workdir, --format and at least one of --G and --D are needed')
-  config, workdir = commandline.config(CONFIG), Path(WORKDIR.value)
+  if FILE.value:
+    raise UserError(f'--file is for --format {" and ".join(stylegans.FORMATS)}: name --G and --D')
+  config = commandline.config(CONFIG)
   for line in published.set_networks(config, FORMAT.value):
     processes.say(line)
+
+  def read(run, state):
+    found = {net: published.read(path, run, net, FORMAT.value) for net, path in chosen.items()}
+    return found, found
+
+  write(config, read)
+  for net, path in chosen.items():
+    processes.say(f'{net} of {path} is in {WORKDIR.value}')
+
+
+def _whole():
+  """Of a file that holds all networks."""
+  if WORKDIR.value is None or FILE.value is None:
+    raise UserError(f'--format {FORMAT.value} needs --workdir and --file')
+  for flag in (CONFIG, *FILES.values()):
+    if flag.present:
+      raise UserError(
+        f'--{flag.name}: files of --format {FORMAT.value} hold all networks and say what they are; leave it out'
+      )
+  path = Path(FILE.value)
+  found = stylegans.read(path, FORMAT.value)
+  networks, place = stylegans.describe(found, path)
+
+  def read(run, state):
+    shapes = lambda net: {'params': state.params[net], 'stats': state.stats[net]}
+    layout = getattr(run.method.nets['G'], 'layout', ())
+
+    def take(name, net):
+      return stylegans.take(found[name], net, shapes(net), path, layout if net == 'G' else ())
+
+    now = {net: take(net, net) for net in 'GD' if net in found}
+    average = _with_mean(run, take('G_ema', 'G'))
+    return {'G': average, **now}, {'G': average}
+
+  write(_config(path.stem, networks, place), read)
+  processes.say(
+    f'{", ".join(found)} of {path} are in {WORKDIR.value}: {networks["name"]}, {place["resolution"]} pixels; to '
+    'train on, give a config these networks, and --config.init_from'
+  )
+
+
+def _config(name, networks, place) -> ConfigDict:
+  """The configuration of a run that was not trained here."""
+  config = configs.base(name)
+  config.data.update(
+    dataset='./pictures', resolution=place['resolution'], channels=place['channels']
+  )
+  config.networks = networks
+  own = dict(path_weight=0.0, mixing=0.0, moved_by=('D',)) if networks.get('layers') else {}
+  gamma = 0.0002 * place['resolution'] ** 2 / config.batch_size
+  config.method = dict(name='stylegan2', z_dim=place['z_dim'], r1_gamma=gamma, **own)
+  config.optim.G = config.optim.D = configs.adam(lr=0.0025, b1=0.0, b2=0.99)
+  config.ema.half_life_images = 10_000
+  return config
+
+
+def _with_mean(run, net):
+  """A generator of a file without a mean style, which is then that of many z."""
+  mean = net['stats']['styles']['w_avg']
+  if np.any(mean):
+    return net
+  state = experiment.TrainState(0, (), {'G': net['params']}, {'G': net['stats']}, {}, {}, {})
+  mean = styles.draw(run.method, state).mean(0).astype(mean.dtype)
+  return {**net, 'stats': {**net['stats'], 'styles': {'w_avg': mean}}}
+
+
+def write(config, read):
+  """Makes the run.
+
+  Args:
+    config: its configuration.
+    read: (experiment, its state at step 0, shapes) -> {network: {'params', 'stats'}}, and the same of averages.
+  """
+  workdir = Path(WORKDIR.value)
   processes.start()
   run = experiment.build(config)
   mesh = sharding.make_mesh()
   with lock.hold(workdir), jax.set_mesh(mesh):
     if checkpoint.list_steps(workdir) or (workdir / 'config.json').exists():
       raise UserError(f'{workdir} holds a run already: take another --workdir')
-    read = {net: published.read(path, run, net, FORMAT.value) for net, path in chosen.items()}
+    found, averages = read(run, jax.eval_shape(run.init, run.key))
     state, *_ = experiment.start(run, mesh)
-    put = lambda old, kind: {**old, **{net: found[kind] for net, found in read.items()}}
+    put = lambda old, kind: {**old, **{net: new[kind] for net, new in found.items()}}
     state = state.replace(
       params=put(state.params, 'params'),
       stats=put(state.stats, 'stats'),
-      ema={net: read.get(net, average) for net, average in state.ema.items()},
+      ema={net: averages.get(net, average) for net, average in state.ema.items()},
     )
     checkpoints = checkpoint.Checkpoints(workdir, config.keep_checkpoints)
     run_id = experiment.run_id(workdir, {})
@@ -64,8 +154,6 @@ def main():
     checkpoints.close()
     record = {'run': run_id, **experiment.record(run, [], mesh)}
     files.write_json(workdir / 'config.json', record)
-  for net, path in chosen.items():
-    processes.say(f'{net} of {path} is in {workdir}')
 
 
 if __name__ == '__main__':

@@ -2,13 +2,15 @@
 
 Such a file is a pickle, and a pickle is a program: it may call anything. Here its opcodes are interpreted by hand:
 those that torch writes for a dictionary of tensors (protocol 2), and no others. Nothing is imported, called or set,
-and every array is a view of the file's own bytes, so that a small file cannot ask for much memory.
+and every array is a view of the file's own bytes, so that a small file cannot ask for much memory. Files that hold
+more are read by other `Rules`, see `ganjax.weights.pickles`.
 """
 
 import io
 import pickletools
 import struct
 import zipfile
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -33,7 +35,8 @@ def read(data: bytes, name: str = 'weights', entry: str | None = None) -> dict:
     UserError: anything but that; nothing in the file is run.
   """
   try:
-    tensors = _read_zip(data, entry) if data[:2] == b'PK' else _read_legacy(data, entry)
+    root, arrays = _read(data, TENSORS)
+    tensors = _views(root, arrays, entry)
   except Exception as error:
     raise UserError(f'cannot read the weight file {name}: {one_line(error)}') from None
   if not tensors:
@@ -41,7 +44,36 @@ def read(data: bytes, name: str = 'weights', entry: str | None = None) -> dict:
   return tensors
 
 
-def _read_zip(data: bytes, entry) -> dict:
+def read_entries(data: bytes, name: str, rules) -> dict:
+  """{entry: {name: tensor}} of what `torch.save` wrote of several such dictionaries, and {entry: tensor}.
+
+  Args:
+    data, name: as in `read`.
+    rules: what may stand beside them, see `Rules`.
+
+  Raises:
+    UserError: as `read`.
+  """
+  try:
+    root, arrays = _read(data, rules)
+    found = {k: _views(x, arrays, None) for k, x in expect(dict, root).items() if type(x) is dict}
+    return {k: x for k, x in found.items() if x} | _views(root, arrays, None)
+  except Exception as error:
+    raise UserError(f'cannot read the weight file {name}: {one_line(error)}') from None
+
+
+def _read(data, rules) -> tuple:
+  return (_read_zip if data[:2] == b'PK' else _read_legacy)(data, rules)
+
+
+def read_storage(data: bytes) -> np.ndarray:
+  """The elements [n] of the one storage that `torch.save` wrote in the older format. Raises ValueError for others."""
+  root, arrays = _read_legacy(data, TENSORS)
+  return arrays[expect(Storage, root).key]
+
+
+def _read_zip(data: bytes, rules) -> tuple:
+  """(what was saved, {key: elements of a storage})."""
   archive = zipfile.ZipFile(io.BytesIO(data))
   entries = {entry.filename.partition('/')[2]: entry for entry in archive.infolist()}
   # Entries may overlap or be compressed, so that small files unpack to large ones: torch's never are.
@@ -51,29 +83,29 @@ def _read_zip(data: bytes, entry) -> dict:
     raise ValueError('its entries are larger than the file')
   if 'byteorder' in entries and archive.read(entries['byteorder']) != b'little':
     raise ValueError('it is not little-endian')
-  root, storages = _unpickle(io.BytesIO(archive.read(entries['data.pkl'])))
+  root, storages = interpret(io.BytesIO(archive.read(entries['data.pkl'])), rules)
   arrays = {
     key: _storage(archive.read(entries[f'data/{key}']), storage)
     for key, storage in storages.items()
   }
-  return _views(root, arrays, entry)
+  return root, arrays
 
 
-def _read_legacy(data: bytes, entry) -> dict:
+def _read_legacy(data: bytes, rules) -> tuple:
   stream = io.BytesIO(data)
   # The magic number, the protocol, and properties of the system that wrote it.
-  head = [_unpickle(stream)[0] for _ in range(3)]
+  head = [interpret(stream, TENSORS)[0] for _ in range(3)]
   if head[:2] != [0x1950A86A20F9469CFC6C, 1001] or head[2].get('little_endian') is not True:
     raise ValueError('it is not a file of torch.save')
-  root, storages = _unpickle(stream)
-  keys = [_expect(str, key) for key in _expect(list, _unpickle(stream)[0])]
+  root, storages = interpret(stream, rules)
+  keys = [expect(str, key) for key in expect(list, interpret(stream, TENSORS)[0])]
   if sorted(keys) != sorted(storages):
     raise ValueError('its storages are not those of its tensors')
   arrays = {}
   for key in keys:
     (count,) = struct.unpack('<q', stream.read(8))
     arrays[key] = _storage(stream.read(count * storages[key].dtype.itemsize), storages[key])
-  return _views(root, arrays, entry)
+  return root, arrays
 
 
 def one_line(error: Exception) -> str:
@@ -81,20 +113,36 @@ def one_line(error: Exception) -> str:
   return ' '.join(str(error).split())[:200] or type(error).__name__
 
 
-class _Global(NamedTuple):
+class Rules(NamedTuple):
+  """What a pickle may hold.
+
+  Attributes:
+    known: name -> whether the pickle may refer to it.
+    reduce: (name, arguments) -> what stands for the result of such a call.
+    build: (value, its state), of opcode BUILD.
+    objects: whether opcodes of newer protocols and of whole objects may stand there.
+  """
+
+  known: Callable
+  reduce: Callable
+  build: Callable
+  objects: bool
+
+
+class Global(NamedTuple):
   """A name that the pickle refers to. It is never looked up."""
 
   name: str
 
 
-class _Storage(NamedTuple):
+class Storage(NamedTuple):
   key: str
   dtype: np.dtype
   count: int
 
 
-class _Tensor(NamedTuple):
-  storage: _Storage
+class Tensor(NamedTuple):
+  storage: Storage  # or, of other rules, its elements [n]
   offset: int  # this, shape and strides count elements
   shape: tuple
   strides: tuple
@@ -120,15 +168,20 @@ _GLOBALS = {'collections OrderedDict', *_REBUILD, *_STORAGES}
 _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
 _LITERALS = {'BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT'}
 _LITERALS |= {'BINUNICODE', 'SHORT_BINSTRING', 'BINSTRING'}
-_EMPTY = {'EMPTY_DICT': dict, 'EMPTY_LIST': list, 'EMPTY_TUPLE': tuple}
+_OBJECTS = {'SHORT_BINUNICODE', 'BINUNICODE8', 'BINBYTES', 'SHORT_BINBYTES', 'BINBYTES8', 'LONG4'}
+_LITERALS |= _OBJECTS
+_OBJECTS |= {'FRAME', 'MEMOIZE', 'STACK_GLOBAL', 'NEWOBJ', 'EMPTY_SET', 'ADDITEMS', 'FROZENSET'}
+_EMPTY = {'EMPTY_DICT': dict, 'EMPTY_LIST': list, 'EMPTY_TUPLE': tuple, 'EMPTY_SET': list}
 _TUPLES = {'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
 
 
-def _unpickle(stream) -> tuple:
-  """Interprets one pickle -> (its value, {key: _Storage}). Every step costs no more than the bytes that ask for it."""
+def interpret(stream, rules: Rules) -> tuple:
+  """Interprets one pickle -> (its value, {key: Storage}). Every step costs no more than the bytes that ask for it."""
   stack, below, memo, storages = [], [], {}, {}
   for opcode, arg, _ in pickletools.genops(stream):
     op = opcode.name
+    if op in _OBJECTS and not rules.objects:
+      raise ValueError(f'it has a pickle opcode {op}: torch.save writes none for tensors')
     if op in _LITERALS:
       stack.append(arg)
     elif op in _CONSTANTS:
@@ -137,17 +190,19 @@ def _unpickle(stream) -> tuple:
       stack.append(_EMPTY[op]())
     elif op in ('BINPUT', 'LONG_BINPUT'):
       memo[arg] = stack[-1]
+    elif op == 'MEMOIZE':
+      memo[len(memo)] = stack[-1]
     elif op in ('BINGET', 'LONG_BINGET'):
       stack.append(memo[arg])
     elif op == 'MARK':
       below.append(stack)
       stack = []
-    elif op in ('TUPLE', 'APPENDS', 'SETITEMS'):
+    elif op in ('TUPLE', 'FROZENSET', 'APPENDS', 'ADDITEMS', 'SETITEMS'):
       items, stack = stack, below.pop()
-      if op == 'TUPLE':
+      if op in ('TUPLE', 'FROZENSET'):
         stack.append(tuple(items))
-      elif op == 'APPENDS':
-        _expect(list, stack[-1]).extend(items)
+      elif op in ('APPENDS', 'ADDITEMS'):  # a set is a list: nobody looks into it
+        expect(list, stack[-1]).extend(items)
       else:
         _set(stack[-1], zip(items[::2], items[1::2], strict=True))
     elif op in _TUPLES:
@@ -156,33 +211,36 @@ def _unpickle(stream) -> tuple:
       stack.append(items)
     elif op == 'APPEND':
       item = stack.pop()
-      _expect(list, stack[-1]).append(item)
+      expect(list, stack[-1]).append(item)
     elif op == 'SETITEM':
       value, key = stack.pop(), stack.pop()
       _set(stack[-1], [(key, value)])
-    elif op == 'GLOBAL':
-      if arg not in _GLOBALS:
+    elif op in ('GLOBAL', 'STACK_GLOBAL'):
+      if op == 'STACK_GLOBAL':
+        last, first = stack.pop(), stack.pop()
+        arg = f'{expect(str, first)} {expect(str, last)}'
+      if not rules.known(arg):
         raise ValueError(f'it refers to {arg[:80]!r}: only tensors are read')
-      stack.append(_Global(arg))
+      stack.append(Global(arg))
     elif op == 'BINPERSID':
       storage = _refer(stack.pop())
       if storages.setdefault(storage.key, storage) != storage:
         raise ValueError(f'storage {storage.key[:20]!r} is described in two ways')
       stack.append(storage)
-    elif op == 'REDUCE':
+    elif op in ('REDUCE', 'NEWOBJ'):
       args, function = stack.pop(), stack.pop()
-      stack.append(_reduce(function, args))
-    elif op == 'BUILD':  # torch hangs `_metadata` (versions of modules) on the dictionary: left out
-      stack.pop()
-      _expect(dict, stack[-1])
+      stack.append(rules.reduce(expect(Global, function).name, expect(tuple, args)))
+    elif op == 'BUILD':
+      state = stack.pop()
+      rules.build(stack[-1], state)
     elif op == 'STOP':
       return stack.pop(), storages
-    elif op != 'PROTO':
+    elif op not in ('PROTO', 'FRAME'):
       raise ValueError(f'it has a pickle opcode {op}: torch.save writes none for tensors')
   raise ValueError('it ends too early')
 
 
-def _expect(kind, value):
+def expect(kind, value):
   if type(value) is not kind:
     raise ValueError(f'it has a {type(value).__name__} where a {kind.__name__} belongs')
   return value
@@ -194,48 +252,57 @@ def _expect_empty(what, value):
 
 
 def _set(target, pairs):
-  _expect(dict, target)
+  expect(dict, target)
   for key, value in pairs:
     # Whole numbers are the keys of an optimizer's state, which a checkpoint may hold beside the weights.
-    target[key if type(key) is int else _expect(str, key)] = value
+    target[key if type(key) is int else expect(str, key)] = value
 
 
-def _refer(pid) -> _Storage:
+def _refer(pid) -> Storage:
   """('storage', class, key, device, count), and in the older format None: not a view of another storage."""
-  kind, cls, key, _, count, *view = _expect(tuple, pid)
-  name = _expect(_Global, cls).name
+  kind, cls, key, _, count, *view = expect(tuple, pid)
+  name = expect(Global, cls).name
   if kind != 'storage' or name not in _STORAGES or view not in ([], [None]):
     raise ValueError('it has a storage of an unknown kind')
-  return _Storage(_expect(str, key), _STORAGES[name], _expect(int, count))
+  return Storage(expect(str, key), _STORAGES[name], expect(int, count))
 
 
-def _reduce(function, args):
-  name = _expect(_Global, function).name
-  _expect(tuple, args)
+def reduce(name, args):
+  """What stands for the result of a call that torch writes: of OrderedDict a dict, of the others a tensor."""
   if name == 'collections OrderedDict':
     result = {}
     if args:  # Python 2 gives a list of [key, value]
       (pairs,) = args
-      _set(result, _expect(list, pairs))
+      _set(result, expect(list, pairs))
       pairs.clear()  # else many dictionaries could copy one long list
     return result
   if name == 'torch._utils _rebuild_parameter':
     tensor, _, hooks = args
     _expect_empty('backward hooks', hooks)
-    return _expect(_Tensor, tensor)
+    return expect(Tensor, tensor)
   if name != 'torch._utils _rebuild_tensor_v2':
     raise ValueError(f'it calls {name!r}')
   storage, offset, shape, strides, _, hooks, *more = args
   _expect_empty('backward hooks', hooks)
   metadata = more.pop(0) if more else None
-  metadata = {} if metadata is None else _expect(dict, metadata)
+  metadata = {} if metadata is None else expect(dict, metadata)
   _expect_empty('more than torch writes of a tensor', more)
   lazy = tuple(str(key) for key, value in metadata.items() if value is not False)
-  shape, strides = _expect(tuple, shape), _expect(tuple, strides)
-  return _Tensor(_expect(_Storage, storage), offset, shape, strides, lazy)
+  shape, strides = expect(tuple, shape), expect(tuple, strides)
+  if type(storage) is not np.ndarray:
+    expect(Storage, storage)
+  return Tensor(storage, offset, shape, strides, lazy)
 
 
-def _storage(raw: bytes, storage: _Storage) -> np.ndarray:
+def _drop(value, state):
+  """Torch hangs `_metadata` (versions of modules) on a dictionary: left out."""
+  expect(dict, value)
+
+
+TENSORS = Rules(_GLOBALS.__contains__, reduce, _drop, False)
+
+
+def _storage(raw: bytes, storage: Storage) -> np.ndarray:
   """The elements of a storage; converted here, once, where NumPy has no such type."""
   if len(raw) != storage.count * storage.dtype.itemsize:
     raise ValueError('a storage has not the size that its description says (truncated?)')
@@ -247,18 +314,23 @@ def _storage(raw: bytes, storage: _Storage) -> np.ndarray:
 
 def _views(root, arrays: dict, entry) -> dict:
   """The tensors of the dictionary as views of their storages."""
-  found = _expect(dict, root)
-  found = _expect(dict, found.get(entry, found)).items()
-  tensors = {k: t for k, t in found if isinstance(t, _Tensor)}
+  found = expect(dict, root)
+  found = expect(dict, found.get(entry, found)).items()
+  tensors = {k: t for k, t in found if isinstance(t, Tensor)}
   for key, tensor in tensors.items():
-    if tensor.lazy:
-      raise ValueError(
-        f'its tensor {str(key)[:80]!r} has {", ".join(tensor.lazy)[:40]!r} put off: save tensor.resolve_neg()'
-      )
-  return {k: _view(t, arrays[t.storage.key]) for k, t in tensors.items()}
+    check_whole(key, tensor)
+  return {k: view(t, arrays[t.storage.key]) for k, t in tensors.items()}
 
 
-def _view(tensor: _Tensor, x: np.ndarray) -> np.ndarray:
+def check_whole(name, tensor):
+  """Raises ValueError for a tensor of which torch put something off."""
+  if tensor.lazy:
+    raise ValueError(
+      f'its tensor {str(name)[:80]!r} has {", ".join(tensor.lazy)[:40]!r} put off: save tensor.resolve_neg()'
+    )
+
+
+def view(tensor, x: np.ndarray) -> np.ndarray:
   """A tensor as a view. It may not exceed its storage, nor have more elements (which a stride of 0 would allow)."""
   sizes = (tensor.offset, *tensor.shape, *tensor.strides)
   if len(tensor.shape) != len(tensor.strides) or len(sizes) > 17:

@@ -202,7 +202,9 @@ def test_a_score_on_features_that_a_run_was_trained_on_says_so_in_its_name(capsy
 
 def test_a_record_says_what_was_computed():
   latents = lambda seeds: jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (48,)))(seeds)
-  method = types.SimpleNamespace(rows=lambda seeds, examples: latents(seeds), examples=())
+  method = types.SimpleNamespace(
+    rows=lambda seeds, examples: latents(seeds), examples=(), styles=None
+  )
   stage = type(
     'S',
     (),

@@ -88,7 +88,9 @@ def test_ppl_walks_between_the_latents_of_seeds():
   latents = lambda seeds: jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (16 * 16 * 3,)))(
     seeds
   )
-  method = types.SimpleNamespace(rows=lambda seeds, examples: latents(seeds), examples=())
+  method = types.SimpleNamespace(
+    rows=lambda seeds, examples: latents(seeds), examples=(), styles=None
+  )
   traced = []
 
   def sample(state, z, train):
@@ -113,6 +115,30 @@ def test_ppl_walks_between_the_latents_of_seeds():
   half = sides.generator(stage, {}, method, num=2, info={'name': 'g', 'activations': 'bfloat16'})
   with pytest.raises(UserError, match='ppl needs a float32 generator'):
     _compute('ppl', half, None)
+
+
+def test_ppl_w_walks_between_styles_with_the_noise_of_the_first(monkeypatch):
+  """Pictures are sums of styles and noise, distances mean squares: a length is that of the styles' difference."""
+  draw = jax.vmap(lambda s: jax.random.normal(jax.random.key(s), (2, 12)))
+  rows = lambda seeds, examples: {'z': draw(seeds), 'noise': jnp.asarray(seeds)}
+  find = lambda state, rows: {'w': 3 * rows['z'], 'noise': rows['noise']}
+
+  def sample(state, rows, train):
+    noise = 10 * jnp.sin(rows['noise'])[:, None, None, None]
+    return rows['w'].sum(1).reshape(-1, 2, 2, 3) + noise, state
+
+  monkeypatch.setattr(lpips, 'distance', lambda _, a, b, net: jnp.mean((a - b) ** 2, (1, 2, 3)))
+  method = types.SimpleNamespace(rows=rows, examples=(), styles=types.SimpleNamespace(map=find))
+  stage = types.SimpleNamespace(sample=sample)
+  side = sides.generator(stage, {}, method, num=6, info={'name': 'g'})
+  extractors = types.SimpleNamespace(lpips=lambda net: ({}, {'network': f'lpips_{net}'}))
+  work = dict(mesh=make_mesh(jax.devices()[:1]), batch_size=4)
+  values, record = pixels.compute('ppl_w', side, None, extractors, **work)
+  w = lambda seeds: 3 * draw(seeds).sum(1)
+  seeds = np.arange(6)
+  wanted = ppl.mean(np.mean((w(2 * seeds) - w(2 * seeds + 1)) ** 2, 1))
+  np.testing.assert_allclose(values['ppl_w'], wanted, rtol=0.05)
+  assert record['space'] == 'w' and record['sampling'] == 'end'
 
 
 def test_cas_trains_on_fakes_and_tests_on_reals(monkeypatch):

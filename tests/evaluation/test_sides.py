@@ -143,7 +143,7 @@ def test_grey_among_colours_becomes_colour_and_content_is_that_of_the_bytes(tmp_
 
 def test_a_generator_that_diverged_is_an_error():
   rows = lambda seeds, examples: _latents(seeds) / jnp.where(seeds == 2, 0.0, 1.0)[:, None] * 0
-  method = types.SimpleNamespace(rows=rows, examples=())
+  method = types.SimpleNamespace(rows=rows, examples=(), styles=None)
   side = sides.generator(_Stage, {'scale': 1.0}, method, num=4, info={'name': 'g'})
   with pytest.raises(UserError, match='pictures of g hold NaN or infinity'):
     pictures(side, np.arange(4), mesh=make_mesh(), batch_size=4)
@@ -264,6 +264,7 @@ def _latents(seeds):
 
 class _Method:
   examples = ()
+  styles = None
   rows = staticmethod(lambda seeds, examples: _latents(seeds))
 
 
@@ -294,7 +295,7 @@ def test_a_generator_gives_the_pictures_of_its_seeds():
 
 def test_labels_among_latents_are_those_of_the_pictures():
   rows = lambda seeds, examples: {'z': _latents(seeds), 'label': seeds % 3}
-  method = types.SimpleNamespace(rows=rows, examples=())
+  method = types.SimpleNamespace(rows=rows, examples=(), styles=None)
   stage = type(
     'S', (), {'sample': staticmethod(lambda s, z, train: _Stage.sample(s, z['z'], train=train))}
   )

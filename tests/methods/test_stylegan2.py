@@ -50,6 +50,7 @@ class Styles(nn.Module):
   """Styles are z, of five layers; pictures are styles."""
 
   num_styles: int = 5
+  takes = ('noise',)
 
   def setup(self):
     self.calls = self.variable('styles', 'calls', jnp.zeros, ())
@@ -96,6 +97,19 @@ def test_styles_are_mixed_from_a_layer_on(name):
   np.testing.assert_allclose(counts[1:5], 450, atol=80)
   np.testing.assert_allclose(counts[5], 200, atol=50)
   assert aux.state.stats['G']['styles']['calls'] == 1  # the second z moves no mean
+
+
+def test_statistics_move_in_the_phases_that_are_named():
+  """Of StyleGAN3 in D's alone."""
+  nets = name_nets({'G': Styles(), 'D': Spy()})
+  how = dict(z_dim=2, path_weight=0.0, mixing=0.0, r1_gamma=0.0)
+  batch = {'image': jnp.zeros((4, 5, 2, 1))}
+  for moved_by in ('D',), ('G',), ():
+    method = method_file.build(nets, moved_by=moved_by, **how)
+    state = init(method, optimizers(), KEY, batch)
+    for phase in method.phases:
+      after = phase.loss(state, batch, KEY)[1].state.stats['G']['styles']['calls']
+      assert after == (phase.name in moved_by)
 
 
 @pytest.fixture(scope='module')
@@ -157,6 +171,7 @@ def test_ada_moves_with_every_update_of_d_and_r1_is_not_counted(game):
   _, _, phase = game
   _, metrics, after = phase('D')
   assert after.extra['ada']['count'] == 8 and metrics['ada_p'] == 0
+  assert metrics['ada_r_t'] == after.extra['ada']['signs'] / 8
   after = after.replace(step=after.step + 1)
   assert phase('D_r1', after)[2].extra['ada']['count'] == 8
   _, metrics, after = phase('D', after)
@@ -217,6 +232,7 @@ def test_a_seed_has_a_class_and_truncation_brings_pictures_together():
   (dict(mixing=1.5), r'method.mixing=1.5 must be finite and in \[0, 1\]'),
   (dict(r1_gamma=-1.0), 'method.r1_gamma=-1.0'),
   (dict(ada=dict(pipe='x')), "ADA pipe 'x' is not known"),
+  (dict(moved_by=('D_r1',)), "method.moved_by: 'D_r1' is none of the phases"),
 ])  # fmt: skip
 def test_what_it_refuses(arguments, message):
   with pytest.raises(UserError, match=message):

@@ -9,7 +9,7 @@ import pytest
 import torch_files
 
 from ganjax import UserError, experiment
-from ganjax.weights import published
+from ganjax.weights import import_weights, published
 from ganjax.workdir import checkpoint
 
 
@@ -153,3 +153,17 @@ def test_the_command_makes_a_run(tmp_path):
   mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ('batch',))
   started, *_ = experiment.start(run, mesh)
   jax.tree.map(np.testing.assert_array_equal, started.params['G'], expected['params'])
+
+
+@pytest.mark.parametrize('line, says', [
+  ('--format stylegan --workdir x', '--format stylegan needs --workdir and --file'),
+  ('--format rosinality --file x.pt', '--format rosinality needs --workdir and --file'),
+  ('--format stylegan --file x --workdir y --G z', '--G: files of --format stylegan hold all networks'),
+  ('--format mimicry --G x --workdir y --file z', '--file is for --format stylegan and rosinality'),
+  ('--format stylegan --file nothing.pkl --workdir y', 'cannot read nothing.pkl'),
+])  # fmt: skip
+def test_what_the_command_refuses_of_whole_files(line, says, monkeypatch):
+  monkeypatch.setattr('sys.argv', ['ganjax import', *line.split()])
+  import_weights.COMMAND.read(['ganjax import', *line.split()])
+  with pytest.raises(UserError, match=says):
+    import_weights.main()
