@@ -85,7 +85,7 @@ INDEX = f"""# Recipes
 `ganjax train NAME --workdir runs/NAME` runs a recipe. Each page names the paper and the figure that it reports.
 
 None of these figures was measured with ganjax: no GPU, no TPU and no Inception weights were at hand. With them it is
-one command: `ganjax evaluate --workdir runs/NAME --metrics fid --preset ttur --num 50000`. What was measured on a CPU
+one command: `ganjax evaluate runs/NAME --metrics fid --preset ttur --num 50000`. What was measured on a CPU
 is in [Small proofs](../results/small_proofs.md).
 
 | recipe | what | data | parameters, M |

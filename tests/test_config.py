@@ -290,9 +290,9 @@ def test_component_builds_what_the_name_says():
 
 def test_component_lists_the_names_there_are():
   with pytest.raises(
-    UserError, match=r"networks.name='dgcan' .*did you mean dcgan.*there are .*dcgan"
+    UserError, match=r"networks.name='dcgann' .*did you mean dcgan.*there are .*dcgan"
   ):
-    build('dgcan')
+    build('dcgann')
 
 
 def test_component_names_what_it_does_not_take():

@@ -112,7 +112,7 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
     if monitor.summary():
       processes.say(monitor.summary())
     where = f'finished {step} steps in {workdir}: {log.grid(step)}'
-    processes.say(f'{where}; more pictures: ganjax sample --workdir {shlex.quote(f"{workdir}")}')
+    processes.say(f'{where}; more pictures: ganjax sample {shlex.quote(f"{workdir}")}')
     return 0
   processes.say(f'stopped by {interrupt.name} at step {step}, saved; the same command resumes')
   return interrupt.status
