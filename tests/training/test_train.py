@@ -144,7 +144,7 @@ def test_progress_lines():
   number = r'-?[\d.]+'
   names = '  '.join(f'{name} {number}' for name in FIELDS[1:-1])
   assert re.fullmatch(rf'step  50/100  \d+ images/s  \w+ left  {names}', line)
-  assert 'ganjax sample --workdir' in output.splitlines()[-1]
+  assert 'more pictures: ganjax sample ' in output.splitlines()[-1]
 
 
 def test_imports_neither_tensorflow_nor_tfds_nor_torch():
