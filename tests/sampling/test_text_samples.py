@@ -73,6 +73,7 @@ def test_without_a_text_held_out_captions_are_drawn(run, tmp_path):
   assert grid.draw(found, found.right[0]).shape[1] % (96 + 2 * 64) == 0
 
 
+@pytest.mark.slow
 def test_from_one_text_to_the_next(run, tmp_path):
   words = ['--text', 'taxi', '--text', 'heart', '--seeds', '0', '--frames', '4']
   draw(run, tmp_path / 'strip.png', *words, '--format', 'strip')
