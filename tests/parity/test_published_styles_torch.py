@@ -14,6 +14,7 @@ from ganjax.sampling import sampler
 from ganjax.weights import import_weights, stylegans
 
 torch = pytest.importorskip('torch')
+pytestmark = pytest.mark.slow  # a whole import, each
 import published_styles as files  # noqa: E402 (needs torch)
 
 F = torch.nn.functional
