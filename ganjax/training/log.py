@@ -1,6 +1,7 @@
 """The log of a run: what steps returned, written down while later steps compute."""
 
 import collections
+import math
 import time
 
 import jax
@@ -86,10 +87,11 @@ class Log:
     for name, (limit, meaning) in self._run.method.watch.items():
       if np.max(metrics.get(name, limit)) < limit:
         self._high.pop(name, None)
-      elif name in metrics and step - self._high.setdefault(name, step) == PATIENCE_STEPS:
-        processes.say(
-          f'WARNING {name} is at {limit:g} or above since step {step - PATIENCE_STEPS}: {meaning}'
-        )
+      elif (
+        name in metrics and step - (since := self._high.setdefault(name, step)) >= PATIENCE_STEPS
+      ):
+        processes.say(f'WARNING {name} is at {limit:g} or above since step {since}: {meaning}')
+        self._high[name] = math.inf  # said once, until it falls
     bad = {n: ~np.isfinite(value) for n, value in metrics.items()}
     bad = {n: flags for n, flags in bad.items() if flags.any()}
     if bad:
