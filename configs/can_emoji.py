@@ -3,6 +3,8 @@
 Paper: Elgammal, Liu, Elhoseiny, Mazzone 2017, arXiv:1706.07068. It reports what people said of pictures, no figure.
 Against the paper: 64 pixels for 256, narrow, and three styles of emoji for 25 of paintings.
 
+It was not trained to the end here yet: what its pictures become was not seen.
+
     python train.py --config configs/can_emoji.py --workdir runs/can_emoji
 """
 

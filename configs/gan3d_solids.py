@@ -5,6 +5,8 @@ Paper: Wu, Zhang, Xue, Freeman, Tenenbaum 2016, arXiv:1610.07584, section 3.1: 6
 known for these solids. Narrower here, in smaller batches, with rates closer together. It needs no download; solids of
 one's own are `--config.data.data_dir=FOLDER`, of .npz or .binvox files.
 
+It was not trained to the end here yet: what its solids become was not seen.
+
     python train.py --config configs/gan3d_solids.py --workdir runs/solids
 """
 

@@ -4,6 +4,8 @@ Paper: Tulyakov, Liu, Yang, Kautz 2018, arXiv:1707.04993. No figure is published
 are read of the emoji that ganjax ships. Against the published code: a quarter of the width, no categories, and frames
 are judged of the same clips as the clips are.
 
+It was not trained to the end here yet: what its clips become was not seen.
+
     python train.py --config configs/mocogan_emoji.py --workdir runs/mocogan_emoji
 """
 

@@ -3,6 +3,8 @@
 Paper: Karras et al. 2017, arXiv:1710.10196, its networks at a quarter of their width and less, and levels of a few
 percent of its images. No figure is published for these data: the run is to be looked at.
 
+It was not trained to the end here yet: what its pictures become was not seen.
+
     python train.py --config configs/progressive_emoji.py --workdir runs/progressive_emoji
 """
 

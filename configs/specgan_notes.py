@@ -3,7 +3,9 @@
 Paper: Donahue, McAuley, Puckette 2019, arXiv:1802.04208, section 3.3, which reports an inception score of 6.03 on
 spoken digits; no figure is known for these notes. Spectra of 64 times by 64 frequencies where the paper has 128 by 128,
 narrower, and with classes as in wavegan_notes. Phases take 64 rounds of Griffin and Lim: after the paper's 16 a third
-of the data's own notes is heard a semitone off. It needs no download.
+of the data's own notes is no longer heard at its pitch. It needs no download.
+
+It was not trained to the end here yet: what its sounds become was not seen.
 
     python train.py --config configs/specgan_notes.py --workdir runs/spectra
 """

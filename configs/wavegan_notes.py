@@ -4,6 +4,8 @@ Paper: Donahue, McAuley, Puckette 2019, arXiv:1802.04208, which reports an incep
 figure is known for these notes. Narrower than the paper's, of a quarter of its length, and with classes: the label goes
 to G beside z, and D has a projection. It needs no download.
 
+It was not trained to the end here yet: what its sounds become was not seen.
+
     python train.py --config configs/wavegan_notes.py --workdir runs/notes
 """
 

@@ -5,6 +5,8 @@ Billion Word Benchmark), and the authors' gan_language.py: width 512, 10 updates
 paper shows samples, and the Jensen-Shannon divergence of n-grams as curves. Narrower here, with fewer updates of D, for
 two CPU cores; it needs no download. A text file of one's own is `--config.data.data_dir=FILE`.
 
+It was not trained to the end here yet: what its lines become was not seen.
+
     python train.py --config configs/wgan_gp_text.py --workdir runs/text
 """
 
