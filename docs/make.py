@@ -54,7 +54,7 @@ USES = {
 }
 LICENCES = {
   'emoji': 'Noto Emoji: Apache-2.0; Twemoji: CC BY 4.0; Fluent Emoji: MIT. '
-  '[ATTRIBUTION.md](../../ganjax/data/emoji/ATTRIBUTION.md) has the credits.'
+  'The credits are in `ganjax/data/emoji/ATTRIBUTION.md`.'
 }
 CARDS = f"""# Generators that come along
 
