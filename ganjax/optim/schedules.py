@@ -68,8 +68,10 @@ def _ends_of_falls(name, schedule, number):
       f"{name}={schedule} must hold numbers start and factor, and a list 'at' of steps"
     )
   whole = isinstance(at, (list, tuple)) and at and all(isinstance(step, int) for step in at)
-  if not whole or factor < 0 or not all(a < b for a, b in zip((0, *at), at)):
-    raise UserError(f"{name}={schedule} needs factor >= 0 and rising whole steps 'at', from 1")
+  if not whole or not 0 <= factor <= 1 or not all(a < b for a, b in zip((0, *at), at)):
+    raise UserError(
+      f"{name}={schedule} needs factor from 0 to 1 and rising whole steps 'at', from 1"
+    )
   return schedule['start'], schedule['start'] * factor ** len(at)
 
 
