@@ -1,4 +1,4 @@
-"""BigGAN on the emoji that ganjax ships, 64x64, 10 classes: the best recipe for two CPU cores.
+"""BigGAN, narrow, on the emoji that ganjax ships, 64x64, 10 classes: for two CPU cores, with no download.
 
 Paper: Brock et al. 2018, arXiv:1809.11096. No figure is published for these data. Against the paper: a sixth of its
 width, one update of D for one of G, batches of 32, and D sees all images through DiffAugment (arXiv:2006.10738).

@@ -71,7 +71,7 @@ with its records. In Python:
 ```python
 import ganjax
 
-generator = ganjax.from_pretrained('runs/mine')  # a name of this page, a workdir, or an exported file
+generator = ganjax.from_pretrained('runs/mine')  # a name of this page, a workdir or a file
 pictures = generator.sample(seeds=range(4))  # uint8 [4, H, W, 3]
 ```
 
