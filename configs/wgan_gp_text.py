@@ -1,9 +1,9 @@
 """WGAN-GP on lines of text, a character at a place: the captions of the emoji that ganjax ships, or any text file.
 
 Paper: Gulrajani et al. 2017, arXiv:1704.00028, its section on discrete data (table 4: lines of 32 characters of the
-Billion Word Benchmark), and the authors' gan_language.py: width 512, 10 updates of D a step, Adam of rate 1e-4. The
-paper shows samples, and the Jensen-Shannon divergence of n-grams as curves. Narrower here, with fewer updates of D, for
-two CPU cores; it needs no download. A text file of one's own is `--config.data.data_dir=FILE`.
+Billion Word Benchmark), and, from memory, the authors' gan_language.py: width 512, 10 updates of D a step,
+Adam of rate 1e-4. The paper shows samples, and the Jensen-Shannon divergence of n-grams as curves. Narrower here,
+with fewer updates of D, for two CPU cores; no download. A text file of one's own is `--config.data.data_dir=FILE`.
 
 It was not trained to the end here yet: what its lines become was not seen.
 
