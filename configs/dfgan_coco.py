@@ -5,10 +5,10 @@ pictures of captions of val2014, with latents cut off at 2 and times 0.88:
 `ganjax evaluate ... --option truncation=2 --option scale=0.88`. Against the published code: captions are read by
 all-MiniLM-L6-v2, in place of an LSTM that the authors trained on these data.
 
-`data.data_dir` has the folders train2014 and val2014, `data.captions` is the file of annotations of each.
+`data.data_dir` has the folders train2014 and val2014, `data.captions_path` is the file of annotations of each.
 
     python train.py --config configs/dfgan_coco.py --workdir runs/dfgan_coco --config.data.data_dir=COCO \\
-      --config.data.captions=COCO/annotations/captions_{split}.json
+      --config.data.captions_path=COCO/annotations/captions_{split}.json
 """
 
 from ml_collections import config_dict
@@ -25,7 +25,7 @@ def get_config():
   config.data.split = 'train2014'
   config.data.resolution = 256
   config.data.flip = True
-  config.data.captions = config_dict.placeholder(str)
+  config.data.captions_path = config_dict.placeholder(str)
   config.data.encoder = 'minilm'
   config.data.encoder_path = config_dict.placeholder(str)
   config.data.text_size = config_dict.placeholder(int)

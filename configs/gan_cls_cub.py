@@ -22,7 +22,7 @@ def get_config():
   config.data.dataset = 'captions'
   config.data.resolution = 64
   config.data.flip = True
-  config.data.captions = config_dict.placeholder(str)
+  config.data.captions_path = config_dict.placeholder(str)
   config.data.encoder = 'minilm'
   config.data.encoder_path = config_dict.placeholder(str)
   config.data.text_size = config_dict.placeholder(int)

@@ -26,7 +26,7 @@ def cache_folder(name: str) -> Path:
 
 
 def from_pretrained(name, **which):
-  """A trained generator: `from_pretrained('emoji').sample(seeds=range(4))` is uint8 [4, 64, 64, 3].
+  """A trained generator: `from_pretrained('runs/a').sample(seeds=range(4))` is uint8 [4, H, W, C].
 
   Args:
     name: of a generator that comes along, a run's workdir, or a file of `ganjax export --out NAME.safetensors`.

@@ -24,10 +24,7 @@ FREE = (
   'steps',
   'keep_checkpoints',
   'wandb',
-  'data.data_dir',
   'data.cache',
-  'data.captions',
-  'data.encoder_path',
   'networks.dtype',
   'init_from',
   'init_nets',
@@ -35,6 +32,11 @@ FREE = (
   'profile_steps',
   'debug_nans',
 )
+
+
+def is_place(name: str) -> bool:
+  """Whether a field says where data lie: each host may have its own, and a resumed run may find them elsewhere."""
+  return name.startswith('data.') and name.endswith(('_dir', '_path'))
 
 
 def base(name: str) -> ConfigDict:
@@ -277,7 +279,10 @@ def compare(new: ConfigDict, saved: dict) -> list:
   fixed = [
     k
     for k in differ
-    if k not in FREE and not k.endswith('_every_steps') and not k.startswith('eval.')
+    if k not in FREE
+    and not is_place(k)
+    and not k.endswith('_every_steps')
+    and not k.startswith('eval.')
   ]
   if fixed:
     what = ', '.join(f'{k} (was {a.get(k)!r}, now {b.get(k)!r})' for k in fixed)

@@ -371,13 +371,8 @@ def check_resume(run: Experiment, workdir: Path):
   Raises UserError for a difference that would make it another run.
   """
   fields = configs.flatten(run.config.to_dict())
-  places = (
-    'data.data_dir',
-    'data.cache',
-    'data.captions',
-    'data.encoder_path',
-  )  # each host may have its own
-  processes.check_same('settings', {k: v for k, v in fields.items() if k not in places})
+  shared = {k: v for k, v in fields.items() if k != 'data.cache' and not configs.is_place(k)}
+  processes.check_same('settings', shared)
   if not (workdir / 'config.json').exists():
     if checkpoint.list_steps(workdir):
       raise UserError(

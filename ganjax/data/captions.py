@@ -18,7 +18,7 @@ from ganjax.data.source import Source, indices
 from ganjax.media import text as texts
 
 LENGTH = 128  # letters of a caption that are kept to be shown; encoders read all
-_CAPTIONS = 7  # a purpose of a random stream, see `data.source`
+_CAPTIONS = 14  # a purpose of a random stream, see `data.source`
 
 
 def fields(encoder, text_size=None) -> dict:

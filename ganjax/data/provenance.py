@@ -1,6 +1,7 @@
 """What a run says of its data and keeps in its config.json, whether they suit it, and what a resume finds changed."""
 
 from ganjax import UserError
+from ganjax.text import check_same
 
 
 def entry(source) -> dict:
@@ -71,12 +72,7 @@ def compare(source, saved: dict, conditional: bool) -> list:
     UserError: other classes than a conditional run has learned, or in another order; another text encoder.
   """
   new, lines = entry(source), []
-  before, now = saved.get('encoder'), new.get('encoder')
-  if before != now:
-    raise UserError(
-      f'the run has learned texts as the encoder {before} reads them, and here it is {now}: bring back the files of '
-      'that one, or use another --workdir'
-    )
+  check_same(saved.get('encoder'), new.get('encoder'))
   a, b = saved.get('classes', new['classes']) or [], new['classes'] or []
   if a != b:
     line = f'the classes of the data are not those that the run began with: {_difference(a, b)}'

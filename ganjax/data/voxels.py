@@ -80,9 +80,10 @@ def read_binvox(content: bytes):
   if not all(0 < n <= MOST_SIDE for n in (x, y, z)):
     raise ValueError(f'it has sides of {x}, {z} and {y}')
   pairs = np.frombuffer(rest[: len(rest) // 2 * 2], np.uint8).reshape(-1, 2)
+  total = int(pairs[:, 1].sum(dtype=np.int64))
+  if total != x * y * z:  # before a small file asks for much memory
+    raise ValueError(f'it holds {total:,} voxels of {x * y * z:,}')
   values = np.repeat(pairs[:, 0] > 0, pairs[:, 1])
-  if len(values) != x * y * z:
-    raise ValueError(f'it holds {len(values):,} voxels of {x * y * z:,}')
   # Depth comes before height in the file: [x, z, y] with y upwards.
   return values.reshape(x, z, y)
 

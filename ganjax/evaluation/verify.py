@@ -1,4 +1,4 @@
-"""Measures a generator again that comes with records: ganjax verify emoji
+"""Measures a generator again that comes with records: ganjax verify emoji_upscaler
 
 The records lie in NAME.jsonl beside NAME.safetensors; `ganjax evaluate NAME.safetensors --out NAME.jsonl` writes them.
 Each record holds its command. Every command is run again, and each value is compared. Status 1: a value differs.
@@ -29,7 +29,7 @@ from ganjax.evaluation import evaluate, records
 
 def main():
   if len(COMMAND.arguments) != 1:
-    raise UserError('name one generator, such as: ganjax verify emoji')
+    raise UserError('name one generator, such as: ganjax verify emoji_upscaler')
   try:
     tolerance = float(TOLERANCE.value)
   except ValueError:
@@ -45,9 +45,8 @@ def main():
   with tempfile.TemporaryDirectory() as folder:
     out = Path(folder, 'again.jsonl')
     for command in commands:
-      # The record names the run as it was typed where it was made.
-      _, _, _, *flags = shlex.split(command)
-      evaluate.COMMAND.read(['evaluate', str(place), *flags, f'--out={out}'])
+      print(command, flush=True)
+      evaluate.COMMAND.read(['evaluate', str(place), *_flags(command), f'--out={out}'])
       evaluate.main()
     again = {_key(record): record for record in records.read(out)}
   rows, wrong = [], 0
@@ -63,7 +62,13 @@ def main():
 
 
 def _key(record):
-  return record['metric'], record['preset'], record.get('command', '').split(' ', 3)[-1]
+  return record['metric'], record['preset'], _flags(record.get('command', ''))
+
+
+def _flags(command) -> tuple:
+  """The flags of a recorded command, without the run, which had another name where it was measured."""
+  words = shlex.split(command)
+  return tuple(one for one in words if one.startswith('--') and not one.startswith('--workdir='))
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Trained generators that come along with ganjax, by name: `ganjax sample emoji`, `ganjax.from_pretrained('emoji')`."""
+"""Trained generators that come along with ganjax, by name: `ganjax sample emoji_upscaler`."""
 
 from pathlib import Path
 

@@ -132,11 +132,8 @@ def texts(given: list, config, fields: dict, examples: tuple, known=None) -> Sou
     raise UserError(f'--text={given[0]}: samples of this run do not start from a text')
   of = config.data
   encoder = text.load(of.get('encoder', 'ngrams'), of.get('encoder_path'), of.get('text_size'))
-  if known not in (None, encoder.info):
-    raise UserError(
-      f'the run has learned texts as the encoder {known} reads them, and here it is {encoder.info}: bring back the '
-      'files of that one'
-    )
+  if known:
+    text.check_same(known, encoder.info)
   return of_captions.of_texts(given, encoder)
 
 

@@ -1,6 +1,6 @@
 """Samples from a run: ganjax sample runs/dcgan [--seeds 0-35] [--out film.mp4]
 
-RUN is a run's workdir, a file of `ganjax export`, or the name of a generator that comes along: ganjax sample emoji.
+RUN is a run's workdir, a file of `ganjax export`, or the name of a generator that comes along: ganjax sample NAME.
 
 The same seed gives the same sample on any number of devices. A sample is synthetic, and says so in its metadata.
 Samples of a run that translates or enlarges start from pictures: those of --source, else sample n from picture n of the

@@ -69,6 +69,15 @@ def load(name: str, path=None, given=None) -> Encoder:
   return found
 
 
+def check_same(before: dict | None, now: dict | None):
+  """Raises UserError where a run has learned texts by another encoder than there is; both are `Encoder.info`."""
+  if before != now:
+    raise UserError(
+      f'the run has learned texts as the encoder {before} reads them, and here it is {now}: bring back the files of '
+      'that one, or use another --workdir'
+    )
+
+
 def _module(name):
   known = sorted(m.name for m in pkgutil.iter_modules(__path__))
   if name not in known:

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from safetensors.numpy import load
 
 from ganjax import UserError
 from ganjax.text import Encoder
@@ -70,11 +71,9 @@ def open_at(path):
   """
   try:
     import tokenizers
-    from safetensors.numpy import load
-  except ImportError as error:
+  except ImportError:
     raise UserError(
-      f"data.encoder=minilm needs the package {error.name}: pip install tokenizers safetensors (or 'ganjax[text]'); "
-      'data.encoder=ngrams needs nothing'
+      "data.encoder=minilm needs tokenizers: pip install tokenizers (or 'ganjax[text]'); data.encoder=ngrams needs none"
     ) from None
   folder = Path(path).expanduser() if path else _installed()
   try:

@@ -4,8 +4,8 @@ The suffix of --out says what is written, with the run's configuration in either
 
   G.stablehlo    programs with the weights inside, for CPU, CUDA and TPU, which JAX alone runs: `docs/load_generator.py`
                  is all that it takes. By `jax.export`, whose programs later versions of JAX read for 6 months at least.
-  G.safetensors  the weights and statistics alone, as 'params/G/...' and 'stats/G/...': these do not age. Every command
-                 of ganjax takes it in place of a workdir: ganjax sample G.safetensors. With --half numbers are float16.
+  G.safetensors  the weights and statistics alone, as 'params/G/...' and 'stats/G/...': these do not age.
+                 sample, evaluate, project and verify take it in place of a workdir. With --half numbers are float16.
                  With --names stylegan the generators of StyleGAN2 and StyleGAN3 have the names and axes of
                  stylegan2-ada-pytorch and stylegan3, whose `load_state_dict` takes them.
 
@@ -63,7 +63,6 @@ from ganjax.sampling import sampler
 from ganjax.weights import generator_file, stylegans
 from ganjax.workdir.files import replace_file
 
-FORMAT, VERSION = 'ganjax generator', 1
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
@@ -113,8 +112,8 @@ def describe(run, place, step: int, weights: str, batch_norm: str, seed_index: i
   record = experiment.saved_record(place)
   config = {**experiment.to_json(run.config), 'seeds': 1, 'seed': run.config.seed + seed_index}
   return {
-    'format': FORMAT,
-    'version': VERSION,
+    'format': generator_file.FORMAT,
+    'version': generator_file.VERSION,
     'Software': f'ganjax {__version__}, jax {jax.__version__}',
     'Description': 'generator of synthetic images',
     'num_classes': run.method.num_classes,

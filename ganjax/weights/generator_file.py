@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from ganjax import UserError
 from ganjax.workdir.files import replace_file
 
+FORMAT, VERSION = 'ganjax generator', 1
 KEY = 'ganjax'  # of the metadata: one entry, as those of several come in any order
 
 
@@ -36,11 +37,8 @@ def read_about(path) -> dict:
       about = json.loads((file.metadata() or {})[KEY])
     except (KeyError, ValueError):
       about = None
-  # Files of before 0.6.0 have one entry of the metadata for each field, and nothing that says what the data were.
-  if not isinstance(about, dict) or (about.get('format'), about.get('version')) != (
-    'ganjax generator',
-    1,
-  ):
+  known = isinstance(about, dict) and (about.get('format'), about.get('version'))
+  if known != (FORMAT, VERSION):
     raise UserError(
       f'{path} is not a generator that this version reads: make one by ganjax export --out NAME.safetensors'
     )

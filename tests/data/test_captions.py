@@ -53,7 +53,7 @@ def test_every_form_of_captions(folder, tmp_path, form):
     said = [(0, 'a red a'), (2, 'three'), (0, 'an A'), (1, 'two')]
     said = [{'image_id': i, 'caption': one} for i, one in said]
     path.write_text(json.dumps({'images': images, 'annotations': said}))
-    more['captions'] = str(tmp_path / 'captions_{split}.json')
+    more['captions_path'] = str(tmp_path / 'captions_{split}.json')
   else:
     (folder / form).write_text(FORMS[form])
   source = build(folder, **more)

@@ -1,7 +1,9 @@
 import hashlib
+import re
 import subprocess
 import sys
 
+import command
 import numpy as np
 import pytest
 
@@ -56,3 +58,11 @@ def test_any_number_of_seeds_sorts_an_epoch_once(monkeypatch):
       data.indices(seed, start, 8, 20)
   assert len(sorts) == len(set(sorts)) == 40 * 4  # positions 0 to 63
   assert len(source._newest) == 40  # one order a seed stays in memory
+
+
+def test_no_two_purposes_share_a_random_stream():
+  """Every constant that `data.source` knows as a purpose has a number of its own."""
+  text = '\n'.join(path.read_text() for path in (command.ROOT / 'ganjax/data').rglob('*.py'))
+  found = re.findall(r'^_[A-Z_, ]+ = ([\d, ]+?) +# .*(?:purpose|random stream)', text, re.M)
+  numbers = [int(one) for some in found for one in some.split(',')]
+  assert len(numbers) > 10 and len({*numbers}) == len(numbers)

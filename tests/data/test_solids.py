@@ -1,6 +1,7 @@
 """Solids by formula and one's own, and lines of text."""
 
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -96,6 +97,15 @@ def test_what_is_no_solid(tmp_path, name, content, message):
   (tmp_path / name).write_bytes(content)
   with pytest.raises(UserError, match=message):
     build(data_dir=str(tmp_path))
+
+
+def test_a_small_file_asks_for_no_more_memory_than_it_holds():
+  content = b'#binvox 1\ndim 4 4 4\ndata\n' + b'\x01\xff' * 2**19
+  tracemalloc.start()
+  with pytest.raises(ValueError, match='it holds 133,693,440 voxels of 64'):
+    voxels.read_binvox(content)
+  assert tracemalloc.get_traced_memory()[1] < 2**23
+  tracemalloc.stop()
 
 
 def lines(**changes):

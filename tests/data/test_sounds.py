@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ganjax import UserError, data
-from ganjax.data.sets import notes
+from ganjax.data.sets import notes, sounds
 
 soundfile = pytest.importorskip('soundfile')
 
@@ -101,6 +101,16 @@ def test_windows_are_whole_and_a_function_of_seed_and_position(folder, cache):
   assert sorted(epoch) == [0] * 16 + [1] * 9
   side_by_side = source.read(np.arange(16))['sound'][:, 0, 0]
   np.testing.assert_array_equal(side_by_side, [*range(0, 1920, 128), 1872])
+
+
+def test_a_second_start_reads_no_header(folder, monkeypatch):
+  counted = []
+  count = sounds._count
+  monkeypatch.setattr(sounds, '_count', lambda *args: counted.append(args) or count(*args))
+  first, files = build(folder), len(counted)
+  assert files > 1
+  again = build(folder)
+  assert len(counted) == files and again.num_examples == first.num_examples
 
 
 def test_files_are_mixed_resampled_and_made_loud(folder):

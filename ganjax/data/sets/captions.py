@@ -26,7 +26,7 @@ def build(
   channels,
   split,
   cache,
-  captions=None,
+  captions_path=None,
   encoder='ngrams',
   encoder_path=None,
   text_size=None,
@@ -37,7 +37,7 @@ def build(
     data_dir: a folder; or a zip archive, which is one split.
     resolution, channels, cache: see `ganjax.data.build`.
     split: see above; without such a folder all of it is 'train'.
-    captions: a .csv, .jsonl or COCO's .json; {split} in its name stands for `split`. By default `captions.csv`,
+    captions_path: a .csv, .jsonl or COCO's .json; {split} in its name stands for `split`. By default `captions.csv`,
       `captions.jsonl` or `metadata.jsonl` among the pictures, else `NAME.txt` beside each, a caption a line.
     encoder, encoder_path, text_size: what makes vectors of captions, see `text.load`.
 
@@ -58,13 +58,13 @@ def build(
   found = decoded(table, info, pictures.fields(**size), cache)
   broken = {*found.info.get('broken', ())}
   paths = [path for path in table.names if path not in broken]
-  if captions:
-    place = os.path.expanduser(captions.replace('{split}', split))
+  if captions_path:
+    place = os.path.expanduser(captions_path.replace('{split}', split))
     try:
       with open(place, 'rb') as file:
         listed = known.read(place, file.read())
     except OSError as error:
-      raise UserError(f'data.captions={place} cannot be read: {error.strerror}') from None
+      raise UserError(f'data.captions_path={place} cannot be read: {error.strerror}') from None
     some = known.match(listed, paths, place)
   else:
     some = known.find(open_files(top), paths, top)

@@ -18,7 +18,7 @@ from ganjax.data.source import Source, indices
 
 MOVING = '.gif', '.webp', '.apng'
 FILMS = '.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg'
-_STARTS = 10  # a purpose of a random stream, see `data.source`
+_STARTS = 11  # a purpose of a random stream, see `data.source`
 
 
 def fields(*, resolution, channels, frames=16, rate=10) -> dict:

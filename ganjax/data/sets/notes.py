@@ -18,7 +18,7 @@ NAMES = 'C', 'C#', 'D', 'D#', 'E', 'F', 'F#', 'G', 'G#', 'A', 'A#', 'B'
 PARTIALS = 16
 # Zeros of Bessel functions over the first: overtones of a round membrane.
 MEMBRANE = np.array([1, 1.5933, 2.1355, 2.2954, 2.6531, 2.9173, 3.1555, 3.5001])
-_NOTES = 8  # a purpose of a random stream, see `data.source`
+_NOTES = 12  # a purpose of a random stream, see `data.source`
 
 
 def fields(*, length=16_384, rate=16_000) -> dict:

@@ -13,7 +13,7 @@ from ganjax.data.source import Source, gather
 
 SPLITS = 'train', 'test'
 CLASSES = 'box', 'torus', 'chair', 'table', 'plane'
-_SOLIDS = 9  # a purpose of a random stream, see `data.source`
+_SOLIDS = 13  # a purpose of a random stream, see `data.source`
 
 
 def fields(*, resolution) -> dict:

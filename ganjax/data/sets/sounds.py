@@ -13,7 +13,7 @@ from absl import logging
 
 from ganjax import UserError, media
 from ganjax.data import domains, folder
-from ganjax.data.cache import Examples
+from ganjax.data.cache import Examples, open_arrays
 from ganjax.data.files import open_files
 from ganjax.data.sets import notes
 from ganjax.data.source import Source, decoded, indices
@@ -69,7 +69,9 @@ def build(*, data_dir, split, cache, length=16_384, rate=16_000, normalize=True,
       found = found / max(np.abs(found).max(), 1e-9)
     return np.pad(found, (0, max(0, length - len(found))))
 
-  parts = [-(-max(_count(files, path, rate), length) // length) for path in paths]
+  content, here = folder.identify((files, paths))
+  counts = _counts(files, paths, rate, top, content, here)
+  parts = -(-np.maximum(counts, length) // length)
   of_file = np.repeat(np.arange(len(paths)), parts)
   number = np.concatenate([np.arange(n) for n in parts])
 
@@ -98,7 +100,6 @@ def build(*, data_dir, split, cache, length=16_384, rate=16_000, normalize=True,
         arrays['whole'][i] = len(part) > 0
     return arrays
 
-  content, here = folder.identify((files, paths))
   key = dict(dataset='sounds', files=content, length=length, rate=rate)
   key |= dict(normalize=bool(normalize), pad=bool(pad), classes=names, version=1)
   table = Examples(
@@ -130,6 +131,21 @@ def read(content: bytes, rate):
     raise ValueError('it has no samples')
   up, down = _ratio(rate, own)
   return scipy.signal.resample_poly(data.mean(1), up, down).astype(np.float32)
+
+
+def _counts(files, paths, rate, top, content, here):
+  """Samples of each file, int64 [n], from the cache: a start need not read every file for its header."""
+  examples = Examples(
+    title=f'lengths of the sounds in {os.path.basename(top)}',
+    key=dict(dataset='sounds', files=content, what='lengths', rate=rate),
+    here=here,
+    count=len(paths),
+    fields={'length': ((), np.dtype(np.int64))},
+    fetch=lambda rows: rows,
+    decode=lambda rows: {'length': np.array([_count(files, paths[i], rate) for i in rows])},
+    what='files',
+  )
+  return np.array(open_arrays(examples, ['length'])['length'])
 
 
 def _count(files, path, rate) -> int:
