@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from ganjax import commandline, experiment
 from ganjax import recipes as known
+from ganjax.data import provenance
 from ganjax.evaluation import records
 from ganjax.weights import generator_file
 
@@ -51,10 +52,6 @@ USES = {
     'ganjax sample emoji_upscaler --source small.png --out large.png',
     'Enlarges drawings four times. It learnt from emoji alone: photographs come out soft.',
   ),
-}
-LICENCES = {
-  'emoji': 'Noto Emoji: Apache-2.0; Twemoji: CC BY 4.0; Fluent Emoji: MIT. '
-  'The credits are in `ganjax/data/emoji/ATTRIBUTION.md`.'
 }
 CARDS = f"""# Generators that come along
 
@@ -143,7 +140,7 @@ def cards() -> str:
       f'- Made by: ganjax {made["versions"]["ganjax"]}, commit {made["commit"][:12]}, jax {made["versions"]["jax"]}, '
       f'on {made["devices"]["count"]} {made["devices"]["kind"]} device(s).\n'
       f'- Data: {data["dataset"]}, split {data["split"]}, {data["num_examples"]:,} pictures. '
-      f'{LICENCES[data["dataset"]]}\n\n'
+      f'{provenance.LICENCES[data["dataset"]]}.\n\n'
       f'| value | measured | command |\n|---|---|---|\n{rows}'
       f'\nMeasured on {found[0]["device"]["kind"]}, {found[0]["num_fake"]:,} samples.\n'
     )

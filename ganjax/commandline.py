@@ -33,6 +33,7 @@ COMMANDS = {
   'evaluate': 'evaluation.evaluate',
   'verify': 'evaluation.verify',
   'compare': 'evaluation.compare',
+  'report': 'pages.report',
   'configs': 'recipes',
   'check': 'data.check',
   'export': 'weights.export',

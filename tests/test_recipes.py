@@ -63,7 +63,7 @@ TRACED += (
   'mocogan_emoji',
   'mocogan_mnist',
 )
-TRACED += ('emoji', 'reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
+TRACED += ('emoji', 'mnist', 'reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 # One of each kind of network and penalty by default: the rest takes minutes.
 QUICK = ('dcgan_cifar', 'wgan_cifar', 'wgan_gp_cnn_cifar', 'cgan_mnist', 'pix2pix_emoji')
 QUICK += ('progressive_emoji', 'stylegan2_ada_cifar')

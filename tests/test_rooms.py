@@ -25,6 +25,7 @@ FLOORS = (
   'metrics',
   'methods experiment',
   'evaluation pretrained',
+  'pages',
   'training',
   'tpu',
 )

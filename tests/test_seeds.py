@@ -279,7 +279,7 @@ def test_curves_show_the_mean_and_a_band(tmp_path, monkeypatch):
     colours = np.unique(np.asarray(picture.convert('RGB')).reshape(-1, 3), axis=0)
   band = 255 - 0.18 * (255 - np.array([31, 119, 180]))
   assert abs(colours - band).max(1).min() <= 2
-  assert compare._panels({'a': tmp_path}, {'a': {}}).keys() == {'loss_G', 'loss_D'}
+  assert compare.panels({'a': tmp_path}, {'a': {}}).keys() == {'loss_G', 'loss_D'}
 
 
 # Configurations.

@@ -3,6 +3,12 @@
 from ganjax import UserError
 from ganjax.text import check_same
 
+# Of data whose licence is known, by the name of the data set.
+LICENCES = {
+  'emoji': 'Noto Emoji: Apache-2.0; Twemoji: CC BY 4.0; Fluent Emoji: MIT. '
+  'The credits are in ganjax/data/emoji/ATTRIBUTION.md',
+}
+
 
 def entry(source) -> dict:
   """JSON-able, of a Source."""

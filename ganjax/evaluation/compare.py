@@ -23,6 +23,7 @@ from ganjax import config as configs
 from ganjax.evaluation import records
 from ganjax.workdir import curves
 
+HEAD = 'run', 'metric', 'preset', 'mode', 'fakes', 'reals', 'last', 'step', 'best', 'step'
 TRAINING = ('loss', 'D', 'sample')  # families of training metrics that are drawn
 
 
@@ -35,30 +36,23 @@ def main():
   for run in runs:
     if not run.is_file():
       configs.load_json(run / 'config.json')
-  labels = _labels(runs)
-  values = {label: _values(run) for label, run in labels.items()}
-  rows = []
-  for key in dict.fromkeys(key for found in values.values() for key in found):
-    for label, found in values.items():
-      if key in found and '_std' not in key.value:
-        points = found[key][-1], records.best(found[key], key.value) or (None, None)
-        shown = [(records.number(value), step or '-') for step, value in points]
-        rows.append((label, *key, *shown[0], *shown[1]))
-  if rows:
-    head = ('run', 'metric', 'preset', 'mode', 'fakes', 'reals', 'last', 'step', 'best', 'step')
-    print(records.table(rows, head))
+  labels = label(runs)
+  values = {name: values_of(run) for name, run in labels.items()}
+  found = rows(values)
+  if found:
+    print(records.table(found, HEAD))
   else:
     print('nothing was evaluated in these runs: ganjax evaluate')
 
   if OUT.value is None:
     return
-  panels = _panels(labels, values)
-  if not panels:
+  drawn = panels(labels, values)
+  if not drawn:
     raise UserError('these runs have no metrics yet')
-  print(curves.overlay(panels, Path(OUT.value)))
+  print(curves.overlay(drawn, Path(OUT.value)))
 
 
-def _labels(runs) -> dict:
+def label(runs) -> dict:
   """{label: workdir}: the folders' names, or the whole paths where names repeat."""
   names = [run.resolve().stem if run.is_file() else run.resolve().name for run in runs]
   return {name if names.count(name) == 1 else str(run): run for name, run in zip(names, runs)}
@@ -74,7 +68,7 @@ class Key(NamedTuple):
   reals: str
 
 
-def _values(run) -> dict:
+def values_of(run) -> dict:
   """{Key: [(step, number)]} of a run; a newer record replaces an older."""
   out = {}
   for record in records.read(run):
@@ -95,25 +89,37 @@ def _values(run) -> dict:
   return {key: sorted(points.items()) for key, points in out.items()}
 
 
-def _panels(runs, values) -> dict:
+def rows(values) -> list:
+  """The table of {label: `values_of` its run} below `HEAD`: texts, a row for each value of each run."""
+  out = []
+  for key in dict.fromkeys(key for found in values.values() for key in found):
+    for name, found in values.items():
+      if key in found and '_std' not in key.value:
+        points = found[key][-1], records.best(found[key], key.value) or (None, None)
+        shown = [(records.number(value), step or '-') for step, value in points]
+        out.append((name, *key, *shown[0], *shown[1]))
+  return out
+
+
+def panels(runs, values) -> dict:
   """{metric: [(label, steps, numbers)]}: evaluations first; labels say in what lines of one panel differ."""
-  panels = {}
-  for label, found in values.items():
+  measured = {}
+  for name, found in values.items():
     for key, points in found.items():
       if '_std' not in key.value:
         x, y = np.array(points, np.float64).T
         # Pictures that are no run's hold at every step.
-        x = np.full_like(x, np.nan) if runs[label].is_file() else x
-        panels.setdefault(key.value, []).append((label, key, x, y))
+        x = np.full_like(x, np.nan) if runs[name].is_file() else x
+        measured.setdefault(key.value, []).append((name, key, x, y))
   drawn = {}
-  for name, lines in panels.items():
+  for value, lines in measured.items():
     differ = [i for i in range(1, 5) if len({key[i] for _, key, *_ in lines} - {'-'}) > 1]
-    text = lambda label, key, on=differ: ', '.join([label, *(str(key[i]) for i in on)])
-    drawn[name] = [(text(label, key), x, y) for label, key, x, y in lines]
-  for label, run in runs.items():
+    text = lambda name, key, on=differ: ', '.join([name, *(str(key[i]) for i in on)])
+    drawn[value] = [(text(name, key), x, y) for name, key, x, y in lines]
+  for one, run in runs.items():
     for name, (x, y) in () if run.is_file() else curves.read_series(run / 'metrics.jsonl').items():
       if name.split('_')[0] in TRAINING and not name.endswith('_std'):
-        drawn.setdefault(name, []).append((label, x, y))
+        drawn.setdefault(name, []).append((one, x, y))
   return drawn
 
 

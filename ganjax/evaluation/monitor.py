@@ -49,7 +49,7 @@ class Monitor:
         records.drop_after(workdir, step)
     # Runs that no longer evaluate still have a best checkpoint to keep.
     found = [r for r in records.read(workdir) if r.get('by') == 'training' and r['step'] <= step]
-    history = [(r['step'], _watched(r)) for r in found if self._is_alike(r)]
+    history = [(r['step'], watched(r)) for r in found if self._is_alike(r)]
     # Process 0's: `real` holds the times of files, and copies on other hosts have others.
     self._history = [tuple(entry) for entry in processes.gather(history)[0]]
     self.flags = [flag for flag, _ in warnings(self._merged())]
@@ -126,7 +126,7 @@ class Monitor:
         found += [{**r.record, **watched} for r in self._measure(step, one, k, stop)]
     except Stopped:
       return None
-    self._history += [(step, _watched(r)) for r in found]
+    self._history += [(step, watched(r)) for r in found]
     said = warnings(self._merged())
     self.flags = [flag for flag, _ in said]
     found[0]['warnings'] = [line for _, line in said]
@@ -225,7 +225,7 @@ class Monitor:
     return f'{last}; best {records.number(best)} at {best_step}{kept}'
 
 
-def _watched(record) -> dict:
+def watched(record) -> dict:
   """The values of a record that have one, and the diversity of the grid that was newest then."""
   values = {**record['values'], 'sample_diversity': record.get('sample_diversity')}
   return {name: value for name, value in values.items() if value is not None}

@@ -11,6 +11,7 @@ import ganjax
 from ganjax import UserError, data, experiment, seeds
 from ganjax.devices import processes, sharding
 from ganjax.evaluation.monitor import Monitor
+from ganjax.pages import report
 from ganjax.sampling import grid, sampler
 from ganjax.training import diagnose, dispatch
 from ganjax.training.feed import Feed
@@ -108,6 +109,9 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   save()
   checkpoints.wait()
   log.close()
+  if step == config.steps and processes.is_main():
+    out, *_ = report.write([workdir], workdir / 'report.html', workdir / 'film.gif')
+    print(f'report: {out}', flush=True)
   if step == config.steps and not monitor.due(step):
     if monitor.summary():
       processes.say(monitor.summary())

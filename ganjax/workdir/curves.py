@@ -24,11 +24,17 @@ def draw(workdir):
   """
   workdir = pathlib.Path(workdir)
   with user_errors(workdir / 'curves.png'):
-    series = read_series(workdir / 'metrics.jsonl')
-    if not series:
+    lines = of_run(workdir)
+    if not lines:
       return None
     config = workdir / 'config.json'
     title = json.loads(config.read_text()).get('name') if config.exists() else None
+  return _save(lines, str(title or workdir.resolve().name), workdir / 'curves.png')
+
+
+def of_run(workdir) -> dict:
+  """{title of a panel: [(name, steps, values) or (name, steps, values, deviations)]} of workdir/metrics.jsonl."""
+  series = read_series(pathlib.Path(workdir, 'metrics.jsonl'))
   panels = {}
   for name in series:
     if name.startswith(('compile_', 'peak_')):
@@ -39,11 +45,10 @@ def draw(workdir):
   panels = {p: panels[p] for p in first + [p for p in panels if p not in first]}
 
   spread = lambda name: [series[f'{name}_std'][1]] if f'{name}_std' in series else []
-  lines = {
+  return {
     title: [(name, *series[name], *spread(name)) for name in names]
     for title, names in _titles(panels).items()
   }
-  return _save(lines, str(title or workdir.resolve().name), workdir / 'curves.png')
 
 
 def overlay(panels, path):
@@ -67,23 +72,37 @@ def _titles(panels):
 
 
 def _save(panels, heading, path):
-  """Draws {title: [(label, x, y)]}, or with the deviations of y besides, and writes the PNG; returns its path."""
+  """Draws the panels of `figure` as a PNG at `path`; returns the path."""
+  with replace_file(path) as file:
+    figure(panels, heading).savefig(file, format='png')
+  return path
+
+
+def figure(panels, heading='', columns=3):
+  """The matplotlib Figure of {title: [(label, x, y)]}, or with the deviations of y besides; a panel a title."""
   # Not at the top: it would cost every start most of a second. Not pyplot: it keeps global state.
   import matplotlib
   from matplotlib.figure import Figure
   from matplotlib.ticker import EngFormatter
 
   matplotlib.set_loglevel('error')  # a missing font is no news to who trains
-  columns = min(len(panels), 3 if len(panels) != 4 else 2)
+  columns = min(len(panels), columns if len(panels) != 4 else 2)
   rows = -(-len(panels) // columns)
-  figure = Figure((1 + 4.4 * columns, 0.6 + 2.9 * rows), dpi=110, layout='constrained')
-  figure.suptitle(heading, fontsize=13, fontweight='bold')
+  # Inches; places are fixed, as to find them takes longer than to draw.
+  panel, gap, top = np.array([3.6, 2.3]), np.array([0.8, 0.65]), 0.75 if heading else 0.4
+  count = np.array([columns, rows])
+  size = count * panel + (count - 1) * gap + [1.0, 0.5 + top]
+  drawn = Figure(size, dpi=110)
+  (left, bottom), (right, high) = [0.8, 0.5] / size, 1 - [0.2, top] / size
+  (wspace, hspace) = gap / panel
+  drawn.subplots_adjust(left, bottom, right, high, wspace, hspace)
+  drawn.suptitle(heading, fontsize=13, fontweight='bold', parse_math=False)
   for i, (title, lines) in enumerate(panels.items()):
-    axes = figure.add_subplot(rows, columns, i + 1)
+    axes = drawn.add_subplot(rows, columns, i + 1)
     for j, (label, *points) in enumerate(lines):
       _draw_series(axes, *points, label=label, color=f'C{j % 10}')
     note = _set_limits(axes, np.concatenate([y for _, _, y, *_ in lines]))
-    axes.set_title(title + note, fontsize=10, loc='left')
+    axes.set_title(title + note, fontsize=10, loc='left', parse_math=False)
     axes.xaxis.set_major_formatter(EngFormatter(sep=''))
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25, linewidth=0.6)
@@ -91,10 +110,10 @@ def _save(panels, heading, path):
     if i + columns >= len(panels):
       axes.set_xlabel('step', fontsize=9)
     if len(lines) > 1:
-      axes.legend(fontsize=8, frameon=False, ncols=2 if len(lines) > 4 else 1)
-  with replace_file(path) as file:
-    figure.savefig(file, format='png')
-  return path
+      legend = axes.legend(fontsize=8, frameon=False, ncols=2 if len(lines) > 4 else 1)
+      for text in legend.get_texts():
+        text.set_parse_math(False)
+  return drawn
 
 
 def _draw_series(axes, x, y, spread=None, *, label, color):

@@ -52,6 +52,21 @@ def hold(workdir):
     os.close(handle)
 
 
+def is_held(workdir) -> bool:
+  """Whether some process of this host holds `workdir`: a training is at work there."""
+  try:
+    handle = os.open(Path(workdir, '.lock'), os.O_RDONLY | os.O_CLOEXEC)
+  except OSError:
+    return False
+  try:
+    fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+  except OSError:
+    return True
+  finally:
+    os.close(handle)
+  return False
+
+
 def check_name(workdir):
   """Raises UserError for a name that tensorstore, which writes checkpoints, takes for another, or for none."""
   name = os.fsencode(Path(workdir).absolute())

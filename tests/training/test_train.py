@@ -125,7 +125,8 @@ def test_leaves_tensorboard_events():
 def test_leaves_pictures_curves_and_the_newest_checkpoints():
   workdir, _, _, _ = command.finished()
   assert {f.name for f in workdir.iterdir() if f.name[0] != '.'} == {
-    *('checkpoints', 'config.json', 'curves.png', 'metrics.jsonl', 'samples', 'tensorboard')
+    *('checkpoints', 'config.json', 'curves.png', 'film.gif', 'metrics.jsonl', 'report.html'),
+    *('samples', 'tensorboard'),
   }
   names = sorted(f.name for f in (workdir / 'samples').iterdir())
   assert names == [f'{step:08}.png' for step in (0, 25, 50, 75, 100)]
