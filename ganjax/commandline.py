@@ -34,6 +34,7 @@ COMMANDS = {
   'verify': 'evaluation.verify',
   'compare': 'evaluation.compare',
   'report': 'pages.report',
+  'explore': 'pages.explore',
   'configs': 'recipes',
   'check': 'data.check',
   'export': 'weights.export',
@@ -218,17 +219,14 @@ class Command:
     if self.arguments and not self._takes:
       raise UserError(f'unexpected arguments: {" ".join(self.arguments)}')
 
+  def given(self, leave_out=()) -> dict:
+    """{name: value} of the flags that were given, in their order; a flag that may be given several times has a list."""
+    there = map(self._flags.__getitem__, self._flags)
+    return {f.name: f.value for f in there if f.present and f.name not in leave_out}
+
   def line(self, name: str, leave_out=()) -> str:
     """The command line in one form: `ganjax NAME`, the arguments, the flags in their order that were given."""
-    given = [
-      f for f in map(self._flags.__getitem__, self._flags) if f.present and f.name not in leave_out
-    ]
-    words = [
-      f'--{f.name}={value}'
-      for f in given
-      for value in (f.value if isinstance(f.value, list) else [f.value])
-    ]
-    return shlex.join(['ganjax', name, *self.arguments, *words])
+    return shlex.join(['ganjax', name, *self.arguments, *words(self.given(leave_out))])
 
   def help(self) -> str:
     """What the command does, its flags, and the fields of a configuration where it takes one."""
@@ -277,6 +275,15 @@ class Command:
       return {f'config.{name}': None for name in _names(found)}
     except Exception:
       return {}
+
+
+def words(given: dict) -> list:
+  """Flags as they are typed, of `Command.given`."""
+  return [
+    f'--{name}={value}'
+    for name, values in given.items()
+    for value in (values if isinstance(values, list) else [values])
+  ]
 
 
 def fields() -> dict:

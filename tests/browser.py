@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import shutil
+import time
 
 import pytest
 
@@ -22,6 +23,14 @@ def expect(found):
   from playwright.sync_api import expect
 
   return expect(found)
+
+
+def until(holds, seconds=60):
+  """Waits until `holds()`: a page's policy forbids playwright's own way of waiting for a script."""
+  last = time.monotonic() + seconds
+  while not holds():
+    assert time.monotonic() < last, 'it did not come true'
+    time.sleep(0.1)
 
 
 @contextlib.contextmanager

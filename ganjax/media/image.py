@@ -3,6 +3,7 @@
 Images are float [N, H, W, C] in [-1, 1] as a generator gives them, or uint8 once quantised.
 """
 
+import io
 import json
 import warnings
 
@@ -97,11 +98,18 @@ def save_png(path, image, text):
   A value that is not a string is written as JSON; one outside Latin-1 goes into an iTXt chunk.
   Raises UserError if the file cannot be written; `path` is never left half written.
   """
+  with replace_file(path) as file:
+    file.write(to_png(image, text))
+
+
+def to_png(image, text) -> bytes:
+  """The bytes of the PNG that `save_png` writes."""
   info = PngImagePlugin.PngInfo()
   for key, value in text.items():
     info.add_text(key, value if isinstance(value, str) else json.dumps(value))
-  with replace_file(path) as file:
-    _to_pil(image).save(file, 'PNG', pnginfo=info)
+  file = io.BytesIO()
+  _to_pil(image).save(file, 'PNG', pnginfo=info)
+  return file.getvalue()
 
 
 def save_gif(path, frames, text, milliseconds=50):

@@ -8,7 +8,7 @@ import numpy as np
 from ganjax import UserError, commandline, experiment
 from ganjax.data import provenance
 from ganjax.devices import sharding
-from ganjax.sampling import sampler
+from ganjax.sampling import recipes, sample, sampler
 
 
 class Generator:
@@ -32,7 +32,7 @@ class Generator:
     Raises:
       UserError: no such generator, run or checkpoint.
     """
-    place = Path(commandline.find_run(str(name)))
+    self._place = place = Path(commandline.find_run(str(name)))
     self.run = experiment.load(place)
     self._mesh = sharding.make_mesh(jax.local_devices())
     which = dict(step=step, weights=weights, seed_index=seed_index)
@@ -74,3 +74,15 @@ class Generator:
     kind = span.fields[method.makes].kind
     how = dict(mesh=self._mesh, batch_size=batch_size, kind=kind)
     return sampler.generate(span.stage, self._state, rows, **how)
+
+  def picture(self, recipe: dict) -> bytes:
+    """The PNG that `ganjax sample --recipe` writes, to the byte.
+
+    Args:
+      recipe: flags of `ganjax sample`, such as {'seeds': '0-3', 'option': ['truncation=0.7']}.
+
+    Raises:
+      UserError: as that command; a flag that names a place.
+    """
+    given = {'step': self.step, **recipes.check(recipe, 'the recipe')}
+    return sample.make(self._place, given, '.png')[0]

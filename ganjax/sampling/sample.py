@@ -6,6 +6,7 @@ The same seed gives the same sample on any number of devices. A sample is synthe
 Samples of a run that translates or enlarges start from pictures: those of --source, else sample n from picture n of the
 held-out split of its data. A run that enlarges takes pictures of any size from --source, and writes a file of each.
 Of a run that draws texts, --text says what; without it sample n is of a caption of the held-out split.
+A picture holds its recipe, the flags that it was made by: ganjax sample RUN --recipe PICTURE makes it again.
 Runs whose samples go by way of styles, as StyleGAN's do, also mix and move these: --mix,
 --directions, --class_averages, --styles.
 """
@@ -94,15 +95,28 @@ STYLES = COMMAND.strings(
   'styles', 'An .npz of `ganjax project`, in place of seeds; may be given several times.'
 )
 BATCH = COMMAND.integer('batch', 64, 'Samples at a time.')
+RECIPE = COMMAND.string(
+  'recipe',
+  None,
+  'Flags in a file: JSON, or a PNG or GIF that has them. Flags beside it come first.',
+)
 # What needs styles.
 BY_STYLES = MIX, DIRECTIONS, CLASS_AVERAGES, STYLES
+# Places, which are no part of a recipe.
+PLACES = 'workdir', 'out', 'recipe', 'source', 'styles'
 
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()
 
+import contextlib
+import functools
 import hashlib
+import io
 import re
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -112,7 +126,18 @@ from ganjax import config as configs
 from ganjax.data import provenance
 from ganjax.devices import processes, sharding
 from ganjax.media import image as images
-from ganjax.sampling import directions, film, grid, own, sampler, styles, tables, translate
+from ganjax.sampling import (
+  directions,
+  film,
+  grid,
+  own,
+  recipes,
+  sampler,
+  styles,
+  tables,
+  translate,
+)
+from ganjax.update import TrainState
 
 # What each format writes; files writes a folder.
 ENDINGS = {
@@ -126,7 +151,32 @@ ENDINGS = {
 MOVING = 'strip', 'gif', 'mp4'
 
 
-def main():
+class Generator(NamedTuple):
+  """What samples are made by."""
+
+  mesh: jax.sharding.Mesh
+  state: TrainState
+  step: int
+  weights: str  # 'ema' or 'raw'
+  held_out: Callable  # opens the data that samples start from
+
+
+def read(run, place, step, weights, seed_index) -> Generator:
+  """Reads the generator of a run, see `experiment.read_generator`."""
+  mesh = sharding.make_mesh(jax.local_devices())
+  which = dict(step=step, weights=weights, seed_index=seed_index)
+  state, step, weights = experiment.read_generator(run, place, mesh, **which)
+  held_out = functools.cache(lambda: run.held_out(run.span_at(step - 1)))
+  return Generator(mesh, state, step, weights, held_out)
+
+
+def main(load=experiment.load, read=read):
+  """Makes what the flags say. Where there are several calls, `load` and `read` may keep what they read."""
+  if RECIPE.value:
+    typed = COMMAND.given(leave_out=['recipe'])
+    COMMAND.read(
+      ['sample', *COMMAND.arguments, *commandline.words(recipes.read(RECIPE.value) | typed)]
+    )
   if min(FRAMES.value, BATCH.value, PATHS.value, FPS.value) < 1:
     raise UserError('--frames, --batch, --paths and --fps must be at least 1')
   if TILE.value < 16:
@@ -134,18 +184,18 @@ def main():
   format = _format()
   place = COMMAND.run(WORKDIR)
   processes.start()
-  run = experiment.load(place)
+  run = load(place)
   method = run.method
   options, swept, values = tables.parse_sweep(OPTIONS.value, method)
   _check_tools(method, format, swept)
   by_styles = method.styles and (format in MOVING or any(flag.value for flag in BY_STYLES))
   if by_styles and (format in MOVING or STYLES.value):
     options = method.styles.still | options
-  mesh = sharding.make_mesh(jax.local_devices())
-  which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
-  state, step, weights = experiment.read_generator(run, place, mesh, **which)
+  mesh, state, step, weights, held_out = read(
+    run, place, STEP.value, WEIGHTS.value, SEED_INDEX.value
+  )
   span = run.span_at(step - 1)
-  stage, (source, mine) = span.stage, _source(run, span, place)
+  stage, (source, mine) = span.stage, _source(run, span, place, held_out)
   keep_size = _keeps_size(method, format, swept)
   format = 'files' if keep_size else format
   given = None
@@ -222,7 +272,12 @@ def main():
   about |= {'styles': own_styles} if STYLES.value else {}
   about |= {'class_averages': True} if CLASS_AVERAGES.value else {}
   about |= own.captions(source, indices)
-  text = lambda seed: images.describe(run.config.name, step, seed, **about)
+  recipe = {'seeds': SEEDS.value, **COMMAND.given(leave_out=PLACES), 'step': step}
+
+  def text(seed):
+    one = {'seeds': str(seed)} if format == 'files' and isinstance(seed, int) else {}
+    return images.describe(run.config.name, step, seed, recipe=recipe | one, **about)
+
   what = 'pictures' if field.kind == 'image' else f'{field.kind}s'
   if keep_size:
     train = BATCH_NORM.value == 'batch'
@@ -238,6 +293,28 @@ def main():
     f'{out}: {count} {what}, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics{shown}'
   )
   return int(keep_size and count < len(names))
+
+
+def make(place, given: dict, ending: str, load=experiment.load, read=read) -> tuple:
+  """The file that `ganjax sample PLACE` writes: (its bytes, its ending).
+
+  Args:
+    place: a run's workdir or file.
+    given: {flag: value}, such as a recipe.
+    ending: of a picture or film; '' where the flags say --format=files: the first of these.
+    load, read: see `main`.
+
+  Raises:
+    UserError: as the command.
+  """
+  with tempfile.TemporaryDirectory(prefix='ganjax-sample-') as folder:
+    out = Path(folder, f'made{ending}')
+    words = commandline.words({**given, 'out': str(out)})
+    with contextlib.redirect_stdout(io.StringIO()):
+      COMMAND.read(['sample', str(place), *words])
+      main(load, read)
+    path = min(out.iterdir()) if out.is_dir() else out
+    return path.read_bytes(), path.suffix
 
 
 def _format() -> str:
@@ -321,7 +398,7 @@ def _name(run, step, format) -> str:
   return '-'.join(parts) + ENDINGS[format]
 
 
-def _source(run, span, place):
+def _source(run, span, place, held_out):
   """(the data that samples start from, or None for a method that takes none; the user's own pictures, or None)."""
   if TEXT.value and SOURCE.value:
     raise UserError('--text and --source are two things to start from: take one of them')
@@ -336,7 +413,7 @@ def _source(run, span, place):
   if SOURCE.value:
     name, mine = own.field(span.fields, run.method.examples), own.find(SOURCE.value)
     return mine.source(span.fields[name], name), mine
-  return run.held_out(span), None
+  return held_out(), None
 
 
 def _keeps_size(method, format, swept) -> bool:

@@ -1,0 +1,52 @@
+"""A page to look at a generator with: ganjax explore emoji_upscaler
+
+RUN is a run's workdir, a file of `ganjax export`, or the name of a generator that comes along. The page opens in a
+browser of this machine alone, at the address that is printed; Ctrl-C ends it. What it offers follows from the
+generator: seeds, classes, options, mixing, directions, films, checkpoints, texts, pictures of one's own.
+Needs the extra `explore`.
+"""
+
+from ganjax import commandline
+
+COMMAND = commandline.Command(__doc__, 'RUN')
+WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
+PORT = COMMAND.integer('port', 0, 'Of the address; by default one that is free.')
+
+if __name__ == '__main__':  # before the slow imports
+  COMMAND.parse()
+
+import secrets
+import socket
+
+from ganjax import UserError
+from ganjax import config as configs
+from ganjax.devices import processes
+
+
+def main():
+  try:
+    import uvicorn
+
+    from ganjax.pages import server
+  except ImportError as error:
+    raise UserError(
+      f"the package {error.name} is missing: in the checkout, pip install '.[explore]'"
+    ) from None
+  place = COMMAND.run(WORKDIR)
+  processes.start()
+  token = secrets.token_urlsafe(16)
+  with server.Studio(place) as studio, socket.socket() as listener:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+      listener.bind(('127.0.0.1', PORT.value))
+    except (OSError, OverflowError) as error:
+      raise UserError(f'--port={PORT.value}: {error}') from None
+    address = f'http://127.0.0.1:{listener.getsockname()[1]}'
+    app = server.build(studio, token, address)
+    print(f'{address}/?token={token}', flush=True)
+    how = dict(log_level='warning', lifespan='off', server_header=False)
+    uvicorn.Server(uvicorn.Config(app, **how)).run(sockets=[listener])
+
+
+if __name__ == '__main__':
+  configs.run(main)
