@@ -7,6 +7,7 @@ import runpy
 
 import command
 import pytest
+import slow
 
 from ganjax import UserError, component, experiment
 from ganjax import config as configs
@@ -68,7 +69,17 @@ def summary(name):
   return experiment.summary(built(name))
 
 
-@pytest.mark.parametrize('name', FILES)
+QUICK = (
+  'dcgan_cifar',
+  'stylegan2_emoji',
+  'progressive_emoji',
+  'cyclegan_emoji',
+  'dfgan_cub',
+  'mocogan_emoji',
+)
+
+
+@pytest.mark.parametrize('name', slow.but(FILES, *QUICK))
 def test_summary_describes_networks_phases_and_stages(name):
   text = summary(name)
   for net in built(name).method.nets:

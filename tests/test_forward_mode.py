@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import slow
 
 from ganjax import networks
 
@@ -74,7 +75,7 @@ def slopes(f, point, v):
 LARGE = 'biggan', 'biggan_deep', 'cnn', 'dcgan', 'resnet'  # whose Hessians take long to compile
 
 
-@pytest.mark.parametrize('name', LARGE)
+@pytest.mark.parametrize('name', slow.but(LARGE, 'dcgan', 'resnet'))
 def test_a_derivative_in_a_direction_is_that_of_the_gradient(name):
   f, point, v = case(name)
   forward, reverse = jax.jit(lambda *args: slopes(f, *args))(point, v)

@@ -73,10 +73,10 @@ def test_a_summary_names_fields_without_opening_data(monkeypatch):
   ('name', 'dtype', 'shape', 'ending'),
   [
     ('clip', np.uint8, (3, 8, 12, 1), 'gif'),
-    ('sound', np.int16, (64, 1), 'wav'),
-    ('solid', bool, (6, 4, 8, 1), 'obj'),
+    pytest.param('sound', np.int16, (64, 1), 'wav', marks=pytest.mark.slow),
+    pytest.param('solid', bool, (6, 4, 8, 1), 'obj', marks=pytest.mark.slow),
     ('pairs', np.uint8, (8, 12, 3), 'png'),
-    ('words', np.uint8, (8, 12, 3), 'png'),
+    pytest.param('words', np.uint8, (8, 12, 3), 'png', marks=pytest.mark.slow),
   ],
 )
 def test_samples_are_stored_as_their_kind_is(runs, name, dtype, shape, ending):

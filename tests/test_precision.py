@@ -82,6 +82,7 @@ def test_a_residual_network_with_spectral_norm_in_bfloat16_tracks_float32():
     np.testing.assert_allclose(x, y, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_only_activations_are_narrow():
   _, state, metrics = train('bfloat16', 2, name='mlp', penalties={'r1': 1.0})
   wide = jax.tree.map(lambda x: x.dtype, (state.params, state.stats, state.opt, metrics))

@@ -65,7 +65,7 @@ TRACED += (
 )
 TRACED += ('emoji', 'mnist', 'reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 # One of each kind of network and penalty by default: the rest takes minutes.
-QUICK = ('dcgan_cifar', 'wgan_cifar', 'wgan_gp_cnn_cifar', 'cgan_mnist', 'pix2pix_emoji')
+QUICK = ('dcgan_cifar', 'wgan_gp_cnn_cifar', 'pix2pix_emoji')
 QUICK += ('progressive_emoji', 'stylegan2_ada_cifar')
 
 

@@ -200,6 +200,7 @@ def test_work_is_split_over_the_devices(unrolled):
   assert flops[0] / flops[1] < 0.35, flops
 
 
+@pytest.mark.slow
 def test_fresh_optimizers_and_finite_checks_of_each_seed():
   method, optimizers, _ = setup('mlp')
   state = init(method, optimizers, keys(3), {'image': jnp.zeros((BATCH, 4, 4, 1))})
@@ -357,6 +358,7 @@ def test_a_run_leaves_what_each_seed_did(trained):
   assert grids[0].tobytes() != grids[1].tobytes() and grids[1].text['seed_index'] == '1'
 
 
+@pytest.mark.slow
 def test_each_seed_is_evaluated(trained):
   workdir, output = trained
   found = records.read(workdir)
@@ -398,6 +400,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(trained, tmp_path):
   assert other.returncode == 2
 
 
+@pytest.mark.slow
 def test_pictures_of_one_seed(trained):
   """Those of the run's own grids, by its number; a number that is not there is one line."""
   workdir, _ = trained
@@ -412,6 +415,7 @@ def test_pictures_of_one_seed(trained):
   assert done.stderr == 'error: --seed_index=2: the run has 2 seed(s), 0 to 1\n'
 
 
+@pytest.mark.slow
 def test_nan_names_the_seed(tmp_path):
   fields = {**FIELDS, 'eval.every_steps': 0, 'optim.D.lr': 1e30}
   done = command.run('train.py', *command.tiny(fields), '--workdir', tmp_path)
@@ -419,6 +423,7 @@ def test_nan_names_the_seed(tmp_path):
   assert re.fullmatch(r'error: .* became NaN or infinite at step \d+ in seed [01].*\n', done.stderr)
 
 
+@pytest.mark.slow
 def test_all_seeds_start_from_another_run(trained):
   workdir, _ = trained
   other, _, _, _ = command.finished()

@@ -43,6 +43,7 @@ def params():
   return mnist_classifier.train(*blocks(640, 0), epochs=5)
 
 
+@pytest.mark.slow
 def test_the_classifier_learns_and_stacks_are_counted(params):
   images, labels = blocks(900, 1)
   found = mnist_classifier.predict(params, images, size=64)  # the last batch is not full
@@ -55,6 +56,7 @@ def test_the_classifier_learns_and_stacks_are_counted(params):
   assert 0 < measured['kl'] < np.log(1000)
 
 
+@pytest.mark.slow
 def test_the_classifier_is_deterministic_and_kept(tmp_path, monkeypatch):
   few = blocks(256, 2)
   monkeypatch.setattr(mnist_classifier, 'read', lambda *_: few)

@@ -84,6 +84,7 @@ def test_other_sizes_and_grey():
   assert np.abs(grey[..., 0] - luma).max() <= 1
 
 
+@pytest.mark.slow
 def test_the_tfds_builder_needs_neither_tensorflow_nor_network(
   tmp_path, monkeypatch, tensorflow_trap
 ):

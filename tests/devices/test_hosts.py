@@ -248,6 +248,7 @@ def test_the_others_survive_process_0_by_less_than_a_minute(four, tmp_path):
 # What differs between hosts.
 
 
+@pytest.mark.slow
 def test_workdirs_that_were_copied_are_no_shared_one(tmp_path):
   """Each host has a `.lock` of the run that was copied, and a checkpoint, which looks broken where others lack it."""
   for i in range(2):
@@ -287,6 +288,7 @@ def test_ctrl_c_in_one_process_stops_all(tmp_path):
   assert re.search(r'stopped by SIGINT at step \d+, saved', done[0].stdout)
 
 
+@pytest.mark.slow
 def test_data_of_one_host_that_lack_a_picture(tmp_path):
   """Else each process would have an order of its own."""
   for i in range(2):
@@ -298,6 +300,7 @@ def test_data_of_one_host_that_lack_a_picture(tmp_path):
     assert one.stderr.splitlines()[-1] == line
 
 
+@pytest.mark.slow
 def test_settings_of_one_host_that_differ(tmp_path):
   for one in finish(start(2, tmp_path, fields={'optim.G.lr': '1e-{i}'})):
     assert one.returncode == 2, one.stderr
@@ -379,6 +382,7 @@ except UserError as error:
 """
 
 
+@pytest.mark.slow
 def test_all_hosts_evaluate_at_the_same_steps(tmp_path):
   """Copies of a folder have files of other times, which is how reals are known to be those of the last evaluation."""
   script, port, processes = tmp_path / 'monitor.py', command.free_port(), []

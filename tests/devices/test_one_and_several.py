@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import PIL.Image
 import pytest
+import slow
 
 from ganjax import data, experiment
 from ganjax.devices import processes, sharding
@@ -75,6 +76,7 @@ def single():
 # One process, one or four devices.
 
 
+@pytest.mark.slow
 def test_float64_runs_agree_on_one_and_four_devices(double):
   exact(double[1], double[4])
   assert double[1][0].params['G']['Dense_0']['kernel'].dtype == np.float64
@@ -236,7 +238,7 @@ def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path, monkeypat
 # Pictures.
 
 
-@pytest.mark.parametrize('mode', sampler.BATCH_NORM_MODES)
+@pytest.mark.parametrize('mode', slow.but(sampler.BATCH_NORM_MODES, 'standing'))
 def test_pictures_of_seeds_do_not_depend_on_the_devices(double, mode):
   """Nor, but for `batch`, on how many are made at a time: equal in uint8 from float64 networks."""
   with jax.enable_x64(True):

@@ -122,6 +122,7 @@ def test_two_processes_give_what_one_gives(workdir, tmp_path):
   assert 'metric' in first and 'metric' not in second  # one process speaks
 
 
+@pytest.mark.slow
 def test_batch_norm_modes_and_weights_are_different_generators(workdir):
   """The three modes differ on a batch-norm generator; standing statistics under averaged weights are re-estimated."""
   run, mesh = experiment.load(workdir), make_mesh()

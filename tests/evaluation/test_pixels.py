@@ -141,6 +141,7 @@ def test_ppl_w_walks_between_styles_with_the_noise_of_the_first(monkeypatch):
   assert record['space'] == 'w' and record['sampling'] == 'end'
 
 
+@pytest.mark.slow
 def test_cas_trains_on_fakes_and_tests_on_reals(monkeypatch):
   monkeypatch.setattr(pixels, 'CAS_EPOCHS', 2)
   rng = np.random.default_rng(0)

@@ -45,6 +45,7 @@ def test_float32_equals_torch_fidelity():
     assert found[name].dtype == np.float32 and np.ptp(GOLDEN[key]) > 1
 
 
+@pytest.mark.slow
 def test_the_presets_of_evaluation_see_what_their_codes_see(tmp_path):
   """By name, from a weight file: resize, scale and network together, as `ganjax evaluate` has them."""
   np.savez(tmp_path / 'weights.npz', **TENSORS)

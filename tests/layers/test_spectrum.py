@@ -58,6 +58,7 @@ def test_griffin_and_lim_come_nearer_with_every_round():
   np.testing.assert_allclose(spectrum.griffin_lim(wanted, 64, 1), by_hand, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_sounds_become_pictures_and_come_back_with_their_pitch():
   """Moments of each frequency are those of all sounds, batch by batch."""
   rows = np.arange(0, 36, 3)

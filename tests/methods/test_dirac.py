@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import slow
 
 from ganjax.methods import gan
 from ganjax.optim import optimizers as optim
@@ -105,7 +106,7 @@ def distances(*args, **kwargs):
   return np.linalg.norm(path(*args, **kwargs), axis=1)
 
 
-@pytest.mark.parametrize('loss', SLOPE)
+@pytest.mark.parametrize('loss', slow.but([*SLOPE], 'minimax'))
 def test_without_a_penalty_the_eigenvalues_lie_on_the_unit_circle(loss):
   """Alternating descent's lemma: eigenvalues of modulus 1 while a b s^2 <= 4, so no convergence at a linear rate."""
   found = eigenvalues(game(loss))
@@ -124,8 +125,12 @@ def test_without_a_penalty_the_eigenvalues_lie_on_the_unit_circle(loss):
 
 @pytest.mark.parametrize(
   ('loss', 'penalty', 'gamma'),
-  [(loss, 'both', 0.3) for loss in SLOPE]
-  + [('non_saturating', 'r1', 4.0), ('wasserstein', 'r2', 4.0)],
+  [
+    ('hinge', 'both', 0.3),
+    ('non_saturating', 'r1', 4.0),
+    ('wasserstein', 'r2', 4.0),
+    *[pytest.param(x, 'both', 0.3, marks=pytest.mark.slow) for x in SLOPE if x != 'hinge'],
+  ],
 )
 def test_zero_centred_penalties_converge_at_the_rate_of_the_eigenvalues(loss, penalty, gamma):
   s = SLOPE[loss]

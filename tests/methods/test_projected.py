@@ -189,6 +189,7 @@ def test_each_phase_trains_its_own_network_and_nothing_moves_the_mixing(made):
   assert abs(found['loss_real'] - metrics['loss_real']) > 1e-4
 
 
+@pytest.mark.slow
 def test_losses_are_hinges_of_all_logits():
   """Reals and fakes, of the labels of the batch, pass the frozen network together and D apart, reals first."""
   made = make(num_classes=3, diffaugment='')

@@ -126,6 +126,7 @@ def game():
   return method, state, phase
 
 
+@pytest.mark.slow
 def test_the_game_by_hand(game):
   method, state, phase = game
   D = {'params': state.params['D']}

@@ -44,6 +44,7 @@ def test_permuted_labels_give_chance(mesh):
   assert score['cas_top1'] < 40 and score['cas_top5'] < 100
 
 
+@pytest.mark.slow
 def test_one_device_trains_as_four_and_seeds_repeat():
   """Three steps, which move the first layer by far less than another seed."""
   network, sets = cas.ResNet(CLASSES, 8, 1), [x[:192] for x in TRAIN]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import slow
 
 from ganjax import UserError
 from ganjax.layers.attention import SelfAttention
@@ -108,7 +109,7 @@ def test_the_size_of_cifars_biggan_to_the_last():
   assert sizes(biggan, 80, resolution=32, num_classes=10, attention=16) == (G, D)
 
 
-@pytest.mark.parametrize('resolution', biggan.SHAPES)
+@pytest.mark.parametrize('resolution', slow.but([*biggan.SHAPES], 32))
 @pytest.mark.parametrize('name', BOTH)
 def test_shapes(name, resolution):
   nets = tiny(BOTH[name], resolution=resolution, channels=1, attention=0)

@@ -55,7 +55,10 @@ def test_patch_gans_have_the_published_parameters(layers, channels, norm, parame
   assert logits.shape == (2, side, side)
 
 
-@pytest.mark.parametrize('layers, patch', [(0, 1), (1, 16), (2, 34), (3, 70)])
+@pytest.mark.parametrize(
+  'layers, patch',
+  [(1, 16), *(pytest.param(*x, marks=pytest.mark.slow) for x in ((0, 1), (2, 34), (3, 70)))],
+)
 def test_a_logit_sees_its_patch(layers, patch):
   """Without norms, which look at the whole map: batch norm in running mode is none."""
   side = 96

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import slow
 
 from ganjax import UserError
 from ganjax.layers.resample import mean_pool, upsample
@@ -53,7 +54,7 @@ def drawn(net, x):
   return jax.tree.map(draw, shapes)
 
 
-@pytest.mark.parametrize('network', [progressive, stylegan])
+@pytest.mark.parametrize('network', slow.but([progressive, stylegan], stylegan))
 def test_a_fade_begins_with_the_level_below_and_ends_with_the_whole(network):
   level = 1  # of 0, 1, 2
   nets = network.build(resolution=(16, 24), channels=2, width=4, channel_base=32)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import slow
 
 from ganjax import UserError
 from ganjax.networks import stylegan3
@@ -41,7 +42,7 @@ def decibel(a, b):
   return 10 * np.log10(np.var(a, (0, 1)).mean() / np.mean((a - b) ** 2))
 
 
-@pytest.mark.parametrize('rotates', [False, True])
+@pytest.mark.parametrize('rotates', slow.but([False, True], True))
 def test_shifts_and_turns_of_the_input_are_those_of_the_picture(rotates):
   """By whole pixels and by a quarter of a turn, untrained."""
   G = stylegan3.build(

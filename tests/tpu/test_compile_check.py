@@ -137,6 +137,7 @@ def test_what_does_not_fit_fails_with_the_number(done):
   assert line in done['too large'].stderr
 
 
+@pytest.mark.slow
 def test_table_goes_on_and_keeps_its_status(tmp_path):
   out = tmp_path / 'tpu.md'
   done = check('--all', '--out', out)
@@ -163,6 +164,7 @@ def test_table_goes_on_and_keeps_its_status(tmp_path):
   assert check('--all', '--out', out).stdout.count('compiling') == COUNT - 1
 
 
+@pytest.mark.slow
 def test_the_table_of_another_slice_is_replaced_by_name_alone(tmp_path):
   (tmp_path / 'docs').mkdir()
   (tmp_path / 'configs').mkdir()

@@ -255,6 +255,7 @@ def test_signals_while_starting(tmp_path, number, status):
     assert re.fullmatch(line, done.stdout.strip())
 
 
+@pytest.mark.slow
 def test_signal_while_compiling_and_init_from(workdir):
   """Stopped before its first step, a run keeps the state that it starts with: here another run's networks."""
   other, _, _, _ = command.finished()
@@ -273,6 +274,7 @@ def test_signal_while_compiling_and_init_from(workdir):
   assert all(not x.any() for x in jax.tree.leaves(new['opt']))
 
 
+@pytest.mark.slow
 def test_init_from_one_network():
   """G alone comes from the other run; D, and what is asked for of other shapes, do not."""
   other, _, _, _ = command.finished()

@@ -123,6 +123,7 @@ def test_networks_of_a_format():
     published.find_layer('SelfAttention_0', published.name_mimicry('D', config), 'D')
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_run(tmp_path):
   """A workdir that sample.py and init_from take; G's average is G. A second import into it is refused."""
   name = 'cGAN-PD 32'
