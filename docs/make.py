@@ -1,6 +1,6 @@
 """Writes the pages that are made from code: python docs/make.py
 
-With --check it writes nothing, names the pages that are not up to date, and exits with 1. docs/recipes/ comes from the
+docs/pictures/ has samples, named after their recipe. With --check it writes nothing, names the pages that are not up to date, and exits with 1. docs/recipes/ comes from the
 docstrings of configs/ and from what `--summary` prints; docs/reference/ from the fields of `ganjax.config.base`, the
 help of each command, and the docstrings of what is public; docs/results/pretrained.md from the generators in
 ganjax/pretrained/ and the records beside them.
@@ -17,6 +17,8 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / 'docs'
 sys.path.insert(0, str(ROOT))
+
+from PIL import Image
 
 from ganjax import commandline, experiment
 from ganjax import recipes as known
@@ -85,8 +87,8 @@ None of these figures was measured with ganjax: no GPU, no TPU and no Inception 
 one command: `ganjax evaluate runs/NAME --metrics fid --preset ttur --num 50000`. What was measured on a CPU
 is in [Small proofs](../results/small_proofs.md).
 
-| recipe | what | data | parameters, M |
-|---|---|---|---|
+| recipe | what | data | parameters, M | samples |
+|---|---|---|---|---|
 """
 FIELDS = f"""# Fields of a recipe
 
@@ -105,12 +107,14 @@ def recipes() -> dict:
   pages, rows = {}, []
   for one in known.load_all():
     text = re.sub(r'\n {4}python train\.py.*', '', one.about.partition('\n')[2]).strip()
+    file = DOCS / f'pictures/{one.name}.png'
+    thumbnail = f'<img src="../pictures/{one.name}.png" width="96">' if file.exists() else ''
     rows.append(
-      f'| [{one.name}]({one.name}.md) | {one.title} | {one.data} | {one.parameters / 1e6:.2f} |'
+      f'| [{one.name}]({one.name}.md) | {one.title} | {one.data} | {one.parameters / 1e6:.2f} | {thumbnail} |'
     )
     pages[f'recipes/{one.name}.md'] = (
       f'# {one.name}\n\n{MADE}\n\n{one.title}.\n\n```\nganjax train {one.name} --workdir runs/{one.name}\n```\n\n'
-      f'{text}\n\n'
+      f'{text}\n\n{picture(file)}'
       f'## What is trained\n\n```\n{experiment.summary(one.run)}\n```\n\n'
       f'The file is `configs/{one.name}.py`. [All recipes](index.md).\n'
     )
@@ -119,6 +123,18 @@ def recipes() -> dict:
     INDEX + '\n'.join(rows) + f'\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n'
   )
   return pages
+
+
+def picture(file) -> str:
+  """Samples of a recipe and how they came about, as the metadata of the picture say; '' where there is none."""
+  if not file.exists():
+    return ''
+  with Image.open(file) as image:
+    about = image.text
+  return (
+    f'![Samples of {file.stem}](../pictures/{file.name})\n\n'
+    f'Samples at step {int(about["step"]):,}, seeds {about["seed"]}, made by {about["Software"]}.\n\n'
+  )
 
 
 def cards() -> str:
