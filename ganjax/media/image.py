@@ -15,6 +15,15 @@ from ganjax import UserError, __version__
 from ganjax.workdir.files import replace_file
 
 STORED, ENDING = np.uint8, '.png'
+# What IPTC calls media that a trained model made; as XMP in a PNG.
+SYNTHETIC = 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia'
+XMP = (
+  '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+  '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+  'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
+  'Iptc4xmpExt:DigitalSourceType="{DigitalSourceType}" xmp:CreatorTool="{Software}"/></rdf:RDF></x:xmpmeta>'
+  '<?xpacket end="w"?>'
+)
 
 
 def to_float(x):
@@ -85,6 +94,7 @@ def describe(config, step, seed, **more):
   return {
     'Software': f'ganjax {__version__}',
     'Description': 'synthetic image',
+    'DigitalSourceType': SYNTHETIC,
     'config': config,
     'step': step,
     'seed': seed,
@@ -107,6 +117,8 @@ def to_png(image, text) -> bytes:
   info = PngImagePlugin.PngInfo()
   for key, value in text.items():
     info.add_text(key, value if isinstance(value, str) else json.dumps(value))
+  if 'DigitalSourceType' in text:
+    info.add_itxt('XML:com.adobe.xmp', XMP.format(**text))
   file = io.BytesIO()
   _to_pil(image).save(file, 'PNG', pnginfo=info)
   return file.getvalue()

@@ -100,10 +100,11 @@ RECIPE = COMMAND.string(
   None,
   'Flags in a file: JSON, or a PNG or GIF that has them. Flags beside it come first.',
 )
+BARE = COMMAND.switch('bare', 'Files say nothing of how they were made.')
 # What needs styles.
 BY_STYLES = MIX, DIRECTIONS, CLASS_AVERAGES, STYLES
 # Places, which are no part of a recipe.
-PLACES = 'workdir', 'out', 'recipe', 'source', 'styles'
+PLACES = 'workdir', 'out', 'recipe', 'source', 'styles', 'bare'
 
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()
@@ -275,6 +276,8 @@ def main(load=experiment.load, read=read):
   recipe = {'seeds': SEEDS.value, **COMMAND.given(leave_out=PLACES), 'step': step}
 
   def text(seed):
+    if BARE.value:
+      return {}
     one = {'seeds': str(seed)} if format == 'files' and isinstance(seed, int) else {}
     return images.describe(run.config.name, step, seed, recipe=recipe | one, **about)
 

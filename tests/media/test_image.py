@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -74,17 +75,28 @@ def test_png_round_trip(tmp_path, channels, mode):
   with Image.open(tmp_path / 'a.png') as read:
     assert read.mode == mode
     np.testing.assert_array_equal(np.asarray(read).reshape(x.shape), x)
+    packet = ElementTree.fromstring(read.text.pop('XML:com.adobe.xmp'))
     assert read.text == {
       'Software': f'ganjax {__version__}',
       'Description': 'synthetic image',
+      'DigitalSourceType': images.SYNTHETIC,
       'config': 'dcgan_cifar',
       'step': '1200',
       'seed': '7',
       'caption': 'snow ☃',
     }
   raw = (tmp_path / 'a.png').read_bytes()
-  assert raw.count(b'tEXt') == 5 and raw.count(b'iTXt') == 1
+  assert raw.count(b'tEXt') == 6 and raw.count(b'iTXt') == 2
+  (about,) = packet.iter('{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description')
+  iptc = '{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType'
+  assert about.attrib[iptc].endswith('/trainedAlgorithmicMedia')
   assert os.listdir(tmp_path) == ['a.png']
+
+
+def test_a_picture_of_no_generator_says_nothing(tmp_path):
+  images.save_png(tmp_path / 'a.png', _noise(5, 9, 3), {})
+  with Image.open(tmp_path / 'a.png') as read:
+    assert read.text == {}
 
 
 def test_gif_round_trip(tmp_path):
