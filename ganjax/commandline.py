@@ -32,6 +32,7 @@ COMMANDS = {
   'project': 'sampling.project',
   'evaluate': 'evaluation.evaluate',
   'verify': 'evaluation.verify',
+  'copies': 'evaluation.copies',
   'compare': 'evaluation.compare',
   'report': 'pages.report',
   'explore': 'pages.explore',

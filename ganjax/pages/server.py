@@ -28,7 +28,8 @@ from starlette.routing import Route
 
 from ganjax import UserError, experiment
 from ganjax.data import provenance
-from ganjax.pages import nearest
+from ganjax.evaluation import copies
+from ganjax.media import image
 from ganjax.sampling import project, recipes, sample, sampler
 from ganjax.workdir import checkpoint
 
@@ -128,8 +129,9 @@ class Studio:
     asked = {**recipe, 'seeds': ','.join(map(str, few)), 'form': 'npz'}
     content, _ = self.make(asked, source)
     if self._bank is None:
-      self._bank = nearest.Bank(self.run)
-    return self._bank.picture(np.load(io.BytesIO(content))['arr_0'])
+      self._bank = copies.Bank(self.run)
+    samples = np.load(io.BytesIO(content))['arr_0']
+    return image.to_png(self._bank.draw(samples), {'Description': 'samples and training images'})
 
   def upload(self, content) -> str:
     """Keeps a picture; returns its name. Raises UserError where it is none, or too large."""

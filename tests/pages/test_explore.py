@@ -10,7 +10,6 @@ import threading
 import time
 
 import browser
-import numpy as np
 import pytest
 import style_run
 import uvicorn
@@ -18,7 +17,7 @@ from PIL import Image
 
 import ganjax
 from ganjax import UserError, commandline
-from ganjax.pages import explore, nearest, server
+from ganjax.pages import explore, server
 from ganjax.sampling import sample
 
 TOKEN = 'token'
@@ -265,21 +264,6 @@ def test_styles_of_an_own_picture_are_found_and_shown(port, workdir):
   assert sorted(workdir.rglob('*')) == before  # the run is left alone
   assert 'not there' in refusal(ask(port, '/find', {'source': '../../x'}), 400)
   assert 'no such job' in refusal(ask(port, '/jobs/x'), 400)
-
-
-def test_nearest_training_pictures():
-  """A copy is found first, whatever stands before it; the row shows the sample and then the pictures."""
-  rng = np.random.default_rng(0)
-  pictures = rng.integers(0, 256, (50, 20, 20, 3), np.uint8)
-  small = nearest.small(pictures)
-  assert small.shape == (50, 16 * 16 * 3)
-  np.testing.assert_allclose(small.mean(1), pictures.mean((1, 2, 3)) / 255, atol=0.02)
-  bank = nearest.Bank.__new__(nearest.Bank)
-  bank._small, bank._read = small, lambda rows: pictures[rows]
-  with Image.open(io.BytesIO(bank.picture(pictures[[7, 31]]))) as image:
-    shown = np.asarray(image).reshape(2, 20, 7, 20, 3).swapaxes(1, 2)
-  np.testing.assert_array_equal(shown[:, 0], pictures[[7, 31]])
-  np.testing.assert_array_equal(shown[:, 1], pictures[[7, 31]])
 
 
 def test_a_missing_package_and_a_port_in_use(monkeypatch, workdir, port):
