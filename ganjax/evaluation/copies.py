@@ -1,8 +1,8 @@
 """Are samples copies of training pictures: ganjax copies runs/dcgan
 
 The distance of each sample to the nearest training picture is held against those of held-out pictures, which are no
-copies. Pictures are compared by pixels, as means over 16 x 16 blocks. The samples that are nearest to a training picture
-become a picture: each sample, then the training pictures nearest to it.
+copies. Pictures are compared by pixels, as means over 16 x 16 blocks. The samples that are nearest to a training
+picture become a picture: each sample, then the training pictures nearest to it.
 """
 
 from ganjax import commandline
@@ -80,8 +80,8 @@ def sentence(fakes, reals) -> str:
   near = np.quantile(reals, CHANCE)
   count = int((fakes < near).sum())
   return (
-    f'{count} of {len(fakes):,} samples ({count / len(fakes):.1%}) are nearer to a training picture than {1 - CHANCE:.0%} '
-    f'of {len(reals):,} held-out pictures are; {CHANCE:.0%} would be chance. Median distance: samples '
+    f'{count} of {len(fakes):,} samples ({count / len(fakes):.1%}) are nearer to a training picture than '
+    f'{1 - CHANCE:.0%} of {len(reals):,} held-out pictures are; {CHANCE:.0%} would be chance. Median distance: samples '
     f'{np.median(fakes):.3g}, held-out pictures {np.median(reals):.3g}'
   )
 
