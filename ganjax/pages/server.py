@@ -12,6 +12,7 @@ import contextlib
 import functools
 import io
 import json
+import re
 import secrets
 import tempfile
 import time
@@ -215,15 +216,26 @@ def _check(recipe) -> dict:
     if flag not in FLAGS:
       raise UserError(f'{flag!r} is no part of a recipe')
   recipes.check(recipe, 'the recipe')
-  count = lambda name: len(sampler.parse_seeds(str(recipe.get(name, '0')), f'--{name}'))
-  classes = str(recipe.get('classes', '')).count(',') + 1
-  texts = len(recipe.get('text') or ['']) if isinstance(recipe.get('text'), list) else 1
-  if count('seeds') * classes * texts * (1 + count('mix')) > MOST_SAMPLES:
-    raise UserError(f'more than {MOST_SAMPLES} samples at once: take fewer seeds')
+  count = lambda name, default='0': _count(recipe.get(name, default))
+  samples = count('seeds') * count('classes') * count('mix') * count('option')
+  samples *= len(recipe['text']) if isinstance(recipe.get('text'), list) else 1
+  if 'directions' in recipe:
+    samples *= count('components', '0-4') * (1 + count('strengths', '-3,-1.5,1.5,3'))
+  if samples > MOST_SAMPLES:
+    raise UserError(f'more than {MOST_SAMPLES} samples at once: take fewer')
   frames = str(recipe.get('frames', 1))
-  if not frames.isdecimal() or int(frames) > MOST_FRAMES or count('seeds') > 64:
+  if not frames.isdecimal() or int(frames) > MOST_FRAMES:
     raise UserError(f'--frames={frames}: 1 to {MOST_FRAMES}')
   return recipe
+
+
+def _count(values) -> int:
+  """How many a flag of a recipe names at most: numbers, ranges and names joined by commas, or a list of such."""
+  total = 0
+  for part in ','.join(map(str, values if isinstance(values, list) else [values])).split(','):
+    found = re.fullmatch(r'(\d{1,12})-(\d{1,12})', part.strip())
+    total += int(found[2]) - int(found[1]) + 1 if found else 1
+  return max(total, 1)
 
 
 def build(studio, token, address) -> Starlette:

@@ -14,6 +14,8 @@ FLAGS = (
   *('class_averages', 'keep_size', 'tile', 'batch'),
 )
 
+SEVERAL = 'text', 'option'  # that may be lists
+
 
 def read(path) -> dict:
   """The recipe in a file, {flag: value}.
@@ -45,7 +47,7 @@ def check(recipe, name: str) -> dict:
   for flag, value in recipe.items():
     if flag not in FLAGS:
       raise UserError(f'{name}: {flag!r} is no part of a recipe; there are {", ".join(FLAGS)}')
-    parts = value if isinstance(value, list) else [value]
+    parts = value if isinstance(value, list) and flag in SEVERAL else [value]
     if not all(isinstance(part, str | int | float | bool) for part in parts):
       raise UserError(f'{name}: {flag} is no value')
   return recipe
