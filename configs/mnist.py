@@ -1,7 +1,7 @@
 """DCGAN, narrow, on MNIST's digits at 32x32, for two CPU cores.
 
-Paper: Radford, Metz, Chintala 2015, arXiv:1511.06434. No figure is published for these data. Against the paper: networks
-of a quarter of the width at 32 pixels, batches of 64, an average of G's weights, and Adam's second beta of 0.99.
+Paper: Radford, Metz, Chintala 2015, arXiv:1511.06434. No figure is published for these data. Against the paper:
+networks of a quarter of the width at 32 pixels, batches of 64, an average of G's weights, Adam's second beta of 0.99.
 
     python train.py --config configs/mnist.py --workdir runs/mnist
 """

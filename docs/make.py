@@ -2,8 +2,9 @@
 
 docs/recipes/ comes from the docstrings of configs/, from what `--summary` prints, and from the samples in
 docs/pictures/, named after their recipe. docs/reference/ comes from the fields of `ganjax.config.base`, the help of
-each command, and the docstrings of what is public; docs/results/pretrained.md from the generators in ganjax/pretrained/ and
-the records beside them. With --check it writes nothing, names the pages that are not up to date, and exits with 1.
+each command, and the docstrings of what is public; docs/results/pretrained.md from the generators in
+ganjax/pretrained/ and the records beside them. With --check it writes nothing, names the pages that are not up to
+date, and exits with 1.
 """
 
 import ast
