@@ -1,4 +1,4 @@
-"""Metrics of samples that are no pictures: pitch of sounds, wholeness of solids, runs of characters."""
+"""Metrics of samples that are no pictures: pitch of sounds, wholeness of solids, runs of characters, counts of rolls."""
 
 import jax
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from ganjax import UserError, media
 from ganjax.devices import sharding
 from ganjax.media import line
-from ganjax.metrics import ngrams, pitch, voxels
+from ganjax.metrics import ngrams, pitch, rolls, voxels
 
 MOST = 5000  # solids of a side that are held against each other
 
@@ -14,7 +14,8 @@ MOST = 5000  # solids of a side that are held against each other
 def compute(kind, fake, real, *, mesh, batch_size):
   """({name of a value: float}, more for the record) of one metric of `presets.OF_KIND`."""
   work = dict(mesh=mesh, batch_size=batch_size)
-  return {'pitch': _pitch, 'voxels': _voxels, 'ngrams': _ngrams}[kind](fake, real, work)
+  functions = {'pitch': _pitch, 'voxels': _voxels, 'ngrams': _ngrams, 'rolls': _rolls}
+  return functions[kind](fake, real, work)
 
 
 def samples(side, *, mesh, batch_size) -> np.ndarray:
@@ -66,3 +67,18 @@ def _ngrams(fake, real, work):
   a, b = ([line.decode(x) for x in samples(side, **work)] for side in (fake, real))
   values = {f'ngrams_js_{n}': ngrams.divergence(a, b, n) for n in (1, 2, 3, 4)}
   return {**values, 'ngrams_copied': ngrams.copied(a, b)}, {}
+
+
+def _rolls(fake, real, work):
+  """What MuseGAN counts, of the fakes and of the data."""
+  values = {}
+  for end, side in ('', fake), ('_real', real):
+    x, steps = samples(side, **work), side.field.rate
+    values |= {
+      f'rolls_empty_bars{end}': rolls.empty_bars(x, steps),
+      f'rolls_pitch_classes{end}': rolls.pitch_classes(x, steps),
+      f'rolls_qualified{end}': rolls.qualified(x, steps),
+      f'rolls_in_scale{end}': rolls.in_scale(x),
+      f'rolls_tonal_distance{end}': rolls.tonal_distance(x, steps),
+    }
+  return values, {}

@@ -1,4 +1,4 @@
-"""WaveGAN, SpecGAN, 3D-GAN and the character model against PyTorch twins with the same weights, in float64.
+"""WaveGAN, SpecGAN, 3D-GAN, MuseGAN and the character model against PyTorch twins with the same weights, in float64.
 
 Outputs of G and D, and a whole step of the real update beside torch.optim.Adam: losses, parameters, Adam's moments,
 statistics of batch norm. The twins have layers of our names, and are written as the authors' code reads.
@@ -12,7 +12,7 @@ import pytest
 from test_biggan_torch import close
 from test_updates_torch import dropped
 
-from configs import gan3d_solids, specgan_notes, wavegan_notes, wgan_gp_text
+from configs import gan3d_solids, musegan_folder, specgan_notes, wavegan_notes, wgan_gp_text
 from ganjax import experiment, media
 from ganjax.devices import sharding
 from ganjax.networks import wavegan
@@ -32,6 +32,11 @@ CASES = {
   ),
   'SpecGAN': (specgan_notes, {'length': 256, 'count': 72}, {'width': 3, 'width_D': 2}),
   '3D-GAN': (gan3d_solids, {'resolution': 16, 'count': 20}, {'width': 2, 'width_D': 3}),
+  'MuseGAN': (
+    musegan_folder,
+    {'bars': 2, 'steps': 6, 'pitches': 36, 'voices': 2},
+    {'width': 1, 'width_D': 1},
+  ),
   'characters': (wgan_gp_text, {'length': 6}, {'width': 4}),
 }
 
@@ -155,6 +160,60 @@ class SolidD(nn.Module):
     return self.Dense_0(x.movedim(1, -1).flatten(1))[:, 0]
 
 
+class MuseG(nn.Module):
+  """Two bars of 24 steps, 3 octaves and 2 voices; convolutions have an axis of bars, as the authors' have."""
+
+  def __init__(self):
+    super().__init__()
+    shared = [(7, 32, (2, 1, 1)), (32, 16, (1, 4, 1)), (16, 8, (1, 3, 3), (1, 3, 2))]
+    voice = [(8, 2, (1, 1, 12)), (2, 1, (1, 2, 1)), (8, 2, (1, 2, 1)), (2, 1, (1, 1, 12))]
+    voice += [(2, 1, (1, 1, 1))]
+    for i, (a, b, kernel, *stride) in enumerate([*shared, *voice, *voice]):
+      setattr(self, f'ConvTranspose_{i}', nn.ConvTranspose3d(a, b, kernel, *stride or (kernel,)))
+      setattr(self, f'BatchNorm_{i}', nn.BatchNorm3d(b))
+
+  def forward(self, z, label):
+    norm = lambda i, x: getattr(self, f'BatchNorm_{i}')(getattr(self, f'ConvTranspose_{i}')(x))
+    run = lambda layers, x: run(layers[1:], F.relu(norm(layers[0], x))) if layers else x
+    x, out = run((0, 1, 2), z[:, :, None, None, None]), []
+    for i in 3, 8:
+      both = torch.cat([run((i, i + 1), x), run((i + 2, i + 3), x)], 1)
+      out.append(norm(i + 4, both))
+    return torch.tanh(torch.cat(out, 1)).flatten(2, 3)
+
+
+class MuseD(nn.Module):
+  def __init__(self):
+    super().__init__()
+    voice = [(2, 1, (1, 1, 12)), (1, 2, (1, 2, 1)), (2, 1, (1, 2, 1)), (1, 2, (1, 1, 12))]
+    voice += [(4, 4, (1, 1, 1))]
+    layers = [*voice, *voice, (8, 8, (1, 3, 3), (1, 3, 2)), (8, 16, (1, 4, 1))]
+    layers += [(2, 2, (1, 1, 12)), (2, 4, (1, 4, 1))]
+    layers += [(2, 1, (1, 2, 1)), (1, 2, (1, 3, 1)), (2, 4, (1, 4, 1)), (24, 32, (2, 1, 1), 1)]
+    for i, (a, b, kernel, *stride) in enumerate(layers):
+      setattr(self, f'Conv_{i}', nn.Conv3d(a, b, kernel, *stride or (kernel,)))
+    self.Dense_0 = nn.Linear(32, 1)
+
+  def forward(self, x, label):
+    x, out = x.view(-1, 2, 2, 24, 36), []
+
+    def run(layers, x):
+      for i in layers:
+        x = F.leaky_relu(getattr(self, f'Conv_{i}')(x), 0.2)
+      return x
+
+    for i in 0, 5:
+      both = torch.cat([run((i, i + 1), x), run((i + 2, i + 3), x)], 1)
+      out.append(run((i + 4,), both))
+    shared = run((10, 11), torch.cat(out, 1))
+    chroma = run((12, 13), x.view(-1, 2, 2, 4, 6, 3, 12).sum((4, 5)))
+    before = F.pad(x, (0, 0, 1, 0))[:, :, :, :-1]
+    change = run((14, 15, 16), (x - before).sum(4, keepdim=True))
+    pairs = run((17,), torch.cat([shared, chroma, change], 1))
+    # Of the patches of a roll, of which there is one here, the logit is the mean.
+    return self.Dense_0(pairs.flatten(2).transpose(1, 2))[..., 0].mean(1)
+
+
 def add_blocks(net, first):
   for i in range(first, first + 10):
     setattr(net, f'Conv_{i}', nn.Conv1d(4, 4, 5, padding=2))
@@ -193,6 +252,7 @@ TWINS = {
   'WaveGAN': (WaveG, WaveD),
   'SpecGAN': (SpecG, SpecD),
   '3D-GAN': (SolidG, SolidD),
+  'MuseGAN': (MuseG, MuseD),
   'characters': (LineG, LineD),
 }
 FIELDS = {'weight': 'kernel', 'running_mean': 'mean', 'running_var': 'var'}
@@ -213,6 +273,9 @@ def ours(net, read=lambda x: x.detach().numpy().copy(), stats=False):
       field = 'embedding'
     elif field == 'kernel':
       x = x.transpose(*range(2, x.ndim), 1, 0)
+      if isinstance(net, (MuseG, MuseD)) and x.ndim > 2:  # ganjax has one axis, or two, of three
+        x = x[:, 0, 0] if len(x) > 1 else x[0]
+        x = x[:, 0] if layer in ('Conv_14', 'Conv_15', 'Conv_16') else x
     found.setdefault(layer, {})[field] = x
   return found
 
@@ -237,11 +300,12 @@ class Twin:
   def __init__(self, name, config):
     self.nets = dict(zip('GD', (net().double().train() for net in TWINS[name])))
     self.wasserstein, self.config = config.method.loss == 'wasserstein', config
-    self.dtype = 'float64' if name == 'SpecGAN' else 'float32'  # of what D sees of the data
+    self.dtype = 'float64' if name in ('SpecGAN', 'MuseGAN') else 'float32'  # of what D sees of the data
     self.opt = {}
     for n, net in self.nets.items():
       o = config.optim[n]
-      self.opt[n] = torch.optim.Adam(net.parameters(), lr=o.lr, betas=(o.b1, o.b2), eps=o.eps)
+      rate = o.lr.start if hasattr(o.lr, 'start') else o.lr
+      self.opt[n] = torch.optim.Adam(net.parameters(), lr=rate, betas=(o.b1, o.b2), eps=o.eps)
 
   def take(self, n, loss):
     self.opt[n].zero_grad()
@@ -289,7 +353,7 @@ def test_outputs_and_a_whole_step(name, monkeypatch):
     run = experiment.build(config)
     span, makes = run.spans[0], run.method.makes
     field = span.fields[makes]
-    low, high = {'sound': (-(2**15), 2**15), 'solid': (0, 2), 'line': (32, 127)}[field.kind]
+    low, high = {'sound': (-(2**15), 2**15), 'line': (32, 127)}.get(field.kind, (0, 2))
     stored = rng.integers(low, high, (BATCH, *field.shape)).astype(field.dtype)
     batch = {makes: stored}
     if 'label' in span.fields:
