@@ -115,7 +115,10 @@ def pieces(load, counts, known, *, title, key, here, info, cache) -> Source:
     what='bars',
   )
   stored = decoded(
-    table, info | {'class_names': None}, {'bar': media.Field('roll', (bar, *field.shape[1:]))}, cache
+    table,
+    info | {'class_names': None},
+    {'bar': media.Field('roll', (bar, *field.shape[1:]))},
+    cache,
   )
 
   def read_rows(rows, names):

@@ -1,4 +1,4 @@
-"""Metrics of samples that are no pictures: pitch of sounds, wholeness of solids, runs of characters, counts of rolls."""
+"""Metrics of samples that are no pictures: of sounds, solids, lines of text and piano rolls."""
 
 import jax
 import numpy as np

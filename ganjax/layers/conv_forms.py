@@ -14,18 +14,14 @@ from jax import lax
 
 from ganjax.layers.taps import (
   add_taps,
-  by_block,
   by_tap,
   place,
-  strided_block,
   strided_depthwise,
   strided_taps,
   taps,
-  transposed_block,
   transposed_columns,
   transposed_depthwise,
   transposed_taps,
-  weights_block,
   weights_depthwise,
   weights_taps,
 )
@@ -139,8 +135,6 @@ def strided_cpu(g, x, w):
   if g.groups > 1:
     depthwise = g.groups == w.shape[-1] == x.shape[-1]
     return strided_depthwise(g, x, w) if depthwise else strided_blocks(g, x, w)
-  if by_block(g):
-    return strided_block(g, x, w)
   if by_tap(g):
     return strided_taps(g, x, w)
   if by_tile(g, x.shape[0], *w.shape[-2:]):
@@ -156,8 +150,6 @@ def transposed_cpu(g, y, w):
   if g.groups > 1:
     depthwise = g.groups == w.shape[-1] and w.shape[-2] == 1
     return transposed_depthwise(g, y, w) if depthwise else transposed_blocks(g, y, w)
-  if by_block(g):
-    return transposed_block(g, y, w)
   if by_tap(g):
     return transposed_taps(g, y, w)
   if by_tile(g, y.shape[0], *w.shape[-2:]):
@@ -175,8 +167,6 @@ def weights_cpu(g, x, y):
   if g.groups > 1:
     depthwise = g.groups == x.shape[-1] == y.shape[-1]
     return weights_depthwise(g, x, y) if depthwise else weights_blocks(g, x, y)
-  if by_block(g):
-    return weights_block(g, x, y)
   if by_tap(g):
     return weights_taps(g, x, y)
   if by_tile(g, x.shape[0], x.shape[-1], y.shape[-1]):

@@ -104,40 +104,6 @@ def _interleave(g, phases):
   return x[:, *map(slice, g.size)]
 
 
-# Kernels as large as their stride: windows lie side by side, each pixel of x is in one of them, and all taps are one
-# product without sums. By taps MuseGAN's kernels of 1x12 take long to compile, most of all with a penalty of gradients.
-
-
-def by_block(g):
-  """Whether windows lie side by side and fill the image."""
-  axes = zip(g.size, g.kernel, g.stride, g.padding)
-  return math.prod(g.kernel) > 1 and all(k == s and p == 0 == n % k for n, k, s, p in axes)
-
-
-def strided_block(g, x, w):
-  axes = len(g.size)
-  return dot(_blocks(g, x), w, range(axes + 1, 2 * axes + 2), range(axes + 1)).astype(x.dtype)
-
-
-def transposed_block(g, y, w):
-  axes = len(g.size)
-  x = dot(y, w, [y.ndim - 1], [w.ndim - 1])  # [B, h, v, kh, kw, C]
-  pairs = [i + j for i in range(1, axes + 1) for j in (0, axes)]
-  return x.transpose(0, *pairs, 2 * axes + 1).reshape(len(y), *g.size, -1).astype(y.dtype)
-
-
-def weights_block(g, x, y):
-  pixels = range(len(g.size) + 1)
-  return dot(_blocks(g, x), y, pixels, pixels).astype(x.dtype)
-
-
-def _blocks(g, x):
-  """x [B, H, W, C] -> its windows, [B, h, v, kh, kw, C]."""
-  last = 2 * len(g.size) + 1
-  x = x.reshape(len(x), *itertools.chain(*zip(g.out, g.kernel)), x.shape[-1])
-  return x.transpose(0, *range(1, last, 2), *range(2, last, 2), last)
-
-
 # Depthwise: each channel has a kernel of its own, w [kh, kw, 1, C]. What is summed up is padded once, so that each tap
 # sees a slice of it, and XLA's CPU code is one loop; padding each part makes it several times slower.
 

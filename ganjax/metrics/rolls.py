@@ -38,7 +38,7 @@ def pitch_classes(x, steps) -> float:
 
 
 def qualified(x, steps) -> float:
-  """The share of notes that last for a 32nd note, an eighth of a beat, and for two steps at least; NaN without notes."""
+  """The share of notes of a 32nd note, an eighth of a beat, and of two steps at least; NaN without notes."""
   least, lengths = max(2, -(-steps // 8)), []
   for one in x:
     _, _, start, end = roll.notes(one).T

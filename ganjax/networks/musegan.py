@@ -33,6 +33,41 @@ def factors(steps, pitches) -> tuple:
   return first, ((octaves - 1) // 2, 3) if octaves % 2 else (octaves // 2, 2), steps // first
 
 
+class Blocks(nn.Module):
+  """A convolution whose windows of `kernel` lie side by side, or the transposed one, for each voice on its own.
+
+  torch's Conv2d of so many groups, with its stride as large as its kernel. All taps are one product, which compiles and
+  runs faster than convolutions of such long kernels.
+  """
+
+  features: int  # of a voice
+  kernel: tuple
+  voices: int = 1
+  apart: bool = False  # each voice sees its own channels, else all see all
+  up: bool = False  # transposed
+  dtype: str = 'float32'
+  param_dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, x):
+    """[B, T, P, C] -> [B, T / kt, P / kp, V features], `up` [B, T kt, P kp, V features]."""
+    batch, length, pitches, channels = x.shape
+    own = channels // self.voices if self.apart else channels
+    shape = (self.voices, *self.kernel, own, self.features)
+    w = self.param('kernel', INIT, shape, self.param_dtype)
+    b = self.param('bias', nn.initializers.zeros, (self.voices * self.features,), self.param_dtype)
+    x, w, b = nn.dtypes.promote_dtype(x, w, b, dtype=self.dtype)
+    voice = 'v' if self.apart else ''
+    tail = (self.voices, own) if self.apart else (own,)
+    rows, columns = self.kernel
+    if self.up:
+      y = jnp.einsum(f'btp{voice}c,vklcf->btkplvf', x.reshape(batch, length, pitches, *tail), w)
+      return y.reshape(batch, length * rows, pitches * columns, -1) + b
+    windows = x.reshape(batch, length // rows, rows, pitches // columns, columns, *tail)
+    y = jnp.einsum(f'btkpl{voice}c,vklcf->btpvf', windows, w)
+    return y.reshape(*y.shape[:3], -1) + b
+
+
 class Generator(nn.Module):
   """z [B, Z] from N(0, I) -> rolls [B, T, P, V] in (-1, 1)."""
 
@@ -47,27 +82,24 @@ class Generator(nn.Module):
   @nn.compact
   def __call__(self, z, label=None, *, train: bool):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-    norm = lambda x: BatchNorm(**kinds)(x, train=train)
-
-    def layer(x, features, kernel, stride=None):
-      x = ConvTranspose(self.width * features, kernel, stride or kernel, kernel_init=INIT, **kinds)(x)
-      return nn.relu(norm(x))
-
     length, pitches, voices = self.shape
     first, (columns, kernel), last = factors(self.steps, pitches)
-    bars = length // (BEATS * self.steps)
-    x = layer(z[:, None], 32, bars, bars)
-    # The layers up to the end see a bar at a time.
-    x = x.reshape(-1, 1, 1, x.shape[-1])
+    norm = lambda x: BatchNorm(**kinds)(x, train=train)
+
+    def layer(x, features, kernel, **more):
+      return nn.relu(norm(Blocks(self.width * features, kernel, **more, up=True, **kinds)(x)))
+
+    x = layer(z[:, None, None], 32, (length // (BEATS * self.steps), 1))
+    x = x.reshape(-1, 1, 1, x.shape[-1])  # a bar at a time up to the end
     x = layer(x, 16, (BEATS, columns))
-    x = layer(x, 8, (first, kernel), (first, 2))
-    out = []
-    for _ in range(voices):
-      pitch_first = layer(layer(x, 2, (1, 12)), 1, (last, 1))
-      time_first = layer(layer(x, 2, (last, 1)), 1, (1, 12))
-      both = jnp.concatenate([pitch_first, time_first], -1)
-      out.append(norm(ConvTranspose(1, 1, kernel_init=INIT, **kinds)(both)))
-    return jnp.tanh(jnp.concatenate(out, -1)).reshape(-1, *self.shape)
+    how = dict(stride=(first, 2), kernel_init=INIT, **kinds)
+    x = nn.relu(norm(ConvTranspose(8 * self.width, (first, kernel), **how)(x)))
+
+    own = dict(voices=voices, apart=True)
+    pitch_first = layer(layer(x, 2, (1, 12), voices=voices), 1, (last, 1), **own)
+    time_first = layer(layer(x, 2, (last, 1), voices=voices), 1, (1, 12), **own)
+    x = norm(Blocks(1, (1, 1), **own, **kinds)(_join(voices, pitch_first, time_first)))
+    return jnp.tanh(x).reshape(-1, *self.shape)
 
 
 class Discriminator(nn.Module):
@@ -83,34 +115,39 @@ class Discriminator(nn.Module):
   @nn.compact
   def __call__(self, x, label=None, *, train: bool):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-
-    def layer(x, features, kernel, stride=None):
-      x = Conv(self.width * features, kernel, stride or kernel, kernel_init=INIT, **kinds)(x)
-      return nn.leaky_relu(x, 0.2)
-
     length, pitches, voices = self.shape
     first, (columns, kernel), last = factors(self.steps, pitches)
-    bar = BEATS * self.steps
+    bar, act = BEATS * self.steps, lambda x: nn.leaky_relu(x, 0.2)
+
+    def layer(x, features, kernel, **more):
+      return act(Blocks(self.width * features, kernel, **more, **kinds)(x))
+
     x = x.reshape(-1, bar, pitches, voices)  # a bar at a time
-    out = []
-    for _ in range(voices):
-      pitch_first = layer(layer(x, 1, (1, 12)), 2, (last, 1))
-      time_first = layer(layer(x, 1, (last, 1)), 2, (1, 12))
-      out.append(layer(jnp.concatenate([pitch_first, time_first], -1), 4, (1, 1)))
-    shared = layer(jnp.concatenate(out, -1), 8, (first, kernel), (first, 2))
-    shared = layer(shared, 16, (BEATS, columns))
+    own = dict(voices=voices, apart=True)
+    pitch_first = layer(layer(x, 1, (1, 12), voices=voices), 2, (last, 1), **own)
+    time_first = layer(layer(x, 1, (last, 1), voices=voices), 2, (1, 12), **own)
+    y = layer(_join(voices, pitch_first, time_first), 4, (1, 1), **own)
+    how = dict(stride=(first, 2), kernel_init=INIT, **kinds)
+    y = act(Conv(8 * self.width, (first, kernel), **how)(y))
+    y = layer(y, 16, (BEATS, columns))
 
     chroma = x.reshape(-1, BEATS, self.steps, pitches // 12, 12, voices).sum((2, 3))
     chroma = layer(layer(chroma, 2, (1, 12)), 4, (BEATS, 1))
     before = jnp.pad(x[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0)))
-    change = (x - before).sum(2)
+    change = (x - before).sum(2, keepdims=True)
     for features, by in (1, last), (2, first), (4, BEATS):
-      change = layer(change, features, by)
+      change = layer(change, features, (by, 1))
 
-    streams = [y.reshape(len(y), -1) for y in (shared, chroma, change)]
-    bars = jnp.concatenate(streams, -1).reshape(-1, length // bar, 24 * self.width)
-    pairs = layer(bars, 32, min(2, length // bar), 1)
-    return nn.Dense(1, kernel_init=INIT, **kinds)(pairs)[..., 0].mean(1)
+    bars = jnp.concatenate([y, chroma, change], -1).reshape(-1, length // bar, 24 * self.width)
+    pairs = Conv(32 * self.width, min(2, length // bar), kernel_init=INIT, **kinds)(bars)
+    return nn.Dense(1, kernel_init=INIT, **kinds)(act(pairs))[..., 0].mean(1)
+
+
+def _join(voices, *parts):
+  """Channels of each voice side by side, [..., V C] and [..., V C] -> [..., V 2 C]."""
+  parts = [x.reshape(*x.shape[:-1], voices, -1) for x in parts]
+  x = jnp.concatenate(parts, -1)
+  return x.reshape(*x.shape[:-2], -1)
 
 
 def build(*, fields, width=16, width_D=None, dtype='float32', param_dtype='float32'):

@@ -161,24 +161,33 @@ class SolidD(nn.Module):
 
 
 class MuseG(nn.Module):
-  """Two bars of 24 steps, 3 octaves and 2 voices; convolutions have an axis of bars, as the authors' have."""
+  """Two bars of 24 steps, 3 octaves and 2 voices, each with layers of its own; ganjax has them in one.
+
+  Convolutions have an axis of bars, as the authors' have.
+  """
 
   def __init__(self):
     super().__init__()
     shared = [(7, 32, (2, 1, 1)), (32, 16, (1, 4, 1)), (16, 8, (1, 3, 3), (1, 3, 2))]
     voice = [(8, 2, (1, 1, 12)), (2, 1, (1, 2, 1)), (8, 2, (1, 2, 1)), (2, 1, (1, 1, 12))]
     voice += [(2, 1, (1, 1, 1))]
-    for i, (a, b, kernel, *stride) in enumerate([*shared, *voice, *voice]):
-      setattr(self, f'ConvTranspose_{i}', nn.ConvTranspose3d(a, b, kernel, *stride or (kernel,)))
-      setattr(self, f'BatchNorm_{i}', nn.BatchNorm3d(b))
+    up = lambda a, b, kernel, *stride: nn.ConvTranspose3d(a, b, kernel, *stride or (kernel,))
+    add = lambda layers: nn.ModuleList(
+      [nn.ModuleList([up(*x), nn.BatchNorm3d(x[1])]) for x in layers]
+    )
+    self.shared, self.voices = add(shared), nn.ModuleList([add(voice), add(voice)])
 
   def forward(self, z, label):
-    norm = lambda i, x: getattr(self, f'BatchNorm_{i}')(getattr(self, f'ConvTranspose_{i}')(x))
-    run = lambda layers, x: run(layers[1:], F.relu(norm(layers[0], x))) if layers else x
-    x, out = run((0, 1, 2), z[:, :, None, None, None]), []
-    for i in 3, 8:
-      both = torch.cat([run((i, i + 1), x), run((i + 2, i + 3), x)], 1)
-      out.append(norm(i + 4, both))
+    norm = lambda layer, x: layer[1](layer[0](x))
+
+    def run(x, *layers):
+      for layer in layers:
+        x = F.relu(norm(layer, x))
+      return x
+
+    x, out = run(z[:, :, None, None, None], *self.shared), []
+    for a, b, c, d, merge in self.voices:
+      out.append(norm(merge, torch.cat([run(x, a, b), run(x, c, d)], 1)))
     return torch.tanh(torch.cat(out, 1)).flatten(2, 3)
 
 
@@ -187,31 +196,70 @@ class MuseD(nn.Module):
     super().__init__()
     voice = [(2, 1, (1, 1, 12)), (1, 2, (1, 2, 1)), (2, 1, (1, 2, 1)), (1, 2, (1, 1, 12))]
     voice += [(4, 4, (1, 1, 1))]
-    layers = [*voice, *voice, (8, 8, (1, 3, 3), (1, 3, 2)), (8, 16, (1, 4, 1))]
-    layers += [(2, 2, (1, 1, 12)), (2, 4, (1, 4, 1))]
-    layers += [(2, 1, (1, 2, 1)), (1, 2, (1, 3, 1)), (2, 4, (1, 4, 1)), (24, 32, (2, 1, 1), 1)]
-    for i, (a, b, kernel, *stride) in enumerate(layers):
-      setattr(self, f'Conv_{i}', nn.Conv3d(a, b, kernel, *stride or (kernel,)))
+    shared = [(8, 8, (1, 3, 3), (1, 3, 2)), (8, 16, (1, 4, 1))]
+    shared += [(2, 2, (1, 1, 12)), (2, 4, (1, 4, 1))]
+    shared += [(2, 1, (1, 2, 1)), (1, 2, (1, 3, 1)), (2, 4, (1, 4, 1)), (24, 32, (2, 1, 1), 1)]
+    down = lambda a, b, kernel, *stride: nn.Conv3d(a, b, kernel, *stride or (kernel,))
+    add = lambda layers: nn.ModuleList([nn.ModuleList([down(*x)]) for x in layers])
+    self.shared, self.voices = add(shared), nn.ModuleList([add(voice), add(voice)])
     self.Dense_0 = nn.Linear(32, 1)
 
   def forward(self, x, label):
     x, out = x.view(-1, 2, 2, 24, 36), []
 
-    def run(layers, x):
-      for i in layers:
-        x = F.leaky_relu(getattr(self, f'Conv_{i}')(x), 0.2)
+    def run(x, *layers):
+      for (layer,) in layers:
+        x = F.leaky_relu(layer(x), 0.2)
       return x
 
-    for i in 0, 5:
-      both = torch.cat([run((i, i + 1), x), run((i + 2, i + 3), x)], 1)
-      out.append(run((i + 4,), both))
-    shared = run((10, 11), torch.cat(out, 1))
-    chroma = run((12, 13), x.view(-1, 2, 2, 4, 6, 3, 12).sum((4, 5)))
+    for a, b, c, d, merge in self.voices:
+      out.append(run(torch.cat([run(x, a, b), run(x, c, d)], 1), merge))
+    first, second, *chroma_and_change, pairs = self.shared
+    shared = run(torch.cat(out, 1), first, second)
+    chroma = run(x.view(-1, 2, 2, 4, 6, 3, 12).sum((4, 5)), *chroma_and_change[:2])
     before = F.pad(x, (0, 0, 1, 0))[:, :, :, :-1]
-    change = run((14, 15, 16), (x - before).sum(4, keepdim=True))
-    pairs = run((17,), torch.cat([shared, chroma, change], 1))
+    change = run((x - before).sum(4, keepdim=True), *chroma_and_change[2:])
+    x = run(torch.cat([shared, chroma, change], 1), pairs)
     # Of the patches of a roll, of which there is one here, the logit is the mean.
-    return self.Dense_0(pairs.flatten(2).transpose(1, 2))[..., 0].mean(1)
+    return self.Dense_0(x.flatten(2).transpose(1, 2))[..., 0].mean(1)
+
+
+def muse_ours(net, read, stats):
+  """`ours` of a MuseGAN, whose layers of voices are stacked, and kernels have one axis, or two, of three."""
+  voices = [*zip(*net.voices)]  # each layer, of each voice
+  shared = [(layer,) for layer in net.shared]
+  if isinstance(net, MuseG):
+    layers, odd, up = [*shared, *voices], {2: 'ConvTranspose_0'}, True
+  else:
+    layers, odd, up = [*voices, *shared], {5: 'Conv_0', 12: 'Conv_1'}, False
+  names = iter(f'Blocks_{i}' for i in range(len(layers)))
+  found = {}
+  for i, of_voices in enumerate(layers):
+    parts = {odd.get(i) or next(names): [layer[0] for layer in of_voices]}
+    if up:
+      parts[f'BatchNorm_{i}'] = [layer[1] for layer in of_voices]
+    for name, modules in parts.items():
+      fields = {}
+      for module in modules:
+        for field, x in module.named_buffers() if stats else module.named_parameters():
+          if field == 'num_batches_tracked':
+            continue
+          x, field = read(x), FIELDS.get(field, field)
+          if name.startswith('BatchNorm') and field == 'kernel':
+            field = 'scale'
+          if field == 'kernel':
+            # [bars, steps, pitches, ...]: bars go, or else what is not there beside bars.
+            x = x.transpose(2, 3, 4, *((0, 1) if up and 'Blocks' in name else (1, 0)))
+            x = x[0] if len(x) == 1 else x[:, :, 0] if up else x[:, 0, 0]
+          fields.setdefault(field, []).append(x)
+      if fields:
+        join = lambda f, x, name=name: (
+          np.stack(x) if f == 'kernel' and 'Blocks' in name else np.concatenate(x)
+        )
+        found[name] = {f: join(f, x) for f, x in fields.items()}
+  if not up and not stats:
+    found['Dense_0'] = {'kernel': read(net.Dense_0.weight).T, 'bias': read(net.Dense_0.bias)}
+  return found
 
 
 def add_blocks(net, first):
@@ -260,6 +308,8 @@ FIELDS = {'weight': 'kernel', 'running_mean': 'mean', 'running_var': 'var'}
 
 def ours(net, read=lambda x: x.detach().numpy().copy(), stats=False):
   """What `read` gives of a twin's parameters, or its statistics, as ganjax has them."""
+  if isinstance(net, (MuseG, MuseD)):
+    return muse_ours(net, read, stats)
   found = {}
   for name, x in net.named_buffers() if stats else net.named_parameters():
     layer, _, field = name.partition('.')
@@ -273,9 +323,6 @@ def ours(net, read=lambda x: x.detach().numpy().copy(), stats=False):
       field = 'embedding'
     elif field == 'kernel':
       x = x.transpose(*range(2, x.ndim), 1, 0)
-      if isinstance(net, (MuseG, MuseD)) and x.ndim > 2:  # ganjax has one axis, or two, of three
-        x = x[:, 0, 0] if len(x) > 1 else x[0]
-        x = x[:, 0] if layer in ('Conv_14', 'Conv_15', 'Conv_16') else x
     found.setdefault(layer, {})[field] = x
   return found
 
@@ -300,7 +347,9 @@ class Twin:
   def __init__(self, name, config):
     self.nets = dict(zip('GD', (net().double().train() for net in TWINS[name])))
     self.wasserstein, self.config = config.method.loss == 'wasserstein', config
-    self.dtype = 'float64' if name in ('SpecGAN', 'MuseGAN') else 'float32'  # of what D sees of the data
+    self.dtype = (
+      'float64' if name in ('SpecGAN', 'MuseGAN') else 'float32'
+    )  # of what D sees of the data
     self.opt = {}
     for n, net in self.nets.items():
       o = config.optim[n]
@@ -336,7 +385,7 @@ class Twin:
     return {k: x.item() for k, x in terms.items()} | {'loss_G': loss.item()}
 
 
-SLOW = 'SpecGAN', 'characters'  # of the same layers as the others
+SLOW = 'SpecGAN', 'MuseGAN', 'characters'  # of the same layers as the others, or long to compile
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,9 @@ def compose(rows, seed, bars, steps):
     pitch[:, beat] = before
   between = pitch.copy()
   for voice, word in (0, 1), (3, 2):
-    between[:, :-1, voice] = _passing(pitch[:, :-1, voice], pitch[:, 1:, voice], words[:, :-1, word])
+    between[:, :-1, voice] = _passing(
+      pitch[:, :-1, voice], pitch[:, 1:, voice], words[:, :-1, word]
+    )
   halves = np.stack([pitch, between], 2).reshape(n, 2 * beats, 4)
   sung = np.repeat(halves, steps // 2, 1) - roll.lowest(PITCHES)
   return sung[:, :, None] == np.arange(PITCHES)[:, None]

@@ -7,8 +7,6 @@ file says of its time signature.
 import functools
 import os
 
-import numpy as np
-
 from ganjax import UserError
 from ganjax.data import folder, midi
 from ganjax.data.files import open_files
@@ -40,7 +38,9 @@ def build(*, data_dir, split, cache, bars=4, steps=12, pitches=84, voices=5):
   if split != 'train':
     raise UserError(f'rolls has no split {split!r}; it has: train')
   if not data_dir:
-    raise UserError('data.dataset=rolls needs data.data_dir=DIRECTORY: the folder of your MIDI files')
+    raise UserError(
+      'data.dataset=rolls needs data.data_dir=DIRECTORY: the folder of your MIDI files'
+    )
   top = folder.place(data_dir)
   files = open_files(top)
   paths = [path for path in files.names if path.lower().endswith(EXTENSIONS)]
