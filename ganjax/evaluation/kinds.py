@@ -1,12 +1,12 @@
-"""Metrics of samples that are no pictures: of sounds, solids, lines of text and piano rolls."""
+"""Metrics of samples that are no pictures: of sounds, solids, lines, piano rolls, molecules."""
 
 import jax
 import numpy as np
 
 from ganjax import UserError, media
 from ganjax.devices import sharding
-from ganjax.media import line
-from ganjax.metrics import ngrams, pitch, rolls, voxels
+from ganjax.media import line, molecule
+from ganjax.metrics import molecules, ngrams, pitch, rolls, voxels
 
 MOST = 5000  # solids of a side that are held against each other
 
@@ -14,7 +14,8 @@ MOST = 5000  # solids of a side that are held against each other
 def compute(kind, fake, real, *, mesh, batch_size):
   """({name of a value: float}, more for the record) of one metric of `presets.OF_KIND`."""
   work = dict(mesh=mesh, batch_size=batch_size)
-  functions = {'pitch': _pitch, 'voxels': _voxels, 'ngrams': _ngrams, 'rolls': _rolls}
+  functions = {'pitch': _pitch, 'voxels': _voxels, 'ngrams': _ngrams}
+  functions |= {'rolls': _rolls, 'molecules': _molecules}
   return functions[kind](fake, real, work)
 
 
@@ -81,4 +82,16 @@ def _rolls(fake, real, work):
       f'rolls_in_scale{end}': rolls.in_scale(x),
       f'rolls_tonal_distance{end}': rolls.tonal_distance(x, steps),
     }
+  return values, {}
+
+
+def _molecules(fake, real, work):
+  """How many are valid, how many of these differ, and how many are not in the data; the validity of the data."""
+  a, b = ([molecule.smiles(x) for x in samples(side, **work)] for side in (fake, real))
+  values = {
+    'molecules_valid': molecules.validity(a),
+    'molecules_unique': molecules.uniqueness(a),
+    'molecules_novel': molecules.novelty(a, b),
+    'molecules_valid_real': molecules.validity(b),
+  }
   return values, {}

@@ -101,11 +101,13 @@ OF_KIND = {
   'voxels': 'solid',
   'ngrams': 'line',
   'rolls': 'roll',
+  'molecules': 'molecule',
 }  # metrics of samples that are no pictures
 _VALUES = {
   'pitch': ('pitch_accuracy', 'pitch_accuracy_real'),
   'voxels': ('voxels_valid', 'voxels_coverage', 'voxels_overlap', 'voxels_valid_real'),
   'ngrams': (*(f'ngrams_js_{n}' for n in (1, 2, 3, 4)), 'ngrams_copied'),
+  'molecules': tuple(f'molecules_{value}' for value in ('valid', 'unique', 'novel', 'valid_real')),
   'rolls': tuple(
     f'rolls_{value}{end}'
     for end in ('', '_real')
@@ -120,7 +122,7 @@ _VALUES = {
   'cas': ('cas_top1', 'cas_top5'),
 }
 _HIGHER = ('is', 'precision', 'recall', 'density', 'coverage', 'psnr', 'ssim', 'cas', 'r', 'eq')
-_HIGHER += ('pitch', 'voxels')
+_HIGHER += ('pitch', 'voxels', 'molecules')
 _LOWER = ('fid', 'fd', 'sfid', 'kid', 'intra', 'lpips', 'ppl', 'ngrams')
 
 

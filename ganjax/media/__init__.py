@@ -6,6 +6,7 @@
   sound    int16 [T, C]            float32 in [-1, 1)     waveform, spectrogram    WAV
   solid    bool [X, Y, Z, C]       float32, -1 or 1       three views              OBJ
   roll     bool [T, P, V]          float32, -1 or 1       the piano roll           MIDI, WAV
+  molecule bool [N, A + 4 N]       float32, 0 to 1        drawings                 SMILES
   line     uint8 [L], ASCII        float32 [L, 96]        the text                 text
   text     int32 [L]               the same (letters)     the text
   label    int32 []                the same
