@@ -113,7 +113,9 @@ def show(x):
         canvas.DrawMolecule(mol)
       canvas.FinishDrawing()
       picture = PIL.Image.open(io.BytesIO(canvas.GetDrawingText())).convert('RGB')
-      out[i] = np.asarray(picture) if valid else 160 + np.asarray(picture.convert('L'))[..., None] // 4
+      out[i] = (
+        np.asarray(picture) if valid else 160 + np.asarray(picture.convert('L'))[..., None] // 4
+      )
   return out
 
 

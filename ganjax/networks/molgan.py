@@ -1,8 +1,8 @@
 """MolGAN (De Cao and Kipf 2018, arXiv:1805.11973, sections 3 and 4): molecules at once, as graphs.
 
-G: layers of 128, 256 and 512 with tanh, then for each atom the shares of elements and for each two the shares of bonds,
-alike both ways. D: two relational graph convolutions of 128 and 64, a sum over atoms behind a gate of 128, layers of 128
-and 64, all with tanh. Each graph convolution sees the atoms' elements again, and has weights for each kind of bond;
+G: layers of 128, 256 and 512 with tanh, then the shares of elements of each atom and the shares of bonds between each
+two, alike both ways. D: two relational graph convolutions of 128 and 64, a sum over atoms behind a gate of 128, layers
+of 128 and 64, all with tanh. Each graph convolution sees the atoms' elements again, and has weights for each kind of bond;
 as in the authors' code it does not divide by the number of neighbours. Weights as TensorFlow draws them (Glorot
 uniform).
 
@@ -20,7 +20,6 @@ from ganjax.media import molecule
 INIT = nn.initializers.glorot_uniform()
 
 
-
 class Generator(nn.Module):
   """z [B, Z] from N(0, I) -> shares of elements and bonds [B, N, A + 4 N], see `media.molecule`."""
 
@@ -33,9 +32,7 @@ class Generator(nn.Module):
 
   @nn.compact
   def __call__(self, z, label=None, *, train: bool):
-    dense = lambda n: nn.Dense(
-      n, kernel_init=INIT, dtype=self.dtype, param_dtype=self.param_dtype
-    )
+    dense = lambda n: nn.Dense(n, kernel_init=INIT, dtype=self.dtype, param_dtype=self.param_dtype)
     atoms, columns = self.shape
     elements = columns - molecule.BONDS * atoms
     for factor in 1, 2, 4:
@@ -56,9 +53,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(self, x, label=None, *, train: bool):
-    dense = lambda n: nn.Dense(
-      n, kernel_init=INIT, dtype=self.dtype, param_dtype=self.param_dtype
-    )
+    dense = lambda n: nn.Dense(n, kernel_init=INIT, dtype=self.dtype, param_dtype=self.param_dtype)
     kinds, bonds = molecule.split(x)
     bonds, seen = bonds[..., 1:], kinds  # no bond hands nothing on
     for width in self.width, self.width // 2:

@@ -11,8 +11,8 @@ from ganjax.data.sets import notes, solids
 from ganjax.devices import sharding
 from ganjax.evaluation import measure, sides
 from ganjax.evaluation.presets import higher_is_better, parse_metrics, parse_presets
-from ganjax.media import Field, line
-from ganjax.metrics import ngrams, pitch, rolls, voxels
+from ganjax.media import Field, line, molecule
+from ganjax.metrics import molecules, ngrams, pitch, rolls, voxels
 
 RATE = 8000
 
@@ -92,6 +92,14 @@ def test_counts_of_rolls():
   assert rolls.empty_bars(x[1:], 4) == 1 and math.isnan(rolls.tonal_distance(x[1:], 4))
 
 
+def test_counts_of_molecules():
+  found = ['CO', 'CO', None, 'C', 'N']
+  assert molecules.validity(found) == 0.8 and molecules.uniqueness(found) == 0.75
+  assert molecules.novelty(found, ['CO', None, 'F']) == 0.5
+  assert molecules.validity([None]) == 0 and math.isnan(molecules.uniqueness([None]))
+  assert math.isnan(molecules.novelty([None], ['C']))
+
+
 def test_tonal_distance_is_by_the_circles_of_fifths_and_thirds():
   def between(a, b):
     x = np.zeros((1, 16, 24, 2), bool)
@@ -156,6 +164,20 @@ def test_samples_go_through_the_evaluation():
   assert values['rolls_in_scale'] == values['rolls_in_scale_real'] == 1
   assert values['rolls_empty_bars'] == 0 and len(values) == 10
   assert values['rolls_tonal_distance'] == rolls.tonal_distance(x > 0, 4)
+
+
+def test_molecules_go_through_the_evaluation():
+  pytest.importorskip('rdkit')
+  source = data.build(dataset='molecules', count=30)
+  real = sides.of_source(source, 'molecule')
+  x = np.array(source.read(np.arange(8))['molecule'], np.float32)
+  x[:2, :, 0] = 2  # no atoms
+  values = found('molecules', fakes(source.fields['molecule'], jax.numpy.asarray(x), 8), real)
+  different = len({molecule.smiles(one) for one in x[2:]}) / 6
+  assert values == {
+    'molecules_valid': 0.75, 'molecules_unique': different, 'molecules_novel': 0, 'molecules_valid_real': 1
+  }  # fmt: skip
+  assert higher_is_better('molecules_valid')
 
 
 def test_metrics_are_of_their_kind():

@@ -1,5 +1,6 @@
-"""WaveGAN, 3D-GAN, MuseGAN and the character model: published sizes, phase shuffle, latents, what is refused."""
+"""Networks of what is no picture: published sizes, phase shuffle, latents, what is refused."""
 
+import functools
 import math
 
 import jax
@@ -10,7 +11,7 @@ import scipy.stats
 
 from ganjax import UserError, component
 from ganjax.layers.uniform import to_uniform
-from ganjax.media import Field
+from ganjax.media import Field, molecule
 from ganjax.methods import gan
 from ganjax.networks import musegan, wavegan
 from ganjax.update import count
@@ -107,6 +108,37 @@ def test_the_character_model_is_of_the_paper():
   assert out == (2,) and number == 97 * 512 + blocks + 32 * 512 + 1
 
 
+def test_molgan_is_of_the_paper():
+  """QM9's nine atoms of four elements, with four kinds of bonds in place of five."""
+  nets = build('molgan', 'molecule', (9, 5 + 4 * 9))
+  dense = lambda *sizes: sum(i * o + o for i, o in zip(sizes, sizes[1:]))
+  out, number = shapes(nets['G'], jnp.zeros((2, 8)))
+  assert out == (2, 9, 41)
+  assert number == dense(8, 128, 256, 512) + dense(512, 9 * 9 * 4) + dense(512, 9 * 5)
+  out, number = shapes(nets['D'], jnp.zeros((2, 9, 41)))
+  convolutions = 4 * dense(5, 128) + 4 * dense(
+    128 + 5, 64
+  )  # a layer for each bond, one for the atom
+  assert out == (2,)
+  assert number == convolutions + 2 * dense(64 + 5, 128) + dense(128, 128, 64, 1)
+
+
+def test_molgan_makes_shares_and_sees_no_order_of_atoms():
+  nets = build('molgan', 'molecule', (6, 5 + 4 * 6), width=8)
+  key = jax.random.key(0)
+  z = jax.random.normal(key, (3, 4))
+  run = lambda n, x: jax.jit(functools.partial(nets[n].init_with_output, train=False))(key, x)
+  x = np.asarray(run('G', z)[0])
+  kinds, bonds = molecule.split(x)
+  np.testing.assert_allclose(kinds.sum(-1), 1, rtol=1e-6)
+  np.testing.assert_allclose(bonds.sum(-1), 1, rtol=1e-6)
+  np.testing.assert_allclose(bonds, bonds.swapaxes(1, 2), rtol=1e-6)
+  logits, _ = run('D', x)
+  order = np.array([3, 1, 0, 5, 4, 2])
+  other = molecule.join(kinds[:, order], bonds[:, order][:, :, order])
+  np.testing.assert_allclose(run('D', other)[0], logits, rtol=1e-4)
+
+
 def test_musegan_is_of_the_authors_code():
   """Its presets `default`: four bars of 48 steps, 84 pitches, 5 voices."""
   assert musegan.factors(12, 84) == (4, (3, 3), 3)
@@ -144,6 +176,8 @@ def test_rolls_of_any_size(steps, octaves):
   ('wavegan', 'sound', (256, 1), {'shuffle': 64}, 'networks.shuffle=64 must be below 64'),
   ('gan3d', 'solid', (12, 12, 12, 1), {}, 'cubes of 8, 16, 32, ... voxels a side, not data.resolution=12'),
   ('gan3d', 'image', (8, 8, 3), {}, 'networks.name=gan3d makes solids, and the data have image'),
+  ('molgan', 'image', (8, 8, 3), {}, 'networks.name=molgan makes molecules, and the data have image'),
+  ('molgan', 'molecule', (4, 19), {'width': 1}, 'networks.width and networks.width_D must be at least 2'),
   ('musegan', 'image', (8, 8, 3), {}, 'networks.name=musegan makes rolls, and the data have image'),
   ('musegan', 'roll', (16, 12, 2), {}, 'networks.name=musegan takes two octaves or more'),
   ('musegan', 'roll', (16, 24, 2), {'width': 0}, 'networks.width and networks.width_D must be at least 1'),

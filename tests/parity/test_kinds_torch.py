@@ -1,4 +1,4 @@
-"""WaveGAN, SpecGAN, 3D-GAN, MuseGAN and the character model against PyTorch twins with the same weights, in float64.
+"""Networks of what is no picture against PyTorch twins with the same weights, in float64.
 
 Outputs of G and D, and a whole step of the real update beside torch.optim.Adam: losses, parameters, Adam's moments,
 statistics of batch norm. The twins have layers of our names, and are written as the authors' code reads.
@@ -12,7 +12,14 @@ import pytest
 from test_biggan_torch import close
 from test_updates_torch import dropped
 
-from configs import gan3d_solids, musegan_folder, specgan_notes, wavegan_notes, wgan_gp_text
+from configs import (
+  gan3d_solids,
+  molgan_smiles,
+  musegan_folder,
+  specgan_notes,
+  wavegan_notes,
+  wgan_gp_text,
+)
 from ganjax import experiment, media
 from ganjax.devices import sharding
 from ganjax.networks import wavegan
@@ -37,6 +44,7 @@ CASES = {
     {'bars': 2, 'steps': 6, 'pitches': 36, 'voices': 2},
     {'width': 1, 'width_D': 1},
   ),
+  'MolGAN': (molgan_smiles, {'atoms': 4, 'elements': 2}, {'width': 6, 'width_D': 4}),
   'characters': (wgan_gp_text, {'length': 6}, {'width': 4}),
 }
 
@@ -262,6 +270,45 @@ def muse_ours(net, read, stats):
   return found
 
 
+class MolG(nn.Module):
+  """Four atoms of two elements, or none."""
+
+  def __init__(self):
+    super().__init__()
+    sizes = [(7, 6), (6, 12), (12, 24), (24, 4 * 4 * 4), (24, 4 * 3)]
+    for i, (a, b) in enumerate(sizes):
+      setattr(self, f'Dense_{i}', nn.Linear(a, b))
+
+  def forward(self, z, label):
+    for dense in self.Dense_0, self.Dense_1, self.Dense_2:
+      z = torch.tanh(dense(z))
+    bonds = self.Dense_3(z).view(-1, 4, 4, 4)  # from, to, kind
+    bonds = torch.softmax((bonds + bonds.transpose(1, 2)) / 2, -1)
+    kinds = torch.softmax(self.Dense_4(z).view(-1, 4, 3), -1)
+    return torch.cat([kinds, bonds.flatten(2)], -1).movedim(-1, 1)
+
+
+class MolD(nn.Module):
+  def __init__(self):
+    super().__init__()
+    sizes = [(3, 3 * 4), (3, 4), (7, 3 * 2), (7, 2), (5, 4), (5, 4), (4, 4), (4, 2), (2, 1)]
+    for i, (a, b) in enumerate(sizes):
+      setattr(self, f'Dense_{i}', nn.Linear(a, b))
+
+  def forward(self, x, label):
+    x = x.movedim(1, -1)
+    kinds, bonds = x[..., :3], x[..., 3:].reshape(-1, 4, 4, 4)
+    seen = kinds
+    for sent, own in (self.Dense_0, self.Dense_1), (self.Dense_2, self.Dense_3):
+      hidden = own(seen)
+      for kind, part in enumerate(sent(seen).chunk(3, -1), 1):
+        hidden = hidden + bonds[..., kind] @ part
+      seen = torch.cat([torch.tanh(hidden), kinds], -1)
+    graph = torch.tanh((torch.sigmoid(self.Dense_4(seen)) * torch.tanh(self.Dense_5(seen))).sum(1))
+    graph = torch.tanh(self.Dense_7(torch.tanh(self.Dense_6(graph))))
+    return self.Dense_8(graph)[:, 0]
+
+
 def add_blocks(net, first):
   for i in range(first, first + 10):
     setattr(net, f'Conv_{i}', nn.Conv1d(4, 4, 5, padding=2))
@@ -301,6 +348,7 @@ TWINS = {
   'SpecGAN': (SpecG, SpecD),
   '3D-GAN': (SolidG, SolidD),
   'MuseGAN': (MuseG, MuseD),
+  'MolGAN': (MolG, MolD),
   'characters': (LineG, LineD),
 }
 FIELDS = {'weight': 'kernel', 'running_mean': 'mean', 'running_var': 'var'}
@@ -397,7 +445,7 @@ def test_outputs_and_a_whole_step(name, monkeypatch):
   torch.manual_seed(0)
   twin = Twin(name, config)
   # On four devices too a batch has one shift of phase, and one mean and variance.
-  mesh = sharding.make_mesh(jax.devices()[: 1 if name == 'characters' else 4])
+  mesh = sharding.make_mesh(jax.devices()[: 1 if name in ('MolGAN', 'characters') else 4])
   with jax.enable_x64(True), jax.set_mesh(mesh):
     run = experiment.build(config)
     span, makes = run.spans[0], run.method.makes

@@ -84,7 +84,7 @@ def draw(rows, seed, atoms, elements):
 
 def _grow(kinds, orders, words, shares):
   """Fills in a molecule."""
-  (size, ring, first, second), of_atom = words[:4], words[4:].reshape(-1, 4)
+  (size, ring, pair, _), of_atom = words[:4], words[4:].reshape(-1, 4)
   size = LEAST + int(size * (len(kinds) + 1 - LEAST))
   left = np.zeros(len(kinds), int)  # bonds that an atom may still have
   for k in range(size):
@@ -103,7 +103,7 @@ def _grow(kinds, orders, words, shares):
     free = (left > 0) & (kinds == 1)
     pairs = np.argwhere(np.triu((steps >= 4) & free & free[:, None]))
     if len(pairs):
-      _bind(orders, left, *pairs[int(first * len(pairs))], 1)
+      _bind(orders, left, *pairs[int(pair * len(pairs))], 1)
 
 
 def _bind(orders, left, i, k, order):
@@ -163,7 +163,9 @@ def from_smiles(text, atoms, elements):
   numbers = {name: i + 1 for i, name in enumerate(molecule.ELEMENTS[:elements])}
   for atom in mol.GetAtoms():
     if atom.GetSymbol() not in numbers:
-      raise ValueError(f'it has {atom.GetSymbol()}, and data.elements={elements} are {", ".join(numbers)}')
+      raise ValueError(
+        f'it has {atom.GetSymbol()}, and data.elements={elements} are {", ".join(numbers)}'
+      )
   chem.RemoveStereochemistry(mol)
   wanted = chem.MolToSmiles(mol)
   chem.Kekulize(mol, clearAromaticFlags=True)
