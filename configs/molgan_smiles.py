@@ -1,9 +1,9 @@
 """MolGAN on small molecules: made by rule, or those of a file of SMILES.
 
 Paper: De Cao, Kipf 2018, arXiv:1805.11973, and its authors' code: latents of 8, batches of 128, 4 updates of D a step,
-Adam of rate 1e-3, a gradient penalty of 10. With a reward it reports on QM9, from memory, about 98 % valid molecules, of
-which few differ. There is no reward network here, see networks/molgan.py. No figure is known for molecules by rule,
-which have up to 9 atoms of C, N, O and F as those of QM9.
+Adam of rate 1e-3, a gradient penalty of 10. With a reward it reports on QM9, from memory, about 98 % valid
+molecules, of which few differ. There is no reward network here, see networks/molgan.py. No figure is known for
+molecules by rule, which have up to 9 atoms of C, N, O and F as those of QM9.
 
 It needs RDKit: `pip install '.[molecules]'`. A file of SMILES is `--config.data.data_dir=FILE`.
 

@@ -2,8 +2,8 @@
 
 G: layers of 128, 256 and 512 with tanh, then the shares of elements of each atom and the shares of bonds between each
 two, alike both ways. D: two relational graph convolutions of 128 and 64, a sum over atoms behind a gate of 128, layers
-of 128 and 64, all with tanh. Each graph convolution sees the atoms' elements again, and has weights for each kind of bond;
-as in the authors' code it does not divide by the number of neighbours. Weights as TensorFlow draws them (Glorot
+of 128 and 64, all with tanh. Each graph convolution sees the atoms' elements again, and has weights for each kind of
+bond; as in the authors' code it does not divide by the number of neighbours. Weights as TensorFlow draws them (Glorot
 uniform).
 
 There is no reward network here: this is the paper's lambda = 1, the adversarial loss alone. The authors' code has a
