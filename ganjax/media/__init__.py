@@ -32,7 +32,9 @@ class Field(NamedTuple):
 
   kind: str  # a file in this folder
   shape: tuple  # of one example
-  rate: int | None = None  # samples of a sound, or frames of a clip, a second
+  rate: int | None = (
+    None  # samples of a sound, or frames of a clip, a second; steps of a roll a beat
+  )
 
   @property
   def dtype(self) -> np.dtype:

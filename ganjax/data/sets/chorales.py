@@ -2,7 +2,7 @@
 
 A chorale by formula is a pure function of its index and of the split, whose seed it is: a chord of C major a beat, by
 the usual ways from one to the next, with a cadence at the end; each voice goes to the nearest note of the chord that it
-may sing, and soprano and bass may pass through the note between two.
+may sing, and soprano or bass may pass through the note between two.
 """
 
 import functools
@@ -33,7 +33,7 @@ def fields(*, bars=2, steps=4) -> dict:
 
 
 def build(*, split, cache, bars=2, steps=4, count=4096, bach=False):
-  """Chorales by formula, in memory; or windows of Bach's, from the cache.
+  """Chorales by formula, made as they are read; or windows of Bach's, from the cache.
 
   Args:
     split: 'train' or 'test': chorales of another seed, or of Bach's every tenth.
@@ -80,11 +80,9 @@ def compose(rows, seed, bars, steps):
     if beat == beats - 1:
       before = pitch[:, -2]  # the last chord is held
     pitch[:, beat] = before
-  between = pitch.copy()
-  for voice, word in (0, 1), (3, 2):
-    between[:, :-1, voice] = _passing(
-      pitch[:, :-1, voice], pitch[:, 1:, voice], words[:, :-1, word]
-    )
+  between, coin = pitch.copy(), words[:, :-1, 3] < 0.5
+  for voice, passes in (0, coin), (3, ~coin):
+    between[:, :-1, voice] = _passing(pitch[:, :-1, voice], pitch[:, 1:, voice], passes)
   halves = np.stack([pitch, between], 2).reshape(n, 2 * beats, 4)
   sung = np.repeat(halves, steps // 2, 1) - roll.lowest(PITCHES)
   return sung[:, :, None] == np.arange(PITCHES)[:, None]
@@ -121,11 +119,11 @@ def _chord(degree, before, words, last):
   return out
 
 
-def _passing(now, then, words):
-  """What is sung between two beats: the note of the scale between two that are a third apart, with a chance of 1/2."""
+def _passing(now, then, passes):
+  """What is sung between two beats: where it `passes`, the note of the scale between two that are a third apart."""
   low, third = np.minimum(now, then), np.isin(abs(now - then), (3, 4))
   middle = np.where(np.isin((low + 2) % 12, SCALE), low + 2, low + 1)
-  return np.where(third & (words % 0.1 < 0.05), middle, now)
+  return np.where(third & passes, middle, now)
 
 
 def _bach(split, known, cache):
