@@ -151,7 +151,7 @@ def test_notes_of_a_file():
   pytest.importorskip('mido')
   on = lambda note, velocity=64, channel=0: bytes([0x90 + channel, note, velocity])
   content = message_bytes(
-    (10, on(60)), (2, on(60, 0)), (110, on(62)), (60, on(62)), (40, on(62, 0)), (0, on(40, 64, 9)),
+    (10, on(60)), (2, on(60, 0)), (98, on(62)), (72, on(62)), (40, on(62, 0)), (0, on(40, 64, 9)),
     (0, on(20)), (0, on(20, 0)), (24, on(40, 0, 9)),
   )  # fmt: skip
   x = midi.read(content, 4, 48, 1)
