@@ -59,6 +59,7 @@ def dot(a, b):
 # what is no picture.
 OTHERS = {'cut', 'cyclegan', 'fastgan', 'pix2pix', 'projected', 'progressive', 'stylegan'}
 OTHERS |= {'srresnet', 'rrdb', 'stylegan3', 'wavegan', 'specgan', 'gan3d', 'characters'}
+OTHERS |= {'musegan', 'molgan'}
 OTHERS |= {'can', 'dfgan', 'gan_cls', 'mocogan'}
 
 

@@ -40,6 +40,7 @@ SIDES = {
   'gan_cls': 64,
   'mocogan': 32,
 }  # whose stages are alike
+BARS = ('musegan',)  # whose rolls get shorter
 LENGTHS = {'wavegan': 256, 'specgan': 64, 'characters': 8}  # of sounds and lines
 # Phases that take what the one before hands on.
 SECOND = {'pix2pix': 'G', 'cyclegan': 'D', 'cut': 'G'}
@@ -53,7 +54,7 @@ TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_fol
 TRACED += ('progressive_emoji', 'progressive_cifar', 'progressive_celebahq', 'stylegan_ffhq1024')
 TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
 TRACED += ('srgan_div2k', 'esrgan_div2k', 'srgan_emoji')
-TRACED += ('wavegan_folder',)
+TRACED += ('wavegan_folder', 'musegan_folder')
 TRACED += (
   'can_emoji',
   'text_emoji',
@@ -81,6 +82,8 @@ def shrunk(name):
   config.data.resolution = SIDES.get(config.networks.name, config.data.resolution)
   if config.networks.name in LENGTHS:
     config.data.length = LENGTHS[config.networks.name]
+  if config.networks.name in BARS:
+    config.data.update(bars=1, steps=2)
   if 'n_critic' in config.method:
     config.method.n_critic = 1  # each more is compiled again
   if 'pretrain' in config.method:

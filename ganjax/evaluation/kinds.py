@@ -1,12 +1,12 @@
-"""Metrics of samples that are no pictures: pitch of sounds, wholeness of solids, runs of characters."""
+"""Metrics of samples that are no pictures: of sounds, solids, lines, piano rolls, molecules."""
 
 import jax
 import numpy as np
 
 from ganjax import UserError, media
 from ganjax.devices import sharding
-from ganjax.media import line
-from ganjax.metrics import ngrams, pitch, voxels
+from ganjax.media import line, molecule
+from ganjax.metrics import molecules, ngrams, pitch, rolls, voxels
 
 MOST = 5000  # solids of a side that are held against each other
 
@@ -14,7 +14,9 @@ MOST = 5000  # solids of a side that are held against each other
 def compute(kind, fake, real, *, mesh, batch_size):
   """({name of a value: float}, more for the record) of one metric of `presets.OF_KIND`."""
   work = dict(mesh=mesh, batch_size=batch_size)
-  return {'pitch': _pitch, 'voxels': _voxels, 'ngrams': _ngrams}[kind](fake, real, work)
+  functions = {'pitch': _pitch, 'voxels': _voxels, 'ngrams': _ngrams}
+  functions |= {'rolls': _rolls, 'molecules': _molecules}
+  return functions[kind](fake, real, work)
 
 
 def samples(side, *, mesh, batch_size) -> np.ndarray:
@@ -66,3 +68,30 @@ def _ngrams(fake, real, work):
   a, b = ([line.decode(x) for x in samples(side, **work)] for side in (fake, real))
   values = {f'ngrams_js_{n}': ngrams.divergence(a, b, n) for n in (1, 2, 3, 4)}
   return {**values, 'ngrams_copied': ngrams.copied(a, b)}, {}
+
+
+def _rolls(fake, real, work):
+  """What MuseGAN counts, of the fakes and of the data."""
+  values = {}
+  for end, side in ('', fake), ('_real', real):
+    x, steps = samples(side, **work), side.field.rate
+    values |= {
+      f'rolls_empty_bars{end}': rolls.empty_bars(x, steps),
+      f'rolls_pitch_classes{end}': rolls.pitch_classes(x, steps),
+      f'rolls_qualified{end}': rolls.qualified(x, steps),
+      f'rolls_in_scale{end}': rolls.in_scale(x),
+      f'rolls_tonal_distance{end}': rolls.tonal_distance(x, steps),
+    }
+  return values, {}
+
+
+def _molecules(fake, real, work):
+  """How many are valid, how many of these differ, and how many are not in the data; the validity of the data."""
+  a, b = ([molecule.smiles(x) for x in samples(side, **work)] for side in (fake, real))
+  values = {
+    'molecules_valid': molecules.validity(a),
+    'molecules_unique': molecules.uniqueness(a),
+    'molecules_novel': molecules.novelty(a, b),
+    'molecules_valid_real': molecules.validity(b),
+  }
+  return values, {}

@@ -100,11 +100,19 @@ OF_KIND = {
   'pitch': 'sound',
   'voxels': 'solid',
   'ngrams': 'line',
+  'rolls': 'roll',
+  'molecules': 'molecule',
 }  # metrics of samples that are no pictures
 _VALUES = {
   'pitch': ('pitch_accuracy', 'pitch_accuracy_real'),
   'voxels': ('voxels_valid', 'voxels_coverage', 'voxels_overlap', 'voxels_valid_real'),
   'ngrams': (*(f'ngrams_js_{n}' for n in (1, 2, 3, 4)), 'ngrams_copied'),
+  'molecules': tuple(f'molecules_{value}' for value in ('valid', 'unique', 'novel', 'valid_real')),
+  'rolls': tuple(
+    f'rolls_{value}{end}'
+    for end in ('', '_real')
+    for value in ('empty_bars', 'pitch_classes', 'qualified', 'in_scale', 'tonal_distance')
+  ),
   'kid': ('kid', 'kid_std'),
   'is': ('is', 'is_std'),
   'prdc': ('precision', 'recall', 'density', 'coverage'),
@@ -114,7 +122,7 @@ _VALUES = {
   'cas': ('cas_top1', 'cas_top5'),
 }
 _HIGHER = ('is', 'precision', 'recall', 'density', 'coverage', 'psnr', 'ssim', 'cas', 'r', 'eq')
-_HIGHER += ('pitch', 'voxels')
+_HIGHER += ('pitch', 'voxels', 'molecules')
 _LOWER = ('fid', 'fd', 'sfid', 'kid', 'intra', 'lpips', 'ppl', 'ngrams')
 
 

@@ -5,6 +5,8 @@
   clip     uint8 [T, H, W, C]      float32 in [-1, 1]     the frames in a row      GIF
   sound    int16 [T, C]            float32 in [-1, 1)     waveform, spectrogram    WAV
   solid    bool [X, Y, Z, C]       float32, -1 or 1       three views              OBJ
+  roll     bool [T, P, V]          float32, -1 or 1       the piano roll           MIDI, WAV
+  molecule bool [N, A + 4 N]       float32, 0 to 1        drawings                 SMILES
   line     uint8 [L], ASCII        float32 [L, 96]        the text                 text
   text     int32 [L]               the same (letters)     the text
   label    int32 []                the same
@@ -30,7 +32,9 @@ class Field(NamedTuple):
 
   kind: str  # a file in this folder
   shape: tuple  # of one example
-  rate: int | None = None  # samples of a sound, or frames of a clip, a second
+  rate: int | None = (
+    None  # samples of a sound, or frames of a clip, a second; steps of a roll a beat
+  )
 
   @property
   def dtype(self) -> np.dtype:

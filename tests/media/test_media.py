@@ -15,6 +15,7 @@ STORED = {
   'clip': RNG.integers(0, 256, (3, 5, 4, 6, 1)).astype(np.uint8),
   'sound': RNG.integers(-(2**15), 2**15, (3, 50, 2)).astype(np.int16),
   'solid': RNG.integers(0, 2, (3, 4, 5, 6, 1)).astype(bool),
+  'roll': RNG.integers(0, 2, (3, 16, 12, 2)).astype(bool),
 }
 
 
@@ -32,7 +33,7 @@ def test_floats_lie_in_minus_one_to_one_and_come_back(name):
 
 
 @pytest.mark.parametrize(
-  ('name', 'axis'), [('image', 2), ('clip', 3), ('solid', 1), ('sound', None)]
+  ('name', 'axis'), [('image', 2), ('clip', 3), ('solid', 1), ('sound', None), ('roll', None)]
 )
 def test_an_example_is_mirrored_as_a_whole_or_not_at_all(name, axis):
   x = np.concatenate([STORED[name]] * 20)

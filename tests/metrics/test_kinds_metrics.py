@@ -11,8 +11,8 @@ from ganjax.data.sets import notes, solids
 from ganjax.devices import sharding
 from ganjax.evaluation import measure, sides
 from ganjax.evaluation.presets import higher_is_better, parse_metrics, parse_presets
-from ganjax.media import Field, line
-from ganjax.metrics import ngrams, pitch, voxels
+from ganjax.media import Field, line, molecule
+from ganjax.metrics import molecules, ngrams, pitch, rolls, voxels
 
 RATE = 8000
 
@@ -71,6 +71,54 @@ def test_runs_of_characters():
   assert ngrams.copied(['abab', 'x'], same) == 0.5
 
 
+def test_counts_of_rolls():
+  """Two bars of 16 steps for two voices: a C major scale over a C, then one voice alone, then silence."""
+  x = np.zeros((2, 32, 24, 2), bool)
+  for i, key in enumerate((0, 2, 4, 5, 7, 9, 11, 12)):
+    x[0, 2 * i : 2 * i + 2, key, 0] = True
+  x[0, :16, 0, 1] = True
+  x[0, 16:20, 6, 1] = True
+  x[0, 31, 6, 1] = True  # one step alone
+  assert rolls.empty_bars(x, 4) == (1 + 4) / 8
+  assert rolls.pitch_classes(x, 4) == (7 + 1 + 1) / 3
+  assert rolls.qualified(x, 4) == 10 / 11
+  assert rolls.qualified(x, 24) == (1 + 1) / 11  # of three steps at least, as in the paper
+  assert rolls.in_scale(x) == 35 / 37  # G major lacks the F alone
+  assert all(rolls.in_scale(np.roll(x, k, 2)) == rolls.in_scale(x) for k in range(12))
+  with_drums = np.concatenate([np.ones_like(x[..., :1]), x, x], -1)
+  assert rolls.in_scale(with_drums) == rolls.in_scale(x)
+  for value in rolls.pitch_classes(x[1:], 4), rolls.qualified(x[1:], 4), rolls.in_scale(x[1:]):
+    assert math.isnan(value)
+  assert rolls.empty_bars(x[1:], 4) == 1 and math.isnan(rolls.tonal_distance(x[1:], 4))
+
+
+def test_counts_of_molecules():
+  found = ['CO', 'CO', None, 'C', 'N']
+  assert molecules.validity(found) == 0.8 and molecules.uniqueness(found) == 0.75
+  assert molecules.novelty(found, ['CO', None, 'F']) == 0.5
+  assert molecules.validity([None]) == 0 and math.isnan(molecules.uniqueness([None]))
+  assert math.isnan(molecules.novelty([None], ['C']))
+
+
+def test_tonal_distance_is_by_the_circles_of_fifths_and_thirds():
+  def between(a, b):
+    x = np.zeros((1, 16, 24, 2), bool)
+    x[0, :, a, 0], x[0, :8, b, 1] = True, True
+    return rolls.tonal_distance(x, 4)
+
+  # Chords of the angles that a step on each circle turns by, r = 1, 1, 1/2.
+  chord = lambda k: math.sqrt(
+    sum(
+      (2 * r * math.sin(k * turn * math.pi / 2)) ** 2
+      for r, turn in ((1, 7 / 6), (1, 1.5), (0.5, 2 / 3))
+    )
+  )
+  assert between(0, 0) == between(0, 12) == 0
+  for k in range(1, 12):
+    assert between(0, k) == pytest.approx(chord(k)) and between(3, 3 + k) == pytest.approx(chord(k))
+  assert between(0, 7) < between(0, 4) < between(0, 6)
+
+
 def fakes(field, x, count, labels=None, names=None):
   """A side of a generator that gives x, floats [N, ...]."""
   sample = lambda state, rows: x[rows % len(x)]
@@ -109,8 +157,31 @@ def test_samples_go_through_the_evaluation():
   values = found('ngrams', fakes(source.fields['line'], x, 40), real)
   assert values['ngrams_copied'] == 1 and 0 < values['ngrams_js_1'] < values['ngrams_js_4']
 
+  source = data.build(dataset='chorales', count=24)
+  real = sides.of_source(source, 'roll')
+  x = np.where(source.read(np.arange(8))['roll'], 0.9, -0.9)
+  values = found('rolls', fakes(source.fields['roll'], jax.numpy.asarray(x), 8), real)
+  assert values['rolls_in_scale'] == values['rolls_in_scale_real'] == 1
+  assert values['rolls_empty_bars'] == 0 and len(values) == 10
+  assert values['rolls_tonal_distance'] == rolls.tonal_distance(x > 0, 4)
+
+
+def test_molecules_go_through_the_evaluation():
+  pytest.importorskip('rdkit')
+  source = data.build(dataset='molecules', count=30)
+  real = sides.of_source(source, 'molecule')
+  x = np.array(source.read(np.arange(8))['molecule'], np.float32)
+  x[:2, :, 0] = 2  # no atoms
+  values = found('molecules', fakes(source.fields['molecule'], jax.numpy.asarray(x), 8), real)
+  different = len({molecule.smiles(one) for one in x[2:]}) / 6
+  assert values == {
+    'molecules_valid': 0.75, 'molecules_unique': different, 'molecules_novel': 0, 'molecules_valid_real': 1
+  }  # fmt: skip
+  assert higher_is_better('molecules_valid')
+
 
 def test_metrics_are_of_their_kind():
+  assert higher_is_better('rolls_qualified') is None
   assert higher_is_better('pitch_accuracy') and not higher_is_better('ngrams_js_4')
   sound = fakes(Field('sound', (64, 1), RATE), np.zeros((2, 64, 1)), 2)
   picture = fakes(None, np.zeros((2, 8, 8, 3)), 2)

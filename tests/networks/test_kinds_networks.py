@@ -1,5 +1,6 @@
-"""WaveGAN, 3D-GAN and the character model: sizes of published networks, phase shuffle, latents, what is refused."""
+"""Networks of what is no picture: published sizes, phase shuffle, latents, what is refused."""
 
+import functools
 import math
 
 import jax
@@ -10,9 +11,9 @@ import scipy.stats
 
 from ganjax import UserError, component
 from ganjax.layers.uniform import to_uniform
-from ganjax.media import Field
+from ganjax.media import Field, molecule
 from ganjax.methods import gan
-from ganjax.networks import wavegan
+from ganjax.networks import musegan, wavegan
 from ganjax.update import count
 
 
@@ -107,6 +108,67 @@ def test_the_character_model_is_of_the_paper():
   assert out == (2,) and number == 97 * 512 + blocks + 32 * 512 + 1
 
 
+def test_molgan_is_of_the_paper():
+  """QM9's nine atoms of four elements, with four kinds of bonds in place of five."""
+  nets = build('molgan', 'molecule', (9, 5 + 4 * 9))
+  dense = lambda *sizes: sum(i * o + o for i, o in zip(sizes, sizes[1:]))
+  out, number = shapes(nets['G'], jnp.zeros((2, 8)))
+  assert out == (2, 9, 41)
+  assert number == dense(8, 128, 256, 512) + dense(512, 9 * 9 * 4) + dense(512, 9 * 5)
+  out, number = shapes(nets['D'], jnp.zeros((2, 9, 41)))
+  convolutions = 4 * dense(5, 128) + 4 * dense(
+    128 + 5, 64
+  )  # a layer for each bond, one for the atom
+  assert out == (2,)
+  assert number == convolutions + 2 * dense(64 + 5, 128) + dense(128, 128, 64, 1)
+
+
+def test_molgan_makes_shares_and_sees_no_order_of_atoms():
+  nets = build('molgan', 'molecule', (6, 5 + 4 * 6), width=8)
+  key = jax.random.key(0)
+  z = jax.random.normal(key, (3, 4))
+  run = lambda n, x: jax.jit(functools.partial(nets[n].init_with_output, train=False))(key, x)
+  x = np.asarray(run('G', z)[0])
+  kinds, bonds = molecule.split(x)
+  np.testing.assert_allclose(kinds.sum(-1), 1, rtol=1e-6)
+  np.testing.assert_allclose(bonds.sum(-1), 1, rtol=1e-6)
+  np.testing.assert_allclose(bonds, bonds.swapaxes(1, 2), rtol=1e-6)
+  logits, _ = run('D', x)
+  order = np.array([3, 1, 0, 5, 4, 2])
+  other = molecule.join(kinds[:, order], bonds[:, order][:, :, order])
+  np.testing.assert_allclose(run('D', other)[0], logits, rtol=1e-4)
+
+
+def test_musegan_is_of_the_authors_code():
+  """Its presets `default`: four bars of 48 steps, 84 pitches, 5 voices."""
+  assert musegan.factors(12, 84) == (4, (3, 3), 3)
+  fields = {'roll': Field('roll', (192, 84, 5), 12)}
+  nets = component.build('networks', dict(name='musegan'), fields=fields)
+  out, number = shapes(nets['G'], jnp.zeros((2, 128)))
+  layer = lambda i, o, k: i * o * k + 3 * o  # a bias and the two numbers of batch norm
+  voice = 2 * layer(128, 32, 12) - 9 * 128 * 32 + 2 * layer(32, 16, 12) - 9 * 32 * 16
+  voice += layer(32, 1, 1)
+  assert out == (2, 192, 84, 5)
+  assert number == layer(128, 512, 4) + layer(512, 256, 12) + layer(256, 128, 12) + 5 * voice
+  out, number = shapes(nets['D'], jnp.zeros((2, 192, 84, 5)))
+  layer = lambda i, o, k: i * o * k + o
+  voice = layer(5, 16, 12) + layer(16, 32, 3) + layer(5, 16, 3) + layer(16, 32, 12)
+  voice += layer(64, 64, 1)
+  streams = (
+    layer(5, 32, 12) + layer(32, 64, 4) + layer(5, 16, 3) + layer(16, 32, 4) + layer(32, 64, 4)
+  )
+  shared = layer(320, 128, 12) + layer(128, 256, 12)
+  assert out == (2,) and number == 5 * voice + shared + streams + layer(384, 512, 2) + 513
+
+
+@pytest.mark.parametrize('steps, octaves', [(1, 2), (4, 3), (6, 10), (24, 4)])
+def test_rolls_of_any_size(steps, octaves):
+  fields = {'roll': Field('roll', (8 * steps, 12 * octaves, 2), steps)}
+  nets = component.build('networks', dict(name='musegan', width=1), fields=fields)
+  assert shapes(nets['G'], jnp.zeros((3, 5)))[0] == (3, *fields['roll'].shape)
+  assert shapes(nets['D'], jnp.zeros((3, *fields['roll'].shape)))[0] == (3,)
+
+
 @pytest.mark.parametrize('name, field, shape, more, message', [
   ('wavegan', 'sound', (1000, 1), {}, r'sounds of 64, 128, 256, ... samples, not data.length=1000'),
   ('wavegan', 'solid', (8, 8, 8, 1), {}, 'networks.name=wavegan makes sounds, and the data have solid'),
@@ -114,6 +176,11 @@ def test_the_character_model_is_of_the_paper():
   ('wavegan', 'sound', (256, 1), {'shuffle': 64}, 'networks.shuffle=64 must be below 64'),
   ('gan3d', 'solid', (12, 12, 12, 1), {}, 'cubes of 8, 16, 32, ... voxels a side, not data.resolution=12'),
   ('gan3d', 'image', (8, 8, 3), {}, 'networks.name=gan3d makes solids, and the data have image'),
+  ('molgan', 'image', (8, 8, 3), {}, 'networks.name=molgan makes molecules, and the data have image'),
+  ('molgan', 'molecule', (4, 19), {'width': 1}, 'networks.width and networks.width_D must be at least 2'),
+  ('musegan', 'image', (8, 8, 3), {}, 'networks.name=musegan makes rolls, and the data have image'),
+  ('musegan', 'roll', (16, 12, 2), {}, 'networks.name=musegan takes two octaves or more'),
+  ('musegan', 'roll', (16, 24, 2), {'width': 0}, 'networks.width and networks.width_D must be at least 1'),
   ('characters', 'image', (8, 8, 3), {}, 'networks.name=characters makes lines, and the data have image'),
   ('characters', 'line', (8,), {'width': 0}, 'networks.width=0 must be at least 1'),
 ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""WaveGAN, SpecGAN, 3D-GAN and the character model against PyTorch twins with the same weights, in float64.
+"""Networks of what is no picture against PyTorch twins with the same weights, in float64.
 
 Outputs of G and D, and a whole step of the real update beside torch.optim.Adam: losses, parameters, Adam's moments,
 statistics of batch norm. The twins have layers of our names, and are written as the authors' code reads.
@@ -12,7 +12,14 @@ import pytest
 from test_biggan_torch import close
 from test_updates_torch import dropped
 
-from configs import gan3d_solids, specgan_notes, wavegan_notes, wgan_gp_text
+from configs import (
+  gan3d_solids,
+  molgan_smiles,
+  musegan_folder,
+  specgan_notes,
+  wavegan_notes,
+  wgan_gp_text,
+)
 from ganjax import experiment, media
 from ganjax.devices import sharding
 from ganjax.networks import wavegan
@@ -32,6 +39,12 @@ CASES = {
   ),
   'SpecGAN': (specgan_notes, {'length': 256, 'count': 72}, {'width': 3, 'width_D': 2}),
   '3D-GAN': (gan3d_solids, {'resolution': 16, 'count': 20}, {'width': 2, 'width_D': 3}),
+  'MuseGAN': (
+    musegan_folder,
+    {'bars': 2, 'steps': 6, 'pitches': 36, 'voices': 2},
+    {'width': 1, 'width_D': 1},
+  ),
+  'MolGAN': (molgan_smiles, {'atoms': 4, 'elements': 2}, {'width': 6, 'width_D': 4}),
   'characters': (wgan_gp_text, {'length': 6}, {'width': 4}),
 }
 
@@ -155,6 +168,147 @@ class SolidD(nn.Module):
     return self.Dense_0(x.movedim(1, -1).flatten(1))[:, 0]
 
 
+class MuseG(nn.Module):
+  """Two bars of 24 steps, 3 octaves and 2 voices, each with layers of its own; ganjax has them in one.
+
+  Convolutions have an axis of bars, as the authors' have.
+  """
+
+  def __init__(self):
+    super().__init__()
+    shared = [(7, 32, (2, 1, 1)), (32, 16, (1, 4, 1)), (16, 8, (1, 3, 3), (1, 3, 2))]
+    voice = [(8, 2, (1, 1, 12)), (2, 1, (1, 2, 1)), (8, 2, (1, 2, 1)), (2, 1, (1, 1, 12))]
+    voice += [(2, 1, (1, 1, 1))]
+    up = lambda a, b, kernel, *stride: nn.ConvTranspose3d(a, b, kernel, *stride or (kernel,))
+    add = lambda layers: nn.ModuleList(
+      [nn.ModuleList([up(*x), nn.BatchNorm3d(x[1])]) for x in layers]
+    )
+    self.shared, self.voices = add(shared), nn.ModuleList([add(voice), add(voice)])
+
+  def forward(self, z, label):
+    norm = lambda layer, x: layer[1](layer[0](x))
+
+    def run(x, *layers):
+      for layer in layers:
+        x = F.relu(norm(layer, x))
+      return x
+
+    x, out = run(z[:, :, None, None, None], *self.shared), []
+    for a, b, c, d, merge in self.voices:
+      out.append(norm(merge, torch.cat([run(x, a, b), run(x, c, d)], 1)))
+    return torch.tanh(torch.cat(out, 1)).flatten(2, 3)
+
+
+class MuseD(nn.Module):
+  def __init__(self):
+    super().__init__()
+    voice = [(2, 1, (1, 1, 12)), (1, 2, (1, 2, 1)), (2, 1, (1, 2, 1)), (1, 2, (1, 1, 12))]
+    voice += [(4, 4, (1, 1, 1))]
+    shared = [(8, 8, (1, 3, 3), (1, 3, 2)), (8, 16, (1, 4, 1))]
+    shared += [(2, 2, (1, 1, 12)), (2, 4, (1, 4, 1))]
+    shared += [(2, 1, (1, 2, 1)), (1, 2, (1, 3, 1)), (2, 4, (1, 4, 1)), (24, 32, (2, 1, 1), 1)]
+    down = lambda a, b, kernel, *stride: nn.Conv3d(a, b, kernel, *stride or (kernel,))
+    add = lambda layers: nn.ModuleList([nn.ModuleList([down(*x)]) for x in layers])
+    self.shared, self.voices = add(shared), nn.ModuleList([add(voice), add(voice)])
+    self.Dense_0 = nn.Linear(32, 1)
+
+  def forward(self, x, label):
+    x, out = x.view(-1, 2, 2, 24, 36), []
+
+    def run(x, *layers):
+      for (layer,) in layers:
+        x = F.leaky_relu(layer(x), 0.2)
+      return x
+
+    for a, b, c, d, merge in self.voices:
+      out.append(run(torch.cat([run(x, a, b), run(x, c, d)], 1), merge))
+    first, second, *chroma_and_change, pairs = self.shared
+    shared = run(torch.cat(out, 1), first, second)
+    chroma = run(x.view(-1, 2, 2, 4, 6, 3, 12).sum((4, 5)), *chroma_and_change[:2])
+    before = F.pad(x, (0, 0, 1, 0))[:, :, :, :-1]
+    change = run((x - before).sum(4, keepdim=True), *chroma_and_change[2:])
+    x = run(torch.cat([shared, chroma, change], 1), pairs)
+    # Of the patches of a roll, of which there is one here, the logit is the mean.
+    return self.Dense_0(x.flatten(2).transpose(1, 2))[..., 0].mean(1)
+
+
+def muse_ours(net, read, stats):
+  """`ours` of a MuseGAN, whose layers of voices are stacked, and kernels have one axis, or two, of three."""
+  voices = [*zip(*net.voices)]  # each layer, of each voice
+  shared = [(layer,) for layer in net.shared]
+  if isinstance(net, MuseG):
+    layers, odd, up = [*shared, *voices], {2: 'ConvTranspose_0'}, True
+  else:
+    layers, odd, up = [*voices, *shared], {5: 'Conv_0', 12: 'Conv_1'}, False
+  names = iter(f'Blocks_{i}' for i in range(len(layers)))
+  found = {}
+  for i, of_voices in enumerate(layers):
+    parts = {odd.get(i) or next(names): [layer[0] for layer in of_voices]}
+    if up:
+      parts[f'BatchNorm_{i}'] = [layer[1] for layer in of_voices]
+    for name, modules in parts.items():
+      fields = {}
+      for module in modules:
+        for field, x in module.named_buffers() if stats else module.named_parameters():
+          if field == 'num_batches_tracked':
+            continue
+          x, field = read(x), FIELDS.get(field, field)
+          if name.startswith('BatchNorm') and field == 'kernel':
+            field = 'scale'
+          if field == 'kernel':
+            # [bars, steps, pitches, ...]: bars go, or else what is not there beside bars.
+            x = x.transpose(2, 3, 4, *((0, 1) if up and 'Blocks' in name else (1, 0)))
+            x = x[0] if len(x) == 1 else x[:, :, 0] if up else x[:, 0, 0]
+          fields.setdefault(field, []).append(x)
+      if fields:
+        join = lambda f, x, name=name: (
+          np.stack(x) if f == 'kernel' and 'Blocks' in name else np.concatenate(x)
+        )
+        found[name] = {f: join(f, x) for f, x in fields.items()}
+  if not up and not stats:
+    found['Dense_0'] = {'kernel': read(net.Dense_0.weight).T, 'bias': read(net.Dense_0.bias)}
+  return found
+
+
+class MolG(nn.Module):
+  """Four atoms of two elements, or none."""
+
+  def __init__(self):
+    super().__init__()
+    sizes = [(7, 6), (6, 12), (12, 24), (24, 4 * 4 * 4), (24, 4 * 3)]
+    for i, (a, b) in enumerate(sizes):
+      setattr(self, f'Dense_{i}', nn.Linear(a, b))
+
+  def forward(self, z, label):
+    for dense in self.Dense_0, self.Dense_1, self.Dense_2:
+      z = torch.tanh(dense(z))
+    bonds = self.Dense_3(z).view(-1, 4, 4, 4)  # from, to, kind
+    bonds = torch.softmax((bonds + bonds.transpose(1, 2)) / 2, -1)
+    kinds = torch.softmax(self.Dense_4(z).view(-1, 4, 3), -1)
+    return torch.cat([kinds, bonds.flatten(2)], -1).movedim(-1, 1)
+
+
+class MolD(nn.Module):
+  def __init__(self):
+    super().__init__()
+    sizes = [(3, 3 * 4), (3, 4), (7, 3 * 2), (7, 2), (5, 4), (5, 4), (4, 4), (4, 2), (2, 1)]
+    for i, (a, b) in enumerate(sizes):
+      setattr(self, f'Dense_{i}', nn.Linear(a, b))
+
+  def forward(self, x, label):
+    x = x.movedim(1, -1)
+    kinds, bonds = x[..., :3], x[..., 3:].reshape(-1, 4, 4, 4)
+    seen = kinds
+    for sent, own in (self.Dense_0, self.Dense_1), (self.Dense_2, self.Dense_3):
+      hidden = own(seen)
+      for kind, part in enumerate(sent(seen).chunk(3, -1), 1):
+        hidden = hidden + bonds[..., kind] @ part
+      seen = torch.cat([torch.tanh(hidden), kinds], -1)
+    graph = torch.tanh((torch.sigmoid(self.Dense_4(seen)) * torch.tanh(self.Dense_5(seen))).sum(1))
+    graph = torch.tanh(self.Dense_7(torch.tanh(self.Dense_6(graph))))
+    return self.Dense_8(graph)[:, 0]
+
+
 def add_blocks(net, first):
   for i in range(first, first + 10):
     setattr(net, f'Conv_{i}', nn.Conv1d(4, 4, 5, padding=2))
@@ -193,6 +347,8 @@ TWINS = {
   'WaveGAN': (WaveG, WaveD),
   'SpecGAN': (SpecG, SpecD),
   '3D-GAN': (SolidG, SolidD),
+  'MuseGAN': (MuseG, MuseD),
+  'MolGAN': (MolG, MolD),
   'characters': (LineG, LineD),
 }
 FIELDS = {'weight': 'kernel', 'running_mean': 'mean', 'running_var': 'var'}
@@ -200,6 +356,8 @@ FIELDS = {'weight': 'kernel', 'running_mean': 'mean', 'running_var': 'var'}
 
 def ours(net, read=lambda x: x.detach().numpy().copy(), stats=False):
   """What `read` gives of a twin's parameters, or its statistics, as ganjax has them."""
+  if isinstance(net, (MuseG, MuseD)):
+    return muse_ours(net, read, stats)
   found = {}
   for name, x in net.named_buffers() if stats else net.named_parameters():
     layer, _, field = name.partition('.')
@@ -237,11 +395,14 @@ class Twin:
   def __init__(self, name, config):
     self.nets = dict(zip('GD', (net().double().train() for net in TWINS[name])))
     self.wasserstein, self.config = config.method.loss == 'wasserstein', config
-    self.dtype = 'float64' if name == 'SpecGAN' else 'float32'  # of what D sees of the data
+    self.dtype = (
+      'float64' if name in ('SpecGAN', 'MuseGAN') else 'float32'
+    )  # of what D sees of the data
     self.opt = {}
     for n, net in self.nets.items():
       o = config.optim[n]
-      self.opt[n] = torch.optim.Adam(net.parameters(), lr=o.lr, betas=(o.b1, o.b2), eps=o.eps)
+      rate = o.lr.start if hasattr(o.lr, 'start') else o.lr
+      self.opt[n] = torch.optim.Adam(net.parameters(), lr=rate, betas=(o.b1, o.b2), eps=o.eps)
 
   def take(self, n, loss):
     self.opt[n].zero_grad()
@@ -272,7 +433,7 @@ class Twin:
     return {k: x.item() for k, x in terms.items()} | {'loss_G': loss.item()}
 
 
-SLOW = 'SpecGAN', 'characters'  # of the same layers as the others
+SLOW = 'SpecGAN', 'MuseGAN', 'characters'  # of the same layers as the others, or long to compile
 
 
 @pytest.mark.parametrize(
@@ -284,12 +445,12 @@ def test_outputs_and_a_whole_step(name, monkeypatch):
   torch.manual_seed(0)
   twin = Twin(name, config)
   # On four devices too a batch has one shift of phase, and one mean and variance.
-  mesh = sharding.make_mesh(jax.devices()[: 1 if name == 'characters' else 4])
+  mesh = sharding.make_mesh(jax.devices()[: 1 if name in ('MolGAN', 'characters') else 4])
   with jax.enable_x64(True), jax.set_mesh(mesh):
     run = experiment.build(config)
     span, makes = run.spans[0], run.method.makes
     field = span.fields[makes]
-    low, high = {'sound': (-(2**15), 2**15), 'solid': (0, 2), 'line': (32, 127)}[field.kind]
+    low, high = {'sound': (-(2**15), 2**15), 'line': (32, 127)}.get(field.kind, (0, 2))
     stored = rng.integers(low, high, (BATCH, *field.shape)).astype(field.dtype)
     batch = {makes: stored}
     if 'label' in span.fields:

@@ -1,0 +1,79 @@
+"""The user's own music: every MIDI file under a folder or in a zip archive, as piano rolls.
+
+What training sees are windows of so many bars, which begin at any bar of a piece. A bar is four beats, whatever the
+file says of its time signature.
+"""
+
+import functools
+import os
+
+from ganjax import UserError
+from ganjax.data import folder, midi
+from ganjax.data.files import open_files
+from ganjax.media import roll
+
+EXTENSIONS = '.mid', '.midi'
+
+
+def fields(*, bars=4, steps=12, pitches=84, voices=5) -> dict:
+  """A roll of `bars` bars of four beats of `steps` steps; the sizes are MuseGAN's."""
+  return midi.fields(bars=bars, steps=steps, pitches=pitches, voices=voices)
+
+
+def build(*, data_dir, split, cache, bars=4, steps=12, pitches=84, voices=5):
+  """Windows of the MIDI files below `data_dir`; an epoch has each of them once.
+
+  Args:
+    data_dir: a folder or zip archive.
+    split: 'train', the only one.
+    cache: see `ganjax.data.build`.
+    bars, steps: bars of a window, and steps of a beat.
+    pitches: whole octaves about the middle of the piano, see `roll.lowest`.
+    voices: 5 for drums, piano, guitar, bass and strings; else so many parts. See `midi.read`.
+
+  Raises:
+    UserError: anything that the user can put right, in one line. Up to 1 % of files that cannot be used are left out.
+  """
+  known = fields(bars=bars, steps=steps, pitches=pitches, voices=voices)
+  if split != 'train':
+    raise UserError(f'rolls has no split {split!r}; it has: train')
+  if not data_dir:
+    raise UserError(
+      'data.dataset=rolls needs data.data_dir=DIRECTORY: the folder of your MIDI files'
+    )
+  top = folder.place(data_dir)
+  files = open_files(top)
+  paths = [path for path in files.names if path.lower().endswith(EXTENSIONS)]
+  if not paths:
+    raise UserError(f'no MIDI files in {top}: looked for {" ".join(EXTENSIONS)} in it and below')
+  roll.load_mido()
+
+  @functools.lru_cache(8)
+  def load(row):
+    found = midi.read(files.read(paths[row]), steps, pitches, voices)
+    there = len(found) // (roll.BEATS * steps)
+    if there < bars:
+      raise ValueError(f'it has {there} bars, fewer than data.bars={bars}')
+    return found
+
+  content, here = folder.identify((files, paths))
+  key = dict(dataset='rolls', files=content, steps=steps, pitches=pitches, voices=voices)
+  key |= dict(bars=bars, version=1)
+  name = os.path.basename(top)
+  counts = midi.bars_of(
+    load, len(paths), known, title=f'lengths of the music in {name}', key=key, here=here
+  )
+  whole, broken = folder.select_whole(
+    counts > 0, paths, lambda row: folder.explain(load, row), top, 'MIDI files'
+  )
+  info = dict(dataset='rolls', listing_sha256=content, steps=steps, broken=broken)
+  return midi.pieces(
+    lambda piece: load(whole[piece]),
+    counts[whole],
+    known,
+    title=f'rolls {name} {steps}x{pitches}x{voices}',
+    key=key,
+    here=here,
+    info=info,
+    cache=cache,
+  )

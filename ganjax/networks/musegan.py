@@ -1,0 +1,177 @@
+"""MuseGAN (Dong et al. 2018, arXiv:1709.06298): rolls by networks that voices share and networks of each voice.
+
+The layers are those of the authors' later code (its presets `default`), for 4 bars of 48 steps, 84 pitches and 5
+voices; there are no latents of each voice, as the paper's hybrid model has them. G: a layer to a map a bar, two
+transposed convolutions that all voices share, then for each voice two ways to every step and pitch, pitches first and
+steps first, which are joined. Batch norm and ReLU after each layer, and before the last tanh batch norm too. D mirrors
+it, without norms, with LeakyReLU(0.2); beside it two streams see how often each pitch class sounds in a beat, and how
+many notes begin or end at a step. Its logit is the mean of those of all neighbouring bars.
+
+For other sizes the factors of steps and octaves differ, see `factors`. Weights from a normal distribution of deviation
+0.05, cut off at two.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from ganjax import UserError
+from ganjax.layers.conv import Conv, ConvTranspose
+from ganjax.layers.norm import BatchNorm
+from ganjax.media.roll import BEATS
+
+INIT = nn.initializers.truncated_normal(0.05)
+
+
+def factors(steps, pitches) -> tuple:
+  """Of the layers, for `steps` of a beat: (of steps, (pitches of the first map, kernel), of steps at the end).
+
+  The first map has a row a beat, and so many pitches that a kernel of stride 2 makes an octave a column of them: of 3
+  for an odd number of octaves, of 2 for an even one.
+  """
+  first = next(n for n in range(1, steps + 1) if steps % n == 0 and n * n >= steps)
+  octaves = pitches // 12
+  return first, ((octaves - 1) // 2, 3) if octaves % 2 else (octaves // 2, 2), steps // first
+
+
+class Blocks(nn.Module):
+  """A convolution whose windows of `kernel` lie side by side, or the transposed one, for each voice on its own.
+
+  torch's Conv2d of so many groups, with its stride as large as its kernel. All taps are one product, which compiles and
+  runs faster than convolutions of such long kernels.
+  """
+
+  features: int  # of a voice
+  kernel: tuple
+  voices: int = 1
+  apart: bool = False  # each voice sees its own channels, else all see all
+  up: bool = False  # transposed
+  dtype: str = 'float32'
+  param_dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, x):
+    """[B, T, P, C] -> [B, T / kt, P / kp, V features], `up` [B, T kt, P kp, V features]."""
+    batch, length, pitches, channels = x.shape
+    own = channels // self.voices if self.apart else channels
+    shape = (self.voices, *self.kernel, own, self.features)
+    w = self.param('kernel', INIT, shape, self.param_dtype)
+    b = self.param('bias', nn.initializers.zeros, (self.voices * self.features,), self.param_dtype)
+    x, w, b = nn.dtypes.promote_dtype(x, w, b, dtype=self.dtype)
+    voice = 'v' if self.apart else ''
+    tail = (self.voices, own) if self.apart else (own,)
+    rows, columns = self.kernel
+    if self.up:
+      y = jnp.einsum(f'btp{voice}c,vklcf->btkplvf', x.reshape(batch, length, pitches, *tail), w)
+      return y.reshape(batch, length * rows, pitches * columns, -1) + b
+    windows = x.reshape(batch, length // rows, rows, pitches // columns, columns, *tail)
+    y = jnp.einsum(f'btkpl{voice}c,vklcf->btpvf', windows, w)
+    return y.reshape(*y.shape[:3], -1) + b
+
+
+class Generator(nn.Module):
+  """z [B, Z] from N(0, I) -> rolls [B, T, P, V] in (-1, 1)."""
+
+  shape: tuple  # of a roll
+  steps: int
+  width: int
+  dtype: str
+  param_dtype: str
+  num_classes = 0
+  makes = 'roll'
+
+  @nn.compact
+  def __call__(self, z, label=None, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    length, pitches, voices = self.shape
+    first, (columns, kernel), last = factors(self.steps, pitches)
+    norm = lambda x: BatchNorm(**kinds)(x, train=train)
+
+    def layer(x, features, kernel, **more):
+      return nn.relu(norm(Blocks(self.width * features, kernel, **more, up=True, **kinds)(x)))
+
+    x = layer(z[:, None, None], 32, (length // (BEATS * self.steps), 1))
+    x = x.reshape(-1, 1, 1, x.shape[-1])  # a bar at a time up to the end
+    x = layer(x, 16, (BEATS, columns))
+    how = dict(stride=(first, 2), kernel_init=INIT, **kinds)
+    x = nn.relu(norm(ConvTranspose(8 * self.width, (first, kernel), **how)(x)))
+
+    own = dict(voices=voices, apart=True)
+    pitch_first = layer(layer(x, 2, (1, 12), voices=voices), 1, (last, 1), **own)
+    time_first = layer(layer(x, 2, (last, 1), voices=voices), 1, (1, 12), **own)
+    x = norm(Blocks(1, (1, 1), **own, **kinds)(_join(voices, pitch_first, time_first)))
+    return jnp.tanh(x).reshape(-1, *self.shape)
+
+
+class Discriminator(nn.Module):
+  """Rolls [B, T, P, V] in [-1, 1] -> logits [B]."""
+
+  shape: tuple
+  steps: int
+  width: int
+  dtype: str
+  param_dtype: str
+  num_classes = 0
+
+  @nn.compact
+  def __call__(self, x, label=None, *, train: bool):
+    kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    length, pitches, voices = self.shape
+    first, (columns, kernel), last = factors(self.steps, pitches)
+    bar, act = BEATS * self.steps, lambda x: nn.leaky_relu(x, 0.2)
+
+    def layer(x, features, kernel, **more):
+      return act(Blocks(self.width * features, kernel, **more, **kinds)(x))
+
+    x = x.reshape(-1, bar, pitches, voices)  # a bar at a time
+    own = dict(voices=voices, apart=True)
+    pitch_first = layer(layer(x, 1, (1, 12), voices=voices), 2, (last, 1), **own)
+    time_first = layer(layer(x, 1, (last, 1), voices=voices), 2, (1, 12), **own)
+    y = layer(_join(voices, pitch_first, time_first), 4, (1, 1), **own)
+    how = dict(stride=(first, 2), kernel_init=INIT, **kinds)
+    y = act(Conv(8 * self.width, (first, kernel), **how)(y))
+    y = layer(y, 16, (BEATS, columns))
+
+    chroma = x.reshape(-1, BEATS, self.steps, pitches // 12, 12, voices).sum((2, 3))
+    chroma = layer(layer(chroma, 2, (1, 12)), 4, (BEATS, 1))
+    before = jnp.pad(x[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0)))
+    change = (x - before).sum(2, keepdims=True)
+    for features, by in (1, last), (2, first), (4, BEATS):
+      change = layer(change, features, (by, 1))
+
+    bars = jnp.concatenate([y, chroma, change], -1).reshape(-1, length // bar, 24 * self.width)
+    pairs = Conv(32 * self.width, min(2, length // bar), kernel_init=INIT, **kinds)(bars)
+    return nn.Dense(1, kernel_init=INIT, **kinds)(act(pairs))[..., 0].mean(1)
+
+
+def _join(voices, *parts):
+  """Channels of each voice side by side, [..., V C] and [..., V C] -> [..., V 2 C]."""
+  parts = [x.reshape(*x.shape[:-1], voices, -1) for x in parts]
+  x = jnp.concatenate(parts, -1)
+  return x.reshape(*x.shape[:-2], -1)
+
+
+def build(*, fields, width=16, width_D=None, dtype='float32', param_dtype='float32'):
+  """The pair {'G', 'D'}.
+
+  Args:
+    fields: of the data, of which `roll` says the sizes.
+    width, width_D: channels of G's last hidden layers and of D's first, 16 in the authors' code; by default D has G's.
+    dtype, param_dtype: of activations and of parameters.
+
+  Raises:
+    UserError: data without rolls, or of one octave; a width below 1.
+  """
+  if 'roll' not in fields:
+    raise UserError(
+      f'networks.name=musegan makes rolls, and the data have {", ".join(fields)}: take data.dataset=chorales or rolls'
+    )
+  field, width_D = fields['roll'], width if width_D is None else width_D
+  if field.shape[1] < 24:
+    raise UserError('networks.name=musegan takes two octaves or more: data.pitches=24')
+  if min(width, width_D) < 1:
+    raise UserError('networks.width and networks.width_D must be at least 1')
+  kinds = dict(dtype=dtype, param_dtype=param_dtype)
+  return {
+    'G': Generator(field.shape, field.rate, width, **kinds),
+    'D': Discriminator(field.shape, field.rate, width_D, **kinds),
+  }
