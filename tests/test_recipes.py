@@ -36,6 +36,7 @@ SIDES = {
   'rrdb': 32,
   'gan3d': 8,
   'can': 32,
+  'adain': 16,
   'dfgan': 8,
   'gan_cls': 64,
   'mocogan': 32,
@@ -55,6 +56,8 @@ TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
 TRACED += ('srgan_div2k', 'esrgan_div2k', 'srgan_emoji')
 TRACED += ('wavegan_folder',)
 TRACED += (
+  'adain_style',
+  'adain_wikiart',
   'can_emoji',
   'text_emoji',
   'gan_cls_cub',
@@ -137,7 +140,7 @@ def test_one_update(name):
     penalties = run.config.method.get('penalties', {})
     if phase == 'D':
       assert {f'loss_{p}' for p in penalties} <= metrics.keys()
-  clip = run.config.optim.D.get('clip')
+  clip = run.config.optim.get('D', {}).get('clip')
   if clip:
     # The update before had no gradient that would bring it in: what starts outside the box is clipped into it.
     state = state.replace(

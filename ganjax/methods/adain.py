@@ -1,9 +1,9 @@
 """AdaIN style transfer (Huang and Belongie 2017, arXiv:1703.06868): a picture in the style of another, at once.
 
-A batch has `source` [B, H, W, C], pictures whose content is kept, and `target`, pictures whose style is taken; they need
-not go together. Features of a frozen encoder are brought, channel by channel, from the content's mean and deviation to
-the style's. G, the decoder, makes a picture of them. It learns by what the encoder sees in its pictures. No network
-judges them.
+A batch has `source` [B, H, W, C], pictures whose content is kept, and `target`, pictures whose style is taken; they
+need not go together. Features of a frozen encoder are brought, channel by channel, from the content's mean and
+deviation to the style's. G, the decoder, makes a picture of them. It learns by what the encoder sees in its pictures.
+No network judges them.
 """
 
 import jax
