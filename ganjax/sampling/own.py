@@ -148,7 +148,7 @@ def texts(given: list, config, fields: dict, examples: tuple, known=None) -> Sou
   encoder = text.load(of.get('encoder', 'ngrams'), of.get('encoder_path'), of.get('text_size'))
   if known:
     text.check_same(known, encoder.info)
-  return of_captions.of_texts(given, encoder)
+  return of_captions.of_texts(given, encoder, of.get('words', 0))
 
 
 def captions(source: Source | None, indices) -> dict:
