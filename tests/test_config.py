@@ -128,6 +128,9 @@ def test_parameter_counts_of_dcgan(name, resolution, width):
 # table 9 has 20.78 and 21.28 million; those of StyleGAN2-ADA's code and of pix2pix, CycleGAN, CUT, SRGAN, ESRGAN and
 # progressive growing are counted from their definitions. The others hold what is here in place.
 COUNTS = {
+  'attngan_cub': (5_354_496, 110_848, 7_084_592, 97_596_678),
+  'attngan_emoji': (549_120, 27_712, 348_656, 516_612),
+  'gangogh_wikiart': (13_692_227, 4_462_991),
   'adain_style': (628_259,),
   'adain_wikiart': (3_505_219,),
   'acgan_cifar': (1_218_307, 1_055_115),

@@ -23,6 +23,7 @@ SMALLEST = {
   'cut': dict(blocks=2, layers_D=1),
   'srresnet': dict(blocks=1),
   'rrdb': dict(blocks=1, growth=2),
+  'attngan': dict(sides=(8, 16), residuals=1, vocabulary=8, embedding=4, features=4),
 }
 SIDES = {
   'stylegan2': 8,
@@ -37,6 +38,8 @@ SIDES = {
   'gan3d': 8,
   'can': 32,
   'adain': 16,
+  'attngan': 16,
+  'gangogh': 16,
   'dfgan': 8,
   'gan_cls': 64,
   'mocogan': 32,
@@ -58,6 +61,9 @@ TRACED += ('wavegan_folder',)
 TRACED += (
   'adain_style',
   'adain_wikiart',
+  'attngan_emoji',
+  'attngan_cub',
+  'gangogh_wikiart',
   'can_emoji',
   'text_emoji',
   'gan_cls_cub',
