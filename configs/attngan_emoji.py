@@ -48,7 +48,7 @@ def get_config():
     name='attngan',
     z_dim=100,
     condition_dim=32,
-    pretrain=0.2,
+    pretrain=6000,
     damsm_weight=5.0,
     kl_weight=1.0,
     network='efficientnet_lite0',

@@ -44,6 +44,7 @@ class TextEncoder(nn.Module):
   @nn.compact
   def __call__(self, words, *, train: bool):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    words = jnp.asarray(words)
     there = (words > 0).at[:, 0].set(True)  # of no word at all, the first
     ids = jnp.where(words > 0, 1 + (words - 1) % (self.vocabulary - 1), 0)
     x = nn.Embed(self.vocabulary, self.embedding, embedding_init=small, **kinds)(ids)
