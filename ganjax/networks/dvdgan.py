@@ -1,4 +1,4 @@
-"""A small DVD-GAN (Clark et al. 2019, arXiv:1907.06571, section 3): clips by blocks of BigGAN and recurrent convolutions.
+"""A small DVD-GAN (Clark et al. 2019, arXiv:1907.06571, section 3): clips by BigGAN blocks and recurrent maps.
 
 G draws one small map, lets it run over time, and doubles it frame by frame. One discriminator sees a few whole frames,
 the other the whole clip at half of its sides. No code of the authors is public; what the paper leaves open is from
