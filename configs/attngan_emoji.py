@@ -52,7 +52,7 @@ def get_config():
     damsm_weight=5.0,
     kl_weight=1.0,
     network='efficientnet_lite0',
-    side=128,
+    side=96,
     alike='emoji_id',
   )
   config.optim.G = configs.adam(lr=2e-4, b1=0.5, b2=0.999)
