@@ -1,4 +1,4 @@
-"""A small DVD-GAN on emoji that fly and bounce, 16 frames of 64x64: trains anywhere, with no download.
+"""A small DVD-GAN on emoji that fly and bounce, 16 frames of 32x32: trains anywhere, with no download.
 
 Paper: Clark, Donahue, Simonyan 2019, arXiv:1907.06571, which trains on Kinetics-600 with large batches. No figure is
 published for these data. Against the paper: narrow, without classes and self-attention, maps of 4 and 8 pixels alone
@@ -21,7 +21,7 @@ def get_config():
   config.checkpoint_every_steps = 500
 
   config.data.dataset = 'moving'
-  config.data.resolution = 64
+  config.data.resolution = 32
   config.data.frames = 16
   config.data.rate = 10
 

@@ -24,7 +24,8 @@ RESIZE = 'pil_bilinear'
 # Column E of table 1: convolutions and channels between two poolings.
 BLOCKS = ((2, 64), (2, 128), (4, 256), (1, 512))
 LAYERS = (0, 2, 5, 7, 10, 12, 14, 16, 19)  # of torchvision's `features`
-TAPS = {'relu1_1': 64, 'relu2_1': 128, 'relu3_1': 256, 'relu4_1': 512}  # of strides 1, 2, 4 and 8
+TAPS = {'relu1_1': 64, 'relu2_1': 128, 'relu3_1': 256, 'relu4_1': 512}  # and their channels
+STRIDES = (1, 2, 4, 8)  # of the maps
 
 
 class Network(nn.Module):

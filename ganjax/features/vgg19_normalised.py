@@ -10,7 +10,7 @@ import functools
 import numpy as np
 
 from ganjax.features import layers, vgg19
-from ganjax.features.vgg19 import SIZE, TAPS  # noqa: F401
+from ganjax.features.vgg19 import SIZE, STRIDES, TAPS  # noqa: F401
 from ganjax.weights import files as weights
 
 FILE = weights.File(name='vgg_normalised.pth', sha256='')

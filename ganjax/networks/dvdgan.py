@@ -10,6 +10,7 @@ import math
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 
 from ganjax import UserError
 from ganjax.layers.conv import Conv
@@ -21,6 +22,13 @@ from ganjax.networks.biggan import EPS, INIT, SIDE, DownBlock, UpBlock, conv, no
 def frames(x):
   """[B, T, ...] -> [B T, ...]."""
   return x.reshape(-1, *x.shape[2:])
+
+
+def product(x, w):
+  """A convolution of x [B, H, W, C] with w [3, 3, C, F] as one product: within a loop XLA's own is slow on CPU."""
+  wide, (height, width) = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), x.shape[1:3]
+  shifts = [wide[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+  return jnp.concatenate(shifts, -1) @ w.reshape(-1, w.shape[-1])
 
 
 class ConvGRU(nn.Module):
@@ -37,15 +45,19 @@ class ConvGRU(nn.Module):
     kinds = dict(kernel_init=INIT, padding=1, dtype=self.dtype, param_dtype=self.param_dtype)
     features = x.shape[-1]
     given = Conv(3 * features, 3, **kinds)(frames(x)).reshape(*x.shape[:-1], 3 * features)
-    gates, new = (Conv(n * features, 3, use_bias=False, **kinds) for n in (2, 1))
-    h, states = jnp.zeros_like(given[:, 0, ..., :features]), []
-    # Not by lax.scan, within which convolutions are slow on CPU.
-    for t in range(x.shape[1]):
-      of_gates, of_new = jnp.split(given[:, t], [2 * features], -1)
-      reset, keep = jnp.split(nn.sigmoid(of_gates + gates(h)), 2, -1)
-      h = keep * h + (1 - keep) * nn.relu(of_new + new(reset * h))
-      states.append(h)
-    return jnp.stack(states, 1)
+    shape = lambda n: (3, 3, features, n * features)
+    kernel = lambda name, n: self.param(name, INIT, shape(n), self.param_dtype).astype(given.dtype)
+    gates, new = kernel('gates', 2), kernel('new', 1)
+
+    def step(h, given):
+      of_gates, of_new = jnp.split(given, [2 * features], -1)
+      reset, keep = jnp.split(nn.sigmoid(of_gates + product(h, gates)), 2, -1)
+      h = keep * h + (1 - keep) * nn.relu(of_new + product(reset * h, new))
+      return h, h
+
+    start = jnp.zeros_like(given[:, 0, ..., :features])
+    _, states = lax.scan(step, start, jnp.moveaxis(given, 1, 0))
+    return jnp.moveaxis(states, 0, 1)
 
 
 class Generator(nn.Module):

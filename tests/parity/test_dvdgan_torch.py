@@ -41,8 +41,8 @@ def test_the_recurrent_cell():
   into, back = np.s_[:, :, :3], np.s_[:, :, 3:]
   params = {
     'Conv_0': {'kernel': join('kernel', into), 'bias': join('bias', np.s_[:])},
-    'Conv_1': {'kernel': gates['kernel'][back]},
-    'Conv_2': {'kernel': new['kernel'][back]},
+    'gates': gates['kernel'][back],
+    'new': new['kernel'][back],
   }
   with jax.enable_x64(True):
     cell = dvdgan.ConvGRU('float64', 'float64')
