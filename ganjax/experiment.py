@@ -31,6 +31,7 @@ from ganjax.update import (
   count,
   derive,
   init,
+  join,
   make_update,
   name_nets,
   spans,
@@ -441,14 +442,23 @@ def read_generator(run: Experiment, place, mesh, *, step, weights: str, seed_ind
     seed_index: which seed of a run with config.seeds > 1.
 
   Returns:
-    (state for `stage.sample`, its step, 'ema' or 'raw': what the state holds).
+    (state for `stage.sample`, its step, 'ema' or 'raw': what the state holds). Frozen networks that samples need are
+    in the state.
 
   Raises:
-    UserError: no such checkpoint or seed; or config.json was edited, or belongs to another run than the checkpoint.
+    UserError: no such checkpoint or seed; or config.json was edited, or belongs to another run than the checkpoint; or
+      weights of a frozen network that samples need are missing, or others.
   """
   place = Path(place)
-  if place.is_file():
-    return _read_file(run, place, mesh, step, weights, seed_index)
+  read = _read_file if place.is_file() else _read_checkpoint
+  state, *what = read(run, place, mesh, step, weights, seed_index)
+  frozen, _ = load_frozen(
+    run, place, {n: net for n, net in run.method.frozen.items() if net.samples}
+  )
+  return join(state, sharding.replicate(frozen, mesh)), *what
+
+
+def _read_checkpoint(run, place, mesh, step, weights, seed_index):
   with _newer_said(place):
     saved, step, meta = checkpoint.read(place, step)
     configs.compare(run.config, meta['config'])
@@ -488,21 +498,27 @@ def about(run: Experiment, seed_index: int) -> dict:
   return seed | kind | ({'trained_on': networks} if networks else {})
 
 
-def load_frozen(run: Experiment, workdir: Path) -> tuple:
+def load_frozen(run: Experiment, place: Path, nets=None) -> tuple:
   """The networks that a method uses but does not train: ({name: variables}, {name: record of the weights}).
 
+  Args:
+    run: their run.
+    place: its workdir or file.
+    nets: those of `run.method.frozen` that are asked for; None: all.
+
   Raises:
-    UserError: the weights are missing, or differ from the weights that the run in `workdir` began with.
+    UserError: the weights are missing, or differ from the weights that the run began with.
   """
-  found = {name: net.load() for name, net in run.method.frozen.items()}
+  nets = run.method.frozen if nets is None else nets
+  found = {name: net.load() for name, net in nets.items()}
   infos = {name: info for name, (_, info) in found.items()}
-  path = workdir / 'config.json'
-  saved = configs.load_json(path).get('frozen', {}) if path.exists() else {}
+  begun = found and (place.is_file() or (place / 'config.json').exists())
+  saved = saved_record(place).get('frozen', {}) if begun else {}
   for name in infos.keys() & saved.keys():
     there, here = saved[name].get('weights_sha256'), infos[name]['weights_sha256']
     if there != here:
       raise UserError(
-        f'the run in {workdir} is trained on the weights of {infos[name]["network"]} with sha256 {there}, and those '
+        f'the run in {place} is trained on the weights of {infos[name]["network"]} with sha256 {there}, and those '
         f'here have {here}: bring back the file, or take another --workdir'
       )
   return {name: variables for name, (variables, _) in found.items()}, infos

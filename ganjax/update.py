@@ -70,6 +70,7 @@ class Frozen(NamedTuple):
   network: str  # which it is, of `ganjax.features`
   variables: dict  # {'params', 'stats'}: shapes
   load: Callable  # () -> (arrays of these shapes, what a record says of them)
+  samples: bool = False  # whether samples need it, not the losses alone
 
 
 class Derived(NamedTuple):
@@ -105,6 +106,8 @@ class Method(NamedTuple):
   examples: tuple = ()  # fields of the data that a sample starts from, as losses see them: ('source',)
   derived: dict = {}  # name -> Derived; losses find these fields in their batch, samples may start from them
   multiple: int | None = None  # divides the sides of pictures it starts from; None: of one size
+  style: str = ''  # of `examples`, the pictures whose style samples take, where there are such
+  tiled: bool = True  # whether a large one of them may be made in tiles
   options: dict = {}  # what `rows` may be told of samples, and the defaults: {'truncation': 1.0}
   styles: Styles | None = None  # of a method whose samples go by way of styles
   judge: Callable | None = (
@@ -249,6 +252,14 @@ def apply(net, state, *args, train: bool, method=None, key=None, standing=False,
 def _widen(tree):
   """Widens bfloat16 and float16 outputs to float32, in which losses and penalties are computed."""
   return jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), tree)
+
+
+def join(state: TrainState, frozen: dict) -> TrainState:
+  """The state with the variables of networks that are not trained, {name: {'params', 'stats'}}, beside its own."""
+  pick = lambda kind: {name: variables[kind] for name, variables in frozen.items()}
+  return state.replace(
+    params={**state.params, **pick('params')}, stats={**state.stats, **pick('stats')}
+  )
 
 
 def averaged(state: TrainState) -> TrainState:
@@ -397,10 +408,7 @@ def make_update(
   def train(state, batches, frozen, phases):
     # Frozen networks join the trained ones for the length of the step, so that a loss calls both alike.
     own = state
-    state = own.replace(
-      params={**own.params, **{n: v['params'] for n, v in frozen.items()}},
-      stats={**own.stats, **{n: v['stats'] for n, v in frozen.items()}},
-    )
+    state = join(own, frozen)
     step_key = jax.random.fold_in(state.key, state.step)
     data_key = jax.random.fold_in(step_key, len(span.stage.phases))
     batches = [

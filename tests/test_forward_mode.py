@@ -60,7 +60,7 @@ def dot(a, b):
 OTHERS = {'cut', 'cyclegan', 'fastgan', 'pix2pix', 'projected', 'progressive', 'stylegan'}
 OTHERS |= {'srresnet', 'rrdb', 'stylegan3', 'wavegan', 'specgan', 'gan3d', 'characters'}
 OTHERS |= {'musegan', 'molgan'}
-OTHERS |= {'can', 'dfgan', 'gan_cls', 'mocogan'}
+OTHERS |= {'adain', 'attngan', 'can', 'dvdgan', 'gangogh', 'dfgan', 'gan_cls', 'mocogan'}
 
 
 def test_no_network_is_missing():

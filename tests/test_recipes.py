@@ -23,6 +23,7 @@ SMALLEST = {
   'cut': dict(blocks=2, layers_D=1),
   'srresnet': dict(blocks=1),
   'rrdb': dict(blocks=1, growth=2),
+  'attngan': dict(sides=(8, 16), residuals=1, vocabulary=8, embedding=4, features=4),
 }
 SIDES = {
   'stylegan2': 8,
@@ -36,6 +37,10 @@ SIDES = {
   'rrdb': 32,
   'gan3d': 8,
   'can': 32,
+  'adain': 16,
+  'attngan': 16,
+  'gangogh': 16,
+  'dvdgan': 32,
   'dfgan': 8,
   'gan_cls': 64,
   'mocogan': 32,
@@ -56,6 +61,12 @@ TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
 TRACED += ('srgan_div2k', 'esrgan_div2k', 'srgan_emoji')
 TRACED += ('wavegan_folder', 'musegan_folder')
 TRACED += (
+  'adain_style',
+  'adain_wikiart',
+  'attngan_emoji',
+  'attngan_cub',
+  'gangogh_wikiart',
+  'dvdgan_emoji',
   'can_emoji',
   'text_emoji',
   'gan_cls_cub',
@@ -64,7 +75,7 @@ TRACED += (
   'mocogan_emoji',
   'mocogan_mnist',
 )
-TRACED += ('emoji', 'mnist', 'reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
+TRACED += ('emoji', 'reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 # One of each kind of network and penalty by default: the rest takes minutes.
 QUICK = ('dcgan_cifar', 'wgan_gp_cnn_cifar', 'pix2pix_emoji')
 QUICK += ('progressive_emoji', 'stylegan2_ada_cifar')
@@ -140,7 +151,7 @@ def test_one_update(name):
     penalties = run.config.method.get('penalties', {})
     if phase == 'D':
       assert {f'loss_{p}' for p in penalties} <= metrics.keys()
-  clip = run.config.optim.D.get('clip')
+  clip = run.config.optim.get('D', {}).get('clip')
   if clip:
     # The update before had no gradient that would bring it in: what starts outside the box is clipped into it.
     state = state.replace(

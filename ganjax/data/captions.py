@@ -13,27 +13,37 @@ import numpy as np
 
 from ganjax import UserError, media, text
 from ganjax.data import domains
+from ganjax.data import words as of_words
 from ganjax.data.cache import Examples, open_arrays
 from ganjax.data.source import Source, indices
 from ganjax.media import text as texts
 
+MOST_WORDS = 1000
 LENGTH = 128  # letters of a caption that are kept to be shown; encoders read all
 _CAPTIONS = 14  # a purpose of a random stream, see `data.source`
 
 
-def fields(encoder, text_size=None) -> dict:
-  """{name: media.Field}: a caption's letters, to be shown, and its vector."""
+def fields(encoder, text_size=None, words=0) -> dict:
+  """{name: media.Field}: a caption's letters, to be shown, its vector, and the numbers of its first `words` words.
+
+  Raises:
+    UserError: another encoder, or a number that is none.
+  """
+  if not isinstance(words, int) or not 0 <= words <= MOST_WORDS:
+    raise UserError(f'data.words={words!r} must be a whole number from 0 to {MOST_WORDS}')
   size = text.size(encoder, text_size)
-  return {'text': media.Field('text', (LENGTH,)), 'sentence': media.Field('vector', (size,))}
+  found = {'text': media.Field('text', (LENGTH,)), 'sentence': media.Field('vector', (size,))}
+  return found | ({'words': media.Field('label', (words,))} if words else {})
 
 
-def build(source: Source, captions, encoder: text.Encoder) -> Source:
+def build(source: Source, captions, encoder: text.Encoder, words=0) -> Source:
   """A data set of pictures with captions.
 
   Args:
     source: the pictures, and labels where there are any.
     captions: for each of its examples a list of strings, one at least.
     encoder: makes vectors of them, once: they are kept in the cache by what they are made of.
+    words: of a caption, whose numbers are read; 0: none are.
   """
   table = sorted({caption for some in captions for caption in some})
   number = {caption: i for i, caption in enumerate(table)}
@@ -42,7 +52,8 @@ def build(source: Source, captions, encoder: text.Encoder) -> Source:
   starts = np.cumsum(counts) - counts
   digest = hashlib.sha256('\0'.join(table).encode()).hexdigest()
   vectors = _encode(table, digest, encoder)
-  own = fields(encoder.info['name'], encoder.info['size'])
+  own = fields(encoder.info['name'], encoder.info['size'], words)
+  word_numbers = of_words.numbers(table, words) if words else None
 
   def read_rows(rows, names):
     at = numbers[starts[rows[:, 0]] + rows[:, 1]]
@@ -51,12 +62,14 @@ def build(source: Source, captions, encoder: text.Encoder) -> Source:
       found['text'] = texts.from_str([table[i] for i in at], LENGTH)
     if 'sentence' in names:
       found['sentence'] = vectors[at]
+    if 'words' in names:
+      found['words'] = word_numbers[at]
     return found
 
   def order(seed, start, count):
     index = indices(seed, start, count, source.num_examples)
-    words = domains.draws(seed, start, count, _CAPTIONS)[:, 0]
-    return np.stack([index, (words % counts[index].astype(np.uint64)).astype(np.int64)], 1)
+    drawn = domains.draws(seed, start, count, _CAPTIONS)[:, 0]
+    return np.stack([index, (drawn % counts[index].astype(np.uint64)).astype(np.int64)], 1)
 
   info = {'encoder': encoder.info, 'captions': len(table), 'captions_sha256': digest}
   everything = np.arange(source.num_examples)
@@ -85,8 +98,8 @@ def _encode(table, digest, encoder):
   return open_arrays(examples, ['sentence'])['sentence']
 
 
-def of_texts(given: list, encoder: text.Encoder) -> Source:
-  """Texts without pictures, that samples start from.
+def of_texts(given: list, encoder: text.Encoder, words=0) -> Source:
+  """Texts without pictures, that samples start from; `words` as in `build`.
 
   Raises:
     UserError: one that is empty, or that the encoder knows no word of.
@@ -94,10 +107,11 @@ def of_texts(given: list, encoder: text.Encoder) -> Source:
   for one in given:
     encoder.check(one, '--text')
   arrays = {'text': texts.from_str(given, LENGTH), 'sentence': encoder.encode(given)}
+  arrays |= {'words': of_words.numbers(given, words)} if words else {}
   return Source(
     read_rows=lambda rows, names: {name: arrays[name][rows] for name in names},
     rows=np.arange(len(given)),
-    fields=fields(encoder.info['name'], encoder.info['size']),
+    fields=fields(encoder.info['name'], encoder.info['size'], words),
     class_names=None,
     info={'dataset': 'texts'},
   )

@@ -78,7 +78,8 @@ class Source:
 
     def read_rows(rows, names):
       own = make(rows) if any(name in fields for name in names) else {}
-      stored = self.read(rows, [name for name in names if name not in fields])
+      there = [name for name in names if name not in fields]
+      stored = self.read(rows, there) if there else {}
       return {**stored, **{name: own[name] for name in names if name in fields}}
 
     more = dict(class_names=self.class_names, info=self.info, here=self._here)

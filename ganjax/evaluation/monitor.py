@@ -17,7 +17,7 @@ from ganjax.evaluation.presets import (
 )
 from ganjax.experiment import about
 from ganjax.sampling import sampler
-from ganjax.update import averaged
+from ganjax.update import averaged, join
 from ganjax.workdir.checkpoint import list_steps
 
 
@@ -31,12 +31,15 @@ class Monitor:
     flags: what looks wrong since the last evaluation: some of 'diverging', 'collapsing'.
   """
 
-  def __init__(self, run, workdir, mesh, step):
+  def __init__(self, run, workdir, mesh, step, frozen=None):
     """Loads feature networks and opens the reals, so that what is missing is said before training.
 
     Raises UserError: unknown metrics or preset, no weights, a metric that training cannot have.
     """
     self._run, self._workdir, self._mesh = run, workdir, mesh
+    self._frozen = (
+      frozen or {}
+    )  # variables of networks that are not trained, which samples may need
     config = run.config.eval
     self._every = config.every_steps
     self._weights = 'ema' if run.method.ema else 'raw'
@@ -150,7 +153,7 @@ class Monitor:
     stage = run.stage_after(step)
     batch_size = config.batch_size or backend.evaluation_batch(self._mesh)
     how = dict(mesh=self._mesh, batch_norm=config.batch_norm, source=self._source)
-    state = sampler.prepare(stage, averaged(state), run.method, **how)
+    state = sampler.prepare(stage, averaged(join(state, self._frozen)), run.method, **how)
     info = {
       'name': run.config.name,
       'workdir': str(self._workdir),

@@ -35,8 +35,9 @@ STAGES = (
 LAYERS = {'stem': ('_conv_stem', '_bn0'), 'head': ('_conv_head', '_bn1'), 'fc': ('_fc', None)}
 
 
-# Ends of the stages whose maps Projected GAN sees (arXiv:2111.01007), and their channels: of strides 4, 8, 16 and 32.
+# Ends of the stages whose maps Projected GAN sees (arXiv:2111.01007), and their channels.
 TAPS = {'block_2': 24, 'block_4': 40, 'block_10': 112, 'block_15': 320}
+STRIDES = (4, 8, 16, 32)  # of the maps
 
 
 class Network(nn.Module):

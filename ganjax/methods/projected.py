@@ -18,7 +18,8 @@ from ganjax.sampling import latents
 from ganjax.update import Aux, Frozen, Method, Phase, Stage, apply
 from ganjax.views import view as views
 
-DEEPEST = 32  # stride of the smallest map
+STRIDES = (4, 8, 16, 32)  # of the maps
+DEEPEST = STRIDES[-1]
 
 
 def build(
@@ -47,6 +48,10 @@ def build(
       f'method.side={side} must be a multiple of {DEEPEST} from 128, below which no map is left to be judged, to 4096'
     )
   frozen = Frozen(network, *features.frozen(network))
+  if features.module(network).STRIDES != STRIDES:
+    raise UserError(
+      f'method.network={network} has no maps of strides 4, 8, 16 and 32: take another'
+    )
   view = views.build(diffaugment=diffaugment, cutout=cutout)
   F = features.module(network).Network(
     dtype=getattr(D, 'dtype', 'float32'), taps=tuple(features.module(network).TAPS), name='F'

@@ -67,7 +67,7 @@ def build(
   def look(state, images):
     """The maps of the frozen network by their taps."""
     images = jnp.repeat(images, 3 // channels, 3)
-    return dict(zip(sorted(weights, key=_depth), apply(F, state, images, train=False)[0]))
+    return dict(zip(weights, apply(F, state, images, train=False)[0]))
 
   def perceive(state, fakes, reals):
     """The weighted distances of all maps."""
@@ -120,7 +120,7 @@ def build(
 
 
 def _weights(perceptual, network) -> dict:
-  """{tap: weight}.
+  """{tap: weight}, in the order of the network.
 
   Raises:
     UserError: no such network or tap, or a weight below 0.
@@ -132,8 +132,4 @@ def _weights(perceptual, network) -> dict:
     raise UserError(
       f'method.perceptual={weights} must be weights from 0 of maps of {network}: {", ".join(taps)}'
     )
-  return weights
-
-
-def _depth(tap: str) -> int:
-  return int(tap.rpartition('_')[2])
+  return {tap: weights[tap] for tap in taps if tap in weights}

@@ -8,6 +8,8 @@ for the first half of training, and lets it fall linearly to 0 over the second.
 
 Falls are {'start', 'factor', 'at'}: `start`, multiplied by `factor` at each of the training steps `at`. ESRGAN (Wang et
 al. 2018, arXiv:1809.00219, section 4.1) halves the learning rate after 50, 100, 200 and 300 thousand steps.
+
+A decay is {'start', 'inverse'}: `start` / (1 + `inverse` * the training step). AdaIN's code has it.
 """
 
 import math
@@ -21,6 +23,8 @@ def ramp(schedule, step):
   """The value at a training step, an int or a traced scalar: a number as it is, a schedule's as a float32 scalar."""
   if not _is_mapping(schedule):
     return schedule
+  if 'inverse' in schedule:
+    return schedule['start'] / (1 + schedule['inverse'] * jnp.float32(step))
   if 'at' in schedule:
     passed = jnp.sum(step >= jnp.asarray(schedule['at']))
     return schedule['start'] * jnp.float32(schedule['factor']) ** passed
@@ -44,6 +48,12 @@ def ends(name: str, schedule) -> tuple:
   schedule = dict(schedule)
   if 'at' in schedule:
     return _ends_of_falls(name, schedule, number)
+  if 'inverse' in schedule:
+    if {*schedule} != {'start', 'inverse'} or not all(map(number, schedule.values())):
+      raise UserError(f'{name}={schedule} must hold numbers start and inverse alone')
+    if schedule['inverse'] < 0:
+      raise UserError(f'{name}={schedule} needs inverse from 0')
+    return schedule['start'], 0.0
   keys, needed = {*schedule}, {'start', 'end', 'steps'}
   numbers = all(number(v) for key, v in schedule.items() if key != 'shape')
   if not needed <= keys <= {*needed, 'begin', 'shape'} or not numbers:
@@ -91,6 +101,8 @@ def describe(schedule, unit: str = '') -> str:
   if not _is_mapping(schedule):
     return f'{schedule:,}{unit}'
   start = f'{schedule["start"]:,}'
+  if 'inverse' in schedule:
+    return f'{start}{unit} / (1 + {schedule["inverse"]:g} step)'
   if 'at' in schedule:
     *others, last = (f'{step:,}' for step in schedule['at'])
     steps = f'steps {", ".join(others)} and {last}' if others else f'step {last}'

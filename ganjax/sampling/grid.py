@@ -45,7 +45,7 @@ def build(method, fields, open_source) -> Grid:
   stored = source.read(indices, names)
   shown = {n: show(x, source.fields[n]) for n, x in stored.items() if _is_seen(source.fields[n])}
   left = tuple(shown[n] for n in method.examples if n in shown)
-  right = (shown[method.makes],) if method.makes in shown else ()
+  right = tuple(shown[n] for n in {method.makes} - {*method.examples} if n in shown)
   rows = sampler.rows(method, indices, source, indices)
   return Grid(rows, source.fields[method.makes], left, right)
 

@@ -77,15 +77,15 @@ class Own(NamedTuple):
       raise UserError(f'{self.paths[index]} cannot be decoded: {error}') from None
 
 
-def find(place: str) -> Own:
-  """The pictures of a place.
+def find(place: str, flag='--source') -> Own:
+  """The pictures of a place, which the `flag` names.
 
   Raises:
     UserError: nothing there.
   """
   top = Path(place).expanduser()
   if not top.exists():
-    raise UserError(f'--source={place} is not there')
+    raise UserError(f'{flag}={place} is not there')
   if top.is_dir() or top.suffix == '.zip':
     read, paths = files.open_files(top).read, list(folder.find(top)[0])
   else:
@@ -94,6 +94,20 @@ def find(place: str) -> Own:
   count = collections.Counter(stems)
   whole = [path.replace('/', '-') for path in paths]
   return Own(read, paths, [a if count[a] == 1 else b for a, b in zip(stems, whole)])
+
+
+def in_styles(mine: Own, styles: Own) -> tuple:
+  """Two Own of equal length that have each picture of the first beside each of the second."""
+  names = [f'{a}-in-{b}' for a in mine.names for b in styles.names]
+  paths = [path for path in mine.paths for _ in styles.paths]
+  return Own(mine.read, paths, names), Own(styles.read, styles.paths * len(mine.paths), names)
+
+
+def beside(source: Source, others: Source) -> Source:
+  """`source` with the fields that `others` has beside it, from the first example again after the last."""
+  own = set(source.fields)
+  more = {name: field for name, field in others.fields.items() if name not in own}
+  return source.extend(more, lambda rows: others.read(rows % others.num_examples, tuple(more)))
 
 
 def to_grey(colours) -> np.ndarray:
@@ -134,7 +148,7 @@ def texts(given: list, config, fields: dict, examples: tuple, known=None) -> Sou
   encoder = text.load(of.get('encoder', 'ngrams'), of.get('encoder_path'), of.get('text_size'))
   if known:
     text.check_same(known, encoder.info)
-  return of_captions.of_texts(given, encoder)
+  return of_captions.of_texts(given, encoder, of.get('words', 0))
 
 
 def captions(source: Source | None, indices) -> dict:

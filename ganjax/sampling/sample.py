@@ -5,6 +5,7 @@ RUN is a run's workdir, a file of `ganjax export`, or the name of a generator th
 The same seed gives the same sample on any number of devices. A sample is synthetic, and says so in its metadata.
 Samples of a run that translates or enlarges start from pictures: those of --source, else sample n from picture n of the
 held-out split of its data. A run that enlarges takes pictures of any size from --source, and writes a file of each.
+So does a run that transfers styles: of each picture in the style of each of --style.
 Of a run that draws texts, --text says what; without it sample n is of a caption of the held-out split.
 A picture holds its recipe, the flags that it was made by: ganjax sample RUN --recipe PICTURE makes it again.
 Runs whose samples go by way of styles, as StyleGAN's do, also mix and move these: --mix,
@@ -24,6 +25,12 @@ SEEDS = COMMAND.string(
   'seeds', '0-63', 'Such as 0-35 or 3,7,10-12; one sample each (50,000 images: 0-49999).'
 )
 SOURCE = COMMAND.string('source', None, 'Picture, folder or zip archive to start from.')
+STYLE = COMMAND.string(
+  'style',
+  None,
+  'Picture, folder or zip archive: each picture of --source in the style of each of these; by default styles are those '
+  'of the held-out split.',
+)
 TEXT = COMMAND.strings(
   'text',
   'What to draw, such as "a red taxi"; may be given several times: a row of the grid a text, every seed in each.',
@@ -104,7 +111,7 @@ BARE = COMMAND.switch('bare', 'Files say nothing of how they were made.')
 # What needs styles.
 BY_STYLES = MIX, DIRECTIONS, CLASS_AVERAGES, STYLES
 # Places, which are no part of a recipe.
-PLACES = 'workdir', 'out', 'recipe', 'source', 'styles', 'bare'
+PLACES = 'workdir', 'out', 'recipe', 'source', 'style', 'styles', 'bare'
 
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()
@@ -285,7 +292,7 @@ def main(load=experiment.load, read=read):
   if keep_size:
     train = BATCH_NORM.value == 'batch'
     translator = translate.Translator(
-      method, stage, state, options, span.fields, mesh, train, TILE.value
+      method, stage, state, options, source, mesh, train, TILE.value
     )
     count = translate.write_each(out, translator, mine, indices, names, text)
   else:
@@ -392,6 +399,7 @@ def _name(run, step, format) -> str:
   parts = [f'{format}-{step:08}{one}{start}']
   parts += [f'classes{_short(CLASSES.value)}'] if CLASSES.value else []
   parts += [f'of-{_short(Path(SOURCE.value).stem)}'] if SOURCE.value else []
+  parts += [f'in-{_short(Path(STYLE.value).stem)}'] if STYLE.value else []
   parts += [_short(','.join(TEXT.value))] if TEXT.value else []
   parts += [_short(','.join(OPTIONS.value))] if OPTIONS.value else []
   parts += [DIRECTIONS.value] if DIRECTIONS.value else []
@@ -403,6 +411,8 @@ def _name(run, step, format) -> str:
 
 def _source(run, span, place, held_out):
   """(the data that samples start from, or None for a method that takes none; the user's own pictures, or None)."""
+  if STYLE.value and not (SOURCE.value and run.method.style):
+    raise UserError('--style goes with --source, of runs that transfer styles')
   if TEXT.value and SOURCE.value:
     raise UserError('--text and --source are two things to start from: take one of them')
   if TEXT.value:
@@ -414,15 +424,23 @@ def _source(run, span, place, held_out):
       raise UserError(f'--source={SOURCE.value}: samples of this run start from seeds alone')
     return None, None
   if SOURCE.value:
-    name, mine = own.field(span.fields, run.method.examples), own.find(SOURCE.value)
-    return mine.source(span.fields[name], name), mine
+    style, mine = run.method.style, own.find(SOURCE.value)
+    name = own.field(span.fields, tuple(n for n in run.method.examples if n != style))
+    if STYLE.value:
+      mine, styles = own.in_styles(mine, own.find(STYLE.value, '--style'))
+      others = styles.source(span.fields[style], style)
+    else:
+      others = held_out() if style else None
+    source = mine.source(span.fields[name], name)
+    return (own.beside(source, others) if others else source), mine
   return held_out(), None
 
 
 def _keeps_size(method, format, swept) -> bool:
   """Whether samples are files of the sizes of the user's own pictures."""
-  files = format == 'files' or (method.restores and format == 'grid' and not FORMAT.value)
-  keeps = bool(SOURCE.value and files and not swept and (method.restores or KEEP_SIZE.value))
+  always = method.restores or method.style
+  files = format == 'files' or (always and format == 'grid' and not FORMAT.value)
+  keeps = bool(SOURCE.value and files and not swept and (always or KEEP_SIZE.value))
   if KEEP_SIZE.value and not (keeps and method.multiple):
     raise UserError(
       '--keep_size is for --source with --format files, of runs whose networks take pictures of any size'

@@ -20,22 +20,30 @@ class Translator(NamedTuple):
   stage: object
   state: object
   options: dict
-  fields: dict
+  source: object  # data.Source of all that samples start from, brought to the size of training
   mesh: object
   train: bool  # normalised by the statistics of the batch
   tile: int  # pixels, see `tiles.enlarge`
 
-  def translate(self, picture, seed) -> np.ndarray:
-    """own.Picture -> uint8 [H, W, C], with its alpha if it has one."""
-    (name,) = self.method.examples
+  @property
+  def name(self) -> str:
+    """The field of the pictures."""
+    return self.method.examples[0]
+
+  def translate(self, picture, index, seed) -> np.ndarray:
+    """own.Picture, number `index` of the source -> uint8 [H, W, C], with its alpha if it has one."""
+    others = (
+      self.source.read(np.array([index]), self.method.examples[1:]) if self.method.style else {}
+    )
+    tile = self.tile if self.method.tiled else max(picture.colours.shape)
 
     def make(colours):
-      examples = sampler.to_floats({name: colours[None]}, self.fields)
+      examples = sampler.to_floats({self.name: colours[None], **others}, self.source.fields)
       rows = jax.device_get(self.method.rows(np.array([seed]), examples, **self.options))
       return sampler.start(self.stage, self.state, rows, train=self.train)[0]
 
     with jax.set_mesh(self.mesh):
-      made = tiles.enlarge(make, picture.colours, multiple=self.method.multiple, tile=self.tile)
+      made = tiles.enlarge(make, picture.colours, multiple=self.method.multiple, tile=tile)
     made = media.find('image').to_stored(made)
     if picture.grey and self.method.restores:
       made = own.to_grey(made)
@@ -51,20 +59,19 @@ def write_each(out, translator, mine, indices, names, text) -> int:
 
   A single picture may be written to a file that is named.
   """
-  (name,) = translator.method.examples
   if out.suffix and len(names) > 1:
     raise UserError(f'--out={out}: {len(names)} pictures need a folder')
   began = said = time.monotonic()
   count = 0
   for i, (index, (stem, seed)) in enumerate(zip(indices, names)):
     try:
-      picture = mine.load(index, translator.fields[name].shape[2])
+      picture = mine.load(index, translator.source.fields[translator.name].shape[2])
     except UserError as error:
       print(f'left out: {error}', file=sys.stderr)
       continue
     path = out if out.suffix else out / f'{stem}.png'
     images.make_folder(path.parent)
-    images.save_png(path, translator.translate(picture, seed), text(seed))
+    images.save_png(path, translator.translate(picture, index, seed), text(seed))
     count += 1
     now = time.monotonic()
     if now - said > 10 and i + 1 < len(names):

@@ -17,7 +17,7 @@ from ganjax.training import diagnose, dispatch
 from ganjax.training.feed import Feed
 from ganjax.training.interrupt import Interrupt
 from ganjax.training.log import Log
-from ganjax.update import active, all_finite, averaged, init_opt
+from ganjax.update import active, all_finite, averaged, init_opt, join
 
 
 def train(run, workdir, mesh, checkpoints, profile) -> int:
@@ -29,7 +29,7 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   run_id = experiment.run_id(workdir, meta)
   frozen, infos = experiment.load_frozen(run, workdir)
   frozen = sharding.replicate(frozen, mesh)
-  monitor = Monitor(run, workdir, mesh, step)
+  monitor = Monitor(run, workdir, mesh, step, frozen)
   checkpoints.best = monitor.best_step
   log = Log(run, workdir, sources, mesh, step, meta.get('metrics', {}), monitor, run_id, infos)
   interrupt = Interrupt()
@@ -47,7 +47,7 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
     found = grids[span.start]
     return found, [
       [
-        (sampler.start(span.stage, averaged(one), rows), count)
+        (sampler.start(span.stage, averaged(join(one, frozen)), rows), count)
         for rows, count in sampler.to_batches(found.rows, span.batch_size)
       ]
       for one in seeds.split(state)

@@ -157,7 +157,7 @@ def arrays(stage, state, method, fields) -> dict:
   row = method.rows(np.arange(1), sampler.to_floats(zeros, fields))
   used = _export(sample, variables, row).module_kept_var_idx
   leaves = jax.tree_util.tree_leaves_with_path(variables)
-  nets = {leaves[i][0][1].key for i in used if i < len(leaves)}
+  nets = {leaves[i][0][1].key for i in used if i < len(leaves)} - method.frozen.keys()
   name = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')
   return {name(path): leaf for path, leaf in leaves if path[1].key in nets}
 

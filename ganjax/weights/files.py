@@ -22,7 +22,7 @@ class File(NamedTuple):
   """A published weight file."""
 
   name: str  # 'vgg16-397923af.pth'
-  sha256: str  # all 64 hexadecimal digits, or the first 8 and more (torch.hub's convention)
+  sha256: str  # all 64 hexadecimal digits, or the first 8 and more (torch.hub's convention); '' where none is known
   aliases: tuple = ()  # other names that the file has in caches
   url: str = ''  # where to download it, if anywhere
   package: str = ''  # 'lpips/weights/v0.1/alex.pth': where it lies in an installed package
@@ -59,7 +59,7 @@ def load(file: File, path=None) -> Weights:
     _check(file, path, digest)
   return Weights(
     _read_npz(path, data) if converted else torch_file.read(data, str(path)),
-    {'file': path.name, 'sha256': digest, 'verified': not converted},
+    {'file': path.name, 'sha256': digest, 'verified': bool(file.sha256) and not converted},
   )
 
 

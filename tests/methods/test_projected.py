@@ -279,6 +279,7 @@ def test_grey_pictures_are_seen_in_three_channels():
     ('cutout', 0.0, 'method.cutout=0.0'),
     ('diffaugment', 'colour', "policy 'colour' must be"),
     ('network', 'efficientnet_lite', 'did you mean efficientnet_lite0'),
+    ('network', 'vgg19', 'method.network=vgg19 has no maps of strides 4, 8, 16 and 32'),
   ],
 )
 def test_build_refuses_in_one_line(field, value, line):

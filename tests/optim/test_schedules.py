@@ -56,6 +56,14 @@ def test_falls_are_optax_s_piecewise_constant():
   assert schedules.ends('lr', falls) == (1e-4, 1e-4 / 8)
 
 
+def test_a_decay_by_the_inverse_of_the_step():
+  decay = dict(start=1e-4, inverse=0.5)
+  found = jax.jit(jax.vmap(lambda step: schedules.ramp(decay, step)))(jnp.arange(5))
+  np.testing.assert_allclose(found, 1e-4 / (1 + 0.5 * np.arange(5)), rtol=1e-6)
+  assert schedules.ends('lr', decay) == (1e-4, 0.0)
+  assert schedules.describe(decay) == '0.0001 / (1 + 0.5 step)'
+
+
 def test_words():
   words = lambda *value: schedules.describe(*value)
   assert words(20_000, 'images') == '20,000 images' and words(2e-4) == '0.0002'
@@ -96,6 +104,8 @@ def test_under_jit_one_program_serves_all_steps():
     (dict(start=0, factor=0.5, at=7), "rising whole steps 'at'"),
     (dict(start=0.5, factor=3, at=(7,)), 'factor from 0 to 1'),
     (dict(start=0.5, factor=1e308, at=(7, 8)), 'factor from 0 to 1'),
+    (dict(start=0.5, inverse=-1), 'inverse from 0'),
+    (dict(start=0.5, inverse=1, steps=3), 'start and inverse alone'),
     (dict(start=0, end=1.1, steps=5), r'in \[0, 1\]'),
     (dict(start=float('nan'), end=1, steps=5), r'in \[0, 1\]'),
     (-0.1, r'in \[0, 1\]'),

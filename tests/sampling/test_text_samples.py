@@ -9,6 +9,7 @@ from PIL import Image
 from test_own_pictures import make_run
 
 from ganjax import UserError, experiment
+from ganjax import config as configs
 from ganjax.evaluation import measure, presets, sides
 from ganjax.sampling import grid, sample
 from ganjax.sampling import own as mine
@@ -132,3 +133,26 @@ def test_another_encoder_is_refused(run):
   assert mine.texts(['taxi'], *of, known=known).num_examples == 1
   with pytest.raises(UserError, match="'version': 0.* bring back the files"):
     mine.texts(['taxi'], *of, known={**known, 'version': 0})
+
+
+@pytest.mark.slow
+def test_words_are_read_in_their_order(tmp_path):
+  """AttnGAN's: what the words are and how they follow each other; no weights of the frozen network are needed."""
+  rng = np.random.default_rng(0)
+  vary = lambda x: x + 0.5 * rng.normal(size=x.shape).astype(x.dtype)
+  adam = configs.adam()
+  sizes = dict(width=2, width_D=1, residuals=1, vocabulary=64, embedding=8, features=8)
+  run = make_run(
+    tmp_path / 'run',
+    vary,
+    data=dict(dataset='emoji_captions', resolution=16, words=3),
+    networks=dict(name='attngan', sides=(8, 16), **sizes),
+    method=dict(name='attngan', z_dim=3, condition_dim=2, pretrain=1),
+    optim=dict(G=adam, D=adam, damsm=adam),
+    eval=dict(split='test'),
+  )
+  words = [x for one in ('red taxi', 'taxi red', 'Red TAXI') for x in ('--text', one)]
+  draw(run, tmp_path / 'all.npz', *words, '--seeds', '3')
+  found, _ = pictures(tmp_path / 'all.npz')
+  assert found.shape == (3, 16, 16, 3) and np.any(found[0] != found[1])
+  np.testing.assert_array_equal(found[0], found[2])

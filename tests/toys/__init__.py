@@ -5,11 +5,11 @@
 
 from pathlib import Path
 
-from ganjax import methods, networks
+from ganjax import features, methods, networks
 from ganjax.data import sets
 
 
 def add(setattr=setattr):
-  for room in (sets, methods, networks):
+  for room in (sets, methods, networks, features):
     here = str(Path(__file__).parent / room.__name__.rpartition('.')[2])
     setattr(room, '__path__', [*room.__path__, here])

@@ -12,10 +12,10 @@ from ganjax.data.source import decoded
 BESIDE = '.txt', '.csv', '.jsonl', '.json'
 
 
-def fields(*, resolution, channels, encoder='ngrams', text_size=None) -> dict:
-  """A picture, its label where there are classes, a caption and its vector."""
+def fields(*, resolution, channels, encoder='ngrams', text_size=None, words=0) -> dict:
+  """A picture, its label where there are classes, a caption, its vector and its words."""
   return pictures.fields(resolution=resolution, channels=channels) | known.fields(
-    encoder, text_size
+    encoder, text_size, words
   )
 
 
@@ -30,6 +30,7 @@ def build(
   encoder='ngrams',
   encoder_path=None,
   text_size=None,
+  words=0,
 ):
   """Pictures below `data_dir`; where it has a folder named as the split (train, test), those in it.
 
@@ -40,6 +41,7 @@ def build(
     captions_path: a .csv, .jsonl or COCO's .json; {split} in its name stands for `split`. By default `captions.csv`,
       `captions.jsonl` or `metadata.jsonl` among the pictures, else `NAME.txt` beside each, a caption a line.
     encoder, encoder_path, text_size: what makes vectors of captions, see `text.load`.
+    words: so many words of each are read too, as numbers.
 
   Raises:
     UserError: anything that the user can put right, in one line. Up to 1 % of pictures that cannot be decoded are
@@ -69,6 +71,6 @@ def build(
   else:
     some = known.find(open_files(top), paths, top)
   encode = text.load(encoder, encoder_path, text_size)
-  source = known.build(found, some, encode)
+  source = known.build(found, some, encode, words)
   source.info['dataset'] = 'captions'
   return source

@@ -5,19 +5,22 @@ from ganjax.data import captions, emoji
 from ganjax.data.sets import emoji as pictures
 
 
-def fields(*, resolution, channels, encoder='ngrams', text_size=None) -> dict:
-  """A picture with its numbers, see `sets/emoji.py`, a caption and its vector."""
+def fields(*, resolution, channels, encoder='ngrams', text_size=None, words=0) -> dict:
+  """A picture with its numbers, see `sets/emoji.py`, a caption, its vector and its words."""
   return pictures.fields(resolution=resolution, channels=channels) | captions.fields(
-    encoder, text_size
+    encoder, text_size, words
   )
 
 
-def build(*, resolution, channels, split, encoder='ngrams', encoder_path=None, text_size=None):
+def build(
+  *, resolution, channels, split, encoder='ngrams', encoder_path=None, text_size=None, words=0
+):
   """In memory.
 
   Args:
     resolution, channels, split: see `sets/emoji.py`: of 'rest' and 'test' no emoji is in both.
     encoder, encoder_path, text_size: what makes vectors of captions, see `text.load`.
+    words: so many words of each are read too, as numbers.
 
   Raises:
     UserError: another split, or no such encoder.
@@ -25,6 +28,6 @@ def build(*, resolution, channels, split, encoder='ngrams', encoder_path=None, t
   found = pictures.build(resolution=resolution, channels=channels, split=split)
   ids = found.read(slice(None), ('emoji_id',))['emoji_id']
   names, read = emoji.names(), text.load(encoder, encoder_path, text_size)
-  source = captions.build(found, [names[i] for i in ids], read)
+  source = captions.build(found, [names[i] for i in ids], read, words)
   source.info['dataset'] = 'emoji_captions'
   return source
