@@ -17,8 +17,10 @@ from ganjax import config as configs
 
 def get_config():
   config = configs.base('molgan_smiles')
-  config.steps = 20_000
+  config.steps = 5000
   config.batch_size = 128
+  config.sample_every_steps = 250
+  config.checkpoint_every_steps = 250
 
   config.data.dataset = 'molecules'
   config.data.update(atoms=9, elements=4, count=5000)

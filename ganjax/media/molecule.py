@@ -96,8 +96,8 @@ def smiles(x) -> str | None:
 
 
 def show(x):
-  """Drawings, uint8 [N, SIDE, SIDE, 3]; of what is not valid grey ones."""
-  load_rdkit()
+  """Drawings, uint8 [N, SIDE, SIDE, 3]; of what is not valid grey ones, with the atoms on a circle."""
+  chem = load_rdkit()
   from rdkit.Chem.Draw import rdMolDraw2D
 
   out = np.full((len(x), SIDE, SIDE, 3), 255, np.uint8)
@@ -109,6 +109,12 @@ def show(x):
       options = canvas.drawOptions()
       options.prepareMolsBeforeDrawing, options.padding = False, 0.1
       mol.UpdatePropertyCache(strict=False)
+      if not valid:  # which RDKit may find no places for
+        places = chem.Conformer(mol.GetNumAtoms())
+        for k in range(mol.GetNumAtoms()):
+          turn = 2 * np.pi * k / mol.GetNumAtoms()
+          places.SetAtomPosition(k, (2 * np.cos(turn), 2 * np.sin(turn), 0.0))
+        mol.AddConformer(places)
       with quiet():
         canvas.DrawMolecule(mol)
       canvas.FinishDrawing()

@@ -23,7 +23,9 @@ TEMPO = 100  # beats a minute in files, as in MuseGAN's code
 FAMILIES = 'drums', 'piano', 'guitar', 'bass', 'strings'
 PROGRAMS = 0, 0, 25, 33, 48  # of General MIDI, from 0
 DRUMS = 9  # the channel
-WIDTH = 128  # pixels of a picture of a roll, at least
+SIDE = (
+  192  # pixels of the longer side of a picture, at most, where a pixel a step and a pitch are fewer
+)
 RATE = 16_000  # samples a second of the sound
 
 
@@ -65,7 +67,7 @@ def show(x):
   for v in range(voices):
     colour = 255 * np.array(colorsys.hsv_to_rgb(v / voices, 0.6, 1))
     out = np.where(x[..., v].swapaxes(1, 2)[..., None], colour.astype(np.uint8), out)
-  factor = max(1, -(-WIDTH // steps))
+  factor = max(1, SIDE // max(steps, pitches))
   return out[:, ::-1].repeat(factor, 1).repeat(factor, 2)
 
 

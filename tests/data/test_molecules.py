@@ -100,6 +100,16 @@ def test_what_is_not_valid(tmp_path):
   assert (tmp_path / 'b.smi').read_text() == '# {"seed": 7, "valid": false}\n'
 
 
+def test_a_graph_that_rdkit_finds_no_places_for():
+  """Its own drawing of these bonds ends in 'Cannot normalize a zero length vector'."""
+  pytest.importorskip('rdkit')
+  rows = '010133233 101132221 010022212 110032022 332302101 322220223 222012023 321202202 312213320'
+  orders = np.array([[int(c) for c in row] for row in rows.split()])
+  kinds = np.array([1, 4, 4, 2, 2, 1, 2, 3, 2])
+  (shown,) = molecule.show(molecule.encode(kinds, orders, 5)[None])
+  assert shown.max() < 255 and (shown < 200).any()
+
+
 def test_files_of_smiles(tmp_path, caplog):
   pytest.importorskip('rdkit')
   path = tmp_path / 'mine.smi'

@@ -83,10 +83,11 @@ def test_what_is_heard():
 def test_pictures_of_rolls():
   """Time to the right, pitch up, a colour a voice."""
   shown = roll.show(tune(64, 4, (0, 0, 0, 32), (3, 47, 32, 64))[None])
-  assert shown.shape == (1, 96, 128, 3) and shown.dtype == np.uint8
+  assert shown.shape == (1, 144, 192, 3) and shown.dtype == np.uint8
+  assert roll.show(np.zeros((1, 192, 84, 5), bool)).shape == (1, 84, 192, 3)
   (shown,) = shown
   low, high = shown[-1], shown[0]
-  assert (low[:64] == low[0]).all() and (low[64:] == low[64]).all() and low[0].max() == 255
+  assert (low[:96] == low[0]).all() and (low[96:] == low[96]).all() and low[0].max() == 255
   assert high[-1].max() == 255 and (high[-1] != low[0]).any() and high[0].max() < 100
 
 

@@ -123,6 +123,7 @@ def test_molgan_is_of_the_paper():
   assert number == convolutions + 2 * dense(64 + 5, 128) + dense(128, 128, 64, 1)
 
 
+@pytest.mark.slow
 def test_molgan_makes_shares_and_sees_no_order_of_atoms():
   nets = build('molgan', 'molecule', (6, 5 + 4 * 6), width=8)
   key = jax.random.key(0)
@@ -161,7 +162,7 @@ def test_musegan_is_of_the_authors_code():
   assert out == (2,) and number == 5 * voice + shared + streams + layer(384, 512, 2) + 513
 
 
-@pytest.mark.parametrize('steps, octaves', [(1, 2), (4, 3), (6, 10), (24, 4)])
+@pytest.mark.parametrize('steps, octaves', [(1, 2), (6, 10)])
 def test_rolls_of_any_size(steps, octaves):
   fields = {'roll': Field('roll', (8 * steps, 12 * octaves, 2), steps)}
   nets = component.build('networks', dict(name='musegan', width=1), fields=fields)
