@@ -49,7 +49,8 @@ class Taps(nn.Module):
     return maps
 
 
-STAND_IN = SimpleNamespace(Network=Taps, TAPS=dict.fromkeys('abcd', 3), SIZE=32)
+STRIDES = (4, 8, 16, 32)
+STAND_IN = SimpleNamespace(Network=Taps, TAPS=dict.fromkeys('abcd', 3), STRIDES=STRIDES, SIZE=32)
 
 
 @pytest.fixture(autouse=True)
@@ -279,13 +280,19 @@ def test_grey_pictures_are_seen_in_three_channels():
     ('cutout', 0.0, 'method.cutout=0.0'),
     ('diffaugment', 'colour', "policy 'colour' must be"),
     ('network', 'efficientnet_lite', 'did you mean efficientnet_lite0'),
-    ('network', 'vgg19', 'method.network=vgg19 has no maps of strides 4, 8, 16 and 32'),
   ],
 )
 def test_build_refuses_in_one_line(field, value, line):
   with pytest.raises(UserError, match=line) as error:
     tiny(**{f'method.{field}': value})
   assert '\n' not in str(error.value)
+
+
+def test_a_network_of_other_maps_is_refused(monkeypatch):
+  vgg19 = SimpleNamespace(**{**vars(STAND_IN), 'STRIDES': (1, 2, 4, 8)})
+  monkeypatch.setattr(features, 'module', lambda network: vgg19)
+  with pytest.raises(UserError, match='has no maps of strides 4, 8, 16 and 32'):
+    tiny()
 
 
 # What records say, and who may judge.
