@@ -37,9 +37,8 @@ class Monitor:
     Raises UserError: unknown metrics or preset, no weights, a metric that training cannot have.
     """
     self._run, self._workdir, self._mesh = run, workdir, mesh
-    self._frozen = (
-      frozen or {}
-    )  # variables of networks that are not trained, which samples may need
+    # Variables of networks that are not trained, which samples may need.
+    self._frozen = frozen or {}
     config = run.config.eval
     self._every = config.every_steps
     self._weights = 'ema' if run.method.ema else 'raw'

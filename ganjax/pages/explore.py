@@ -35,7 +35,8 @@ def main():
   place = COMMAND.run(WORKDIR)
   processes.start()
   token = secrets.token_urlsafe(16)
-  with server.Studio(place) as studio, socket.socket() as listener:
+  called = (COMMAND.arguments or [WORKDIR.value])[0]
+  with server.Studio(place, called) as studio, socket.socket() as listener:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
       listener.bind(('127.0.0.1', PORT.value))

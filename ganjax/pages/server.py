@@ -56,9 +56,9 @@ POLICY = (
 class Studio:
   """A generator, and what is made of it: one thing at a time, in a thread."""
 
-  def __init__(self, place):
-    """Opens the run or file at `place`. Raises UserError where there is none."""
-    self.place = Path(place)
+  def __init__(self, place, called=''):
+    """Opens the run or file at `place`, which the user calls so. Raises UserError where there is none."""
+    self.place, self._called = Path(place), called or str(place)
     self.load = functools.cache(experiment.load)
     self.read = _kept(sample.read)
     self.run = self.load(self.place)
@@ -81,7 +81,7 @@ class Studio:
     takes = [kinds[name].kind for name in method.examples]
     return {
       'name': self.run.config.name,
-      'place': str(self.place),
+      'place': self._called,
       'kind': kinds[method.makes].kind,
       'steps': steps,
       'averaged': bool(method.ema) and not self.place.is_file(),
