@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-__version__ = '0.6.0'
+__version__ = '0.7.0'
 
 
 class UserError(Exception):

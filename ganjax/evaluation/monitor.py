@@ -124,8 +124,8 @@ class Monitor:
     try:
       for k, one in enumerate(seeds.split(state)):
         own = diversity[k] if isinstance(diversity, list) else diversity
-        watched = {'by': 'training', 'step': step, 'sample_diversity': own}
-        found += [{**r.record, **watched} for r in self._measure(step, one, k, stop)]
+        more = {'by': 'training', 'step': step, 'sample_diversity': own}
+        found += [{**r.record, **more} for r in self._measure(step, one, k, stop)]
     except Stopped:
       return None
     self._history += [(step, watched(r)) for r in found]

@@ -76,7 +76,6 @@ def single():
 # One process, one or four devices.
 
 
-@pytest.mark.slow
 def test_float64_runs_agree_on_one_and_four_devices(double):
   exact(double[1], double[4])
   assert double[1][0].params['G']['Dense_0']['kernel'].dtype == np.float64

@@ -122,7 +122,6 @@ def test_pictures_without_ganjax(tmp):
   assert about['Description'] == 'generator of synthetic images'
 
 
-@pytest.mark.slow
 def test_classes(tmp):
   """A seed's own class by default; any other by its label."""
   wanted, _ = read_pictures(tmp / 'classes.npz')
