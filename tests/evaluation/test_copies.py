@@ -47,9 +47,12 @@ def test_the_command(tmp_path, monkeypatch, capsys):
   """Samples that are training pictures are all nearer than held-out ones; the picture shows the nearest first."""
   workdir, out = command.finished()[0], tmp_path / 'copies.png'
   pictures = np.stack([np.asarray(Image.open(p)) for p in sorted(command.pictures().iterdir())])
-  monkeypatch.setattr(
-    'ganjax.pretrained.Generator.sample', lambda self, seeds: pictures[np.asarray(seeds)]
-  )
+
+  def sample(self, seeds):
+    """Copies, but for the first two, which are far from all."""
+    return np.concatenate([255 - pictures[seeds[:2]], pictures[seeds[2:]]])
+
+  monkeypatch.setattr('ganjax.pretrained.Generator.sample', sample)
   copies.COMMAND.read(['copies', str(workdir), '--num=10', f'--out={out}'])
   copies.main()
   line, path = capsys.readouterr().out.splitlines()[-2:]
