@@ -1,7 +1,7 @@
 """MuseGAN on chorales by formula, two bars for four voices, for two CPU cores; or on Bach's.
 
 Paper: Dong, Hsiao, Yang, Yang 2018, arXiv:1709.06298, and its authors' later code; networks/musegan.py says what of
-them is here. Table 2 of the paper compares counts of notes of its models and of its data, which are songs of pop music;
+them is here. The paper compares counts of notes of its models and of its data, which are songs of pop music;
 no figure is known for these chorales. Narrower here, of sixteenth notes, with fewer updates of D. It needs no download.
 
 Bach's chorales are `--config.data.bach=True` and need music21: `pip install '.[music]'`.

@@ -220,6 +220,11 @@ class Command:
     if self.arguments and not self._takes:
       raise UserError(f'unexpected arguments: {" ".join(self.arguments)}')
 
+  @property
+  def names(self) -> list:
+    """Of the flags, in their order."""
+    return [*self._flags]
+
   def given(self, leave_out=()) -> dict:
     """{name: value} of the flags that were given, in their order; a flag that may be given several times has a list."""
     there = map(self._flags.__getitem__, self._flags)

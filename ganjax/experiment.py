@@ -40,6 +40,19 @@ from ganjax.weights import generator_file
 from ganjax.workdir import checkpoint
 
 
+class _Fields(dict):
+  """The fields of a data set, {name: media.Field}. One that it lacks is a UserError, which says who asked."""
+
+  def __init__(self, fields, dataset, asker):
+    super().__init__(fields)
+    self.dataset, self.asker = dataset, asker
+
+  def __missing__(self, name):
+    raise UserError(
+      f'data.dataset={self.dataset} has no {name}, which {self.asker} needs; it has {", ".join(self)}'
+    )
+
+
 class Experiment(NamedTuple):
   config: ConfigDict
   method: Method
@@ -127,15 +140,13 @@ def build(config: ConfigDict) -> Experiment:
   networks = config.networks.to_dict()
   if networks.get('dtype') == 'auto':
     networks['dtype'] = backend.activations()
-  nets = component.build('networks', networks, fields=fields, **size)
-  of_data = dict(fields=fields, batch_size=config.batch_size)
-  method = component.build('methods', config.method, nets=name_nets(nets), **of_data)
-  there = {*fields, *method.derived}
-  if lacking := [name for name in (*method.examples, method.makes) if name not in there]:
-    raise UserError(
-      f'data.dataset={place.dataset} has no {" and no ".join(lacking)}, which method.name={config.method.name} needs; '
-      f'it has {", ".join(fields)}'
-    )
+  named = lambda part: _Fields(fields, place.dataset, f'{part}.name={config[part].name}')
+  nets = component.build('networks', networks, fields=named('networks'), **size)
+  seen = named('method')
+  of_data = dict(nets=name_nets(nets), fields=seen, batch_size=config.batch_size)
+  method = component.build('methods', config.method, **of_data)
+  for name in sorted({*method.examples, method.makes} - method.derived.keys()):
+    seen[name]  # raises where the data lack it
   if not config.ema.half_life_images:
     method = method._replace(ema=())
   optimizers = optim.build(config.optim.to_dict(), method.phases, config.steps)

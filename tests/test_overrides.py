@@ -88,6 +88,21 @@ def test_every_field_is_built_or_refused(summary, file):
   assert not failed, '\n'.join(failed)
 
 
+@pytest.mark.parametrize(
+  'recipe, dataset, lacks, has',
+  [
+    ('adain_style', 'x', 'source', 'image, label'),
+    ('cyclegan_emoji', 'solids', 'source', 'solid, label'),
+    ('gan_mnist', 'lines', 'image', 'line'),
+  ],
+)
+def test_data_without_what_a_method_reads(summary, recipe, dataset, lacks, has):
+  file = command.ROOT / f'configs/{recipe}.py'
+  said = f'data.dataset={dataset} has no {lacks}, which method.name=[a-z]+ needs; it has {has}$'
+  with pytest.raises(UserError, match=said):
+    summary(file, f'--config.data.dataset={dataset}')
+
+
 def test_networks_that_no_machine_holds(summary):
   file = command.ROOT / 'configs/gan_mnist.py'
   with pytest.raises(UserError, match='networks: the parameters would take [0-9,]+ GiB: take'):

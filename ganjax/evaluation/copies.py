@@ -1,7 +1,7 @@
 """Are samples copies of training pictures: ganjax copies runs/dcgan
 
 The distance of each sample to the nearest training picture is held against those of held-out pictures, which are no
-copies. Pictures are compared by pixels, as means over 16 x 16 blocks. The samples that are nearest to a training
+copies. Pictures are compared by pixels, as means over 16x16 blocks. The samples that are nearest to a training
 picture become a picture: each sample, then the training pictures nearest to it.
 """
 
@@ -26,12 +26,9 @@ from ganjax.devices import processes
 from ganjax.media import image
 from ganjax.metrics import neighbours
 
-SIDE, MOST, SHOWN = (
-  16,
-  50_000,
-  6,
-)  # pixels that are compared; pictures that are looked through; shown of each sample
-ROWS = 8  # of the picture
+SIDE = 16  # pixels that are compared, of a side
+MOST = 50_000  # training pictures that are looked through
+ROWS, SHOWN = 8, 6  # samples of the picture, and training pictures of each
 CHANCE = 0.01  # share of held-out pictures that are as near as what counts as near
 
 

@@ -49,6 +49,13 @@ def module(name: str):
   return importlib.import_module(f'{__name__}.{name}')
 
 
+def see(name: str, images):
+  """Pictures [B, H, W, 1 or 3] in [-1, 1] as a network takes them: three channels, scaled by its SCALE."""
+  images = jnp.repeat(images, 3 // images.shape[-1], -1)
+  offset, factor = (jnp.array(x, images.dtype) for x in module(name).SCALE)
+  return ((images + 1) * 127.5 - offset) * factor
+
+
 def frozen(name: str) -> tuple:
   """(shapes of a network's variables, () -> (arrays of these shapes, what a record says of them)), for `update.Frozen`.
 

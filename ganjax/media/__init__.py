@@ -32,9 +32,8 @@ class Field(NamedTuple):
 
   kind: str  # a file in this folder
   shape: tuple  # of one example
-  rate: int | None = (
-    None  # samples of a sound, or frames of a clip, a second; steps of a roll a beat
-  )
+  # Samples of a sound, or frames of a clip, a second; steps of a roll a beat.
+  rate: int | None = None
 
   @property
   def dtype(self) -> np.dtype:

@@ -23,9 +23,7 @@ TEMPO = 100  # beats a minute in files, as in MuseGAN's code
 FAMILIES = 'drums', 'piano', 'guitar', 'bass', 'strings'
 PROGRAMS = 0, 0, 25, 33, 48  # of General MIDI, from 0
 DRUMS = 9  # the channel
-SIDE = (
-  192  # pixels of the longer side of a picture, at most, where a pixel a step and a pitch are fewer
-)
+SIDE = 192  # pixels of a picture's longer side, at most, where a pixel a step and a pitch are fewer
 RATE = 16_000  # samples a second of the sound
 
 

@@ -48,15 +48,14 @@ def build(nets, *, fields, network='vgg19_normalised', content_weight=1.0, style
   height, width, channels = fields['source'].shape
   if channels not in (1, 3):
     raise UserError(f'method.name=adain takes pictures of 1 or 3 channels, not {channels}')
-  own = features.module(network)
-  F = own.Network(dtype=getattr(G, 'dtype', 'float32'), taps=ENCODERS[network], name='F')
+  F = features.module(network).Network(
+    dtype=getattr(G, 'dtype', 'float32'), taps=ENCODERS[network], name='F'
+  )
   frozen = Frozen(network, *features.frozen(network), samples=True)
 
   def look(state, images):
     """The maps of the encoder, in float32."""
-    images = jnp.repeat((images + 1) * 127.5, 3 // channels, 3)
-    offset, factor = (jnp.array(x, images.dtype) for x in own.SCALE)
-    return apply(F, state, (images - offset) * factor, train=False)[0]
+    return apply(F, state, features.see(network, images), train=False)[0]
 
   def generator(state, batch, key):
     """G's loss, the sum of its metrics."""

@@ -70,15 +70,11 @@ def build(
   if channels not in (1, 3):
     raise UserError(f'method.name=attngan takes pictures of 1 or 3 channels, not {channels}')
 
-  def view(images):
-    images = jnp.repeat((images + 1) * 127.5, 3 // channels, 3)
-    offset, factor = (jnp.array(x, images.dtype) for x in own.SCALE)
-    return (interpolate(images, (side, side)) - offset) * factor
-
   def match(state, images, text, kinds):
     """Losses of finding texts by words and by sentences, and the share of pictures whose sentence is found."""
     words, sentence, there = text
-    maps = apply(F, state, view(images), train=False)[0]
+    seen = features.see(network, interpolate(images, (side, side)))
+    maps = apply(F, state, seen, train=False)[0]
     (places, pictures), _ = apply(I, state, maps, train=True)
     found = damsm.sentences(pictures, sentence)
     terms = {

@@ -66,8 +66,8 @@ def build(
 
   def look(state, images):
     """The maps of the frozen network by their taps."""
-    images = jnp.repeat(images, 3 // channels, 3)
-    return dict(zip(weights, apply(F, state, images, train=False)[0]))
+    seen = features.see(network, images)
+    return dict(zip(weights, apply(F, state, seen, train=False)[0]))
 
   def perceive(state, fakes, reals):
     """The weighted distances of all maps."""

@@ -1,4 +1,4 @@
-"""Counts of generated molecules, as canonical SMILES or None (De Cao and Kipf 2018, arXiv:1805.11973, section 4)."""
+"""Counts of generated molecules, as canonical SMILES or None (De Cao and Kipf 2018, arXiv:1805.11973)."""
 
 
 def validity(found) -> float:

@@ -1,4 +1,4 @@
-"""MolGAN (De Cao and Kipf 2018, arXiv:1805.11973, sections 3 and 4): molecules at once, as graphs.
+"""MolGAN (De Cao and Kipf 2018, arXiv:1805.11973): molecules at once, as graphs.
 
 G: layers of 128, 256 and 512 with tanh, then the shares of elements of each atom and the shares of bonds between each
 two, alike both ways. D: two relational graph convolutions of 128 and 64, a sum over atoms behind a gate of 128, layers

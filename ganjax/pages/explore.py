@@ -27,7 +27,7 @@ def main():
   try:
     import uvicorn
 
-    from ganjax.pages import server
+    from ganjax.pages import server, studio
   except ImportError as error:
     raise UserError(
       f"the package {error.name} is missing: in the checkout, pip install '.[explore]'"
@@ -36,14 +36,14 @@ def main():
   processes.start()
   token = secrets.token_urlsafe(16)
   called = (COMMAND.arguments or [WORKDIR.value])[0]
-  with server.Studio(place, called) as studio, socket.socket() as listener:
+  with studio.Studio(place, called) as made, socket.socket() as listener:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
       listener.bind(('127.0.0.1', PORT.value))
     except (OSError, OverflowError) as error:
       raise UserError(f'--port={PORT.value}: {error}') from None
     address = f'http://127.0.0.1:{listener.getsockname()[1]}'
-    app = server.build(studio, token, address)
+    app = server.build(made, token, address)
     print(f'{address}/?token={token}', flush=True)
     how = dict(log_level='warning', lifespan='off', server_header=False)
     uvicorn.Server(uvicorn.Config(app, **how)).run(sockets=[listener])

@@ -23,11 +23,9 @@ import html
 import io
 import json
 import re
-import runpy
 import shlex
 from pathlib import Path
 from string import Template
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -35,11 +33,11 @@ from PIL import Image
 from ganjax import UserError, experiment
 from ganjax import config as configs
 from ganjax.data import provenance
-from ganjax.evaluation import compare, monitor, records
+from ganjax.evaluation import compare
 from ganjax.media import image
+from ganjax.pages import facts
 from ganjax.workdir import curves, lock
 from ganjax.workdir.files import replace_file
-from ganjax.workdir.writer import parse_lines
 
 MOST_BYTES = 7_300_000  # of the pictures of a page, as text
 # Grids of a run, and pixels of a side: the first that has room.
@@ -63,18 +61,19 @@ def main():
     print(path)
 
 
-def write(places, out, film) -> list:
+def write(places, out, film, load=experiment.load) -> list:
   """Writes the page and the film of the first run; returns the paths of what was written.
 
   Args:
     places: workdirs, and files of records.
     out, film: where; there is no film of fewer than two grids.
+    load: workdir -> its Experiment.
 
   Raises:
     UserError: a workdir that holds no run, or a path that cannot be written.
   """
   labels = compare.label(places)
-  runs = {name: read(place) for name, place in labels.items() if place.is_dir()}
+  runs = {name: facts.read(x, load) for name, x in labels.items() if x.is_dir()}
   with replace_file(out) as file:
     file.write(page(labels, runs).encode())
   first = next(iter(runs.values()))
@@ -93,90 +92,15 @@ def write(places, out, film) -> list:
   return [out, film]
 
 
-class Run(NamedTuple):
-  """What a workdir says.
-
-  Attributes:
-    place: the workdir.
-    config: of the run, as JSON keeps it.
-    record: config.json, with `history`.
-    step: the newest that metrics tell of.
-    kind: of what it makes, such as image.
-    images: real ones that were seen until then.
-    seconds: that these took by their speed.
-    grids: {'' or 'seed k': [(step, path)]}.
-    changed: {field: (value in the recipe, value)} where it differs; None for a recipe that does not come along.
-  """
-
-  place: Path
-  config: dict
-  record: dict
-  step: int
-  kind: str
-  images: int
-  seconds: float
-  grids: dict
-  changed: dict | None
-
-
-def read(place) -> Run:
-  """Reads a workdir. Raises UserError where it holds no run."""
-  run = experiment.load(place)
-  record = configs.load_json(place / 'config.json')
-  path = place / 'metrics.jsonl'
-  lines = [line for _, line in parse_lines(path.read_bytes() if path.exists() else b'')]
-  step, images, seconds = 0, 0, 0.0
-  for line in lines:
-    if line['step'] > step:
-      count = (line['step'] - step) * run.images_per_step(run.span_at(line['step'] - 1))
-      step, images = line['step'], images + count
-      seconds += count * run.config.seeds / (line.get('images_per_second') or np.inf)
-  grids = {}
-  for path in sorted(place.glob('samples/*.png')):
-    if found := re.fullmatch(r'(\d{8})(?:-seed(\d+))?\.png', path.name):
-      name = '' if found[2] is None else f'seed {found[2]}'
-      grids.setdefault(name, []).append((int(found[1]), path))
-  config = configs.complete(record['config'])
-  kind = run.spans[-1].fields[run.method.makes].kind
-  return Run(place, config, record, step, kind, images, seconds, grids, _changed(config))
-
-
-def _changed(config):
-  """Where a configuration differs from the recipe of its name, see `Run.changed`."""
-  file = commandline.configs_folder() / f'{config["name"]}.py'
-  if not re.fullmatch(r'\w+', config['name']) or not file.exists():
-    return None
-  recipe = json.loads(json.dumps(runpy.run_path(str(file))['get_config']().to_dict()))
-  a, b = configs.flatten(configs.complete(recipe)), configs.flatten(config)
-  return {k: (a.get(k), b.get(k)) for k in sorted({*a, *b}) if a.get(k) != b.get(k)}
-
-
-def warnings(run) -> list:
-  """What went wrong in a run, as sentences."""
-  out = []
-  found = [r for r in records.read(run.place) if r.get('by') == 'training']
-  by_metric = {}
-  for one in found:
-    by_metric.setdefault(one['metric'], []).append((one['step'], monitor.watched(one)))
-  out += [line for history in by_metric.values() for _, line in monitor.warnings(history)]
-  broken = run.place / 'checkpoints_broken'
-  if broken.is_dir() and (count := len([*broken.iterdir()])):
-    out.append(f'{count} damaged checkpoint(s) were moved to checkpoints_broken/')
-  if any(not r.get('weights_verified', True) for r in records.read(run.place)):
-    out.append('some values were measured with features whose weights are not the known file')
-  return list(dict.fromkeys(out))
-
-
 def page(labels, runs) -> str:
   """The HTML of {label: workdir or file of records} and {label: Run}."""
   escape = html.escape
   values = {name: compare.values_of(place) for name, place in labels.items()}
-  only = next(iter(runs.values())) if len(labels) == 1 else None
-  drawn = curves.of_run(only.place) if only else {}
-  if only:
-    drawn |= {k: v for k, v in compare.panels(labels, values).items() if k in _measured(values)}
-  else:
-    drawn = compare.panels(labels, values)
+  drawn = compare.panels(labels, values)
+  if len(labels) == 1:  # families of metrics share a panel, and evaluations follow
+    measured = {key.value for found in values.values() for key in found}
+    (place,) = labels.values()
+    drawn = curves.of_run(place) | {k: v for k, v in drawn.items() if k in measured}
   chart, moves = _chart({name.replace('_', ' '): lines for name, lines in drawn.items()})
   rows = {
     ' '.join(filter(None, (name if len(runs) > 1 else '', seed))): grids
@@ -213,25 +137,21 @@ def page(labels, runs) -> str:
   )
 
 
-def _measured(values) -> set:
-  return {key.value for found in values.values() for key in found}
-
-
 def _head(name, run) -> str:
   steps, escape = run.config['steps'], html.escape
   state = 'finished'
   if run.step < steps:
     state = 'running' if lock.is_held(run.place) else 'stopped'
   devices = experiment.newest(run.record).get('devices', {})
-  facts = [
+  told = [
     f'{state} at step {run.step:,} of {steps:,}',
     f'{run.images:,} real {run.kind}s seen',
     f'{run.seconds / 3600:.1f} h',
     f'{devices.get("count", "?")} {devices.get("kind", "?")} device(s)',
   ]
-  wrong = ''.join(f'<li>{escape(line)}</li>' for line in warnings(run))
+  wrong = ''.join(f'<li>{escape(line)}</li>' for line in facts.warnings(run))
   return (
-    f'<h1>{escape(name)}</h1><p>{escape(run.config["name"])}: {escape("; ".join(facts))}.</p>'
+    f'<h1>{escape(name)}</h1><p>{escape(run.config["name"])}: {escape("; ".join(told))}.</p>'
     + (f'<ul class="warnings">{wrong}</ul>' if wrong else '')
   )
 
@@ -288,10 +208,10 @@ def _made(name, run) -> str:
   )
   data = {json.dumps(one, sort_keys=True): one for one in record.get('data', [])}.values()
   for one in data:
-    facts = [f'{k} {v}' for k, v in one.items() if k not in ('dataset', 'classes')]
+    told = [f'{k} {v}' for k, v in one.items() if k not in ('dataset', 'classes')]
     licence = provenance.LICENCES.get(one.get('dataset'))
-    facts += [f'licence: {licence}'] if licence else []
-    text += f'<p>Data: {html.escape(str(one.get("dataset")))}; {html.escape("; ".join(facts))}.</p>'
+    told += [f'licence: {licence}'] if licence else []
+    text += f'<p>Data: {html.escape(str(one.get("dataset")))}; {html.escape("; ".join(told))}.</p>'
   words = ['ganjax', 'train', run.config['name'], '--workdir', f'runs/{run.place.resolve().name}']
   for field, (_, value) in (run.changed or {}).items():
     words.append(f'--config.{field}={value}')

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from ganjax import UserError, commandline, experiment
 from ganjax.data import provenance
-from ganjax.devices import sharding
 from ganjax.sampling import recipes, sample, sampler
 
 
@@ -34,10 +32,8 @@ class Generator:
     """
     self._place = place = Path(commandline.find_run(str(name)))
     self.run = experiment.load(place)
-    self._mesh = sharding.make_mesh(jax.local_devices())
-    which = dict(step=step, weights=weights, seed_index=seed_index)
-    found = experiment.read_generator(self.run, place, self._mesh, **which)
-    self._state, self.step, self.weights = found
+    self._opened = sample.read(self.run, place, step, weights, seed_index)
+    self.step, self.weights = self._opened.step, self._opened.weights
     self.class_names = provenance.class_names(experiment.saved_record(place))
     self.options = self.run.method.options
 
@@ -60,7 +56,7 @@ class Generator:
     sampler.check_seeds(int(seeds.max()), 'seeds')
     options = sampler.parse_options([f'{k}={v}' for k, v in options.items()], method)
     span = self.run.span_at(self.step - 1)
-    source = self.run.held_out(span) if method.examples else None
+    source = self._opened.held_out() if method.examples else None
     rows = sampler.rows(method, seeds, source, **options)
     if classes is not None:
       each = classes if isinstance(classes, (list, tuple, np.ndarray)) else [classes]
@@ -72,8 +68,8 @@ class Generator:
         )
       rows['label'] = np.broadcast_to(chosen, len(seeds)).astype(np.int32)
     kind = span.fields[method.makes].kind
-    how = dict(mesh=self._mesh, batch_size=batch_size, kind=kind)
-    return sampler.generate(span.stage, self._state, rows, **how)
+    how = dict(mesh=self._opened.mesh, batch_size=batch_size, kind=kind)
+    return sampler.generate(span.stage, self._opened.state, rows, **how)
 
   def picture(self, recipe: dict) -> bytes:
     """The PNG that `ganjax sample --recipe` writes, to the byte.
@@ -84,5 +80,5 @@ class Generator:
     Raises:
       UserError: as that command; a flag that names a place.
     """
-    given = {'step': self.step, **recipes.check(recipe, 'the recipe')}
+    given = {'step': self.step, **recipes.check(recipe, sample.IN_RECIPES)}
     return sample.make(self._place, given, '.png')[0]

@@ -45,7 +45,8 @@ def build(method, fields, open_source) -> Grid:
   stored = source.read(indices, names)
   shown = {n: show(x, source.fields[n]) for n, x in stored.items() if _is_seen(source.fields[n])}
   left = tuple(shown[n] for n in method.examples if n in shown)
-  right = tuple(shown[n] for n in {method.makes} - {*method.examples} if n in shown)
+  made = method.makes
+  right = (shown[made],) if made in shown and made not in method.examples else ()
   rows = sampler.rows(method, indices, source, indices)
   return Grid(rows, source.fields[method.makes], left, right)
 

@@ -7,18 +7,11 @@ from PIL import Image, UnidentifiedImageError
 
 from ganjax import UserError
 
-# What a recipe may hold: flags of `ganjax sample` that name no place.
-FLAGS = (
-  *('seeds', 'classes', 'text', 'option', 'format', 'step', 'weights', 'seed_index', 'batch_norm'),
-  *('frames', 'fps', 'paths', 'mix', 'directions', 'components', 'strengths', 'layers'),
-  *('class_averages', 'keep_size', 'tile', 'batch'),
-)
-
 SEVERAL = 'text', 'option'  # that may be lists
 
 
-def read(path) -> dict:
-  """The recipe in a file, {flag: value}.
+def read(path, flags) -> dict:
+  """The recipe in a file, {flag: value}, of some of the `flags`.
 
   Raises:
     UserError: the file is not there, or it holds none.
@@ -37,16 +30,16 @@ def read(path) -> dict:
     raise UserError(f'--recipe={path} {why}') from None
   except (KeyError, TypeError, ValueError):
     raise UserError(f'--recipe={path} holds no recipe') from None
-  return check(found, f'--recipe={path}')
+  return check(found, flags, f'--recipe={path}')
 
 
-def check(recipe, name: str) -> dict:
-  """The recipe itself. Raises UserError, which names it `name`, where it holds what no recipe may."""
+def check(recipe, flags, name='the recipe') -> dict:
+  """The recipe itself. Raises UserError, which names it `name`, where it holds what is none of `flags`."""
   if not isinstance(recipe, dict):
     raise UserError(f'{name} holds no recipe')
   for flag, value in recipe.items():
-    if flag not in FLAGS:
-      raise UserError(f'{name}: {flag!r} is no part of a recipe; there are {", ".join(FLAGS)}')
+    if flag not in flags:
+      raise UserError(f'{name}: {flag!r} is no part of a recipe; there are {", ".join(flags)}')
     parts = value if isinstance(value, list) and flag in SEVERAL else [value]
     if not all(isinstance(part, str | int | float | bool) for part in parts):
       raise UserError(f'{name}: {flag} is no value')

@@ -110,8 +110,9 @@ RECIPE = COMMAND.string(
 BARE = COMMAND.switch('bare', 'Files say nothing of how they were made.')
 # What needs styles.
 BY_STYLES = MIX, DIRECTIONS, CLASS_AVERAGES, STYLES
-# Places, which are no part of a recipe.
+# What names a place is no part of a recipe.
 PLACES = 'workdir', 'out', 'recipe', 'source', 'style', 'styles', 'bare'
+IN_RECIPES = [name for name in COMMAND.names if name not in PLACES]
 
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()
@@ -159,8 +160,8 @@ ENDINGS = {
 MOVING = 'strip', 'gif', 'mp4'
 
 
-class Generator(NamedTuple):
-  """What samples are made by."""
+class Opened(NamedTuple):
+  """A generator that was read."""
 
   mesh: jax.sharding.Mesh
   state: TrainState
@@ -169,22 +170,21 @@ class Generator(NamedTuple):
   held_out: Callable  # opens the data that samples start from
 
 
-def read(run, place, step, weights, seed_index) -> Generator:
+def read(run, place, step, weights, seed_index) -> Opened:
   """Reads the generator of a run, see `experiment.read_generator`."""
   mesh = sharding.make_mesh(jax.local_devices())
   which = dict(step=step, weights=weights, seed_index=seed_index)
   state, step, weights = experiment.read_generator(run, place, mesh, **which)
   held_out = functools.cache(lambda: run.held_out(run.span_at(step - 1)))
-  return Generator(mesh, state, step, weights, held_out)
+  return Opened(mesh, state, step, weights, held_out)
 
 
 def main(load=experiment.load, read=read):
   """Makes what the flags say. Where there are several calls, `load` and `read` may keep what they read."""
   if RECIPE.value:
     typed = COMMAND.given(leave_out=['recipe'])
-    COMMAND.read(
-      ['sample', *COMMAND.arguments, *commandline.words(recipes.read(RECIPE.value) | typed)]
-    )
+    flags = recipes.read(RECIPE.value, IN_RECIPES) | typed
+    COMMAND.read(['sample', *COMMAND.arguments, *commandline.words(flags)])
   if min(FRAMES.value, BATCH.value, PATHS.value, FPS.value) < 1:
     raise UserError('--frames, --batch, --paths and --fps must be at least 1')
   if TILE.value < 16:

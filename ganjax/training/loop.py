@@ -110,7 +110,8 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   checkpoints.wait()
   log.close()
   if step == config.steps and processes.is_main():
-    out, *_ = report.write([workdir], workdir / 'report.html', workdir / 'film.gif')
+    paths = workdir / 'report.html', workdir / 'film.gif'
+    out, *_ = report.write([workdir], *paths, load=lambda _: run)
     print(f'report: {out}', flush=True)
   if step == config.steps and not monitor.due(step):
     if monitor.summary():

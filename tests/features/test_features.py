@@ -127,3 +127,13 @@ def test_what_cannot_be_is_refused(path):
   ):
     with pytest.raises(UserError, match=message):
       features.load(*args, **kwargs)
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+@pytest.mark.parametrize('name', ['efficientnet_lite0', 'vgg19'])
+def test_networks_that_methods_look_through_see_scaled_pixel_values(name, channels):
+  """Each by its own offset and factor; a grey picture is three equal channels."""
+  pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 5, channels)).astype(np.float32)
+  offset, factor = features.module(name).SCALE
+  wanted = (np.broadcast_to(pixels, (2, 4, 5, 3)) - offset) * factor
+  np.testing.assert_allclose(features.see(name, jnp.asarray(pixels / 127.5 - 1)), wanted, atol=2e-5)

@@ -17,7 +17,7 @@ from PIL import Image
 
 import ganjax
 from ganjax import UserError, commandline
-from ganjax.pages import explore, server
+from ganjax.pages import explore, server, studio
 from ganjax.sampling import sample
 
 TOKEN = 'token'
@@ -32,10 +32,10 @@ def workdir(tmp_path_factory):
 @contextlib.contextmanager
 def serving(place):
   """The address of a server of a run, in a thread."""
-  with server.Studio(place) as studio, socket.socket() as listener:
+  with studio.Studio(place) as made, socket.socket() as listener:
     listener.bind(('127.0.0.1', 0))
     port = listener.getsockname()[1]
-    app = server.build(studio, TOKEN, f'http://127.0.0.1:{port}')
+    app = server.build(made, TOKEN, f'http://127.0.0.1:{port}')
     running = uvicorn.Server(uvicorn.Config(app, log_level='error', lifespan='off'))
     thread = threading.Thread(target=running.run, kwargs={'sockets': [listener]}, daemon=True)
     thread.start()
@@ -267,6 +267,30 @@ def test_styles_of_an_own_picture_are_found_and_shown(port, workdir):
   assert sorted(workdir.rglob('*')) == before  # the run is left alone
   assert 'not there' in refusal(ask(port, '/find', {'source': '../../x'}), 400)
   assert 'no such job' in refusal(ask(port, '/jobs/x'), 400)
+
+
+def test_what_fails_is_said_on_the_page_and_whole_in_the_terminal(port, monkeypatch, capfd):
+  """A fault of ganjax itself ends a request and a job; the server goes on."""
+
+  def fail(*_, **__):
+    raise ZeroDivisionError('a fault')
+
+  picture = io.BytesIO()
+  Image.new('RGB', (8, 8)).save(picture, 'PNG')
+  source = json.loads(ask(port, '/upload', picture.getvalue())[2])['source']
+  monkeypatch.setattr('ganjax.sampling.sample.make', fail)
+  monkeypatch.setattr('ganjax.sampling.project.main', fail)
+  line = 'it failed, as the terminal says: ZeroDivisionError'
+  assert refusal(ask(port, '/make', {'recipe': {'seeds': '0'}}), 500) == line
+  name = json.loads(ask(port, '/find', {'source': source, 'steps': 1})[2])['job']
+  for _ in range(100):
+    if (job := json.loads(ask(port, f'/jobs/{name}')[2]))['error']:
+      break
+    time.sleep(0.05)
+  assert job['error'] == line
+  assert capfd.readouterr().err.count('ZeroDivisionError: a fault') == 2
+  monkeypatch.undo()
+  assert ask(port, '/make', {'recipe': {'seeds': '0'}})[0] == 200
 
 
 def test_a_missing_package_and_a_port_in_use(monkeypatch, workdir, port):
