@@ -4,6 +4,7 @@ import random
 import runpy
 import signal
 import sys
+import zlib
 
 import command
 import pytest
@@ -32,6 +33,7 @@ VALUES = {
   tuple: ['()', "('G',)", '(0,)', '(1,1,1,1)', f'({HUGE[-1]},)', '(1e999,)'],
   object: ['-1', '1e999', '(1,2)', HUGE[-1], "'x'", 'None', '[]', '{}'],
 }
+TURNS = 5  # configurations after which a field that all have is tried again
 SECONDS = 20  # the bound that a test allows for one
 
 
@@ -72,10 +74,13 @@ def fields(config, prefix=''):
 @pytest.mark.slow
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.stem)
 def test_every_field_is_built_or_refused(summary, file):
-  """A value of each field, drawn anew for each configuration."""
+  """A value is drawn for each field of its networks and method, and for one in TURNS of those that all have."""
   chance = random.Random(file.stem)
   failed = []
   for name, kind in fields(summary(file)[0]):
+    turn = (zlib.crc32(name.encode()) + FILES.index(file)) % TURNS
+    if turn and not name.startswith(('networks.', 'method.')):
+      continue
     values = VALUES[kind if kind in VALUES else object]
     for value in chance.sample(values, 1):
       try:

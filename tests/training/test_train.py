@@ -201,21 +201,13 @@ def kill_many_times(workdir, kills, steps, seed):
 
 @pytest.mark.slow
 def test_killed_many_times_equals_uninterrupted(workdir):
-  begun = kill_many_times(workdir, kills=3, steps=100, seed=1)
-  assert {*begun} - {100}, 'no kill fell between the first checkpoint and the last'
+  begun = kill_many_times(workdir, kills=6, steps=100, seed=1)
+  assert len({*begun} - {100}) > 1, begun
   assert_same_run(workdir, command.finished()[0])
   grids = [
     (path / 'samples/00000100.png').read_bytes() for path in (workdir, command.finished()[0])
   ]
   assert grids[0] == grids[1]
-
-
-@pytest.mark.slow
-def test_killed_ten_times_equals_uninterrupted(tmp_path):
-  command.succeed('train.py', *command.tiny({'steps': 240}), '--workdir', tmp_path / 'whole')
-  begun = kill_many_times(tmp_path / 'killed', kills=10, steps=240, seed=2)
-  assert len({*begun}) > 3, begun
-  assert_same_run(tmp_path / 'killed', tmp_path / 'whole')
 
 
 def test_signals_save_and_resume_exactly(workdir):
