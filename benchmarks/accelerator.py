@@ -19,7 +19,7 @@ import jax
 import jobs
 import numpy as np
 
-from ganjax import UserError, experiment
+from ganjax import UserError, experiment, run_state
 from ganjax.devices import processes, sharding
 from ganjax.update import active
 
@@ -70,7 +70,7 @@ class Variant:
     )
     rows = {'image': pixels, 'label': rng.integers(0, 10, shape, np.int32)}
     self._batches = (sharding.place_batch(rows, mesh, axis=len(shape) - 1),) * run.method.n_critic
-    self._state, _, _ = experiment.start(run, mesh)
+    self._state, _, _ = run_state.start(run, mesh)
     start = time.perf_counter()
     self.run(steps)
     self.first_seconds = time.perf_counter() - start

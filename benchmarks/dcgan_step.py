@@ -24,7 +24,7 @@ import numpy as np
 import optax
 
 from configs import dcgan_cifar
-from ganjax import experiment
+from ganjax import experiment, run_state
 from ganjax.devices import processes, sharding
 from ganjax.losses import adversarial
 from ganjax.update import active, apply, count
@@ -191,7 +191,7 @@ def main():
   pixels = rng.integers(0, 256, (args.batch, size, size, 3), np.uint8)
   z = rng.standard_normal((args.batch, config.method.z_dim), np.float32)
   with tempfile.TemporaryDirectory() as folder, jax.set_mesh(mesh):
-    state, *_ = experiment.start(run, mesh)
+    state, *_ = run_state.start(run, mesh)
     torch = Torch(config, state, pixels, z, folder)
     worst = check(run, state, pixels, z, torch)
     numbers = ', '.join(f'{name} {count(state.params[name]):,}' for name in 'GD')

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from dcgan_step import LAYOUTS
 
-from ganjax import experiment
+from ganjax import experiment, run_state
 from ganjax.devices import processes, sharding
 from ganjax.losses import adversarial
 from ganjax.update import active, apply, count
@@ -99,7 +99,7 @@ def measure(case, rounds, steps):
   z = rng.standard_normal((n, config.method.z_dim), np.float32)
   with tempfile.TemporaryDirectory() as folder, jax.set_mesh(mesh):
     torch = Torch(config, form, pixels, labels, z, folder)
-    state, *_ = experiment.start(run, mesh)
+    state, *_ = run_state.start(run, mesh)
     torch.ask('step', LAYOUTS[0], 0)  # the files are there
     nets = {net: published.read(Path(f'{folder}/{net}.pth'), run, net, form) for net in 'GD'}
     kinds = {kind: {net: x[kind] for net, x in nets.items()} for kind in ('params', 'stats')}

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from ganjax import experiment
+from ganjax import experiment, run_state
 from ganjax.devices import sharding
 from ganjax.layers.norm import BatchNorm
 from ganjax.update import active
@@ -157,7 +157,7 @@ def main():
   size, devices = config.data.resolution, list(mesh.devices.flat)
   images = np.random.default_rng(0).integers(0, 256, (args.batch_size, size, size, 3), np.uint8)
 
-  state, _, _ = experiment.start(run, mesh)
+  state, _, _ = run_state.start(run, mesh)
   start, pmap_step = make_pmap_step(config, run.method.nets, devices)
   sides = {'jax.pmap': start(state), 'ganjax': state}
   update, batch = run.update(span), sharding.place_batch({'image': images}, mesh)

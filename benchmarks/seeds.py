@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ganjax import experiment
+from ganjax import experiment, run_state
 from ganjax.devices import sharding
 from ganjax.update import active, make_update
 
@@ -47,7 +47,7 @@ def compiled(config, unrolled, mesh):
   ema = config.ema.to_dict() if run.method.ema else None
   how = dict(flip=config.data.flip, ema=ema, unrolled=unrolled)
   update = make_update(run.method, span, run.optimizers, **how)
-  state, _, _ = experiment.start(run, mesh)
+  state, _, _ = run_state.start(run, mesh)
   args, then = (batch,) * run.method.n_critic, time.perf_counter()
   with jax.set_mesh(mesh):
     done = update.lower(state, args, {}, phases=active(span.stage, 0)).compile()

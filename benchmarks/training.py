@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from configs import dcgan_cifar
-from ganjax import UserError, data, experiment
+from ganjax import UserError, data, experiment, run_state
 from ganjax.devices import sharding
 from ganjax.update import active
 
@@ -92,7 +92,7 @@ def compare_loop(config, steps, rounds):
   found = []
   with tempfile.TemporaryDirectory() as folder, jax.set_mesh(mesh):
     span = run.spans[0]
-    update, (state, _, _) = run.update(span), experiment.start(run, mesh)
+    update, (state, _, _) = run.update(span), run_state.start(run, mesh)
     pixels = np.random.default_rng(0).integers(0, 256, (config.batch_size, 32, 32, 3), np.uint8)
     batches = (sharding.place_batch({'image': pixels}, mesh),)
 

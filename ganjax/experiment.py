@@ -1,14 +1,7 @@
 """An experiment: networks, method, stages and optimizers built from a configuration. Every command starts here."""
 
-import contextlib
 import functools
-import json
-import platform
-import re
-import subprocess
-import uuid
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,27 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-import ganjax
-from ganjax import UserError, component, data, media, seeds
+from ganjax import UserError, component, data, media, run_record, seeds
 from ganjax import config as configs
-from ganjax.data import folder, provenance
-from ganjax.devices import backend, processes, sharding
+from ganjax.data import folder
+from ganjax.devices import backend, sharding
 from ganjax.optim import optimizers as optim
 from ganjax.optim import schedules
 from ganjax.update import (
   Method,
-  TrainState,
-  averaged,
   count,
   derive,
   init,
-  join,
   make_update,
   name_nets,
   spans,
 )
-from ganjax.weights import generator_file
-from ganjax.workdir import checkpoint
 
 
 class _Fields(dict):
@@ -211,25 +198,8 @@ def load(place) -> Experiment:
   """
   if not Path(place).exists():
     raise UserError(f'workdir {place} is not there')
-  with _newer_said(place):
-    return build(saved_config(place))
-
-
-def saved_config(place) -> ConfigDict:
-  """The configuration of a run, as `get_config()` and the command line made it."""
-  return ConfigDict(configs.complete(saved_record(place)['config']))
-
-
-def saved_record(place) -> dict:
-  """What config.json says of a run's newest steps (`record`); an exported file holds the same."""
-  place = Path(place)
-  if place.is_file():
-    about = generator_file.read_about(place)
-    return {**about['run'], 'config': about['config']}
-  saved = configs.load_json(place / 'config.json')
-  if not (isinstance(saved, dict) and isinstance(saved.get('config'), dict)):
-    raise UserError(f'{place}/config.json is not the config.json of a run')
-  return newest(saved)
+  with run_record.newer_said(place):
+    return build(run_record.saved_config(place))
 
 
 def summary(experiment: Experiment) -> str:
@@ -270,323 +240,3 @@ def summary(experiment: Experiment) -> str:
     fall = ', falling linearly to 0' if optimizer.get('decay') == 'linear' else ''
     lines.append(f'optimizer {name}: learning rate {schedules.describe(optimizer.lr)}{fall}')
   return '\n'.join(lines)
-
-
-def to_json(config: ConfigDict) -> dict:
-  """The configuration as JSON keeps it."""
-  return json.loads(json.dumps(config.to_dict()))
-
-
-@contextlib.contextmanager
-def _newer_said(workdir):
-  """Adds 'update ganjax' to an error, where a newer version of ganjax wrote the run in `workdir`."""
-  try:
-    yield
-  except UserError as error:
-    try:
-      version = saved_record(workdir).get('versions', {}).get('ganjax', '')
-    except UserError:
-      version = ''
-    numbers = lambda text: [int(number) for number in re.findall(r'\d+', text)]
-    if numbers(version) <= numbers(ganjax.__version__):
-      raise
-    raise UserError(
-      f'{workdir} is of ganjax {version}, newer than this {ganjax.__version__}: update this one ({error})'
-    ) from None
-
-
-def run_id(workdir: Path, meta: dict) -> str:
-  """The id of the run in `workdir`: 32 hexadecimal digits, drawn at the first start. No computation depends on it.
-
-  Args:
-    workdir: the run's directory. Its config.json holds the id after the first start.
-    meta: of the checkpoint that the run resumes from; {} without one.
-
-  Returns:
-    The same id in all processes. A run of ganjax 0.4.0, which had no ids, gets one when it resumes.
-
-  Raises:
-    UserError: config.json and the checkpoint belong to two runs.
-  """
-  path = Path(workdir, 'config.json')
-  saved = configs.load_json(path).get('run') if path.exists() else None
-  other = meta.get('run')
-  if saved and other and saved != other:
-    raise UserError(
-      f'{path} is of run {saved}, and the checkpoints beside it are of run {other}: bring back the files of one run'
-    )
-  return processes.gather(saved or other or uuid.uuid4().hex)[0]
-
-
-def record(run: Experiment, sources, mesh, saved=None, step=0, frozen=None) -> dict:
-  """The contents of config.json: the configuration, and the code, versions, devices and data of every step.
-
-  The top level describes the first steps. `history` is a list of later changes. An entry holds for the steps after
-  its `step`, until the next entry.
-
-  Args:
-    run, sources, mesh: of this start.
-    saved: the contents so far, of a run that resumes.
-    step: where the run resumes. A finished run trains no step and gets no entry.
-    frozen: the records of networks that are not trained, from `load_frozen`.
-  """
-  device = mesh.devices.flat[0]
-  packages = 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy'
-  versions = {package: metadata.version(package) for package in packages}
-  described = {'name': run.config.name, 'config': to_json(run.config)}
-  now = {
-    'activations': run.activations,
-    'versions': {'ganjax': ganjax.__version__, 'python': platform.python_version(), **versions},
-    'commit': commit(),
-    'devices': {'count': mesh.size, 'kind': device.device_kind, 'platform': device.platform},
-    'processes': jax.process_count(),
-    'data': [provenance.entry(source) for source in sources],
-    **({'frozen': frozen} if frozen else {}),
-  }
-  if not (step and saved):
-    return {**described, **now, 'history': []}
-  saved = {'history': [], **saved, **described}
-  if step < run.config.steps:
-    # Later steps were lost with their checkpoints and are made again.
-    saved['history'] = [entry for entry in saved['history'] if entry['step'] < step]
-    now = json.loads(json.dumps(now))  # tuples as lists
-    before = newest(saved)
-    if any(before.get(name) != value for name, value in now.items()):
-      saved['history'].append({'step': step, **now})
-  return saved
-
-
-def newest(saved: dict) -> dict:
-  """The contents of config.json with the newest entry of `history` in place of the first steps' values."""
-  return {**saved, **(saved.get('history') or [{}])[-1]}
-
-
-@functools.cache
-def commit():
-  """The git commit of this checkout, '+' where files differ from it; None outside a checkout."""
-  git = ['git', '-C', str(Path(__file__).parent)]
-  try:
-    out = lambda *a: subprocess.run(
-      [*git, *a], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    # An installed package may lie inside some other project's checkout.
-    if not out('ls-files', 'experiment.py'):
-      return None
-    return out('rev-parse', 'HEAD') + ('+' if out('status', '--porcelain', '-uno') else '')
-  except (OSError, subprocess.CalledProcessError):
-    return None
-
-
-def check_resume(run: Experiment, workdir: Path):
-  """Compares the configuration with the other processes' and with the saved run's. Prints what a resume changes.
-
-  Raises UserError for a difference that would make it another run.
-  """
-  fields = configs.flatten(run.config.to_dict())
-  shared = {k: v for k, v in fields.items() if k != 'data.cache' and not configs.is_place(k)}
-  processes.check_same('settings', shared)
-  if not (workdir / 'config.json').exists():
-    if checkpoint.list_steps(workdir):
-      raise UserError(
-        f'{workdir} holds checkpoints but no config.json: it is not a run of ganjax, or it is damaged'
-      )
-    return
-  with _newer_said(workdir):
-    changes = configs.compare(run.config, saved_config(workdir).to_dict())
-  for line in changes:
-    processes.say(line)
-  before = newest(configs.load_json(workdir / 'config.json')).get('activations', 'float32')
-  if before != run.activations:
-    processes.say(f'activations were {before}, and are {run.activations} from here on')
-
-
-def check_data(run: Experiment, sources, workdir: Path):
-  """Prints what the data of each stage are and what changed since the saved run.
-
-  Raises UserError where the processes' data differ, or where data do not fit the run or the one saved in `workdir`.
-  """
-  for source in sources:
-    processes.check_same('data', source.identity)
-  source, wanted = sources[-1], run.method.num_classes
-  provenance.check(source, run.config, wanted)
-  path = workdir / 'config.json'
-  saved = path.exists() and newest(configs.load_json(path)).get('data')
-  changed = provenance.compare(source, saved[-1], wanted > 0) if saved else []
-  for line in (provenance.describe(source), *changed):
-    processes.say(line)
-
-
-def restore(run: Experiment, checkpoints, mesh):
-  """(state, step, meta) of the newest whole checkpoint, or None where there is none."""
-  with _newer_said(checkpoints.workdir):
-    found = checkpoints.restore(run.template(mesh))
-    if found is None:
-      return None
-    state, step, meta = found
-    configs.compare(run.config, meta['config'])  # config.json may have been edited
-  if step > run.config.steps:
-    raise UserError(f'the run is at step {step} already, past config.steps={run.config.steps}')
-  return state, step, meta
-
-
-def to_state(run: Experiment, saved: dict, mesh, seed_index=0) -> TrainState:
-  """A TrainState for sampling from a checkpoint's nested dicts: networks and averages of one seed, on the devices."""
-  count = run.config.seeds
-  if not 0 <= seed_index < count:
-    raise UserError(f'--seed_index={seed_index}: the run has {count} seed(s), 0 to {count - 1}')
-  parts = {k: saved[k] for k in ('step', 'params', 'stats', 'ema')}
-  parts = seeds.take(parts, seed_index) if count > 1 else parts
-  # A checkpoint keeps no empty dicts within a dict that holds nothing else.
-  parts['stats'] = {name: parts['stats'].get(name, {}) for name in run.method.nets}
-  step = np.asarray(parts.pop('step'))
-  return TrainState(step=step, key=(), opt={}, extra={}, **sharding.replicate(parts, mesh))
-
-
-def read_generator(run: Experiment, place, mesh, *, step, weights: str, seed_index=0):
-  """Reads a checkpoint, or a generator in a file, for sampling, evaluation or export.
-
-  Args:
-    run: the Experiment of `load(place)`.
-    place: the run's workdir or file.
-    step: of the checkpoint; None: the newest.
-    weights: 'ema' (the averaged ones, where the run keeps an average) or 'raw'.
-    seed_index: which seed of a run with config.seeds > 1.
-
-  Returns:
-    (state for `stage.sample`, its step, 'ema' or 'raw': what the state holds). Frozen networks that samples need are
-    in the state.
-
-  Raises:
-    UserError: no such checkpoint or seed; or config.json was edited, or belongs to another run than the checkpoint; or
-      weights of a frozen network that samples need are missing, or others.
-  """
-  place = Path(place)
-  read = _read_file if place.is_file() else _read_checkpoint
-  state, *what = read(run, place, mesh, step, weights, seed_index)
-  frozen, _ = load_frozen(
-    run, place, {n: net for n, net in run.method.frozen.items() if net.samples}
-  )
-  return join(state, sharding.replicate(frozen, mesh)), *what
-
-
-def _read_checkpoint(run, place, mesh, step, weights, seed_index):
-  with _newer_said(place):
-    saved, step, meta = checkpoint.read(place, step)
-    configs.compare(run.config, meta['config'])
-  run_id(place, meta)
-  state = to_state(run, saved, mesh, seed_index)
-  return (averaged(state), step, 'ema') if weights == 'ema' and state.ema else (state, step, 'raw')
-
-
-def _read_file(run, path, mesh, step, weights, seed_index):
-  """As `read_generator`, of a file, which holds one step of one seed."""
-  about = generator_file.read_about(path)
-  if (
-    step not in (None, about['step']) or seed_index or (weights, about['weights']) == ('raw', 'ema')
-  ):
-    raise UserError(
-      f'{path} holds {about["weights"]} weights of step {about["step"]} alone: leave --step and --weights out'
-    )
-  state = jax.eval_shape(run.init, jax.random.key(0))
-  arrays = generator_file.read_arrays(path, {'params': state.params, 'stats': state.stats})
-  saved = {'params': {}, 'stats': {}, 'ema': {}, 'step': about['step'], **arrays}
-  return to_state(run, saved, mesh), about['step'], about['weights']
-
-
-def generated(place, name: str) -> Path:
-  """Where samples of a run go by default: into its workdir; of an exported file into the current folder."""
-  place = Path(place)
-  return Path(f'{place.stem}-{name}') if place.is_file() else place / 'generated' / name
-
-
-def about(run: Experiment, seed_index: int) -> dict:
-  """What a record or a picture says of its generator beside the usual: which of several it is; activations that are not
-  float32; `trained_on`, the networks whose features it was trained on, which therefore cannot judge it.
-  """
-  seed = {'seed_index': seed_index} if run.config.seeds > 1 else {}
-  kind = {'activations': run.activations} if run.activations != 'float32' else {}
-  networks = run.method.trained_on
-  return seed | kind | ({'trained_on': networks} if networks else {})
-
-
-def load_frozen(run: Experiment, place: Path, nets=None) -> tuple:
-  """The networks that a method uses but does not train: ({name: variables}, {name: record of the weights}).
-
-  Args:
-    run: their run.
-    place: its workdir or file.
-    nets: those of `run.method.frozen` that are asked for; None: all.
-
-  Raises:
-    UserError: the weights are missing, or differ from the weights that the run began with.
-  """
-  nets = run.method.frozen if nets is None else nets
-  found = {name: net.load() for name, net in nets.items()}
-  infos = {name: info for name, (_, info) in found.items()}
-  begun = found and (place.is_file() or (place / 'config.json').exists())
-  saved = saved_record(place).get('frozen', {}) if begun else {}
-  for name in infos.keys() & saved.keys():
-    there, here = saved[name].get('weights_sha256'), infos[name]['weights_sha256']
-    if there != here:
-      raise UserError(
-        f'the run in {place} is trained on the weights of {infos[name]["network"]} with sha256 {there}, and those '
-        f'here have {here}: bring back the file, or take another --workdir'
-      )
-  return {name: variables for name, (variables, _) in found.items()}, infos
-
-
-def start(run: Experiment, mesh):
-  """The start of a new run, (state, 0, {}): fresh networks, or the networks of the run `config.init_from`."""
-  init = jax.jit(
-    run.init,
-    out_shardings=sharding.replicated(mesh),
-    compiler_options=backend.quick_compilation(),
-  )
-  state = init(run.key)
-  if run.config.init_from:
-    state = sharding.replicate(_take_networks(run, jax.device_get(state)), mesh)
-  return state, 0, {}
-
-
-def _for_seeds(tree, run):
-  """Host arrays once for each of several seeds."""
-  count = run.config.seeds
-  return jax.tree.map(lambda x: np.stack([x] * count), tree) if count > 1 else tree
-
-
-def _take_networks(run, state):
-  """`state` with the networks and averages of another run's newest checkpoint."""
-  configs.refuse_bucket('config.init_from', run.config.init_from)
-  other, nets = Path(run.config.init_from).expanduser(), run.config.init_nets
-  unknown = [n for n in nets if n not in run.method.nets]
-  if unknown:
-    raise UserError(
-      f'config.init_nets holds {unknown[0]!r}; the networks here are {", ".join(run.method.nets)}'
-    )
-  saved, step, meta = checkpoint.read(other)
-  if meta['config'].get('seeds', 1) > 1:
-    raise UserError(f'init_from={other} holds several seeds: take a run of one')
-  params, stats, ema = dict(state.params), dict(state.stats), dict(state.ema)
-  shapes = lambda tree: {
-    jax.tree_util.keystr(k): v.shape for k, v in jax.tree_util.tree_leaves_with_path(tree)
-  }
-  for n in nets:
-    new = {'params': saved['params'].get(n), 'stats': saved['stats'].get(n, {})}
-    old = {'params': params[n], 'stats': stats[n]}
-    if new['params'] is None:
-      raise UserError(
-        f'init_from={other} has no network {n!r}; it has {", ".join(saved["params"])}'
-      )
-    new = _for_seeds(new, run)
-    a, b = shapes(old), shapes(new)
-    differ = sorted(k for k in {*a, *b} if a.get(k) != b.get(k))
-    if differ:
-      k = differ[0]
-      raise UserError(
-        f'init_from={other}: network {n!r} differs at {k}: {b.get(k)} there, {a.get(k)} here'
-      )
-    params[n], stats[n] = new['params'], new['stats']
-    if n in ema:
-      ema[n] = _for_seeds(saved['ema'][n], run) if n in saved['ema'] else new
-  processes.say(f'starting from {", ".join(nets)} of {other} at step {step}')
-  return state.replace(params=params, stats=stats, ema=ema)

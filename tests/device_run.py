@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ganjax import data, experiment
+from ganjax import data, experiment, run_state
 from ganjax.devices import processes, sharding
 from ganjax.training.feed import Feed
 from ganjax.update import active
@@ -54,7 +54,7 @@ def train(run, source, mesh, steps, update=None):
   feed = Feed(source, span, run.method.n_critic, run.config.data.seed, mesh, 0)
   try:
     with jax.set_mesh(mesh):
-      state, _, _ = experiment.start(run, mesh)
+      state, _, _ = run_state.start(run, mesh)
       update = update or run.update(span)
       for step in range(steps):
         state, metrics = update(state, feed.next(), {}, phases=active(span.stage, step))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ganjax import config as configs
-from ganjax import experiment
+from ganjax import experiment, run_record
 from ganjax.devices import sharding
 from ganjax.workdir.checkpoint import Checkpoints
 
@@ -53,7 +53,7 @@ def start():
 def save(run, state, workdir) -> Path:
   """A workdir as training leaves it."""
   mesh = sharding.make_mesh(jax.devices()[:1])
-  described = {'name': run.config.name, 'config': experiment.to_json(run.config)}
+  described = {'name': run.config.name, 'config': run_record.to_json(run.config)}
   workdir.mkdir()
   (workdir / 'config.json').write_text(json.dumps(described))
   with Checkpoints(workdir) as checkpoints:

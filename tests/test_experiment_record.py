@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import dcgan_emoji
-from ganjax import experiment
+from ganjax import experiment, run_record
 from ganjax.devices import sharding
 
 SOURCES = [SimpleNamespace(info={'dataset': 'emoji', 'size': (64, 64)}, class_names=None)]
@@ -24,7 +24,7 @@ def again(run, devices, saved=None, step=0, **changes):
   mesh = sharding.make_mesh(jax.devices()[:devices])
   run = run._replace(config=run.config.copy_and_resolve_references())
   run.config.update(changes)
-  return json.loads(json.dumps(experiment.record(run, SOURCES, mesh, saved, step)))
+  return json.loads(json.dumps(run_record.record(run, SOURCES, mesh, saved, step)))
 
 
 def test_what_made_a_finished_run_stays(run):
@@ -48,7 +48,7 @@ def test_what_made_later_steps_is_added_where_it_differs(run, monkeypatch):
     **{name: first[name] for name in names},
     'devices': entry['devices'],
   }
-  assert entry['devices']['count'] == 4 and experiment.newest(moved)['devices']['count'] == 4
+  assert entry['devices']['count'] == 4 and run_record.newest(moved)['devices']['count'] == 4
   assert again(run, 4, moved, 300) == moved
   monkeypatch.setattr(experiment, 'commit', lambda: 'f' * 40)
   upgraded = again(run, 4, moved, 300)
@@ -73,4 +73,4 @@ def test_files_of_older_versions_have_no_history(run):
   found = again(run, 4, old, 100)
   assert found['devices']['count'] == 1
   assert [(e['step'], e['devices']['count']) for e in found['history']] == [(100, 4)]
-  assert experiment.newest(old) == old
+  assert run_record.newest(old) == old

@@ -10,7 +10,7 @@ import pytest
 
 from configs import dcgan_emoji
 from ganjax import config as configs
-from ganjax import data, experiment
+from ganjax import data, experiment, run_state
 from ganjax.devices import backend, sharding
 from ganjax.update import active, apply
 
@@ -33,7 +33,7 @@ def train(dtype, steps, **changes):
   mesh, span = sharding.make_mesh(jax.devices()[:1]), run.spans[0]
   source = data.build(**run.config.data)
   with jax.set_mesh(mesh):
-    state, _, _ = experiment.start(run, mesh)
+    state, _, _ = run_state.start(run, mesh)
     first, update, seen = jax.device_get(state), run.update(span), []
     for step in range(steps):
       rows = source.read(np.arange(step * 32, step * 32 + 32) % source.num_examples)

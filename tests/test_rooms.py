@@ -22,8 +22,9 @@ FLOORS = (
   'data',
   'sampling losses networks weights seeds',
   'features update config',
-  'metrics',
+  'metrics run_record',
   'methods experiment',
+  'run_state',
   'evaluation pretrained',
   'pages',
   'training',
@@ -88,6 +89,7 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
     'PYTHONPATH': str(tmp_path / 'site'),
     'PATH': '/usr/bin:/bin',
     'JAX_PLATFORMS': 'cpu',
+    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
     'HOME': str(tmp_path),
   }
 
@@ -97,7 +99,13 @@ def test_the_wheel_works_in_an_empty_folder(tmp_path):
 
   here = {path.name for path in command.ROOT.glob('configs/*.py')}
   assert {path.name for path in tmp_path.glob('site/ganjax/configs/*.py')} >= here
-  fields = ['networks.width=4', 'data.resolution=32', 'batch_size=4', 'steps=2', 'log_every_steps=1']
+  fields = [
+    'networks.width=4',
+    'data.resolution=32',
+    'batch_size=4',
+    'steps=2',
+    'log_every_steps=1',
+  ]
   done = run('train', 'dcgan_emoji', '--workdir=run', *(f'--config.{field}' for field in fields))
   assert done.returncode == 0 and 'finished 2 steps' in done.stdout, done.stderr
   assert run('sample', '--workdir=run', '--seeds=0-3').returncode == 0

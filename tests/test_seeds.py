@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from configs import dcgan_emoji
-from ganjax import UserError, data, experiment, seeds
+from ganjax import UserError, data, experiment, run_record, run_state, seeds
 from ganjax import config as configs
 from ganjax.devices import sharding
 from ganjax.evaluation import compare, records
@@ -427,10 +427,10 @@ def test_nan_names_the_seed(tmp_path):
 def test_all_seeds_start_from_another_run(trained):
   workdir, _ = trained
   other, _, _, _ = command.finished()
-  config = experiment.saved_config(other)
+  config = run_record.saved_config(other)
   config.update(seeds=2, init_from=str(other), init_nets=['G'])
   mesh = sharding.make_mesh(jax.devices()[:1])
-  state, _, _ = experiment.start(experiment.build(config), mesh)
+  state, _, _ = run_state.start(experiment.build(config), mesh)
   saved, _, _ = checkpoint.read(other)
   for k in 0, 1:
     for part in 'params', 'stats', 'ema':
@@ -440,7 +440,7 @@ def test_all_seeds_start_from_another_run(trained):
   assert not np.array_equal(D[0], D[1])
   config.init_from = str(workdir)
   with pytest.raises(UserError, match='holds several seeds: take a run of one'):
-    experiment.start(experiment.build(config), mesh)
+    run_state.start(experiment.build(config), mesh)
 
 
 def test_summary_says_how():

@@ -5,7 +5,7 @@ copies. Pictures are compared by pixels, as means over 16x16 blocks. The samples
 picture become a picture: each sample, then the training pictures nearest to it.
 """
 
-from ganjax import commandline
+from ganjax import commandline, run_state
 
 COMMAND = commandline.Command(__doc__, 'RUN')
 WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import ganjax
-from ganjax import UserError, data, experiment
+from ganjax import UserError, data
 from ganjax import config as configs
 from ganjax.devices import processes
 from ganjax.media import image
@@ -101,7 +101,7 @@ def main():
   print(sentence(*distances))
   closest = np.argsort(distances[0], kind='stable')[:ROWS]
   name = f'copies-{generator.step:08}.png'
-  out = Path(OUT.value) if OUT.value else experiment.generated(place, name)
+  out = Path(OUT.value) if OUT.value else run_state.generated(place, name)
   image.make_folder(out.parent)
   text = image.describe(run.config.name, generator.step, ', '.join(map(str, closest)))
   image.save_png(out, bank.draw(fakes[closest]), text)

@@ -5,7 +5,7 @@ says what it was computed of and how, in RUN/evaluations.jsonl or --out. RUN is 
 the name of a generator that comes along; records of these two need --out to be kept.
 """
 
-from ganjax import commandline
+from ganjax import commandline, run_record, run_state
 
 COMMAND = commandline.Command(__doc__, 'RUN')
 WORKDIR = COMMAND.string('workdir', None, 'The run that makes the fakes, where RUN is not given.')
@@ -153,16 +153,16 @@ def _of_run(run, place, num, mesh, metrics):
   source = run.held_out(run.spans[-1]) if run.method.examples else None
   for asked in _steps(place):
     which = dict(step=asked, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
-    state, step, weights = experiment.read_generator(run, place, mesh, **which)
+    state, step, weights = run_state.read_generator(run, place, mesh, **which)
     stage = run.stage_after(step)
     how = dict(mesh=mesh, batch_norm=BATCH_NORM.value, source=source)
     state = sampler.prepare(stage, state, run.method, **how)
     where = {'file': _describe(place)} if place.is_file() else {'workdir': str(place)}
     info = {'name': run.config.name, **where, 'step': step, 'weights': weights}
-    info |= experiment.about(run, SEED_INDEX.value)
+    info |= run_state.about(run, SEED_INDEX.value)
     draw = dict(num=num, seed=SEED.value, batch_norm=BATCH_NORM.value, info=info)
     draw['options'] = sampler.parse_options(OPTIONS.value, run.method)
-    draw['class_names'] = provenance.class_names(experiment.saved_record(place))
+    draw['class_names'] = provenance.class_names(run_record.saved_record(place))
     draw['field'] = run.spans[-1].fields[run.method.makes]
     yield sides.generator(stage, state, run.method, source=source, **draw), real
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 import ganjax
-from ganjax import UserError, data, experiment, features
+from ganjax import UserError, data, features, run_record
 from ganjax.devices import backend, processes
 from ganjax.evaluation import classes, kinds, pixels, reference
 from ganjax.evaluation.extract import Plan, pictures
@@ -344,7 +344,7 @@ def _record(metric, preset, values, extra, fake, real, stored, mesh, began) -> d
     **reals,
     'device': {'kind': device.device_kind, 'platform': device.platform, 'count': mesh.size},
     'x64': bool(jax.config.jax_enable_x64),
-    'commit': experiment.commit(),
+    'commit': run_record.commit(),
     'versions': {
       'ganjax': ganjax.__version__,
       'python': platform.python_version(),

@@ -15,7 +15,7 @@ from ganjax.evaluation.presets import (
   parse_metrics,
   parse_presets,
 )
-from ganjax.experiment import about
+from ganjax.run_state import about
 from ganjax.sampling import sampler
 from ganjax.update import averaged, join
 from ganjax.workdir.checkpoint import list_steps

@@ -6,7 +6,7 @@ grids also become a film, film.gif beside the page. Training writes both when it
 evaluate --out`) may stand among the runs: real pictures against real ones make a line to aim at.
 """
 
-from ganjax import commandline
+from ganjax import commandline, run_record
 
 COMMAND = commandline.Command(__doc__, 'RUN ...')
 OUT = COMMAND.string('out', None, 'The page, .html; report.html in the first run by default.')
@@ -142,7 +142,7 @@ def _head(name, run) -> str:
   state = 'finished'
   if run.step < steps:
     state = 'running' if lock.is_held(run.place) else 'stopped'
-  devices = experiment.newest(run.record).get('devices', {})
+  devices = run_record.newest(run.record).get('devices', {})
   told = [
     f'{state} at step {run.step:,} of {steps:,}',
     f'{run.images:,} real {run.kind}s seen',

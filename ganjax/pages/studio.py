@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ganjax import UserError, experiment
+from ganjax import UserError, experiment, run_record
 from ganjax.data import provenance
 from ganjax.evaluation import copies
 from ganjax.media import image as images
@@ -56,7 +56,7 @@ class Studio:
 
   def about(self) -> dict:
     """What the page may offer."""
-    method, record = self.run.method, experiment.saved_record(self.place)
+    method, record = self.run.method, run_record.saved_record(self.place)
     steps = [] if self.place.is_file() else checkpoint.list_steps(self.place)
     kinds = self.run.spans[-1].fields
     takes = [kinds[name].kind for name in method.examples]

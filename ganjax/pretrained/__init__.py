@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ganjax import UserError, commandline, experiment
+from ganjax import UserError, commandline, experiment, run_record
 from ganjax.data import provenance
 from ganjax.sampling import recipes, sample, sampler
 
@@ -25,7 +25,7 @@ class Generator:
 
     Args:
       name: of a generator that comes along; or a run's workdir; or a file of `ganjax export`, NAME.safetensors.
-      step, weights, seed_index: of a workdir, see `experiment.read_generator`.
+      step, weights, seed_index: of a workdir, see `run_state.read_generator`.
 
     Raises:
       UserError: no such generator, run or checkpoint.
@@ -34,7 +34,7 @@ class Generator:
     self.run = experiment.load(place)
     self._opened = sample.read(self.run, place, step, weights, seed_index)
     self.step, self.weights = self._opened.step, self._opened.weights
-    self.class_names = provenance.class_names(experiment.saved_record(place))
+    self.class_names = provenance.class_names(run_record.saved_record(place))
     self.options = self.run.method.options
 
   def sample(self, seeds, classes=None, batch_size=64, **options) -> np.ndarray:

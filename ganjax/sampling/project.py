@@ -4,7 +4,7 @@ Of a run whose samples go by way of styles, as StyleGAN's do. Writes an .npz wit
 --styles` takes; beside it a .png, each picture and what was found, and a .gif of the course.
 """
 
-from ganjax import commandline
+from ganjax import commandline, run_state
 
 COMMAND = commandline.Command(__doc__, 'RUN')
 WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
@@ -64,18 +64,18 @@ def main():
     raise UserError(f'samples of {place} do not go by way of styles: there is none to be found')
   mesh = sharding.make_mesh(jax.local_devices()[:1])
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
-  state, step, weights = experiment.read_generator(run, place, mesh, **which)
+  state, step, weights = run_state.read_generator(run, place, mesh, **which)
   span = run.span_at(step - 1)
   mine, field = own.find(SOURCE.value), span.fields[own.field(span.fields, (method.makes,))]
   source, names = mine.source(field, method.makes), mine.names
   pictures = source.read(np.arange(len(names)), [method.makes])[method.makes]
   measure = perceptual.distance(DISTANCE.value)
   file = f'project-{step:08}-of-{Path(SOURCE.value).stem}-{SPACE.value}.npz'
-  out = Path(OUT.value).with_suffix('.npz') if OUT.value else experiment.generated(place, file)
+  out = Path(OUT.value).with_suffix('.npz') if OUT.value else run_state.generated(place, file)
   images.make_folder(out.parent)
 
   def write(found):
-    about = experiment.about(run, SEED_INDEX.value) | measure.info
+    about = run_state.about(run, SEED_INDEX.value) | measure.info
     about |= {'source': names[: len(found)], 'space': SPACE.value, 'steps': STEPS.value}
     about |= {'start': [one.start for one in found], 'end': [one.end for one in found]}
     about = images.describe(run.config.name, step, SEED.value, **about)

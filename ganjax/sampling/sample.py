@@ -12,7 +12,7 @@ Runs whose samples go by way of styles, as StyleGAN's do, also mix and move thes
 --directions, --class_averages, --styles.
 """
 
-from ganjax import commandline
+from ganjax import commandline, run_record, run_state
 
 COMMAND = commandline.Command(__doc__, 'RUN')
 WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
@@ -171,10 +171,10 @@ class Opened(NamedTuple):
 
 
 def read(run, place, step, weights, seed_index) -> Opened:
-  """Reads the generator of a run, see `experiment.read_generator`."""
+  """Reads the generator of a run, see `run_state.read_generator`."""
   mesh = sharding.make_mesh(jax.local_devices())
   which = dict(step=step, weights=weights, seed_index=seed_index)
-  state, step, weights = experiment.read_generator(run, place, mesh, **which)
+  state, step, weights = run_state.read_generator(run, place, mesh, **which)
   held_out = functools.cache(lambda: run.held_out(run.span_at(step - 1)))
   return Opened(mesh, state, step, weights, held_out)
 
@@ -238,7 +238,7 @@ def main(load=experiment.load, read=read):
       (mine.names[i] + again.format(int(seed)), int(seed)) for i, seed in zip(indices, seeds)
     ]
   if CLASSES.value:
-    known = provenance.class_names(experiment.saved_record(place))
+    known = provenance.class_names(run_record.saved_record(place))
     chosen = sampler.parse_classes(CLASSES.value, method.num_classes, known)
     names = [(f'seed{s:06}-class{c:04}', f'{s}, class {c}') for c in chosen for s in seeds]
     columns = len(seeds)
@@ -275,8 +275,8 @@ def main(load=experiment.load, read=read):
     columns = len(jax.tree.leaves(rows)[0]) // PATHS.value
     told = {'paths': PATHS.value} if PATHS.value > 1 else {}
   field = span.fields[method.makes]
-  out = Path(OUT.value) if OUT.value else experiment.generated(place, _name(run, step, format))
-  about = experiment.about(run, SEED_INDEX.value) | ({'options': options} if options else {}) | told
+  out = Path(OUT.value) if OUT.value else run_state.generated(place, _name(run, step, format))
+  about = run_state.about(run, SEED_INDEX.value) | ({'options': options} if options else {}) | told
   about |= {'styles': own_styles} if STYLES.value else {}
   about |= {'class_averages': True} if CLASS_AVERAGES.value else {}
   about |= own.captions(source, indices)
@@ -416,7 +416,7 @@ def _source(run, span, place, held_out):
   if TEXT.value and SOURCE.value:
     raise UserError('--text and --source are two things to start from: take one of them')
   if TEXT.value:
-    saved = experiment.saved_record(place).get('data') or [{}]
+    saved = run_record.saved_record(place).get('data') or [{}]
     of = dict(fields=span.fields, examples=run.method.examples, known=saved[-1].get('encoder'))
     return own.texts(TEXT.value, run.config, **of), None
   if not run.method.examples:

@@ -7,7 +7,7 @@ import time
 import jax
 import numpy as np
 
-from ganjax import UserError, commandline, experiment, media, seeds
+from ganjax import UserError, commandline, media, run_record, run_state, seeds
 from ganjax import config as configs
 from ganjax.devices import processes
 from ganjax.media import image as images
@@ -37,12 +37,12 @@ class Log:
     if processes.is_main():
       path = workdir / 'config.json'
       saved = configs.load_json(path) if step else None
-      record = experiment.record(run, sources, mesh, saved, step, frozen)
+      record = run_record.record(run, sources, mesh, saved, step, frozen)
       files.write_json(path, {'run': run_id, **record})
       (workdir / 'samples').mkdir(exist_ok=True)
       wandb = run.config.wandb and {
         'project': run.config.wandb,
-        'config': experiment.to_json(run.config),
+        'config': run_record.to_json(run.config),
       }
       self._out = writer.Writer(workdir, step, wandb)
     processes.say(
@@ -115,7 +115,7 @@ class Log:
     self.latest['sample_diversity'] = found if len(found) > 1 else found[0]
     for k, one in enumerate(shown if self._out else ()):
       picture = grids.draw(grid, one)
-      about = experiment.about(self._run, k)
+      about = run_state.about(self._run, k)
       text = images.describe(self._run.config.name, step, f'0-{len(one) - 1}', **about)
       images.save_png(self.grid(step, k), picture, text)
       self._out.image(step, f'samples/{k}' if len(found) > 1 else 'samples', picture)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 import ganjax
-from ganjax import UserError, data, experiment, seeds
+from ganjax import UserError, data, run_record, run_state, seeds
 from ganjax.devices import processes, sharding
 from ganjax.evaluation.monitor import Monitor
 from ganjax.pages import report
@@ -24,10 +24,10 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   """Trains to the end, or until a signal; returns the exit status."""
   config, method = run.config, run.method
   sources = [data.build(**{**config.data, **span.source}) for span in run.spans]
-  experiment.check_data(run, sources, workdir)
-  state, step, meta = experiment.restore(run, checkpoints, mesh) or experiment.start(run, mesh)
-  run_id = experiment.run_id(workdir, meta)
-  frozen, infos = experiment.load_frozen(run, workdir)
+  run_record.check_data(run, sources, workdir)
+  state, step, meta = run_state.restore(run, checkpoints, mesh) or run_state.start(run, mesh)
+  run_id = run_record.run_id(workdir, meta)
+  frozen, infos = run_state.load_frozen(run, workdir)
   frozen = sharding.replicate(frozen, mesh)
   monitor = Monitor(run, workdir, mesh, step, frozen)
   checkpoints.best = monitor.best_step
@@ -62,7 +62,7 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
     if step != log.saved:
       meta = {
         'run': run_id,
-        'config': experiment.to_json(config),
+        'config': run_record.to_json(config),
         'version': ganjax.__version__,
         'metrics': log.latest,
       }

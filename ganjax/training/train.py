@@ -6,7 +6,7 @@ The same command resumes a run that stopped. `--summary` prints what a config de
 import os
 import signal
 
-from ganjax import commandline
+from ganjax import commandline, run_record
 from ganjax.training import signals
 
 COMMAND = commandline.Command(__doc__, buckets=['workdir'])
@@ -56,7 +56,7 @@ def main():
     sharding.check_batch(span.batch_size, mesh, config.microbatches)
   place = bucket.copy if '://' in WORKDIR.value else lock.share
   with place(WORKDIR.value) as workdir, jax.set_mesh(mesh):
-    experiment.check_resume(run, workdir)
+    run_record.check_resume(run, workdir)
     with (
       checkpoint.Checkpoints(workdir, config.keep_checkpoints) as checkpoints,
       contextlib.closing(

@@ -22,7 +22,7 @@ activations, where the config leaves it open, is float32) goes into the programs
 they are made. Forms of convolutions are each platform's own.
 """
 
-from ganjax import commandline
+from ganjax import commandline, run_record, run_state
 
 COMMAND = commandline.Command(__doc__, 'RUN')
 WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
@@ -80,7 +80,7 @@ def main():
   run = experiment.load(place)
   mesh = sharding.make_mesh(jax.local_devices())
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
-  state, step, weights = experiment.read_generator(run, place, mesh, **which)
+  state, step, weights = run_state.read_generator(run, place, mesh, **which)
   stage, fields = run.stage_after(step), run.span_at(step - 1).fields
   source = run.held_out(run.span_at(step - 1)) if run.method.examples else None
   how = dict(mesh=mesh, batch_norm=BATCH_NORM.value, source=source)
@@ -109,8 +109,8 @@ def main():
 
 def describe(run, place, step: int, weights: str, batch_norm: str, seed_index: int) -> dict:
   """What a file says of itself, as JSON values; a reader refuses another `format` or `version`."""
-  record = experiment.saved_record(place)
-  config = {**experiment.to_json(run.config), 'seeds': 1, 'seed': run.config.seed + seed_index}
+  record = run_record.saved_record(place)
+  config = {**run_record.to_json(run.config), 'seeds': 1, 'seed': run.config.seed + seed_index}
   return {
     'format': generator_file.FORMAT,
     'version': generator_file.VERSION,
@@ -120,7 +120,7 @@ def describe(run, place, step: int, weights: str, batch_norm: str, seed_index: i
     'step': step,
     'weights': weights,
     'batch_norm': batch_norm,
-    **experiment.about(run, seed_index),
+    **run_state.about(run, seed_index),
     'config': config,
     'run': {key: value for key, value in record.items() if key not in ('config', 'history')},
   }

@@ -10,7 +10,7 @@ have that ours have not by default is set in the configuration, and said. Files 
 networks and say what they are: these formats take no --config. Formats: see `ganjax.weights.published` and `stylegans`.
 """
 
-from ganjax import commandline
+from ganjax import commandline, run_record, run_state
 
 COMMAND = commandline.Command(__doc__)
 CONFIG = COMMAND.config()
@@ -135,7 +135,7 @@ def write(config, read):
     if checkpoint.list_steps(workdir) or (workdir / 'config.json').exists():
       raise UserError(f'{workdir} holds a run already: take another --workdir')
     found, averages = read(run, jax.eval_shape(run.init, run.key))
-    state, *_ = experiment.start(run, mesh)
+    state, *_ = run_state.start(run, mesh)
     put = lambda old, kind: {**old, **{net: new[kind] for net, new in found.items()}}
     state = state.replace(
       params=put(state.params, 'params'),
@@ -143,16 +143,16 @@ def write(config, read):
       ema={net: averages.get(net, average) for net, average in state.ema.items()},
     )
     checkpoints = checkpoint.Checkpoints(workdir, config.keep_checkpoints)
-    run_id = experiment.run_id(workdir, {})
+    run_id = run_record.run_id(workdir, {})
     meta = {
       'run': run_id,
-      'config': experiment.to_json(config),
+      'config': run_record.to_json(config),
       'version': ganjax.__version__,
       'metrics': {},
     }
     checkpoints.save(0, sharding.replicate(state, mesh), meta)
     checkpoints.close()
-    record = {'run': run_id, **experiment.record(run, [], mesh)}
+    record = {'run': run_id, **run_record.record(run, [], mesh)}
     files.write_json(workdir / 'config.json', record)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ganjax import UserError, experiment
+from ganjax import UserError, run_record
 from ganjax.data import Source, provenance
 
 
@@ -69,7 +69,7 @@ def test_what_else_changed_is_said():
 def check(tmp_path, *sources, num_classes=0, **data):
   config = ConfigDict({'name': 'test', 'data': {'dataset': 'folder', 'data_dir': None, **data}})
   run = types.SimpleNamespace(config=config, method=types.SimpleNamespace(num_classes=num_classes))
-  experiment.check_data(run, sources, tmp_path)
+  run_record.check_data(run, sources, tmp_path)
 
 
 def test_training_says_what_it_reads_and_what_changed(tmp_path, capsys):

@@ -17,7 +17,7 @@ import PIL.Image
 import pytest
 import slow
 
-from ganjax import data, experiment
+from ganjax import data, experiment, run_state
 from ganjax.devices import processes, sharding
 from ganjax.evaluation import records
 from ganjax.media import augment
@@ -138,7 +138,7 @@ def test_update_equals_one_written_with_pmap_and_pmean(double):
   with jax.enable_x64(True):
     run, source, mesh = device_run.build('float64'), device_run.Pictures(), mesh_of(4)
     size = run.config.batch_size
-    first, _, _ = experiment.start(run, mesh)
+    first, _, _ = run_state.start(run, mesh)
     start, step = PMAP['make_pmap_step'](run.config, run.method.nets, jax.devices())
     state, losses = start(first), []
     for i in range(device_run.STEPS):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import UserError, experiment
+from ganjax import UserError, experiment, run_state
 from ganjax.devices.sharding import make_mesh
 from ganjax.evaluation import records, sides
 from ganjax.evaluation.extract import Plan, extract
@@ -127,7 +127,7 @@ def test_batch_norm_modes_and_weights_are_different_generators(workdir):
   """The three modes differ on a batch-norm generator; standing statistics under averaged weights are re-estimated."""
   run, mesh = experiment.load(workdir), make_mesh()
   saved, step, _ = checkpoint.read(workdir)
-  state = experiment.to_state(run, saved, mesh)
+  state = run_state.to_state(run, saved, mesh)
   stage = run.span_at(step).stage
   matrix = np.random.default_rng(0).normal(size=(32 * 32 * 3, 6)).astype(np.float32)
   look = lambda v, x: {'features': x.reshape(len(x), -1).astype(jnp.float32) / 255 @ v['m']}

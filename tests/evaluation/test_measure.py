@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import UserError, experiment
+from ganjax import UserError, run_record
 from ganjax.devices.sharding import make_mesh
 from ganjax.evaluation import measure as engine
 from ganjax.evaluation import reference, sides
@@ -178,7 +178,7 @@ def test_a_record_names_reals_where_they_count():
     assert found[metric]['num_real'] == 30 and found[metric]['real'] == {'name': 'r'}
   (alone,) = _measure(fake, None, 'ms_ssim')
   assert not {'num_real', 'real'} & alone.record.keys()
-  assert {record['commit'] for record in found.values()} == {experiment.commit()}
+  assert {record['commit'] for record in found.values()} == {run_record.commit()}
 
 
 def test_a_score_on_features_that_a_run_was_trained_on_says_so_in_its_name(capsys):

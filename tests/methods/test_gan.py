@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from ganjax import UserError, experiment
+from ganjax import UserError, experiment, run_record, run_state
 from ganjax.devices import sharding
 from ganjax.layers.embed import ClassEmbed
 from ganjax.losses import classes as class_losses
@@ -440,13 +440,13 @@ def test_what_is_kept_between_steps_is_of_the_whole_batch(tmp_path):
     feed = Feed(device_run.Pictures(), span, 2, 0, mesh, 0)
     with jax.set_mesh(mesh):
       update = built.update(span)
-      state, _, _ = experiment.start(built, mesh)
+      state, _, _ = run_state.start(built, mesh)
       for number in range(6):
         if number == stop:
           kept = checkpoint.Checkpoints(tmp_path)
-          kept.save(number, state, {'config': experiment.to_json(config), 'metrics': {}})
+          kept.save(number, state, {'config': run_record.to_json(config), 'metrics': {}})
           kept.close()
-          state, *_ = experiment.restore(built, checkpoint.Checkpoints(tmp_path), mesh)
+          state, *_ = run_state.restore(built, checkpoint.Checkpoints(tmp_path), mesh)
         state, _ = update(state, feed.next(), {}, phases=active(span.stage, number))
     feed.close()
     return jax.device_get(state.replace(key=()))

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from configs import projected_emoji
-from ganjax import UserError, experiment, features
+from ganjax import UserError, experiment, features, run_record, run_state
 from ganjax.devices import sharding
 from ganjax.evaluation.monitor import Monitor
 from ganjax.features import efficientnet_lite0
@@ -305,19 +305,19 @@ def test_other_weights_are_another_run(tmp_path):
   load = lambda: (frozen['F'], info)
   nets = {'F': run.method.frozen['F']._replace(load=load)}
   run = run._replace(method=run.method._replace(frozen=nets))
-  variables, infos = experiment.load_frozen(run, tmp_path)
+  variables, infos = run_state.load_frozen(run, tmp_path)
   assert variables.keys() == {'F'} and infos == {'F': info}
-  record = experiment.record(run, [], sharding.make_mesh(jax.devices()[:1]), frozen=infos)
+  record = run_record.record(run, [], sharding.make_mesh(jax.devices()[:1]), frozen=infos)
   (tmp_path / 'config.json').write_text(json.dumps(record))
   assert record['frozen'] == infos
-  experiment.load_frozen(run, tmp_path)
+  run_state.load_frozen(run, tmp_path)
   info['weights_sha256'] = 'b2'
   with pytest.raises(UserError, match='sha256 a1, and those here have b2'):
-    experiment.load_frozen(run, tmp_path)
+    run_state.load_frozen(run, tmp_path)
 
 
 def test_pictures_and_records_say_what_a_run_was_trained_on():
-  assert experiment.about(tiny(), 0) == {'trained_on': ['efficientnet_lite0']}
+  assert run_state.about(tiny(), 0) == {'trained_on': ['efficientnet_lite0']}
 
 
 def test_training_is_not_judged_by_its_own_features(tmp_path):

@@ -9,7 +9,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from ganjax import UserError, experiment
+from ganjax import UserError, experiment, run_record
 from ganjax import config as configs
 from ganjax.optim import schedules
 
@@ -148,8 +148,8 @@ def test_configs_hold_ramps(config, tmp_path):
   text = experiment.summary(run)
   assert 'optimizer D: learning rate 0.0002 to 5e-05 over 100 steps' in text
   assert 'averaged: G, half-life 0 to 5,000,000 images over 39,062 steps' in text
-  (tmp_path / 'config.json').write_text(json.dumps({'config': experiment.to_json(config)}))
-  saved = experiment.saved_config(tmp_path)
+  (tmp_path / 'config.json').write_text(json.dumps({'config': run_record.to_json(config)}))
+  saved = run_record.saved_config(tmp_path)
   assert configs.compare(config, saved.to_dict()) == []
   saved.optim.D.lr.end = 1e-5
   with pytest.raises(UserError, match=r'optim.D.lr.end \(was 1e-05, now 5e-05\)'):
@@ -177,7 +177,7 @@ def test_optimizers_take_every_schedule(config):
   found = {name: [size(name, step) for step in (0, 5, 15, 20)] for name in 'GD'}
   np.testing.assert_allclose(found['G'], [2e-4, 2e-4, 1e-4, 0], rtol=1e-4)
   np.testing.assert_allclose(found['D'], [2e-4, 1e-4, 5e-5, 5e-5], rtol=1e-4)
-  saved = experiment.to_json(config)
+  saved = run_record.to_json(config)
   assert configs.compare(config, saved) == []
   config.optim.G.lr = dict(start=0.0, end=0.0, steps=10)
   with pytest.raises(UserError, match='lr > 0'):

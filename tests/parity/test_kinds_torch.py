@@ -20,7 +20,7 @@ from configs import (
   wavegan_notes,
   wgan_gp_text,
 )
-from ganjax import experiment, media
+from ganjax import experiment, media, run_state
 from ganjax.devices import sharding
 from ganjax.networks import wavegan
 from ganjax.sampling import latents
@@ -465,7 +465,7 @@ def test_outputs_and_a_whole_step(name, monkeypatch):
       stats['G'] = {'spectrum': {'spectrum': own}}
     same = lambda tree: jax.tree.map(lambda x: (x.shape, str(x.dtype)), tree)
     assert same((params, stats)) == same((shapes.params, shapes.stats))
-    state, *_ = experiment.start(run, mesh)
+    state, *_ = run_state.start(run, mesh)
     state = sharding.replicate(state.replace(params=params, stats=stats), mesh)
 
     real = torch.tensor(np.asarray(media.find(field.kind).to_float(stored), np.float64))

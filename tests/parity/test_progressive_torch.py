@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs import progressive_emoji
-from ganjax import experiment
+from ganjax import experiment, run_state
 from ganjax.devices import sharding
 from ganjax.networks import progressive, stylegan
 from ganjax.sampling import latents
@@ -115,7 +115,7 @@ def test_updates_of_a_fade(together):
     run = experiment.build(config)
     span = run.spans[1]
     assert (span.start, span.stop, span.fields['image'].shape) == (1, 3, (8, 8, 3))
-    state, *_ = experiment.start(run, mesh)
+    state, *_ = run_state.start(run, mesh)
     params = noisy(jax.device_get(state.params))
     state = state.replace(step=jnp.int32(1), params=params)
     state = sharding.replicate(state, mesh)

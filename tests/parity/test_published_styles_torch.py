@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from ganjax import experiment
+from ganjax import experiment, run_state
 from ganjax.devices import sharding
 from ganjax.networks import stylegan3
 from ganjax.sampling import sampler
@@ -112,7 +112,7 @@ def bring(path, format, monkeypatch):
   import_weights.COMMAND.read(line)
   import_weights.main()
   run = experiment.load(out)
-  state, step, weights = experiment.read_generator(
+  state, step, weights = run_state.read_generator(
     run, out, sharding.make_mesh(jax.devices()[:1]), step=None, weights='ema'
   )
   assert (step, weights) == (0, 'ema')
@@ -148,7 +148,7 @@ def test_stylegan2(case, tmp_path, monkeypatch):
     path.write_bytes(files.pickled(**networks))
     run, state = bring(path, 'stylegan', monkeypatch)
     assert run.config.networks.mapping_layers == 2 and run.config.networks.clamp == clamp
-    raw = experiment.read_generator(
+    raw = run_state.read_generator(
       run, tmp_path / 'x', sharding.make_mesh(jax.devices()[:1]), step=0, weights='raw'
     )[0]
     found = raw.params['G']['synthesis']['const'][..., 0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import stylegan2_emoji
-from ganjax import experiment
+from ganjax import experiment, run_state
 from ganjax.devices import sharding
 from ganjax.layers.modulated import ModulatedConv
 from ganjax.layers.resample import downsample_bilinear, smooth, upsample_bilinear
@@ -368,7 +368,7 @@ def test_steps_of_training():
   mesh = sharding.make_mesh(jax.devices()[:1])
   with jax.set_mesh(mesh):
     run = experiment.build(config)
-    state, *_ = experiment.start(run, mesh)
+    state, *_ = run_state.start(run, mesh)
     state = sharding.replicate(state.replace(params=jax.device_get(noisy(state.params))), mesh)
     game = Game(config, run.method.nets, jax.device_get(state))
     update, stage = run.update(run.spans[0]), run.spans[0].stage

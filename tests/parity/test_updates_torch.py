@@ -29,7 +29,7 @@ from configs import (
   sngan_cifar,
   wgan_gp_cifar,
 )
-from ganjax import experiment
+from ganjax import experiment, run_state
 from ganjax.devices import sharding
 from ganjax.networks import biggan, r3gan, resnet
 from ganjax.sampling import latents
@@ -318,7 +318,7 @@ def test_two_steps(name):
     stats = {n: twin.stats[n](net) for n, net in twin.nets.items()}
     found = jax.tree.map(lambda x: (x.shape, str(x.dtype)), (params, stats))
     assert found == jax.tree.map(lambda x: (x.shape, str(x.dtype)), (shapes.params, shapes.stats))
-    state, *_ = experiment.start(run, mesh)
+    state, *_ = run_state.start(run, mesh)
     state = sharding.replicate(state.replace(params=params, stats=stats), mesh)
     update = run.update(run.spans[0])
     for step in range(STEPS):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganjax import UserError, experiment
+from ganjax import UserError, experiment, run_record
 from ganjax import config as configs
 from ganjax.devices import sharding
 from ganjax.layers.resample import interpolate, resize_bicubic
@@ -28,7 +28,7 @@ def make_run(workdir, change=lambda params: params, **parts):
   state = jax.jit(run.init)(run.key)
   state = state.replace(params=jax.tree.map(change, state.params))
   workdir.mkdir()
-  saved = {'name': 'test', 'config': experiment.to_json(config)}
+  saved = {'name': 'test', 'config': run_record.to_json(config)}
   (workdir / 'config.json').write_text(json.dumps(saved))
   with checkpoint.Checkpoints(workdir, 1) as checkpoints:
     checkpoints.save(1, sharding.replicate(jax.device_get(state), mesh), saved)

@@ -221,9 +221,8 @@ def count(program, phase, what):
 @pytest.mark.slow
 def test_a_real_step_compiles_and_adds_up(v5e):
   chip, devices = v5e
-  (half,) = roofline.check(small(width=16, dtype='auto'), chip, devices)
   (full,) = roofline.check(small(width=16, dtype='float32'), chip, devices)
-  assert half.activations == 'bfloat16' and full.activations == 'float32'
+  assert full.activations == 'float32'
   run = experiment.build(small(width=16))
   state = jax.eval_shape(run.init, run.key)
   # The state is donated: what comes in is written over. Its rows are padded to 128.
@@ -234,7 +233,6 @@ def test_a_real_step_compiles_and_adds_up(v5e):
   params = sum(4 * x.size for x in jax.tree.leaves(state.params))
   assert params < exchanged < 1.5 * params
   assert {c.kind for c in full.collectives} == {'all-reduce'}
-  assert full.flops == pytest.approx(half.flops, rel=0.01)
   assert full.total < chip.memory
   # No more exchanges than wait for each other. Batch norm's are one a layer on the way forward, of all passes that do
   # not wait (reals with fakes; G's for its own phase with those for D's), and one on the way back.

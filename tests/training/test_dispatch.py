@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganjax import UserError, data, experiment
+from ganjax import UserError, data, experiment, run_record, run_state
 from ganjax import config as configs
 from ganjax.devices import backend, sharding
 from ganjax.losses import regularizers
@@ -167,7 +167,7 @@ def test_resumed_runs_dispatch_what_undisturbed_ones_do():
   for step in whole:
     assert starts(configure(), step) == {s: n for s, n in whole.items() if s >= step}
   changed = configure(steps_per_dispatch=8, profile_steps='3:5', debug_nans=True)
-  lines = configs.compare(changed, experiment.to_json(configure()))
+  lines = configs.compare(changed, run_record.to_json(configure()))
   assert 'changed on resume: steps_per_dispatch 4 -> 8' in lines and len(lines) == 3
 
 
@@ -203,7 +203,7 @@ def test_steps_in_one_program_are_the_same_steps(seeds):
     run = experiment.build(config)
     update, phases = run.update(run.spans[0]), active(run.spans[0].stage, 0)
     batches, stacked = place(rows, mesh, seeds > 1)
-    one, four = (experiment.start(run, mesh)[0] for _ in range(2))
+    one, four = (run_state.start(run, mesh)[0] for _ in range(2))
     seen = []
     for batch in batches:
       one, metrics = update(one, batch, {}, phases=phases)
@@ -271,7 +271,7 @@ def test_nothing_moves_between_host_and_devices_within_a_dispatch():
   phases, steps_at = active(span.stage, 0), lambda step: 4 if step % 8 == 0 else 1
   feed = Feed(source, span, 2, 0, mesh, 0, steps_at=steps_at)
   with jax.set_mesh(mesh):
-    state, _, _ = experiment.start(run, mesh)
+    state, _, _ = run_state.start(run, mesh)
     update = run.update(span)
     for steps in (4, 1, 1, 1, 1, 4):
       batches = feed.next()
@@ -304,7 +304,7 @@ def train(tmp_path):
     workdir.mkdir(exist_ok=True)
     profile = diagnose.Profile(configs.window(config.profile_steps), workdir)
     with jax.enable_x64(True), jax.set_mesh(mesh), contextlib.closing(profile):
-      experiment.check_resume(run := make(config), workdir)
+      run_record.check_resume(run := make(config), workdir)
       with checkpoint.Checkpoints(workdir) as checkpoints:
         status = loop.train(run, workdir, mesh, checkpoints, profile)
     lines = map(json.loads, (workdir / 'metrics.jsonl').read_text().splitlines())

@@ -9,7 +9,7 @@ import toys
 from PIL import Image
 from test_dispatch import train  # noqa: F401
 
-from ganjax import UserError, experiment, media
+from ganjax import UserError, experiment, media, run_state
 from ganjax import config as configs
 from ganjax.devices import sharding
 from ganjax.methods import adain
@@ -103,7 +103,7 @@ def test_trained_and_sampled(train, config, tmp_path):  # noqa: F811
   # At their own sizes, in one piece: as the stage makes it of the whole picture.
   loaded = experiment.load(run)
   mesh = sharding.make_mesh(jax.devices()[:1])
-  state, *_ = experiment.read_generator(loaded, run, mesh, step=None, weights='ema')
+  state, *_ = run_state.read_generator(loaded, run, mesh, step=None, weights='ema')
   stage = loaded.spans[0].stage
   floats = lambda x: x[None].astype(np.float32) / 127.5 - 1
   style = pixels(styles / 'red.png')

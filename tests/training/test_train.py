@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from tensorboardX.proto import event_pb2
 
-from ganjax import UserError, experiment
+from ganjax import UserError, experiment, run_record, run_state
 from ganjax.devices import sharding
 from ganjax.workdir import checkpoint
 
@@ -270,11 +270,11 @@ def test_signal_while_compiling_and_init_from(workdir):
 def test_init_from_one_network():
   """G alone comes from the other run; D, and what is asked for of other shapes, do not."""
   other, _, _, _ = command.finished()
-  config = experiment.saved_config(other)
+  config = run_record.saved_config(other)
   mesh = sharding.make_mesh(jax.devices()[:1])
-  fresh, _, _ = experiment.start(experiment.build(config), mesh)
+  fresh, _, _ = run_state.start(experiment.build(config), mesh)
   config.update(init_from=str(other), init_nets=['G'])
-  state, step, _ = experiment.start(experiment.build(config), mesh)
+  state, step, _ = run_state.start(experiment.build(config), mesh)
   old, _, _ = checkpoint.read(other)
   assert step == 0
   assert_identical(state.params['G'], old['params']['G'])
@@ -283,10 +283,10 @@ def test_init_from_one_network():
   assert_identical(state.params['D'], fresh.params['D'])
   config.networks.width = 6
   with pytest.raises(UserError, match=r"network 'G' differs at .*: \(.*\) there, \(.*\) here"):
-    experiment.start(experiment.build(config), mesh)
+    run_state.start(experiment.build(config), mesh)
   config.update(init_nets=['H'])
   with pytest.raises(UserError, match="init_nets holds 'H'; the networks here are G, D"):
-    experiment.start(experiment.build(config), mesh)
+    run_state.start(experiment.build(config), mesh)
 
 
 def test_one_run_a_workdir(workdir):

@@ -16,7 +16,7 @@ import safetensors
 from jax import export
 
 import ganjax
-from ganjax import experiment
+from ganjax import experiment, run_record
 from ganjax.layers import conv
 from ganjax.weights import generator_file
 from ganjax.workdir import checkpoint, files
@@ -54,7 +54,7 @@ def make_conditional(workdir):
   """A run of three classes that nobody trained: its first state, with weights that make pictures differ."""
   config = runpy.run_path(command.ROOT / 'configs/cgan_mnist.py')['get_config']()
   config.data.resolution, config.networks.width, config.networks.num_classes = 8, 120, 3
-  run, saved = experiment.build(config), {'config': experiment.to_json(config)}
+  run, saved = experiment.build(config), {'config': run_record.to_json(config)}
   checkpoints = checkpoint.Checkpoints(workdir)
   state = jax.jit(run.init)(run.key)
   checkpoints.save(1, state.replace(params=jax.tree.map(lambda x: 8 * x, state.params)), saved)

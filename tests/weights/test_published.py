@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch_files
 
-from ganjax import UserError, experiment
+from ganjax import UserError, experiment, run_state
 from ganjax.weights import import_weights, published
 from ganjax.workdir import checkpoint
 
@@ -152,7 +152,7 @@ def test_the_command_makes_a_run(tmp_path):
   run = experiment.load(workdir)
   run.config.init_from, run.config.init_nets = str(workdir), ('G',)
   mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ('batch',))
-  started, *_ = experiment.start(run, mesh)
+  started, *_ = run_state.start(run, mesh)
   jax.tree.map(np.testing.assert_array_equal, started.params['G'], expected['params'])
 
 
