@@ -50,7 +50,7 @@ def test_what_made_later_steps_is_added_where_it_differs(run, monkeypatch):
   }
   assert entry['devices']['count'] == 4 and run_record.newest(moved)['devices']['count'] == 4
   assert again(run, 4, moved, 300) == moved
-  monkeypatch.setattr(experiment, 'commit', lambda: 'f' * 40)
+  monkeypatch.setattr(run_record, 'commit', lambda: 'f' * 40)
   upgraded = again(run, 4, moved, 300)
   assert [e['step'] for e in upgraded['history']] == [200, 300]
   assert upgraded['history'][1]['commit'] == 'f' * 40
