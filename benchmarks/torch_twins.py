@@ -376,21 +376,27 @@ class MotionG(nn.Module):
 class MoCoGAN(Step):
   def __init__(self, spec, layout):
     w, side, self.n = spec['networks'], spec['resolution'], spec['batch']
-    layers = (side // 4).bit_length() - 1
+    layers, halves = (side // 4).bit_length() - 1, dict(stride=2, padding=1)
     nets = {
       'G': MotionG(side, w['width'], spec['z_dim'], spec['motion_dim']),
-      'D_frame': mirror(nn.Conv2d, nn.BatchNorm2d, w['width_D'], layers, {}, stride=2, padding=1),
-      'D_clip': mirror(
+      'D_frames': mirror(nn.Conv2d, nn.BatchNorm2d, w['width_D'], 3, halves, **halves),
+      'D_clips': mirror(
         nn.Conv3d, nn.BatchNorm3d, w['width_D'], layers, {}, stride=(1, 2, 2), padding=(0, 1, 1)
       ),
     }
     super().__init__(spec, nets, spec['members'], torch.preserve_format)
+    # Of the two biases that torch gives a gate, all but one's sum alone matters.
+    self.spare = 2 * spec['motion_dim']
     self.clips = self.image(self.n, spec['frames'], 3, side, side)
+
+  def check(self):
+    found = super().check()
+    return {**found, 'G': found['G'] - self.spare}
 
   def judge(self, clips):
     pick = torch.randint(0, clips.shape[1], (self.spec['frames_per_clip'],))
     frames = clips[:, pick].flatten(0, 1)
-    return self.nets['D_frame'](frames), self.nets['D_clip'](clips.transpose(1, 2))
+    return self.nets['D_frames'](frames), self.nets['D_clips'](clips.transpose(1, 2))
 
   def step(self):
     G, spec = self.nets['G'], self.spec
@@ -398,7 +404,7 @@ class MoCoGAN(Step):
       torch.randn(self.n, spec['z_dim']),
       torch.randn(self.n, spec['frames'] + 1, spec['motion_dim']),
     )
-    judges = self.nets['D_frame'], self.nets['D_clip']
+    judges = self.nets['D_frames'], self.nets['D_clips']
     with torch.no_grad():
       fakes = draw()
     pairs = zip(self.judge(self.clips), self.judge(fakes))

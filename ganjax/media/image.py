@@ -12,18 +12,10 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from ganjax import UserError, __version__
+from ganjax.media import xmp
 from ganjax.workdir.files import replace_file
 
 STORED, ENDING = np.uint8, '.png'
-# What IPTC calls media that a trained model made; as XMP in a PNG.
-SYNTHETIC = 'http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia'
-XMP = (
-  '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
-  '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
-  'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
-  'Iptc4xmpExt:DigitalSourceType="{DigitalSourceType}" xmp:CreatorTool="{Software}"/></rdf:RDF></x:xmpmeta>'
-  '<?xpacket end="w"?>'
-)
 
 
 def to_float(x):
@@ -94,7 +86,7 @@ def describe(config, step, seed, **more):
   return {
     'Software': f'ganjax {__version__}',
     'Description': 'synthetic image',
-    'DigitalSourceType': SYNTHETIC,
+    'DigitalSourceType': xmp.SYNTHETIC,
     'config': config,
     'step': step,
     'seed': seed,
@@ -117,8 +109,8 @@ def to_png(image, text) -> bytes:
   info = PngImagePlugin.PngInfo()
   for key, value in text.items():
     info.add_text(key, value if isinstance(value, str) else json.dumps(value))
-  if 'DigitalSourceType' in text:
-    info.add_itxt('XML:com.adobe.xmp', XMP.format(**text))
+  if about := xmp.packet(text):
+    info.add_itxt('XML:com.adobe.xmp', about)
   file = io.BytesIO()
   _to_pil(image).save(file, 'PNG', pnginfo=info)
   return file.getvalue()
@@ -136,6 +128,8 @@ def save_gif(path, frames, text, milliseconds=50):
     first.save(
       file, 'GIF', save_all=True, append_images=rest, duration=milliseconds, loop=0, comment=comment
     )
+    file.seek(-1, 2)  # the mark of the end
+    file.write(xmp.gif_block(text) + b';')
 
 
 def save_mp4(path, frames, text, fps=20):
@@ -173,6 +167,8 @@ def save_mp4(path, frames, text, fps=20):
       raise UserError(f'cannot write {path}: {str(error).strip().splitlines()[-1]}') from None
     finally:
       writer.close()
+    file.seek(0, 2)
+    file.write(xmp.mp4_box(text))
 
 
 def save_npz(path, images, text, labels=None):

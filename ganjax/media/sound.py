@@ -8,6 +8,7 @@ import scipy.io.wavfile
 import scipy.signal
 
 from ganjax import UserError
+from ganjax.media import xmp
 from ganjax.workdir.files import replace_file
 
 STORED, ENDING = np.int16, '.wav'
@@ -79,7 +80,7 @@ def save(path, x, text, rate=None):
   with replace_file(path) as file:
     scipy.io.wavfile.write(file, rate or 16_000, x)
     file.seek(0, 2)
-    file.write(b'LIST' + size(b'INFOICMT' + size(comment)))
+    file.write(b'LIST' + size(b'INFOICMT' + size(comment)) + xmp.wav_chunk(text))
     end = file.tell()
     file.seek(4)
     file.write((end - 8).to_bytes(4, 'little'))

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ganjax import UserError, __version__
 from ganjax.media import image as images
+from ganjax.media import xmp
 
 
 def _noise(*shape):
@@ -79,7 +80,7 @@ def test_png_round_trip(tmp_path, channels, mode):
     assert read.text == {
       'Software': f'ganjax {__version__}',
       'Description': 'synthetic image',
-      'DigitalSourceType': images.SYNTHETIC,
+      'DigitalSourceType': xmp.SYNTHETIC,
       'config': 'dcgan_cifar',
       'step': '1200',
       'seed': '7',
