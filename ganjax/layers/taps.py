@@ -66,10 +66,33 @@ def weights_taps(g, x, y):
   return w.reshape(*g.kernel, *zero.shape).astype(x.dtype)
 
 
+def strided_columns(g, x, w):
+  """All taps in one product, of all pixels of x, then summed where they meet."""
+  x = jnp.pad(x, [(0, 0), *((p, p) for p in g.padding), (0, 0)])
+  columns = dot(x, w, [x.ndim - 1], [w.ndim - 2])  # [B, H + 2 p, W + 2 p, kh, kw, F]
+  taps = itertools.product(*map(range, g.kernel))
+  parts = (columns[_window(g, tap)][..., *tap, :] for tap in taps)
+  return functools.reduce(operator.add, parts).astype(w.dtype)
+
+
 def transposed_columns(g, y, w):
   """All taps in one product."""
   columns = dot(y, w, [y.ndim - 1], [w.ndim - 1])  # [B, h, v, kh, kw, C]
   return add_taps(g, lambda tap, ys: columns[*ys, *tap], y.dtype)
+
+
+def weights_columns(g, x, y):
+  """All taps in one product: beside each pixel of y what it sees of x, or, where y has less, the reverse."""
+  x = jnp.pad(x, [(0, 0), *((p, p) for p in g.padding), (0, 0)])
+  pixels = list(range(x.ndim - 1))
+  each = itertools.product(*map(range, g.kernel))
+  if x.shape[-1] <= y.shape[-1] or max(g.stride) > 1:
+    seen = jnp.stack([x[_window(g, tap)] for tap in each], -2)
+    return dot(seen, y, pixels, pixels).reshape(*g.kernel, x.shape[-1], -1).astype(x.dtype)
+  spans = lambda tap: [slice(a, a + m) for a, m in zip(tap, g.out)]
+  seen = jnp.stack([place(y, x.shape[1:-1], spans(tap)) for tap in each], -2)
+  w = dot(x, seen, pixels, pixels)  # [C, kh kw, F]
+  return jnp.moveaxis(w, 0, 1).reshape(*g.kernel, x.shape[-1], -1).astype(x.dtype)
 
 
 def _sum_taps(g, product, dtype):

@@ -115,8 +115,20 @@ def test_forms_agree(x64, geometry):
   np.testing.assert_allclose([jnp.vdot(x, t), jnp.vdot(w, d)], [jnp.vdot(s, y)] * 2, rtol=1e-10)
 
 
+def test_weights_by_columns_of_y(x64):
+  g, x, w, y = example((6, 8), (3, 5), 1, (1, 0), channels=5, features=2)
+  np.testing.assert_allclose(forms.weights_columns(g, x, y), forms.weights_lax(g, x, y), atol=1e-10)
+
+
 def test_choice_by_shape(monkeypatch):
-  """What the figures in conv_forms.py say: small images by tap, wide stride-2 layers by tile."""
+  """What the figures in conv_forms.py say: small images by tap, wide stride-2 layers by tile, few by columns."""
+  for name, kernel in ('strided', (7, 7)), ('weights', (3, 3)):
+    for features, chosen in (3, True), (8, False):
+      g, x, w, y = example((12, 12), kernel, 1, 0, channels=8, features=features)
+      with monkeypatch.context() as patch:
+        patch.setattr(forms, f'{name}_columns', lambda g, a, b: None)
+        found = getattr(forms, f'{name}_cpu')(g, *dict(strided=(x, w), weights=(x, y))[name])
+        assert (found is None) == chosen
   g = [example(*geometry)[0] for geometry in GEOMETRIES]
   assert {forms.by_tap(each) for each in g} == {True, False}
   assert forms.by_tap(g[1]) and not forms.by_tap(g[0])
