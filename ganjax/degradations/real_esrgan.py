@@ -16,16 +16,10 @@ from ganjax.layers import degrade, jpeg
 
 SIDE = 21  # of kernels
 SIZES = np.arange(7, 22, 2)
-# Kinds of kernels and their shares: (form, whether round, whether beta is drawn, share).
-KERNELS = (
-  ('gaussian', True, False, 0.45),
-  ('gaussian', False, False, 0.25),
-  ('gaussian', True, True, 0.12),
-  ('gaussian', False, True, 0.03),
-  ('plateau', True, True, 0.12),
-  ('plateau', False, True, 0.03),
-)
-BETAS = {'gaussian': (0.5, 4.0), 'plateau': (1.0, 2.0)}
+# Kinds of kernels: whether round, whether exponents are drawn, whether plateaus; and their shares.
+KINDS = np.array([[1, 0, 0], [0, 0, 0], [1, 1, 0], [0, 1, 0], [1, 1, 1], [0, 1, 1]], bool)
+SHARES = 0.45, 0.25, 0.12, 0.03, 0.12, 0.03
+EXPONENTS = (0.5, 4.0), (1.0, 2.0)  # of others, and of plateaus
 SINC = 0.1  # share of sinc filters among kernels
 LARGEST = 1.5, 1.2  # factors of resizing, in the first and the second round
 SMALLEST = 0.15, 0.3
@@ -54,7 +48,7 @@ def build(scale: int) -> Degradation:
 
 def sharpen(x):
   """The unsharp mask of [H, W, C]."""
-  kernel = degrade.gaussian(MASK_SIDE, MASK_SIDE, (MASK_SIGMA, MASK_SIGMA))
+  kernel = degrade.ellipse(MASK_SIDE, MASK_SIDE, (MASK_SIGMA, MASK_SIGMA))
   blur = lambda x: degrade.convolve(x, kernel, x.shape[:2])
   detail = x - blur(x)
   soft = blur((255 * jnp.abs(detail) > MASK_LEAST).astype(x.dtype))
@@ -63,78 +57,75 @@ def sharpen(x):
 
 def _degrade(x, key, scale):
   """A picture [H, W, C] -> [H / scale, W / scale, C], with 256 levels."""
-  keys = iter(jax.random.split(key, 12))
   shape = x.shape[:2]
   final = tuple(n // scale for n in shape)
-  x = degrade.convolve(x, draw_kernel(next(keys), *SIGMAS[0]), shape)
-  x, sides = _resize(next(keys), x, shape, shape, 0)
-  x = _compress(next(keys), add_noise(next(keys), x, sides, 0), sides)
+  kernels, sizes, noises, rest, *own = jax.random.split(key, 6)
+  kernels = jax.random.uniform(kernels, (2, 8))
+  sizes = jax.random.uniform(sizes, (2, 3))
+  noises = jax.random.uniform(noises, (2, 3))
+  blurs, order, mode, last, *lasts, first, second = jax.random.uniform(rest, (8,))
 
-  kernel = draw_kernel(next(keys), *SIGMAS[1])
-  blurs = jax.random.bernoulli(next(keys), SECOND_BLUR)
-  x = degrade.convolve(x, jnp.where(blurs, kernel, degrade.pulse(SIDE)), sides)
-  x, sides = _resize(next(keys), x, sides, final, 1)
-  x = add_noise(next(keys), x, sides, 1)
-  mode, kernel, own = _draw_mode(next(keys)), _draw_last(next(keys)), next(keys)
+  x = degrade.convolve(x, draw_kernel(kernels[0], *SIGMAS[0]), shape)
+  x, sides = _resize(sizes[0], x, shape, shape, 0)
+  x = _compress(first, add_noise(own[0], noises[0], x, sides, 0), sides)
+
+  kernel = draw_kernel(kernels[1], *SIGMAS[1])
+  x = degrade.convolve(x, jnp.where(blurs < SECOND_BLUR, kernel, degrade.pulse(SIDE)), sides)
+  x, sides = _resize(sizes[1], x, sides, final, 1)
+  x = add_noise(own[1], noises[1], x, sides, 1)
+
+  kernel = degrade.sinc(SIDE, _choose(lasts[0], SIZES), _between(lasts[1], np.pi / 3, np.pi))
+  kernel = jnp.where(last < LAST_SINC, kernel, degrade.pulse(SIDE))
 
   def finish(x):
-    x = degrade.resize(x, sides, final, final, mode)
+    x = degrade.resize(x, sides, final, final, _choose(mode, np.arange(3)))
     return degrade.convolve(x, kernel, final)
 
-  before = _compress(own, _pad(finish(x)), final)[: final[0], : final[1]]
-  after = finish(_compress(own, x, sides))
-  x = jnp.where(jax.random.bernoulli(next(keys)), before, after)
+  padded = jnp.pad(finish(x), [(0, -n % 16) for n in final] + [(0, 0)])
+  before = _compress(second, padded, final)[: final[0], : final[1]]
+  after = finish(_compress(second, x, sides))
+  x = jnp.where(order < 0.5, before, after)
   return jnp.round(255 * jnp.clip(x, 0, 1)) / 255
 
 
-def draw_kernel(key, least, most):
-  """A kernel [21, 21] of one of `KERNELS`, with deviations from `least` to `most`, or a sinc filter."""
-  of_kind, of_size, of_sinc, *keys = jax.random.split(key, 8)
-  size = jax.random.choice(of_size, jnp.asarray(SIZES))
-  between = lambda key, a, b: jax.random.uniform(key, minval=a, maxval=b)
-  across, along, angle = (
-    between(keys[0], least, most),
-    between(keys[1], least, most),
-    between(keys[2], -np.pi, np.pi),
-  )
-  found = []
-  for form, is_round, is_drawn, _ in KERNELS:
-    low, high = BETAS[form]
-    ends = jnp.where(jax.random.bernoulli(keys[3]), jnp.array([low, 1.0]), jnp.array([1.0, high]))
-    beta = between(keys[4], *ends) if is_drawn else 1.0
-    sigmas = (across, across if is_round else along)
-    found.append(degrade.gaussian(SIDE, size, sigmas, 0.0 if is_round else angle, form, beta))
-  shares = jnp.asarray([share for *_, share in KERNELS])
-  kind = jax.random.choice(of_kind, len(KERNELS), p=shares)
-  # Small filters with a low cutoff would be but a Gaussian.
-  cutoff = between(keys[0], jnp.where(size < 13, np.pi / 3, np.pi / 5), np.pi)
-  is_sinc = jax.random.bernoulli(of_sinc, SINC)
-  return jnp.where(is_sinc, degrade.sinc(SIDE, size, cutoff), jnp.stack(found)[kind])
+def _between(u, low, high):
+  """A number in [0, 1) stretched to [low, high)."""
+  return low + (high - low) * u
 
 
-def _draw_last(key):
-  """The sinc filter at the end, or a pulse."""
-  own, of_size, of_cutoff = jax.random.split(key, 3)
-  size = jax.random.choice(of_size, jnp.asarray(SIZES))
-  cutoff = jax.random.uniform(of_cutoff, minval=np.pi / 3, maxval=np.pi)
-  there = jax.random.bernoulli(own, LAST_SINC)
-  return jnp.where(there, degrade.sinc(SIDE, size, cutoff), degrade.pulse(SIDE))
+def _choose(u, values, shares=None):
+  """One of an array's values, by their shares if they have any, of a number in [0, 1)."""
+  if shares is None:
+    return jnp.asarray(values)[(u * len(values)).astype(int)]
+  return jnp.asarray(values)[jnp.sum(u >= np.cumsum(shares)[:-1])]
 
 
-def _draw_mode(key):
-  return jax.random.randint(key, (), 0, len(degrade.MODES))
+def draw_kernel(u, least, most):
+  """A kernel [21, 21] of one of `KINDS`, with deviations from `least` to `most`, or a sinc filter.
+
+  u is [8] random numbers in [0, 1).
+  """
+  size = _choose(u[0], SIZES)
+  across, along = _between(u[1], least, most), _between(u[2], least, most)
+  angle = _between(u[3], -np.pi, np.pi)
+  is_round, is_drawn, plateau = _choose(u[6], KINDS, SHARES)
+  low, high = jnp.where(plateau, *map(np.array, EXPONENTS[::-1]))
+  beta = jnp.where(u[4] < 0.5, _between(u[5], low, 1.0), _between(u[5], 1.0, high))
+  sigmas = across, jnp.where(is_round, across, along)
+  found = degrade.ellipse(SIDE, size, sigmas, angle, jnp.where(is_drawn, beta, 1.0), plateau)
+  # A small filter with a lower cutoff would be no more than a Gaussian.
+  cutoff = _between(u[1], jnp.where(size < 13, np.pi / 3, np.pi / 5), np.pi)
+  return jnp.where(u[7] < SINC, degrade.sinc(SIDE, size, cutoff), found)
 
 
-def _resize(key, x, sides, to, number: int):
-  """(x resized to a random multiple of `to`, its new sides): in the round of the number."""
-  of_mode, of_kind, of_factor = jax.random.split(key, 3)
+def _resize(u, x, sides, to, number: int):
+  """(x resized to a random multiple of `to`, its new sides), in the round of the number; u is [3] random numbers."""
   least, most = SMALLEST[number], LARGEST[number]
-  kind = jax.random.choice(of_kind, 3, p=jnp.asarray(RESIZED[number]))
-  ends = jnp.asarray([[1.0, most], [least, 1.0], [1.0, 1.0]])[kind]
-  factor = jax.random.uniform(of_factor, minval=ends[0], maxval=ends[1])
+  low, high = _choose(u[0], np.array([[1.0, most], [least, 1.0], [1.0, 1.0]]), RESIZED[number])
+  factor = _between(u[1], low, high)
   new = tuple(jnp.maximum(1, jnp.floor(n * factor).astype(int)) for n in to)
   shape = tuple(-(-int(n * most) // 16) * 16 for n in to)  # whole blocks of JPEG
-  return degrade.resize(x, sides, shape, new, _draw_mode(of_mode)), new
+  return degrade.resize(x, sides, shape, new, _choose(u[2], np.arange(3))), new
 
 
 def _inside(x, sides):
@@ -143,31 +134,29 @@ def _inside(x, sides):
   return jnp.where(rows[:, None, None] & columns[:, None], x, 0.0)
 
 
-def _pad(x):
-  """To whole blocks of JPEG."""
-  return jnp.pad(x, [(0, -n % 16) for n in x.shape[:2]] + [(0, 0)])
+def _compress(u, x, sides):
+  return jpeg.compress(_inside(jnp.clip(x, 0, 1), sides), _between(u, *QUALITIES))
 
 
-def _compress(key, x, sides):
-  quality = jax.random.uniform(key, minval=QUALITIES[0], maxval=QUALITIES[1])
-  return jpeg.compress(_inside(jnp.clip(x, 0, 1), sides), quality)
+def add_noise(key, u, x, sides, number: int):
+  """x with Gaussian or with Poisson noise, each with probability 1/2, clipped; in the round of the number.
+
+  u is [3] random numbers in [0, 1).
+  """
+  grey = u[0] < GREY
+  draws = jax.random.normal(key, x.shape, x.dtype)
+  draws = jnp.where(grey, draws[..., :1], draws)
+  gaussian = draws * _between(u[1], *GAUSSIAN[number]) / 255
+  poisson = shot_noise(draws, x, sides, grey) * _between(u[1], *POISSON[number])
+  return jnp.clip(x + jnp.where(u[2] < 0.5, gaussian, poisson), 0, 1)
 
 
-def add_noise(key, x, sides, number: int):
-  """x with Gaussian or with Poisson noise, each with probability 1/2, clipped; in the round of the number."""
-  of_kind, of_grey, of_strength, own = jax.random.split(key, 4)
-  grey = jax.random.bernoulli(of_grey, GREY)
-  strength = jax.random.uniform(of_strength)
-  between = lambda ends: ends[0] + (ends[1] - ends[0]) * strength
-  shared = lambda noise: jnp.where(grey, noise[..., :1], noise)
-  gaussian = shared(jax.random.normal(own, x.shape)) * between(GAUSSIAN[number]) / 255
-  poisson = shared(_poisson(own, x, sides, grey)) * between(POISSON[number])
-  noise = jnp.where(jax.random.bernoulli(of_kind), gaussian, poisson)
-  return jnp.clip(x + noise, 0, 1)
+def shot_noise(draws, x, sides, grey):
+  """Noise of as many photons as the next power of two of x's different levels; of its brightness where `grey`.
 
-
-def _poisson(key, x, sides, grey):
-  """Shot noise of as many photons as the next power of two of x's different levels; of its brightness if `grey`."""
+  Photons are made of standard normal draws [H, W, C], by two terms of the Cornish-Fisher expansion of Poisson's
+  quantiles: for a mean of 1 or more the distribution is right to 0.01.
+  """
   weights = BRIGHTNESS if x.shape[-1] == 3 else np.ones(1)
   x = jnp.where(grey, jnp.sum(x * weights, -1, keepdims=True), x)
   levels = jnp.round(255 * jnp.clip(x, 0, 1)).astype(int)
@@ -176,5 +165,6 @@ def _poisson(key, x, sides, grey):
   seen = jnp.where(rows[:, None, None] & columns[:, None], levels, levels[0, 0])
   count = jnp.sum(jnp.zeros(256).at[seen.reshape(-1)].set(1.0))
   photons = 2 ** jnp.ceil(jnp.log2(count))
-  rate = levels / 255
-  return jax.random.poisson(key, rate * photons) / photons - rate
+  mean = levels / 255 * photons
+  found = jnp.round(mean + jnp.sqrt(mean) * draws + (draws**2 - 1) / 6)
+  return (jnp.where(mean > 0, jnp.maximum(found, 0), 0) - mean) / photons

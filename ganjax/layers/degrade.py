@@ -11,30 +11,30 @@ from jax import lax
 MODES = 'area', 'bilinear', 'bicubic'  # of `resize`
 
 
-def gaussian(side: int, size, sigmas, angle=0.0, form: str = 'gaussian', beta=1.0):
+def ellipse(side: int, size, sigmas, angle=0.0, beta=1.0, plateau=False):
   """A kernel [side, side] of a function of q = d' S^-1 d at the place d; zero outside of size x size pixels; sums to 1.
 
-  Real-ESRGAN (Wang et al. 2021, arXiv:2107.10833, section 3.2).
+  Real-ESRGAN (Wang et al. 2021, arXiv:2107.10833, section 3.2). All arguments but the first may be traced.
 
   Args:
     side: of the array, odd.
-    size: of the kernel, odd, up to `side`; may be traced, as all that follows.
+    size: of the kernel, odd, up to `side`.
     sigmas: deviations along both axes of the ellipse, in pixels.
     angle: by which it is turned, in radians.
-    form: 'gaussian': exp(-q^beta / 2), which is Gaussian with beta = 1; 'plateau': 1 / (1 + q^beta).
-    beta: see `form`.
+    beta: of exp(-q^beta / 2), which is a Gaussian with 1.
+    plateau: whether the function is 1 / (1 + q^beta) instead.
   """
   y, x, inside = _places(side, size)
   along, across = jnp.cos(angle) * x + jnp.sin(angle) * y, jnp.cos(angle) * y - jnp.sin(angle) * x
   q = (along / sigmas[0]) ** 2 + (across / sigmas[1]) ** 2
   # A power of 0 has no finite logarithm, which it is computed by.
   power = jnp.where(q > 0, jnp.maximum(q, 1e-30) ** beta, 0.0)
-  found = 1 / (1 + power) if form == 'plateau' else jnp.exp(-power / 2)
+  found = jnp.where(plateau, 1 / (1 + power), jnp.exp(-power / 2))
   return _normalise(jnp.where(inside, found, 0.0))
 
 
 def sinc(side: int, size, cutoff):
-  """The circular low pass [side, side] of a cutoff in radians a pixel; arguments as in `gaussian`. Sums to 1.
+  """The circular low pass [side, side] of a cutoff in radians a pixel; arguments as in `ellipse`. Sums to 1.
 
   cutoff J1(cutoff r) / (2 pi r) at the distance r.
   """

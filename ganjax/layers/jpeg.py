@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ganjax.layers.resample import mean_pool, upsample
+from ganjax.layers.resample import mean_pool, upsample_bilinear
 
 # Annex K of the standard, tables K.1 and K.2: of brightness and of colours.
 BRIGHTNESS = np.array([
@@ -33,7 +33,7 @@ HIGHEST = lax.Precision.HIGHEST
 def compress(x, quality):
   """A picture [H, W, C] in [0, 1] as a JPEG file of a quality from 1 to 100 gives it back; sides are multiples of 16.
 
-  Colours have half of the resolution. They are repeated on the way back, where libjpeg interpolates.
+  Colours have half of the resolution, and are interpolated on the way back, as libjpeg does by default.
   """
   factor = jnp.where(quality < 50, 50 / quality, 2 - quality / 50)
   if x.shape[-1] == 1:
@@ -44,7 +44,7 @@ def compress(x, quality):
   halved = mean_pool(jnp.stack(colours, -1)[None])[0]
   # Those of the colours are about 0, as 128 is taken off.
   colours = [_blocks(halved[..., i] + 128, COLOURS, factor) - 128 for i in (0, 1)]
-  colours = upsample(jnp.stack(colours, -1)[None])[0]
+  colours = upsample_bilinear(jnp.stack(colours, -1)[None], 'edge')[0]
   whole = jnp.concatenate([_blocks(y, BRIGHTNESS, factor)[..., None], colours], -1)
   return jnp.clip(jnp.matmul(whole, back.T, precision=HIGHEST) / 255, 0, 1)
 

@@ -20,16 +20,16 @@ def grid(size):
   return np.meshgrid(at, at, indexing='ij')
 
 
-@pytest.mark.parametrize('form, beta', [('gaussian', 1.0), ('gaussian', 0.6), ('plateau', 1.7)])
-def test_kernels_are_functions_of_an_ellipse(form, beta):
+@pytest.mark.parametrize('plateau, beta', [(False, 1.0), (False, 0.6), (True, 1.7)])
+def test_kernels_are_functions_of_an_ellipse(plateau, beta):
   """By the covariance matrix of the turned ellipse; a smaller one lies in the middle of zeros."""
-  found = degrade.gaussian(21, 13, (2.5, 0.7), 0.4, form, beta)
+  found = degrade.ellipse(21, 13, (2.5, 0.7), 0.4, beta, plateau)
   turn = np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
   inverse = np.linalg.inv(turn @ np.diag([2.5**2, 0.7**2]) @ turn.T)
   y, x = grid(13)
   place = np.stack([x, y], -1)
   q = np.einsum('hwi,ij,hwj->hw', place, inverse, place)
-  wanted = 1 / (1 + q**beta) if form == 'plateau' else np.exp(-(q**beta) / 2)
+  wanted = 1 / (1 + q**beta) if plateau else np.exp(-(q**beta) / 2)
   np.testing.assert_allclose(found[4:-4, 4:-4], wanted / wanted.sum(), rtol=1e-4, atol=1e-7)
   assert np.asarray(found).sum() == pytest.approx(1) and not np.any(found[:4])
 
@@ -50,7 +50,7 @@ def test_sinc():
 def test_convolution_mirrors_at_the_borders_of_the_picture(sides):
   """Whatever lies beside it in the array, and where the kernel is larger than it."""
   x = RNG.uniform(size=(24, 20, 3)).astype(np.float32)
-  kernel = np.asarray(degrade.gaussian(21, 21, (3.0, 1.0), 0.5))
+  kernel = np.asarray(degrade.ellipse(21, 21, (3.0, 1.0), 0.5))
   found = jax.jit(degrade.convolve)(x, kernel, sides)
   h, w = sides
   wanted = [scipy.ndimage.convolve(x[:h, :w, i], kernel, mode='mirror') for i in range(3)]
@@ -75,9 +75,10 @@ def test_resize_is_that_of_torch(mode, new):
 @pytest.mark.parametrize('quality', [30, 60, 95])
 @pytest.mark.parametrize('grey', [True, False])
 def test_jpeg_is_nearly_a_file_of_pillow(quality, grey):
-  """Of smooth colours and sharp edges; libjpeg rounds more often, and interpolates colours."""
+  """Of smooth colours and sharp edges; libjpeg rounds more often."""
   y, x = np.mgrid[:64, :48] / 64
-  picture = np.stack([0.5 + 0.4 * np.sin(7 * x), y, (x + y > 0.8) * 0.7], -1)
+  waves = [np.sin(RNG.uniform(2, 12, 2) @ [y.ravel(), x.ravel()]).reshape(64, 48) for _ in range(3)]
+  picture = np.stack([0.5 + 0.2 * wave + 0.2 * (x + y > 0.8) for wave in waves], -1)
   picture = np.round(255 * picture).astype(np.uint8)
   picture = picture[..., 2:] if grey else picture
   stream = io.BytesIO()
@@ -87,4 +88,5 @@ def test_jpeg_is_nearly_a_file_of_pillow(quality, grey):
   found = 255 * np.asarray(jpeg.compress(picture.astype(np.float32) / 255, float(quality)))
   # The file's error is reproduced, not made small: what is left differs by far less than it does from the picture.
   left, error = np.abs(found - wanted).mean(), np.abs(picture - wanted).mean()
-  assert left < (0.45 if grey else 0.8) and left < (0.5 if grey else 0.6) * error
+  print('JPEG', quality, grey, left, error)
+  assert left < 0.6 * error and left < 1
