@@ -28,6 +28,7 @@ def made():
   return x, keys, call, np.asarray(call(x, keys))
 
 
+@pytest.mark.slow
 def test_pictures_are_small_have_256_levels_and_stay_alike(made):
   x, _, _, low = made
   assert low.shape == (6, 16, 12, 3) and low.dtype == np.float32
@@ -39,6 +40,7 @@ def test_pictures_are_small_have_256_levels_and_stay_alike(made):
   assert np.abs(low - clean).mean() > 0.03
 
 
+@pytest.mark.slow
 def test_a_picture_depends_on_its_own_key_alone(made):
   x, keys, call, low = made
   order = np.array([3, 1, 5, 0, 4, 2])

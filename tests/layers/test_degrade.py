@@ -86,7 +86,5 @@ def test_jpeg_is_nearly_a_file_of_pillow(quality, grey):
   of_pillow.save(stream, 'JPEG', quality=quality)
   wanted = np.asarray(Image.open(stream), float).reshape(picture.shape)
   found = 255 * np.asarray(jpeg.compress(picture.astype(np.float32) / 255, float(quality)))
-  # The file's error is reproduced, not made small: what is left differs by far less than it does from the picture.
-  left, error = np.abs(found - wanted).mean(), np.abs(picture - wanted).mean()
-  print('JPEG', quality, grey, left, error)
-  assert left < 0.6 * error and left < 1
+  # The file's flaws, which are up to 5 levels here, are there, but for its rounding to levels.
+  assert np.abs(found - wanted).mean() < (0.45 if grey else 1)

@@ -196,9 +196,12 @@ def test_the_u_net_of_real_esrgan():
   with jax.enable_x64(True):
     sizes = dict(name='real_esrgan', width=2, width_D=3, blocks=0, **DOUBLE)
     D = component.build('networks', sizes, resolution=(16, 24), channels=3)['D']
-    x = np.random.default_rng(0).uniform(-1, 1, (2, 16, 24, 3))
-    variables = D.init(jax.random.key(0), jnp.asarray(x), train=False)
-    found, _ = D.apply(variables, x, train=True, mutable=['spectral_norm'])
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (2, 16, 24, 3))
+    shapes = jax.eval_shape(lambda x: D.init(jax.random.key(0), x, train=False), x)
+    variables = jax.tree.map(lambda a: rng.normal(size=a.shape), shapes)
+    call = jax.jit(lambda v, x: D.apply(v, x, train=True, mutable=['spectral_norm'])[0])
+    found = call(variables, x)
   layers = jax.tree.map(lambda a: torch.tensor(np.asarray(a)), variables['params'])
 
   def conv(number, x, normed=True, **how):

@@ -253,14 +253,23 @@ def test_a_run_of_a_file_makes_pictures_at_once(name, tmp_path, monkeypatch):
   Image.fromarray(picture).save(tmp_path / 'mine.png')
   run = tmp_path / 'run'
   for command, line in (
-    (import_weights, f'ganjax import --format {form} --file {tmp_path}/x.pth --workdir {run}'),
+    (
+      import_weights,
+      ['import', f'--format={form}', f'--file={tmp_path}/x.pth', f'--workdir={run}'],
+    ),
     (
       sample,
-      f'ganjax sample {run} --source {tmp_path}/mine.png --format files --out {tmp_path}/made',
+      [
+        'sample',
+        str(run),
+        f'--source={tmp_path}/mine.png',
+        '--format=files',
+        f'--out={tmp_path}/made',
+      ],
     ),
   ):
-    monkeypatch.setattr('sys.argv', line.split())
-    command.COMMAND.read(line.split())
+    monkeypatch.setattr('sys.argv', line)
+    command.COMMAND.read(line)
     command.main()
   made = np.asarray(Image.open(tmp_path / 'made' / 'mine.png'), int)
   x = channels_first(picture.astype(np.float32)[None] / 255)
