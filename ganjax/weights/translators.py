@@ -1,6 +1,7 @@
 """Published networks that make pictures of pictures: what they are, and where each of their arrays goes.
 
-  basicsr: .pth of ESRGAN and Real-ESRGAN, RRDBNet by the names of BasicSR, of xinntao/ESRGAN and of its first release.
+  basicsr: .pth of ESRGAN and Real-ESRGAN, RRDBNet by the names of BasicSR, of xinntao/ESRGAN and of its first release,
+    and SRVGGNetCompact.
   cyclegan: .pth of pytorch-CycleGAN-and-pix2pix (ResNets with instance norm, U-Nets) and of CUT (ResNets that blur).
 
 What a network is follows from the names and shapes of its arrays.
@@ -20,7 +21,8 @@ from ganjax.weights.places import fill, find_layer, torch_axes
 
 FORMATS = 'basicsr', 'cyclegan'
 # Our names of arrays -> theirs.
-ARRAYS = {'kernel': 'weight', 'scale': 'weight', 'mean': 'running_mean', 'var': 'running_var'}
+ARRAYS = {'kernel': 'weight', 'scale': 'weight', 'slope': 'weight'}
+ARRAYS |= {'mean': 'running_mean', 'var': 'running_var'}
 # Files of PyTorch before 0.4 have statistics of instance norm, which their own reader drops.
 STATISTICS = r'.*\.(running_mean|running_var|num_batches_tracked)'
 # xinntao/ESRGAN's names and those of its first release -> BasicSR's.
@@ -69,7 +71,7 @@ def read(path: Path, format: str) -> Network:
   arrays = torch_file.read(data, str(path), ('params_ema', 'params'))
   arrays = {name.removeprefix('module.'): x for name, x in arrays.items()}
   try:
-    return (_rrdb if format == 'basicsr' else _of_cyclegan)(arrays)
+    return (_of_basicsr if format == 'basicsr' else _of_cyclegan)(arrays)
   except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
     why = f'it lacks {error}' if isinstance(error, KeyError) else error
     raise UserError(f'{path} holds no network of --format {format}: {why}') from None
@@ -100,6 +102,8 @@ def take(network: Network, net: str, template, path):
 
   def find(where, shape):
     *layer, kind = where[2:] if where[0] == 'stats' else where[1:]
+    if kind.startswith('slope'):  # a parameter of the network itself, and a layer's there
+      layer, kind = [kind], 'slope'
     there = find_layer('/'.join(layer), network.rules, net)
     return f'{there}.{ARRAYS.get(kind, kind)}', *torch_axes(kind, shape)
 
@@ -109,6 +113,27 @@ def take(network: Network, net: str, template, path):
 def _count(arrays, pattern) -> int:
   """How many numbers, from 0 or another, the group of a pattern has in the names."""
   return len({m[1] for name in arrays if (m := re.match(pattern, name))})
+
+
+def _of_basicsr(arrays) -> Network:
+  return _compact(arrays) if 'body.0.weight' in arrays else _rrdb(arrays)
+
+
+def _compact(arrays) -> Network:
+  """body.0, 2, 4, ... are convolutions, those between are PReLU."""
+  width, channels = arrays['body.0.weight'].shape[:2]
+  layers = sum(x.ndim == 4 for x in arrays.values()) - 2
+  made = arrays[f'body.{2 * layers + 2}.weight'].shape[0]
+  scale = math.isqrt(made // channels)
+  if made != channels * scale**2:
+    raise ValueError(f'it takes {channels} channels, and its last layer makes {made}')
+  networks = dict(scale=scale, width=width, layers=layers)
+  rules = [
+    (r'Conv_(\d+)', lambda i: f'body.{2 * i}'),
+    (r'slope_(\d+)', lambda i: f'body.{2 * i + 1}'),
+  ]
+  data = {'channels': channels}
+  return Network('realesrgan_compact_div2k', networks, data, ('G',), rules, arrays)
 
 
 def _rrdb(arrays) -> Network:

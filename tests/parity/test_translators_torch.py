@@ -65,6 +65,25 @@ class RRDBNet(nn.Module):
     return self.conv_last(act(self.conv_hr(x)))
 
 
+class Compact(nn.Module):
+  """SRVGGNetCompact."""
+
+  def __init__(self, scale, width, layers):
+    super().__init__()
+    self.scale = scale
+    body, last = [], 3
+    for _ in range(layers + 1):
+      body += [nn.Conv2d(last, width, 3, 1, 1), nn.PReLU(width)]
+      last = width
+    self.body = nn.ModuleList([*body, nn.Conv2d(width, 3 * scale**2, 3, 1, 1)])
+
+  def forward(self, x):
+    y = x
+    for layer in self.body:
+      y = layer(y)
+    return F.pixel_shuffle(y, self.scale) + F.interpolate(x, scale_factor=self.scale)
+
+
 NAMES = {
   'body': ('RRDB_trunk', 'model.1.sub'),
   'conv_first': ('conv_first', 'model.0'),
@@ -161,6 +180,13 @@ CASES = {
     (6, 4),
     dict(scale=2, width=4, growth=2, blocks=1),
   ),
+  'compact': (
+    'basicsr',
+    lambda: Compact(3, 4, 2),
+    lambda net: {'params': net.state_dict()},
+    (5, 6),
+    dict(scale=3, width=4, layers=2),
+  ),
   'resnet': ('cyclegan', lambda: resnet(3, 6), of_resnet, (16, 20), dict(width=3, blocks=6)),
   'cut': ('cyclegan', lambda: CutG(3, 4), of_cut, (16, 20), dict(width=3, blocks=4)),
   'unet batch': (
@@ -187,6 +213,8 @@ def make(name, path, saved='zip'):
   net = twin()
   with torch.no_grad():
     for norm in net.modules():
+      if isinstance(norm, nn.PReLU):
+        norm.weight.uniform_(-0.5, 0.5)
       if isinstance(norm, nn.BatchNorm2d):
         for x in (norm.weight, norm.running_var):
           x.uniform_(0.5, 2)
@@ -209,7 +237,7 @@ def test_older_names(release, tmp_path):
 
 
 @pytest.mark.parametrize(
-  'name', ['x4', 'resnet', *map(slow, ['x2', 'cut', 'unet batch', 'unet instance'])]
+  'name', ['x4', 'resnet', *map(slow, ['x2', 'compact', 'cut', 'unet batch', 'unet instance'])]
 )
 def test_pictures(name, tmp_path):
   form, _, _, sides, networks = CASES[name]
@@ -219,8 +247,9 @@ def test_pictures(name, tmp_path):
   assert found.networks == networks
   config = translators.configure(found, 'x')
   config.networks.update(width_D=1, dtype='float32')
-  if found.recipe == 'esrgan_div2k':
+  if form == 'basicsr':
     config.data.resolution = 32
+    config.method.degradation = 'bicubic'
   run = experiment.build(config)
   state = jax.eval_shape(run.init, run.key)
   name = found.nets[0]
