@@ -125,14 +125,15 @@ def _compact(arrays) -> Network:
   layers = sum(x.ndim == 4 for x in arrays.values()) - 2
   made = arrays[f'body.{2 * layers + 2}.weight'].shape[0]
   scale = math.isqrt(made // channels)
-  if made != channels * scale**2:
+  if not 0 < scale <= 32 or made != channels * scale**2:
     raise ValueError(f'it takes {channels} channels, and its last layer makes {made}')
   networks = dict(scale=scale, width=width, layers=layers)
   rules = [
     (r'Conv_(\d+)', lambda i: f'body.{2 * i}'),
     (r'slope_(\d+)', lambda i: f'body.{2 * i + 1}'),
   ]
-  data = {'channels': channels}
+  # Sides that the scale and D's halvings divide.
+  data = {'channels': channels, 'resolution': 256 - 256 % (8 * scale)}
   return Network('realesrgan_compact_div2k', networks, data, ('G',), rules, arrays)
 
 

@@ -182,10 +182,10 @@ CASES = {
   ),
   'compact': (
     'basicsr',
-    lambda: Compact(3, 4, 2),
+    lambda: Compact(2, 4, 2),
     lambda net: {'params': net.state_dict()},
     (5, 6),
-    dict(scale=3, width=4, layers=2),
+    dict(scale=2, width=4, layers=2),
   ),
   'resnet': ('cyclegan', lambda: resnet(3, 6), of_resnet, (16, 20), dict(width=3, blocks=6)),
   'cut': ('cyclegan', lambda: CutG(3, 4), of_cut, (16, 20), dict(width=3, blocks=4)),
