@@ -191,6 +191,7 @@ def test_generators(twin, networks, sides):
   np.testing.assert_allclose(found, 2 * channels_last(net(unit(x))) - 1, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_the_u_net_of_real_esrgan():
   """In a training call, in which torch's spectral norm iterates once, too."""
   with jax.enable_x64(True):
