@@ -44,6 +44,7 @@ def get_config():
     name='srgan',
     pretrain=1_000_000,
     loss='relativistic_average',
+    degradation='bicubic',
     pixel_weight=0.01,
     adversarial_weight=0.005,
     network='efficientnet_lite0',

@@ -58,7 +58,17 @@ def dot(a, b):
 # Of the same layers as those above; their discriminators take pairs, texts, features, maps of several sizes, a fade, or
 # what is no picture.
 OTHERS = {'cut', 'cyclegan', 'fastgan', 'pix2pix', 'projected', 'progressive', 'stylegan'}
-OTHERS |= {'srresnet', 'rrdb', 'stylegan3', 'wavegan', 'specgan', 'gan3d', 'characters'}
+OTHERS |= {
+  'srresnet',
+  'rrdb',
+  'real_esrgan',
+  'srvgg',
+  'stylegan3',
+  'wavegan',
+  'specgan',
+  'gan3d',
+  'characters',
+}
 OTHERS |= {'musegan', 'molgan'}
 OTHERS |= {'adain', 'attngan', 'can', 'dvdgan', 'gangogh', 'dfgan', 'gan_cls', 'mocogan'}
 

@@ -23,6 +23,8 @@ SMALLEST = {
   'cut': dict(blocks=2, layers_D=1),
   'srresnet': dict(blocks=1),
   'rrdb': dict(blocks=1, growth=2),
+  'real_esrgan': dict(blocks=1, growth=2),
+  'srvgg': dict(layers=1),
   'attngan': dict(sides=(8, 16), residuals=1, vocabulary=8, embedding=4, features=4),
 }
 SIDES = {
@@ -35,6 +37,8 @@ SIDES = {
   'cut': 16,
   'srresnet': 32,
   'rrdb': 32,
+  'real_esrgan': 32,
+  'srvgg': 32,
   'gan3d': 8,
   'can': 32,
   'adain': 16,
@@ -58,7 +62,8 @@ TRACED += ('stylegan3_emoji', 'stylegan3t_ffhq256', 'stylegan3r_ffhq256')
 TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_folder')
 TRACED += ('progressive_emoji', 'progressive_cifar', 'progressive_celebahq', 'stylegan_ffhq1024')
 TRACED += ('pix2pix_facades', 'cyclegan_horse2zebra', 'cut_horse2zebra')
-TRACED += ('srgan_div2k', 'esrgan_div2k', 'srgan_emoji')
+TRACED += ('srgan_div2k', 'esrgan_div2k', 'realesrgan_div2k', 'realesrgan_compact_div2k')
+TRACED += ('srgan_emoji',)
 TRACED += ('wavegan_folder', 'musegan_folder')
 TRACED += (
   'adain_style',

@@ -18,7 +18,7 @@ FLOORS = (
   'component',
   'devices',
   'workdir optim layers',
-  'media views text',
+  'media views text degradations',
   'data',
   'sampling losses networks weights seeds',
   'features update config',

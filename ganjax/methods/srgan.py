@@ -1,15 +1,15 @@
-"""Super-resolution: SRGAN (Ledig et al. 2017, arXiv:1609.04802) and ESRGAN (Wang et al. 2018, arXiv:1809.00219).
+"""Super-resolution: SRGAN (Ledig et al. 2017, arXiv:1609.04802), ESRGAN (Wang et al. 2018, arXiv:1809.00219) and
+Real-ESRGAN (Wang et al. 2021, arXiv:2107.10833).
 
-A batch has `image` [B, H, W, C], the large pictures; `low` is made of them. G first learns their pixels alone, then
-goes on beside a discriminator, with a perceptual distance on the features of a frozen network. The authors take VGG19
-there. The weights of the losses are of pictures in [0, 1], as in BasicSR.
+A batch has `image` [B, H, W, C], the large pictures; `low` is made of them by a degradation. G first learns their
+pixels alone, then goes on beside a discriminator, with a perceptual distance on the features of a frozen network. The
+authors take VGG19 there. The weights of the losses are of pictures in [0, 1], as in BasicSR.
 """
 
 import jax
 import jax.numpy as jnp
 
-from ganjax import UserError, features
-from ganjax.layers.resample import resize_bicubic
+from ganjax import UserError, component, features
 from ganjax.losses import adversarial
 from ganjax.update import Aux, Derived, Frozen, Method, Phase, Stage, apply
 
@@ -20,6 +20,7 @@ def build(
   fields,
   pretrain=0.5,
   loss='non_saturating',
+  degradation='bicubic',
   pixel_weight=0.01,
   adversarial_weight=0.005,
   network='efficientnet_lite0',
@@ -33,6 +34,7 @@ def build(
     pretrain: steps of the first stage, a count or a fraction of all.
     loss: NAME of the pair NAME_D, NAME_G in `ganjax.losses.adversarial`: 'non_saturating' in SRGAN,
       'relativistic_average' in ESRGAN.
+    degradation: how small pictures are made, a file of `ganjax.degradations`: 'bicubic' or 'real_esrgan'.
     pixel_weight, adversarial_weight: of the L1 distance and the adversarial loss in the second stage.
     network: the frozen one, of `ganjax.features`, which has `TAPS`.
     perceptual: {tap: weight of the L1 distance of its maps} in the second stage; {} for none.
@@ -56,10 +58,7 @@ def build(
     dtype=getattr(G, 'dtype', 'float32'), taps=tuple(weights), name='F'
   )
 
-  def low(batch, keys):
-    """As a file of 8 bits has it."""
-    x = jnp.clip(resize_bicubic(batch['image'], 1 / scale), -1, 1)
-    return jnp.round((x + 1) * 127.5) / 127.5 - 1
+  make = component.build('degradations', {'name': degradation}, scale=scale)
 
   def distance(a, b):
     return jnp.mean(jnp.abs(a - b)) / 2
@@ -77,19 +76,19 @@ def build(
   def pixels(state, batch, key):
     """The distance of G's pictures. Keeps G's statistics."""
     fakes, state = apply(G, state, batch['low'], train=True)
-    value = distance(fakes, batch['image'])
+    value = distance(fakes, make.target(batch['image']))
     return value, Aux(state, {'loss_pixels': value})
 
   def generator(state, batch, key):
     """G's loss, the sum of its metrics. Keeps G's statistics; D runs in train mode and its statistics are dropped."""
-    reals = batch['image']
+    reals, targets = batch['image'], make.target(batch['image'])
     fakes, state = apply(G, state, batch['low'], train=True)
     fake, real = (apply(D, state, x, train=True)[0] for x in (fakes, reals))
     terms = {
-      'loss_pixels': pixel_weight * distance(fakes, reals),
+      'loss_pixels': pixel_weight * distance(fakes, targets),
       'loss_G': adversarial_weight * loss_G(fake, real),
     }
-    terms |= {'loss_perceptual': perceive(state, fakes, reals)} if weights else {}
+    terms |= {'loss_perceptual': perceive(state, fakes, targets)} if weights else {}
     return sum(terms.values()), Aux(state, terms, {'fakes': jax.lax.stop_gradient(fakes)})
 
   def discriminator(state, batch, key):
@@ -114,7 +113,7 @@ def build(
     ema=('G',),
     frozen={'F': Frozen(network, *features.frozen(network))} if weights else {},
     examples=('low',),
-    derived={'low': Derived('image', low)},
+    derived={'low': Derived('image', lambda batch, keys: make.low(batch['image'], keys))},
     multiple=G.multiple,
   )
 

@@ -102,12 +102,19 @@ def build(
   Raises:
     UserError: pictures that D's halvings do not fit, or a value that is none of these.
   """
+  kinds = dict(dtype=dtype, param_dtype=param_dtype)
+  if width_D < 1:
+    raise UserError(f'networks.width_D={width_D} must be at least 1')
+  G = build_generator(channels, scale, width, growth, blocks, **kinds)
+  return {'G': G, 'D': build_discriminator(resolution, width_D, 'rrdb', **kinds)}
+
+
+def build_generator(channels, scale, width, growth, blocks, **kinds) -> Generator:
+  """The generator alone, see `build`."""
   if scale not in (1, 2, 4):
     raise UserError(f'networks.scale={scale!r} must be 1, 2 or 4')
-  if min(width, growth, width_D) < 1 or blocks < 0:
+  if min(width, growth) < 1 or blocks < 0:
     raise UserError(
-      f'networks.width={width}, growth={growth} and width_D={width_D} must be at least 1, blocks={blocks} at least 0'
+      f'networks.width={width} and growth={growth} must be at least 1, blocks={blocks} at least 0'
     )
-  kinds = dict(dtype=dtype, param_dtype=param_dtype)
-  D = build_discriminator(resolution, width_D, 'rrdb', **kinds)
-  return {'G': Generator(channels, scale, width, growth, blocks, **kinds), 'D': D}
+  return Generator(channels, scale, width, growth, blocks, **kinds)

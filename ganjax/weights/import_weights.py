@@ -1,13 +1,16 @@
 """Starts a run from published PyTorch weights.
 
     ganjax import --format stylegan --file ffhq.pkl --workdir runs/ffhq
+    ganjax import --format basicsr --file RealESRGAN_x4plus.pth --workdir runs/realesrgan
+    ganjax import --format cyclegan --file latest_net_G.pth --workdir runs/horse2zebra
     ganjax import --format mimicry --G netG_100000_steps.pth --D netD_100000_steps.pth \\
       --config configs/sngan_cifar.py --workdir runs/imported
 
 The workdir is that of a run at step 0: `ganjax sample`, `evaluate`, `train` and `--config.init_from` take it. Files are
 read without torch and run nothing. A network that has no file keeps its initial weights. What the published networks
 have that ours have not by default is set in the configuration, and said. Files of StyleGAN2 and StyleGAN3 hold all
-networks and say what they are: these formats take no --config. Formats: see `ganjax.weights.published` and `stylegans`.
+networks and say what they are, as do those of networks that translate or enlarge pictures: these formats take no
+--config. Formats: see `ganjax.weights.published`, `stylegans` and `translators`.
 """
 
 from ganjax import commandline, run_record, run_state
@@ -18,10 +21,12 @@ WORKDIR = COMMAND.string('workdir', None, 'Folder of the new run.')
 FORMAT = COMMAND.choice(
   'format',
   None,
-  ['stylegan', 'rosinality', 'mimicry', 'biggan_pytorch'],
-  'Whose files these are; stylegan: stylegan2-ada-pytorch, stylegan3.',
+  ['stylegan', 'rosinality', 'basicsr', 'cyclegan', 'mimicry', 'biggan_pytorch'],
+  'Whose files these are; stylegan: stylegan2-ada-pytorch, stylegan3; basicsr: ESRGAN, Real-ESRGAN; cyclegan: '
+  'pytorch-CycleGAN-and-pix2pix, CUT.',
 )
-FILE = COMMAND.string('file', None, 'File of all networks, of stylegan and rosinality.')
+FILE = COMMAND.string('file', None, 'File of all networks, or of the one that makes pictures.')
+BACK = COMMAND.string('back', None, 'File of the generator from B to A, of cyclegan.')
 FILES = {net: COMMAND.string(net, None, f'File of {net}.') for net in 'GD'}
 
 if __name__ == '__main__':  # before the slow imports
@@ -38,19 +43,24 @@ from ganjax import UserError, experiment
 from ganjax import config as configs
 from ganjax.devices import processes, sharding
 from ganjax.sampling import styles
-from ganjax.weights import published, stylegans
+from ganjax.weights import published, stylegans, translators
 from ganjax.workdir import checkpoint, files, lock
 
 
 def main():
-  if FORMAT.value in stylegans.FORMATS:
-    _whole()
+  alone = {
+    **dict.fromkeys(stylegans.FORMATS, _whole),
+    **dict.fromkeys(translators.FORMATS, _translator),
+  }
+  if FORMAT.value in alone:
+    _check_alone()
+    alone[FORMAT.value]()
     return
   chosen = {net: Path(flag.value) for net, flag in FILES.items() if flag.value}
   if WORKDIR.value is None or FORMAT.value is None or not chosen:
     raise UserError('--workdir, --format and at least one of --G and --D are needed')
   if FILE.value:
-    raise UserError(f'--file is for --format {" and ".join(stylegans.FORMATS)}: name --G and --D')
+    raise UserError(f'--file is for --format {", ".join(alone)}: name --G and --D')
   config = commandline.config(CONFIG)
   for line in published.set_networks(config, FORMAT.value):
     processes.say(line)
@@ -64,15 +74,50 @@ def main():
     processes.say(f'{net} of {path} is in {WORKDIR.value}')
 
 
-def _whole():
-  """Of a file that holds all networks."""
+def _check_alone():
+  """Raises UserError where more is given than files that say what they are need, or less."""
   if WORKDIR.value is None or FILE.value is None:
     raise UserError(f'--format {FORMAT.value} needs --workdir and --file')
-  for flag in (CONFIG, *FILES.values()):
+  for flag in (CONFIG, *FILES.values(), *([] if FORMAT.value == 'cyclegan' else [BACK])):
     if flag.present:
       raise UserError(
-        f'--{flag.name}: files of --format {FORMAT.value} hold all networks and say what they are; leave it out'
+        f'--{flag.name}: files of --format {FORMAT.value} say what they are, and --file is all that it takes; leave it '
+        'out'
       )
+
+
+def _translator():
+  """Of a generator that makes pictures of pictures; in a CycleGAN, of one or two."""
+  paths = [Path(flag.value) for flag in (FILE, BACK) if flag.value]
+  networks = [translators.read(path, FORMAT.value) for path in paths]
+  first, *others = networks
+  if len(networks) > len(first.nets):
+    raise UserError(f'--back: {paths[0]} is no generator of a CycleGAN, of which there are two')
+  for other, path in zip(others, paths[1:]):
+    if (other.recipe, other.networks, other.data) != (first.recipe, first.networks, first.data):
+      raise UserError(f'{path} is not a network as that of {paths[0]}: they are of two runs')
+
+  def read(run, state):
+    shapes = lambda net: {'params': state.params[net], 'stats': state.stats[net]}
+    found = {
+      net: translators.take(network, net, shapes(net), path)
+      for net, network, path in zip(first.nets, networks, paths)
+    }
+    return found, found
+
+  write(translators.configure(first, paths[0].stem), read)
+  for net, path in zip(first.nets, paths):
+    processes.say(f'{net} of {path} is in {WORKDIR.value}')
+  for net in first.nets[len(networks) :]:
+    processes.say(f'{net} has no file, and makes nothing of use: see --back')
+  there = ', '.join(f'{name}={value}' for name, value in first.networks.items())
+  processes.say(
+    f'to train on, give {first.recipe} these networks ({there}), --config.init_from and --config.init_nets'
+  )
+
+
+def _whole():
+  """Of a file that holds all networks."""
   path = Path(FILE.value)
   found = stylegans.read(path, FORMAT.value)
   networks, place = stylegans.describe(found, path)

@@ -6,13 +6,11 @@ Two formats, by the codes that write them:
   biggan_pytorch: the state dictionaries G, G_ema and D of BigGAN-PyTorch, for networks.name=biggan.
 """
 
-import re
-
 import jax
-import numpy as np
 
 from ganjax import UserError
 from ganjax.weights import torch_file
+from ganjax.weights.places import fill, find_layer, torch_axes
 
 # What the configuration must say of the networks of a format.
 NETWORKS = {
@@ -78,54 +76,28 @@ def read(path, run, net, name) -> dict:
     data = path.expanduser().read_bytes()
   except OSError as error:
     raise UserError(f'cannot read {path}: {error.strerror}') from None
-  arrays = torch_file.read(data, str(path), 'model_state_dict')
+  arrays = torch_file.read(data, str(path), ('model_state_dict',))
   state = jax.eval_shape(run.init, run.key)
   template = {'params': state.params[net], 'stats': state.stats[net]}
   rules = {'mimicry': name_mimicry, 'biggan_pytorch': name_biggan}[name](net, run.config)
-  used = set()
 
-  def take(path_here, leaf):
-    collection, *layer, kind = (key.key for key in path_here)
+  def find(where, shape):
+    collection, *layer, kind = where
     layer = layer[1:] if collection == 'stats' else layer  # that of statistics has a name more
     theirs = find_layer(_see_through(layer, net), rules, net)
     keys = [f'{theirs}.{array}' for array in ARRAYS[name][kind]]
-    key = next((key for key in keys if key in arrays), keys[0])
-    used.add(key)
-    halves = theirs.endswith('.embed') and name == 'mimicry'
-    shape = _shape_there(leaf.shape, kind, halves)
-    if key not in arrays:
-      raise UserError(f'{path} lacks {key}, which {net} of this configuration needs')
-    found = arrays[key]
-    if found.shape != shape and not (kind == 'u' and found.size == leaf.size):
-      raise UserError(f'{path}: {key} is {found.shape}; this configuration needs {shape}')
-    if halves:  # gains, which are absolute there and above 1 here, beside biases
-      gain, bias = np.split(found, 2, axis=1)
-      found = gain - 1 if layer[-1] == 'scale' else bias
-    elif kind == 'kernel':
-      found = found.transpose(2, 3, 1, 0) if found.ndim == 4 else found.T
-    found = found.reshape(leaf.shape).astype(leaf.dtype)
-    if not np.isfinite(found).all():
-      raise UserError(f'{path}: {key} has values that are NaN or infinite')
+    if theirs.endswith('.embed') and name == 'mimicry':
+      # Gains, which are absolute there and above 1 here, beside biases.
+      scale, width = layer[-1] == 'scale', shape[1]
+      halves = lambda x: x[:, :width] - 1 if scale else x[:, width:]
+      return keys, (shape[0], 2 * width), halves
+    there, turn = torch_axes(kind, shape)
     # The linear layer's output is a map of 16 or 36 pixels: channels come first there, last here.
-    first = net == 'G' and theirs in ('l1', 'linear')
-    return _channels_last(found, state.params['G']) if first else found
+    if net == 'G' and theirs in ('l1', 'linear'):
+      return keys, there, lambda x: _channels_last(turn(x), state.params['G'])
+    return keys, there, turn
 
-  tree = jax.tree_util.tree_map_with_path(take, template)
-  unknown = [key for key in arrays if key not in used and not re.fullmatch(UNUSED, key)]
-  if unknown:
-    raise UserError(
-      f'{path}: {unknown[0]} {arrays[unknown[0]].shape} has no place in {net} of this configuration'
-    )
-  return tree
-
-
-def _shape_there(shape, kind, halves):
-  """The shape of torch's array for one of ours."""
-  if halves:
-    return (shape[0], 2 * shape[1])
-  if kind == 'kernel':
-    return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
-  return shape
+  return fill(template, arrays, find, path, net, UNUSED)
 
 
 def _channels_last(x, params):
@@ -148,14 +120,6 @@ def _see_through(layer, net):
     'SelfAttention': tuple(ATTENTION),
   }
   return '/'.join([*scope, made[where][number] if where in made else f'Conv_{number}'])
-
-
-def find_layer(layer, rules, net) -> str:
-  """Torch's name of a layer of ours, by the first rule that knows it."""
-  for pattern, rename in rules:
-    if match := re.fullmatch(pattern, layer):
-      return rename(*(int(x) if x.isdecimal() else x for x in match.groups()))
-  raise UserError(f'this format has no {layer}, which {net} of this configuration has')
 
 
 def name_mimicry(net, config):

@@ -13,6 +13,7 @@ import numpy as np
 
 from ganjax import UserError
 from ganjax.weights import pickles, torch_file
+from ganjax.weights.places import fill
 
 FORMATS = 'stylegan', 'rosinality'
 NETWORKS = 'stylegan2', 'stylegan3'
@@ -135,7 +136,6 @@ def take(module, net: str, template, path, layout=()):
   Raises:
     UserError: an array that is missing, that has another shape or no place here, or that is not finite.
   """
-  used = set()
   for name, _, design in layout:
     there = module.tensors.get(f'synthesis.{name}.down_filter', design)
     if design is not None and not (
@@ -145,35 +145,16 @@ def take(module, net: str, template, path, layout=()):
         f'{path}: synthesis.{name}.down_filter of {net} is not the one of its frequencies'
       )
 
-  def place(path_here, leaf):
-    where = '/'.join(
-      key.key for key in path_here[1:] if key.key not in ('styles', 'noise', 'magnitude', 'fourier')
-    )
-    name, axes = theirs(net, where, len(leaf.shape))
-    name = _whole(name, layout)
-    used.add(name)
-    if name not in module.tensors:
-      raise UserError(f'{path} lacks {name} in {net}')
-    found = module.tensors[name]
-    shape = _shape_there(leaf.shape, axes, name)
-    if found.shape != shape or found.dtype.kind != 'f':
-      raise UserError(
-        f'{path}: {name} of {net} is {found.dtype} {found.shape}, and should be float {shape}'
-      )
-    if not np.isfinite(found).all():
-      raise UserError(f'{path}: {name} of {net} has values that are NaN or infinite')
+  def find(where, shape):
+    own = [key for key in where[1:] if key not in ('styles', 'noise', 'magnitude', 'fourier')]
+    name, axes = theirs(net, '/'.join(own), len(shape))
     if name == 'b4.fc.weight':  # of maps: their channels come first there, last here
-      found = found.reshape(len(found), -1, 4, 4).transpose(2, 3, 1, 0)
-    elif axes:
-      found = found.transpose(axes)
-    return found.reshape(leaf.shape).astype(leaf.dtype)
+      turn = lambda x: x.reshape(len(x), -1, 4, 4).transpose(2, 3, 1, 0)
+    else:
+      turn = lambda x: x.transpose(axes) if axes else x
+    return _whole(name, layout), _shape_there(shape, axes, name), turn
 
-  tree = jax.tree_util.tree_map_with_path(place, template)
-  unknown = [k for k in module.tensors if k not in used and not re.fullmatch(UNUSED, k)]
-  if unknown:
-    shape = module.tensors[unknown[0]].shape
-    raise UserError(f'{path}: {unknown[0]} {shape} has no place in {net}')
-  return tree
+  return fill(template, module.tensors, find, path, net, UNUSED)
 
 
 def _whole(name, layout):

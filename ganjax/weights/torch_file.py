@@ -19,14 +19,14 @@ import numpy as np
 from ganjax import UserError
 
 
-def read(data: bytes, name: str = 'weights', entry: str | None = None) -> dict:
+def read(data: bytes, name: str = 'weights', entries: tuple = ()) -> dict:
   """Reads what `torch.save` wrote of a flat dictionary of tensors (a state_dict), in the zip or in the older format.
 
   Args:
     data: the file.
     name: what to call it in messages.
-    entry: where the file is a dictionary with a dictionary under this name (a checkpoint: 'model_state_dict'), that one
-      is read.
+    entries: where the file is a dictionary with a dictionary under one of these names (a checkpoint:
+      'model_state_dict'), the first of them is read.
 
   Returns:
     name -> np.ndarray, read-only views; bfloat16 becomes float32. Entries that are not tensors are left out.
@@ -36,7 +36,7 @@ def read(data: bytes, name: str = 'weights', entry: str | None = None) -> dict:
   """
   try:
     root, arrays = _read(data, TENSORS)
-    tensors = _views(root, arrays, entry)
+    tensors = _views(root, arrays, entries)
   except Exception as error:
     raise UserError(f'cannot read the weight file {name}: {one_line(error)}') from None
   if not tensors:
@@ -56,8 +56,8 @@ def read_entries(data: bytes, name: str, rules) -> dict:
   """
   try:
     root, arrays = _read(data, rules)
-    found = {k: _views(x, arrays, None) for k, x in expect(dict, root).items() if type(x) is dict}
-    return {k: x for k, x in found.items() if x} | _views(root, arrays, None)
+    found = {k: _views(x, arrays) for k, x in expect(dict, root).items() if type(x) is dict}
+    return {k: x for k, x in found.items() if x} | _views(root, arrays)
   except Exception as error:
     raise UserError(f'cannot read the weight file {name}: {one_line(error)}') from None
 
@@ -312,10 +312,10 @@ def _storage(raw: bytes, storage: Storage) -> np.ndarray:
   return x.astype(np.float32) if storage.dtype == jnp.bfloat16 else x
 
 
-def _views(root, arrays: dict, entry) -> dict:
+def _views(root, arrays: dict, entries=()) -> dict:
   """The tensors of the dictionary as views of their storages."""
   found = expect(dict, root)
-  found = expect(dict, found.get(entry, found)).items()
+  found = expect(dict, next((found[name] for name in entries if name in found), found)).items()
   tensors = {k: t for k, t in found if isinstance(t, Tensor)}
   for key, tensor in tensors.items():
     check_whole(key, tensor)

@@ -8,6 +8,7 @@ import pytest
 
 from ganjax import UserError, experiment, media
 from ganjax import config as configs
+from ganjax.degradations import bicubic
 from ganjax.layers.resample import resize_bicubic
 from ganjax.methods import srgan
 from ganjax.networks import srresnet
@@ -104,6 +105,23 @@ def test_stage_2_has_the_terms_of_esrgan(run):
   assert counts == {'G': 1, 'D': 1} and not moved(before.opt['pixels'], after.opt['pixels'])
 
 
+@pytest.mark.slow
+def test_distances_are_from_the_target_of_the_degradation(run, monkeypatch):
+  """D sees the pictures as they are."""
+  of_bicubic = bicubic.build
+  halved = lambda scale: of_bicubic(scale)._replace(target=lambda x: x / 2)
+  monkeypatch.setattr(bicubic, 'build', halved)
+  made, (_, batch, start) = build(), run
+  _, metrics = step(made, start, batch, 2)
+  image, low = seen(batch)
+  fakes = call(made, 'G')(start, low)
+  wanted = 0.01 * np.abs(fakes - image / 2).mean() / 2
+  np.testing.assert_allclose(metrics['loss_pixels'], wanted, rtol=1e-4)
+  real, fake = (np.asarray(call(made, 'D')(start, x)) for x in (image, fakes))
+  log = np.log1p(np.exp(fake.mean() - real)).mean() / 2
+  np.testing.assert_allclose(metrics['loss_real'], log, rtol=1e-4)
+
+
 def test_samples_start_from_small_pictures_of_held_out_emoji(run):
   """Of 8 bits, read by index, whatever comes beside them."""
   made = run[0]
@@ -126,6 +144,7 @@ def test_samples_start_from_small_pictures_of_held_out_emoji(run):
 @pytest.mark.parametrize('arguments, message', [
   (dict(loss='hinges'), r"loss='hinges' is not known \(did you mean hinge\?\)"),
   (dict(pretrain=0), 'pretrain=0 must be'),
+  (dict(degradation='bicubics'), r"degradations.name='bicubics' is not known \(did you mean bicubic\?\)"),
   (dict(network='inceptions'), "network='inceptions' is not known"),
   (dict(perceptual={'block_3': 1.0}), "perceptual={'block_3': 1.0} must be weights.*block_2, block_4"),
   (dict(perceptual={'block_4': -1.0}), 'must be weights from 0'),

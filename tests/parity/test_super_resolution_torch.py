@@ -191,6 +191,42 @@ def test_generators(twin, networks, sides):
   np.testing.assert_allclose(found, 2 * channels_last(net(unit(x))) - 1, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
+def test_the_u_net_of_real_esrgan():
+  """In a training call, in which torch's spectral norm iterates once, too."""
+  with jax.enable_x64(True):
+    sizes = dict(name='real_esrgan', width=2, width_D=3, blocks=0, **DOUBLE)
+    D = component.build('networks', sizes, resolution=(16, 24), channels=3)['D']
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (2, 16, 24, 3))
+    shapes = jax.eval_shape(lambda x: D.init(jax.random.key(0), x, train=False), x)
+    variables = jax.tree.map(lambda a: rng.normal(size=a.shape), shapes)
+    call = jax.jit(lambda v, x: D.apply(v, x, train=True, mutable=['spectral_norm'])[0])
+    found = call(variables, x)
+  layers = jax.tree.map(lambda a: torch.tensor(np.asarray(a)), variables['params'])
+
+  def conv(number, x, normed=True, **how):
+    own = layers[f'Conv_{number}']
+    w = own['kernel'].permute(3, 2, 0, 1)
+    if normed:
+      u = torch.tensor(np.asarray(variables['spectral_norm'][f'SpectralNorm_{number - 1}']['u']))
+      v = F.normalize(u @ w.flatten(1), dim=0)
+      w = w / (F.normalize(w.flatten(1) @ v, dim=0) @ w.flatten(1) @ v)
+    return F.conv2d(x, w, own.get('bias'), padding=1, **how)
+
+  act = leaky(0.2)
+  double = lambda x: F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=False)
+  first = act(conv(0, unit(x), normed=False))
+  second = act(conv(1, first, stride=2))
+  third = act(conv(2, second, stride=2))
+  y = act(conv(3, third, stride=2))
+  for number, skip in ((4, third), (5, second), (6, first)):
+    y = act(conv(number, double(y))) + skip
+  y = conv(9, act(conv(8, act(conv(7, y)))), normed=False)
+  assert found.shape == (2, 16, 24)
+  np.testing.assert_allclose(found, y[:, 0], rtol=1e-9, atol=1e-11)
+
+
 ADAM = dict(lr=1e-3, b1=0.9, b2=0.99)
 
 

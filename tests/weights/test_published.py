@@ -9,7 +9,7 @@ import pytest
 import torch_files
 
 from ganjax import UserError, experiment, run_state
-from ganjax.weights import import_weights, published
+from ganjax.weights import import_weights, places, published
 from ganjax.workdir import checkpoint
 
 
@@ -90,9 +90,9 @@ REFUSED = {
   'missing': ({'block3.c1.bias': None}, r'x\.pth lacks block3\.c1\.bias'),
   'shape': (
     {'block3.c1.weight': np.zeros((4, 8, 3, 1), np.float32)},
-    r'block3\.c1\.weight is \(4, 8, 3, 1\); .* needs \(4, 8, 3, 3\)',
+    r'block3\.c1\.weight of G is float32 \(4, 8, 3, 1\), and should be float \(4, 8, 3, 3\)',
   ),
-  'number': ({'c5.bias': np.float32([1, np.nan, 2])}, r'c5\.bias has values that are NaN'),
+  'number': ({'c5.bias': np.float32([1, np.nan, 2])}, r'c5\.bias of G has values that are NaN'),
 }
 
 
@@ -120,7 +120,7 @@ def test_networks_of_a_format():
   nets = experiment.build(config).method.nets
   assert nets['G'].bilinear and nets['D'].relu_skip
   with pytest.raises(UserError, match='no SelfAttention_0, which D'):
-    published.find_layer('SelfAttention_0', published.name_mimicry('D', config), 'D')
+    places.find_layer('SelfAttention_0', published.name_mimicry('D', config), 'D')
 
 
 @pytest.mark.slow
@@ -159,8 +159,8 @@ def test_the_command_makes_a_run(tmp_path):
 @pytest.mark.parametrize('line, says', [
   ('--format stylegan --workdir x', '--format stylegan needs --workdir and --file'),
   ('--format rosinality --file x.pt', '--format rosinality needs --workdir and --file'),
-  ('--format stylegan --file x --workdir y --G z', '--G: files of --format stylegan hold all networks'),
-  ('--format mimicry --G x --workdir y --file z', '--file is for --format stylegan and rosinality'),
+  ('--format stylegan --file x --workdir y --G z', '--G: files of --format stylegan say what they are'),
+  ('--format mimicry --G x --workdir y --file z', '--file is for --format stylegan, rosinality, basicsr, cyclegan'),
   ('--format stylegan --file nothing.pkl --workdir y', 'cannot read nothing.pkl'),
 ])  # fmt: skip
 def test_what_the_command_refuses_of_whole_files(line, says, monkeypatch):

@@ -1,0 +1,76 @@
+"""Real-ESRGAN's compact generator (SRVGGNetCompact of its code), and the U-Net of `networks/real_esrgan.py`.
+
+All layers work on small pictures, so that it is fast. It learns what is added to the picture with its pixels repeated.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from ganjax import UserError, media
+from ganjax.layers.conv import Conv
+from ganjax.layers.resample import pixel_shuffle
+from ganjax.networks.pix2pix import check_sides
+from ganjax.networks.real_esrgan import Discriminator
+from ganjax.networks.srresnet import TORCH_INIT
+
+
+class Generator(nn.Module):
+  """Pictures [B, h, w, C] in [-1, 1] -> [B, scale h, scale w, C], near [-1, 1]."""
+
+  channels: int
+  scale: int
+  width: int
+  layers: int
+  dtype: str
+  param_dtype: str
+  multiple = 1  # sides that it takes are multiples of it
+
+  @nn.compact
+  def __call__(self, x, *, train: bool):
+    layer = lambda features: Conv(
+      features, 3, padding=1, kernel_init=TORCH_INIT, dtype=self.dtype, param_dtype=self.param_dtype
+    )
+    x = (x + 1) / 2
+    large = jnp.repeat(jnp.repeat(x, self.scale, 1), self.scale, 2)
+    for i in range(self.layers + 1):
+      x = layer(self.width)(x)
+      quarter = nn.initializers.constant(0.25)
+      slope = self.param(f'slope_{i}', quarter, (self.width,), self.param_dtype)
+      x = jnp.where(x >= 0, x, slope.astype(x.dtype) * x)  # PReLU, with a slope for each channel
+    x = pixel_shuffle(layer(self.channels * self.scale**2)(x), self.scale)
+    return 2 * (x + large) - 1
+
+
+def build(
+  *,
+  resolution,
+  channels,
+  scale=4,
+  width=64,
+  width_D=64,
+  layers=32,
+  dtype='float32',
+  param_dtype='float32',
+):
+  """The pair {'G', 'D'}.
+
+  Args:
+    resolution: of the large pictures that are learnt from, a side or (height, width): multiples of 8.
+    channels: of the pictures.
+    scale: how many times as large G makes pictures, from 1.
+    width: channels of G's layers.
+    width_D: channels of D's first layer; deeper ones have 2, 4 and 8 times it.
+    layers: of G between the first and the last: 32 in its general model, 16 in that of animations.
+    dtype, param_dtype: of activations and of parameters.
+
+  Raises:
+    UserError: pictures that D's halvings do not fit, or a value that is none of these.
+  """
+  check_sides(media.sides(resolution), 8, 'networks.name=srvgg')
+  if min(scale, width, width_D) < 1 or layers < 0:
+    raise UserError(
+      f'networks.scale={scale}, width={width} and width_D={width_D} must be at least 1, layers={layers} at least 0'
+    )
+  kinds = dict(dtype=dtype, param_dtype=param_dtype)
+  G = Generator(channels, scale, width, layers, **kinds)
+  return {'G': G, 'D': Discriminator(width_D, **kinds)}
