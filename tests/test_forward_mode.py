@@ -61,6 +61,7 @@ OTHERS = {'cut', 'cyclegan', 'fastgan', 'pix2pix', 'projected', 'progressive', '
 OTHERS |= {'srresnet', 'rrdb', 'stylegan3', 'wavegan', 'specgan', 'gan3d', 'characters'}
 OTHERS |= {'musegan', 'molgan'}
 OTHERS |= {'adain', 'attngan', 'can', 'dvdgan', 'gangogh', 'dfgan', 'gan_cls', 'mocogan'}
+OTHERS |= {'vid2vid'}
 
 
 def test_no_network_is_missing():
