@@ -24,7 +24,7 @@ def get_config():
   config.data.dataset = 'edges'
   config.data.of = 'moving'
   config.data.resolution = 64
-  config.data.frames = 8
+  config.data.frames = 7
   config.data.rate = 10
 
   config.networks = dict(
@@ -32,7 +32,7 @@ def get_config():
     width=16,
     width_D=16,
     downs=2,
-    blocks=4,
+    blocks=2,
     layers_D=2,
     scales_D=2,
     rates=2,

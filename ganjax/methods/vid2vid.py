@@ -58,36 +58,46 @@ def build(
     if not isinstance(weight, (int, float)) or weight < 0:
       raise UserError(f'method.{name}_weight={weight!r} must be a number from 0')
   rates = range(sum(name.startswith('D_clips_') for name in nets))
-  length, knows_flow = fields['target'].shape[0], 'flow' in fields
+  (length, *_, channels), knows_flow = fields['target'].shape, 'flow' in fields
+
+  def windows(source):
+    """The labels that each frame is made of, [B, T, H, W, 3 S]."""
+    padded = jnp.concatenate([jnp.repeat(source[:, :1], BEFORE, 1), source], 1)
+    return _join(*(padded[:, i : i + source.shape[1]] for i in range(1 + BEFORE)))
 
   def translate(state, source, **mode):
-    """Clips of all that G makes, (frame, picture, flow, mask), the last two from the second frame on; the state."""
-    before = jnp.repeat(source[:, :1], BEFORE, 1)
-    padded, count = jnp.concatenate([before, source], 1), source.shape[1]
-    labels = jnp.concatenate([padded[:, i : i + count] for i in range(1 + BEFORE)], -1)
-    labels = jnp.moveaxis(labels, 1, 0)
-    channels = fields['target'].shape[-1]
+    """(clips [B, T, H, W, C], the state), frame after frame."""
+    labels = jnp.moveaxis(windows(source), 1, 0)
 
-    def frame(stats, labels, previous):
+    def make(stats, labels, previous):
+      """(frame, hallucinated picture, G's statistics)."""
       own = state.replace(stats={**state.stats, G.name: stats})
-      made, own = apply(G, own, labels, previous, **mode)
-      return own.stats[G.name], made
-
-    def go_on(previous, frame):
-      return jax.lax.stop_gradient(jnp.concatenate([previous[..., channels:], frame], -1))
+      (frame, picture, *_), own = apply(G, own, labels, previous, **mode)
+      return frame, picture, own.stats[G.name]
 
     def step(carry, labels):
       stats, previous = carry
-      stats, made = frame(stats, labels, previous)
-      return (stats, go_on(previous, made[0])), made
+      frame, _, stats = make(stats, labels, previous)
+      return (stats, _join(previous[..., channels:], frame)), frame
 
-    nothing = jnp.zeros((*source[:, 0, ..., :1].shape[:-1], BEFORE * channels), source.dtype)
-    stats, (_, first, *_) = frame(state.stats[G.name], labels[0], nothing)
-    carry, rest = backend.fold(step, (stats, go_on(nothing, first)), labels[1:])
-    frames, pictures, flows, masks = (jnp.moveaxis(x, 0, 1) for x in rest)
-    frames, pictures = (jnp.concatenate([first[:, None], x], 1) for x in (frames, pictures))
-    state = state.replace(stats={**state.stats, G.name: carry[0]})
-    return (frames, pictures, flows, masks), state
+    nothing = jnp.zeros((*labels.shape[1:-1], BEFORE * channels), labels.dtype)
+    _, first, stats = make(state.stats[G.name], labels[0], nothing)
+    start = stats, _join(nothing[..., channels:], first)
+    (stats, _), rest = backend.fold(step, start, labels[1:])
+    frames = jnp.moveaxis(jnp.concatenate([first[None], rest]), 0, 1)
+    return frames, state.replace(stats={**state.stats, G.name: stats})
+
+  def make_again(state, source, frames):
+    """All that G makes of the frames before, (frames, hallucinated pictures, flows, masks), [B, T, ...] each.
+
+    They are what `translate` made, each normalised by the statistics of its own time. No gradient goes from a frame to
+    the ones before. So all times are made at once, and the loop, which CPUs unroll, has no gradient to be compiled.
+    """
+    before = jnp.pad(frames, [(0, 0), (BEFORE, 0), *[(0, 0)] * (frames.ndim - 2)])
+    previous = _join(*(before[:, i : i + frames.shape[1]] for i in range(BEFORE)))
+    make = lambda labels, previous: apply(G, state, labels, previous, train=True)[0]
+    frames, pictures, flows, masks = jax.vmap(make, 1, 1)(windows(source), previous)
+    return jnp.concatenate([pictures[:, :1], frames[:, 1:]], 1), pictures, flows, masks
 
   def look(batch, made, key):
     """{discriminator: [what it sees of the targets, of G's frames, of its hallucinated pictures if it sees these]}."""
@@ -110,32 +120,36 @@ def build(
 
   def generator(state, batch, key):
     """G's loss, the sum of its metrics. Keeps G's statistics; those of the discriminators are dropped."""
-    (frames, pictures, flows, masks), state = translate(state, batch['source'], train=True)
-    terms = {}
-    for name, (real, *fakes) in look(batch, (frames, pictures), key).items():
+    source, still = batch['source'], jax.lax.stop_gradient(state.params)
+    first, after = translate(state.replace(params=still), source, train=True)
+    frames, pictures, flows, masks = make_again(state, source, first)
+    state = state.replace(stats=after.stats)
+    terms, seen = {}, look(batch, (frames, pictures), key)
+    for name, (real, *fakes) in seen.items():
       wanted = jax.lax.stop_gradient(judge(state, name, real)[0])
       found = [judge(state, name, fake)[0] for fake in fakes]
       end = name.removeprefix('D')
       terms[f'loss_G{end}'] = sum(loss_G(scale[-1][..., 0]) for maps in found for scale in maps)
       terms[f'loss_features{end}'] = feature_weight * sum(_features(maps, wanted) for maps in found)
     target = batch['target']
-    now, before = _flat(target[:, 1:]), _flat(target[:, :-1])
+    now, before, moved = _flat(target[:, 1:]), _flat(target[:, :-1]), _flat(flows[:, 1:])
     sure = 1.0
     if knows_flow:
       true = _flat(batch['flow'][:, 1:])
       missed = jnp.sum(jnp.square(now - warp(before, true)), -1, keepdims=True)
       sure = (missed < SURE).astype(now.dtype)
       own = warp(jax.lax.stop_gradient(_flat(frames[:, :-1])), true)
-      terms['loss_flow'] = flow_weight * _distance(_flat(flows), true, sure)
+      terms['loss_flow'] = flow_weight * _distance(moved, true, sure)
       terms['loss_warp_frames'] = warp_weight * _distance(_flat(frames[:, 1:]), own, sure)
-      terms['loss_mask'] = mask_weight * _distance(_flat(masks), 0.0, sure)
-    terms['loss_warp'] = warp_weight * _distance(warp(before, _flat(flows)), now, sure)
-    return sum(terms.values()), Aux(state, terms, {'frames': frames, 'pictures': pictures})
+      terms['loss_mask'] = mask_weight * _distance(_flat(masks[:, 1:]), 0.0, sure)
+    terms['loss_warp'] = warp_weight * _distance(warp(before, moved), now, sure)
+    # The discriminators learn of the same frames, so that XLA runs them once.
+    return sum(terms.values()), Aux(state, terms, {'seen': seen})
 
   def discriminators(state, batch, key):
     """The sum of all losses. Keeps the statistics of all passes, that of the targets first."""
     terms = {}
-    for name, (real, *fakes) in look(batch, (batch['frames'], batch['pictures']), key).items():
+    for name, (real, *fakes) in batch['seen'].items():
       of_real, state = judge(state, name, real)
       found, end = [], name.removeprefix('D')
       for fake in fakes:
@@ -159,8 +173,7 @@ def build(
     return {'source': examples['source']}
 
   def sample(state, row, **mode):
-    (frames, *_), state = translate(state, row['source'], **mode)
-    return frames, state
+    return translate(state, row['source'], **mode)
 
   judges = tuple(name for name in nets if name != 'G')
   phases = Phase('G', generator, ('G',), 'G'), Phase('D', discriminators, judges, 'D')

@@ -245,15 +245,13 @@ def test_updates(kind, knows_flow):
       stats={name: stats(net) for name, net in nets.items()},
     )
     for step, batch in enumerate(batches):
-      key = lambda phase, step=step: jax.random.fold_in(
-        jax.random.fold_in(jax.random.fold_in(base, step), phase), 0
-      )
+      key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(base, step), 0), 0)
       state, metrics = update(state, (batch,), {}, phases=('G', 'D'))
       seen = {name: channels_first(x) for name, x in batch.items()}
       frames, pictures, flows, masks = nets['G'].translate(seen['source'])
-      terms = {}
+      terms, looked = {}, look(seen, (frames, pictures), key)
       kept = {name: [b.clone() for b in nets[name].buffers()] for name in judges}
-      for name, (real, *fakes) in look(seen, (frames, pictures), key(0)).items():
+      for name, (real, *fakes) in looked.items():
         of_real, end = nets[name](real), name[1:]
         gan = match = 0
         for fake in fakes:
@@ -282,11 +280,11 @@ def test_updates(kind, knows_flow):
       terms['loss_warp'] = 10 * F.l1_loss(moved * sure, now * sure)
       twin.take('G', terms, step)
       of_D = {}
-      for name, (real, *fakes) in look(seen, (frames.detach(), pictures.detach()), key(1)).items():
+      for name, (real, *fakes) in looked.items():
         real_loss = fake_loss = 0
         real_maps = nets[name](real)
         for fake in fakes:
-          for a, b in zip(real_maps, nets[name](fake)):
+          for a, b in zip(real_maps, nets[name](fake.detach())):
             real_loss += mse(a[-1], 1.0) / 2
             fake_loss += mse(b[-1], 0.0) / 2
         of_D |= {f'loss_real{name[1:]}': real_loss, f'loss_fake{name[1:]}': fake_loss}
