@@ -70,10 +70,10 @@ class Generator(nn.Module):
       return x
 
     x = encode(labels) + encode(previous)
-    picture = jnp.tanh(mirrored(self.channels, 7)(decode(x)))
-    x = decode(x)
-    flow = FLOW_UNIT * mirrored(2, 7)(x)
-    mask = nn.sigmoid(mirrored(1, 7)(x))
+    shown, moving = decode(x), decode(x)
+    picture = jnp.tanh(mirrored(self.channels, 7)(shown))
+    flow = FLOW_UNIT * mirrored(2, 7)(moving)
+    mask = nn.sigmoid(mirrored(1, 7)(moving))
     newest = jax.lax.stop_gradient(previous[..., -self.channels :])
     # Places are float32 at least: bfloat16 has no fractions of a pixel from 256 on.
     wide = lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32))

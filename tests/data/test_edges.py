@@ -7,7 +7,6 @@ from ganjax import UserError, data
 from ganjax.data.sets.edges import edges
 from ganjax.layers.warp import warp
 from ganjax.media import image
-from ganjax.sampling import own
 
 SIDE = 16
 SIZE = dict(resolution=SIDE, frames=4, speed=(1.0, 3.0))
@@ -69,7 +68,7 @@ def test_training_sees_the_clips_in_their_own_order():
 def test_ones_own_clips_have_edges_and_no_flow(tmp_path):
   for i in range(2):
     frames = np.full((3, 8, 8, 3), 40 * i, np.uint8)
-    frames[:, :, 4:] = [[[0]], [[80]], [[160]]]
+    frames[:, :, 4:] += np.array([0, 80, 160], np.uint8)[:, None, None, None]
     image.save_gif(tmp_path / f'{i}.gif', frames, {})
   own = dict(dataset='edges', of='clips', data_dir=str(tmp_path), resolution=8, frames=3)
   source = data.build(**own)
@@ -78,36 +77,6 @@ def test_ones_own_clips_have_edges_and_no_flow(tmp_path):
   np.testing.assert_allclose(found['source'][0, :, 4, 4, 0], [0, 80, 160], atol=6)
   with pytest.raises(UserError, match='0.gif has 3 frames, and data.frames=4'):
     data.build(**{**own, 'frames': 4})
-
-
-def test_samples_start_from_the_edges_of_ones_own_clip(tmp_path):
-  level = lambda t: np.full((8, 8, 3), 40 * t, np.uint8)
-  frames = [level(t) for t in range(5)]
-  for frame in frames:
-    frame[:, 4:] = 250
-  (tmp_path / 'own').mkdir()
-  image.save_gif(tmp_path / 'own/a.gif', frames, {})
-  image.save_gif(tmp_path / 'own/b.gif', frames[:3], {})
-  field = data.fields(dataset='edges', resolution=8, frames=3)['source']
-  how = dict(name='source', channels=3, make=data.of_own('edges'))
-  source, mine = own.clips(str(tmp_path / 'own'), field, **how)
-  assert mine.names == ['a', 'b'] and source.num_examples == 2
-  found = source.read(np.arange(2))['source']
-  assert found.shape == (2, 3, 8, 8, 1)
-  np.testing.assert_allclose(found[0, :, 4, 4, 0], [250, 210, 170], atol=8)
-  np.testing.assert_array_equal(found[0], found[1])
-  plain, _ = own.clips(str(tmp_path / 'own/a.gif'), field, **{**how, 'make': data.of_own('moving')})
-  assert plain.read([0])['source'].shape == (1, 3, 8, 8, 3)
-  long = field._replace(shape=(4, 8, 8, 1))
-  with pytest.raises(UserError, match='b.gif has 3 frames, and clips of this run have 4'):
-    own.clips(str(tmp_path / 'own'), long, **how)[0].read(np.arange(2))
-  (tmp_path / 'none').mkdir()
-  for place, message in (tmp_path / 'none', 'no clips in'), (tmp_path / 'no', 'is not there'):
-    with pytest.raises(UserError, match=message):
-      own.clips(str(place), field, **how)
-  (tmp_path / 'c.gif').write_bytes(b'no clip')
-  with pytest.raises(UserError, match='c.gif cannot be decoded'):
-    own.clips(str(tmp_path / 'c.gif'), field, **how)[0].read([0])
 
 
 @pytest.mark.parametrize('more, message', [

@@ -50,12 +50,13 @@ def test_flows_add_up_along_the_way():
   """Of a whole that moves, and of two halves that part: each pixel follows its own."""
   steps = jnp.array([1.0, 2.0, 4.0, 8.0])
   flows = jnp.broadcast_to(steps[:, None, None, None], (2, 4, 6, 6, 2))
-  found = vid2vid._flow(flows, jnp.array([3, 2]), 2)
+  over_two = jax.jit(lambda flows, at: vid2vid._flow(flows, at, 2))
+  found = over_two(flows, jnp.array([3, 2]))
   np.testing.assert_array_equal(found[0], 12)
   np.testing.assert_array_equal(found[1], 6)
   parted = np.zeros((1, 3, 2, 8, 2), np.float32)
   parted[:, :, :, :4, 0], parted[:, :, :, 4:, 0] = 1, 3
-  found = vid2vid._flow(parted, jnp.array([2]), 2)[0, 0, :, 0]
+  found = over_two(parted, jnp.array([2]))[0, 0, :, 0]
   np.testing.assert_array_equal(
     found, [2, 2, 2, 4, 6, 6, 6, 6]
   )  # the fourth comes from the right half
@@ -68,7 +69,8 @@ def test_discriminators_see_clips_at_their_rates():
   method = vid2vid.build(nets, fields=fields)
   time = np.broadcast_to(np.arange(7.0, dtype=np.float32)[:, None, None, None], (9, 7, 16, 16, 1))
   batch = {'source': 10 + time, 'target': time, 'flow': np.repeat(0 * time + 2, 2, -1)}
-  seen = {name: np.asarray(x[0])[:, 0, 0] for name, x in method.inputs(batch).items()}
+  seen = jax.jit(method.inputs)(batch)
+  seen = {name: np.asarray(x[0])[:, 0, 0] for name, x in seen.items()}
   label, frame = seen['D_frames'].T
   np.testing.assert_array_equal(label, frame + 10)
   assert len({*frame}) > 3

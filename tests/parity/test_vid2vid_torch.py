@@ -94,8 +94,8 @@ class G(nn.Module):
     last = lambda c: nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(width, c, 7))
     self.channels = channels
     self.of_labels, self.of_frames = encoder(3 * labels), encoder(2 * channels)
-    self.draw, self.picture = decoder(), last(channels)
-    self.move, self.flow, self.mask = decoder(), last(2), last(1)
+    self.draw, self.move = decoder(), decoder()
+    self.picture, self.flow, self.mask = last(channels), last(2), last(1)
 
   def forward(self, labels, previous):
     x = self.of_labels(labels) + self.of_frames(previous)
