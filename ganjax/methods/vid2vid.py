@@ -57,7 +57,10 @@ def build(
   for name, weight in weights.items():
     if not isinstance(weight, (int, float)) or weight < 0:
       raise UserError(f'method.{name}_weight={weight!r} must be a number from 0')
-  rates = range(sum(name.startswith('D_clips_') for name in nets))
+  ends = {
+    name: name.removeprefix('D') for name in nets if name != 'G'
+  }  # of the names of their terms
+  rates = range(len(ends) - 1)
   (length, *_, channels), knows_flow = fields['target'].shape, 'flow' in fields
 
   def windows(source):
@@ -114,9 +117,19 @@ def build(
       seen[name] = [_join(*(_take(x, at) for at in times), *flows) for x in (target, frames)]
     return seen
 
-  def judge(state, name, x):
-    """(maps of each scale, the state)."""
-    return apply(nets[name], state, x, train=True)
+  def judge(state, name, seen):
+    """(maps of each scale, [n, B, h, w, F] of n things seen; the state with the mean of the statistics).
+
+    Each is normalised by its own statistics. One program for all compiles faster.
+    """
+
+    def one(x):
+      maps, after = apply(nets[name], state, x, train=True)
+      return maps, after.stats[name]
+
+    maps, stats = jax.vmap(one)(jnp.stack(seen))
+    stats = jax.tree.map(lambda x: jnp.mean(x, 0), stats)
+    return maps, state.replace(stats={**state.stats, name: stats})
 
   def generator(state, batch, key):
     """G's loss, the sum of its metrics. Keeps G's statistics; those of the discriminators are dropped."""
@@ -125,12 +138,11 @@ def build(
     frames, pictures, flows, masks = make_again(state, source, first)
     state = state.replace(stats=after.stats)
     terms, seen = {}, look(batch, (frames, pictures), key)
-    for name, (real, *fakes) in seen.items():
-      wanted = jax.lax.stop_gradient(judge(state, name, real)[0])
-      found = [judge(state, name, fake)[0] for fake in fakes]
-      end = name.removeprefix('D')
-      terms[f'loss_G{end}'] = sum(loss_G(scale[-1][..., 0]) for maps in found for scale in maps)
-      terms[f'loss_features{end}'] = feature_weight * sum(_features(maps, wanted) for maps in found)
+    for name, end in ends.items():
+      maps, _ = judge(state, name, seen[name])
+      logits = [scale[-1][..., 0] for scale in maps]
+      terms[f'loss_G{end}'] = sum(loss_G(fake) for x in logits for fake in x[1:])
+      terms[f'loss_features{end}'] = feature_weight * _features(maps)
     target = batch['target']
     now, before, moved = _flat(target[:, 1:]), _flat(target[:, :-1]), _flat(flows[:, 1:])
     sure = 1.0
@@ -147,15 +159,12 @@ def build(
     return sum(terms.values()), Aux(state, terms, {'seen': seen})
 
   def discriminators(state, batch, key):
-    """The sum of all losses. Keeps the statistics of all passes, that of the targets first."""
+    """The sum of all losses. Keeps the means of the statistics of the target's pass and of the others."""
     terms = {}
-    for name, (real, *fakes) in batch['seen'].items():
-      of_real, state = judge(state, name, real)
-      found, end = [], name.removeprefix('D')
-      for fake in fakes:
-        of_fake, state = judge(state, name, fake)
-        scales = zip(of_real, of_fake)
-        found += [loss_D(real[-1][..., 0], fake[-1][..., 0]) for real, fake in scales]
+    for name, end in ends.items():
+      maps, state = judge(state, name, batch['seen'][name])
+      logits = [scale[-1][..., 0] for scale in maps]
+      found = [loss_D(x[0], fake) for x in logits for fake in x[1:]]
       for term in found[0]:
         terms[f'{term}{end}'] = sum(one[term] for one in found)
     return sum(terms.values()), Aux(state, terms)
@@ -175,8 +184,7 @@ def build(
   def sample(state, row, **mode):
     return translate(state, row['source'], **mode)
 
-  judges = tuple(name for name in nets if name != 'G')
-  phases = Phase('G', generator, ('G',), 'G'), Phase('D', discriminators, judges, 'D')
+  phases = Phase('G', generator, ('G',), 'G'), Phase('D', discriminators, tuple(ends), 'D')
   return Method(
     nets=nets,
     inputs=inputs,
@@ -221,9 +229,10 @@ def _distance(a, b, sure):
   return jnp.mean(jnp.abs(a - b) * sure)
 
 
-def _features(found, wanted):
-  """The L1 distances of all maps but the logits, weighed as in the authors' code: 4 a scale, over the scales."""
-  total = 0.0
-  for maps, others in zip(found, wanted):
-    total += sum(_distance(a, b, 1.0) for a, b in zip(maps[:-1], others[:-1])) / (len(maps) - 1)
-  return 4 * total / len(found)
+def _features(maps):
+  """The L1 distances of maps [1 + n, B, h, w, F] from the first ones, the logits left out, summed over n.
+
+  They are weighed as in the authors' code: the mean over the maps of a scale, 4 times the mean over the scales.
+  """
+  distance = lambda x: sum(_distance(one, jax.lax.stop_gradient(x[0]), 1.0) for one in x[1:])
+  return 4 * sum(distance(x) / (len(scale) - 1) for scale in maps for x in scale[:-1]) / len(maps)
