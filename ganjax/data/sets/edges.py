@@ -18,8 +18,8 @@ def fields(*, resolution, channels, frames=16, rate=10, of='moving') -> dict:
     raise UserError(
       f'data.of={of!r} is not known{closest(str(of), OF)}; edges are of {", ".join(OF)}'
     )
-  size = dict(resolution=resolution, channels=channels, frames=frames, rate=rate)
-  found = moving.fields(**size, flow=True) if of == 'moving' else clips.fields(**size)
+  shape = dict(resolution=resolution, channels=channels, frames=frames, rate=rate)
+  found = moving.fields(**shape, flow=True) if of == 'moving' else clips.fields(**shape)
   target = found.pop('clip')
   source = media.Field('clip', (*target.shape[:3], 1), rate)
   return {'source': source, 'target': target, **found}
@@ -35,6 +35,7 @@ def build(
   rate=10,
   of='moving',
   stride=1,
+  size=None,
   speed=(1.0, 4.0),
 ):
   """Clips beside their edges.
@@ -46,19 +47,19 @@ def build(
     of: 'moving': emoji that fly and bounce, whose `flow` is known, see `sets/moving.py`; or 'clips': one's own, below
       `data_dir`, see `sets/clips.py`.
     stride: of one's own clips.
-    speed: of the drawings.
+    size, speed: of the drawings, see `sets/moving.py`.
 
   Raises:
     UserError: as those, or a `data_dir` that nobody asked for.
   """
-  size = dict(resolution=resolution, channels=channels, frames=frames, rate=rate)
-  known = fields(**size, of=of)
+  shape = dict(resolution=resolution, channels=channels, frames=frames, rate=rate)
+  known = fields(**shape, of=of)
   if of == 'clips':
-    made = clips.build(**size, data_dir=data_dir, split=split, stride=stride)
+    made = clips.build(**shape, data_dir=data_dir, split=split, stride=stride)
   elif data_dir:
     raise UserError(f'data.data_dir={data_dir} is of data.of=clips, not of moving drawings')
   else:
-    made = moving.build(**size, split=split, speed=speed, flow=True)
+    made = moving.build(**shape, split=split, size=size, speed=speed, flow=True)
 
   def make(found):
     clip = found.pop('clip')
