@@ -3,8 +3,9 @@
 A batch has `source` [B, T, H, W, S], such as edges or labels, and `target` [B, T, H, W, C]. G makes a frame of the
 labels of three frames and of the two frames that it made before. One discriminator sees a frame with its labels, others
 see three frames, near and far. Where the data have the true `flow` [B, T, H, W, 2], G's flow is held to it, and it is
-the condition of the discriminators of clips. The paper has it from FlowNet2 (section 4), which is not here. Without it
-the second part of the paper's L_W alone teaches flow: the previous frame of the target, warped, shall be this one.
+the condition of the discriminators of clips. The paper has it from FlowNet2, which is not here. Without it these see
+frames alone, and the second part of L_W (section 3) alone teaches flow: the previous frame of the target, warped, shall
+be this one.
 
 As in the authors' code with its option no_first_img the first frame is the hallucinated picture, and the frames before
 it are grey. Here the labels before the first are the first. No gradient goes from a frame to the ones before. The
