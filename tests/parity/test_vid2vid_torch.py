@@ -189,9 +189,9 @@ def over(flows, at, every):
   return found
 
 
-def make_batch(rng, knows_flow):
+def make_batch(rng, length, knows_flow):
   """Colours that differ little, so that some flows explain some pixels."""
-  shape = BATCH, T, SIDE, SIDE
+  shape = BATCH, length, SIDE, SIDE
   found = {
     'source': rng.uniform(-1, 1, (*shape, 1)),
     'target': 0.1 * rng.uniform(-1, 1, (*shape, 3)),
@@ -200,29 +200,32 @@ def make_batch(rng, knows_flow):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('kind, knows_flow', [('batch', True), ('instance', False)])
-def test_updates(kind, knows_flow):
-  """Two whole steps, every term, parameters, moments and statistics; then clips that are longer than in training."""
+@pytest.mark.parametrize(
+  'kind, knows_flow, length, rates, scales',
+  [('batch', True, 7, 2, 1), ('instance', False, 3, 1, 2)],
+)
+def test_updates(kind, knows_flow, length, rates, scales):
+  """Two whole steps, every term, parameters, moments and statistics; then clips of another length."""
   torch.manual_seed(0)
   channels = 9 + 4 * knows_flow
-  nets = {'G': G(1, 3, kind, WIDTH, 1, 3), 'D_frames': D(4, kind, WIDTH, 2)}
-  nets |= {f'D_clips_{rate}': D(channels, kind, WIDTH, 2) for rate in (0, 1)}
+  nets = {'G': G(1, 3, kind, WIDTH, 1, 2), 'D_frames': D(4, kind, WIDTH, 1, scales)}
+  nets |= {f'D_clips_{rate}': D(channels, kind, WIDTH, 1, scales) for rate in range(rates)}
   judges = tuple(nets)[1:]
   twin = Twin(nets, {'G': ('G',), 'D': judges}, ADAM)
   fields = {
-    name: media.Field('clip', (T, SIDE, SIDE, c)) for name, c in (('source', 1), ('target', 3))
+    name: media.Field('clip', (length, SIDE, SIDE, c)) for name, c in (('source', 1), ('target', 3))
   }
-  fields |= {'flow': media.Field('flow', (T, SIDE, SIDE, 2))} if knows_flow else {}
+  fields |= {'flow': media.Field('flow', (length, SIDE, SIDE, 2))} if knows_flow else {}
   mse = lambda logits, target: F.mse_loss(logits, torch.full_like(logits, target))
 
   def look(batch, made, key):
     draw = lambda name, most: np.asarray(method_file._draw(named(key, name), BATCH, most))
     take = lambda clips, at: torch.stack([clip[t] for clip, t in zip(clips, at)])
-    target, at = batch['target'], draw('frames', T)
+    target, at = batch['target'], draw('frames', length)
     labels = take(batch['source'], at)
     seen = {'D_frames': [torch.cat([labels, take(x, at)], 1) for x in (target, *made)]}
-    for rate, every in ((0, 1), (1, 3)):
-      start = draw(f'D_clips_{rate}', T - 2 * every)
+    for rate, every in ((0, 1), (1, 3))[:rates]:
+      start = draw(f'D_clips_{rate}', length - 2 * every)
       times = [start + i * every for i in range(3)]
       flows = [over(batch['flow'], at, every) / 20 for at in times[1:]] if knows_flow else []
       join = lambda x, times=times, flows=flows: torch.cat(
@@ -232,13 +235,14 @@ def test_updates(kind, knows_flow):
     return seen
 
   with jax.enable_x64(True):
-    ours = vid2vid.build(fields=fields, norm=kind, **SIZE, **DOUBLE)
+    size = dict(width=WIDTH, width_D=WIDTH, downs=1, blocks=2, layers_D=1, scales_D=scales)
+    ours = vid2vid.build(fields=fields, norm=kind, rates=rates, **size, **DOUBLE)
     method = component.build('methods', dict(name='vid2vid'), nets=name_nets(ours), fields=fields)
     known = optimizers.build({n: configs.adam(**ADAM) for n in 'GD'}, method.phases, STEPS)
     (span,) = spans(method, STEPS, BATCH)
     update, base = make_update(method, span, known), jax.random.key(0)
     rng = np.random.default_rng(0)
-    batches = [make_batch(rng, knows_flow) for _ in range(2)]
+    batches = [make_batch(rng, length, knows_flow) for _ in range(2)]
     state = jax.jit(lambda batch: init(method, known, base, batch))(batches[0])
     state = state.replace(
       params={name: params(net) for name, net in nets.items()},
@@ -258,7 +262,7 @@ def test_updates(kind, knows_flow):
           for maps, wanted in zip(nets[name](fake), of_real):
             gan += mse(maps[-1], 1.0)
             for a, b in zip(maps[:-1], wanted[:-1]):
-              match += 10 * 4 / 3 / 2 * F.l1_loss(a, b.detach())
+              match += 10 * 4 / 2 / scales * F.l1_loss(a, b.detach())
         terms |= {f'loss_G{end}': gan, f'loss_features{end}': match}
       for name in judges:  # of the other phase alone
         for buffer, before in zip(nets[name].buffers(), kept[name]):
@@ -300,7 +304,7 @@ def test_updates(kind, knows_flow):
       for name, term in terms.items():
         np.testing.assert_allclose(metrics[name], term.item(), rtol=1e-9, err_msg=name)
       twin.check(state)
-    source = rng.uniform(-1, 1, (BATCH, T + 2, SIDE, SIDE, 1))
+    source = rng.uniform(-1, 1, (BATCH, 4, SIDE, SIDE, 1))
     rows = method.rows(np.arange(BATCH), {'source': source})
     sample = jax.jit(lambda state, rows: span.stage.sample(state, rows, train=False)[0])
     found = sample(state, rows)
