@@ -178,6 +178,7 @@ COUNTS = {
   'projection_cifar': (4_304_387, 1_055_105),
   'pix2pix_emoji': (7_313_603, 169_185),
   'pix2pix_facades': (54_413_955, 2_768_705),
+  'vid2vid_emoji': (399_670, 43_121, 45_425, 45_425),
   'projected_cifar': (91_124_489, 10_331_328),
   'projected_emoji': (3_024_739, 653_616),
   'projected_folder': (79_354_307, 10_331_328),

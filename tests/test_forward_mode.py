@@ -71,6 +71,7 @@ OTHERS |= {
 }
 OTHERS |= {'musegan', 'molgan'}
 OTHERS |= {'adain', 'attngan', 'can', 'dvdgan', 'gangogh', 'dfgan', 'gan_cls', 'mocogan'}
+OTHERS |= {'vid2vid'}
 
 
 def test_no_network_is_missing():

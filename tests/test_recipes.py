@@ -48,6 +48,7 @@ SIDES = {
   'dfgan': 8,
   'gan_cls': 64,
   'mocogan': 32,
+  'vid2vid': 16,
 }  # whose stages are alike
 BARS = ('musegan',)  # whose rolls get shorter
 LENGTHS = {'wavegan': 256, 'specgan': 64, 'characters': 8}  # of sounds and lines
@@ -79,6 +80,7 @@ TRACED += (
   'dfgan_coco',
   'mocogan_emoji',
   'mocogan_mnist',
+  'vid2vid_emoji',
 )
 TRACED += ('emoji', 'reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
 # One of each kind of network and penalty by default: the rest takes minutes.

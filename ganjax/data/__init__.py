@@ -13,7 +13,7 @@ from ganjax import UserError, component
 from ganjax.data import folder, sets
 from ganjax.data.source import Source, indices
 
-__all__ = ['Source', 'build', 'fields', 'indices', 'whole']
+__all__ = ['Source', 'build', 'fields', 'indices', 'of_own', 'whole']
 
 
 def build(*, dataset, split='train', fraction=1.0, seed=0, **arguments) -> Source:
@@ -51,6 +51,11 @@ def fields(*, dataset, split='train', fraction=1.0, seed=0, **arguments) -> dict
   return _call('fields', {'channels': 3, **arguments, 'dataset': dataset})
 
 
+def of_own(dataset):
+  """What a data set makes of a user's own clips [..., T, H, W, C]: a function of its file, `of_own`, or nothing."""
+  return getattr(_module(dataset), 'of_own', lambda x: x)
+
+
 def whole(config, split, **changes) -> Source:
   """All of a run's data, whatever `fraction` it trained on, of a split of them; `config` is `config.data`."""
   return build(**{**config, 'split': split, 'fraction': 1.0, 'seed': 0, **changes})
@@ -59,13 +64,16 @@ def whole(config, split, **changes) -> Source:
 def _call(name, arguments):
   """Calls a function of the data set's file with what it takes of `arguments`."""
   dataset = arguments['dataset']
-  known = {one.name for one in pkgutil.iter_modules(sets.__path__)} - {'catalogue'}
-  file = dataset if dataset in known else 'catalogue'
-  module = importlib.import_module(f'ganjax.data.sets.{file}')
-  function = getattr(module, name)
+  function = getattr(_module(dataset), name)
   if name == 'build':
     common = {'dataset', 'data_dir', 'split', 'resolution', 'channels', 'cache', 'flip'}
     own = {k: v for k, v in arguments.items() if k not in common}
     component.check_arguments(f'data set {dataset!r}', function, own, common)
   taken = inspect.signature(function).parameters
   return function(**{k: v for k, v in arguments.items() if k in taken})
+
+
+def _module(dataset):
+  known = {one.name for one in pkgutil.iter_modules(sets.__path__)} - {'catalogue'}
+  file = dataset if dataset in known else 'catalogue'
+  return importlib.import_module(f'ganjax.data.sets.{file}')

@@ -86,6 +86,21 @@ class Source:
     rows = np.arange(self.num_examples)
     return Source(read_rows=read_rows, rows=rows, fields={**self.fields, **fields}, **more)
 
+  def convert(self, fields, make, info) -> 'Source':
+    """The same examples in the same order with other `fields`, {name: media.Field}, and more `info`.
+
+    `make({name: array [n, ...]})` gives them, of all that were there.
+    """
+
+    def read_rows(rows, names):
+      found = make(self._read_rows(rows, self.fields))
+      return {name: found[name] for name in names}
+
+    more = dict(here=self._here, order=self._own_order, class_names=self.class_names)
+    return Source(
+      read_rows=read_rows, rows=self._rows, fields=fields, info=self.info | info, **more
+    )
+
   def subset(self, fraction, seed) -> 'Source':
     """A random share of the examples, in (0, 1], given by `seed` alone; smaller ones of a seed lie in larger ones."""
     kept, count = np.arange(self.num_examples), self.num_examples

@@ -11,6 +11,7 @@
   text     int32 [L]               the same (letters)     the text
   label    int32 []                the same
   vector   float32 [...]           the same (embeddings)
+  flow     float32 [T, H, W, 2]    the same (pixels)
 
 A file has STORED, its dtype; `to_float(x)` and `mirror(x)`, traced, of batches. Kinds that a network makes also have
 `to_stored(x)`, the reverse on the host; `show(x)`, pictures uint8 [N, H, W, C] of stored ones [N, ...]; ENDING, and

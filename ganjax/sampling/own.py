@@ -1,7 +1,8 @@
-"""A user's own pictures, or texts, as examples that samples start from."""
+"""A user's own pictures, clips, or texts, as examples that samples start from."""
 
 import collections
 import io
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import PIL.ImageMode
 from ganjax import UserError, text
 from ganjax.data import captions as of_captions
 from ganjax.data import files, folder, pixels
+from ganjax.data.sets import clips as moving
 from ganjax.data.source import Source
 from ganjax.media import text as kind
 
@@ -90,10 +92,61 @@ def find(place: str, flag='--source') -> Own:
     read, paths = files.open_files(top).read, list(folder.find(top)[0])
   else:
     read, paths = lambda path: Path(path).read_bytes(), [str(top)]
+  return Own(read, paths, _names(paths))
+
+
+def _names(paths) -> list:
   stems = [Path(path).stem for path in paths]
   count = collections.Counter(stems)
   whole = [path.replace('/', '-') for path in paths]
-  return Own(read, paths, [a if count[a] == 1 else b for a, b in zip(stems, whole)])
+  return [a if count[a] == 1 else b for a, b in zip(stems, whole)]
+
+
+def clips(place: str, field, name, channels, make) -> tuple:
+  """(Source of the clips of a place, Own of their names): GIFs, films and folders of frames.
+
+  Args:
+    place: a file or a folder.
+    field: media.Field of what samples start from. A clip is brought to its sides, and has its first frames.
+    name: of that field.
+    channels: of the frames that `make` takes.
+    make: uint8 [T, H, W, channels] -> uint8 [T, H, W, C]: what the data set makes of a clip.
+
+  Raises:
+    UserError: nothing there; a clip that cannot be decoded, or is shorter than the field.
+  """
+  top = Path(place).expanduser()
+  if not top.exists():
+    raise UserError(f'--source={place} is not there')
+  base, paths = (top, files.open_files(top).names) if top.is_dir() else (top.parent, [top.name])
+  table = moving.find(paths)
+  if not table:
+    raise UserError(
+      f'no clips in --source={place}: looked for {" ".join(moving.MOVING + moving.FILMS)} and folders of frames'
+    )
+  length, *sides, _ = field.shape
+
+  def decode(clip):
+    try:
+      some = itertools.islice(moving.read(str(base), table[clip]), length)
+      found = [pixels.prepare(frame, sides, channels, rotate=True) for frame in some]
+    except UserError:
+      raise
+    except Exception as error:  # noqa: BLE001 (whatever the readers raise)
+      raise UserError(f'{clip} cannot be decoded: {error}') from None
+    if len(found) < length:
+      raise UserError(f'{clip} has {len(found)} frames, and clips of this run have {length}')
+    return make(np.stack(found))
+
+  names = list(table)
+  source = Source(
+    read_rows=lambda rows, _: {name: np.stack([decode(names[i]) for i in rows])},
+    rows=np.arange(len(names)),
+    fields={name: field},
+    class_names=None,
+    info={'dataset': 'own'},
+  )
+  return source, Own(None, names, _names(names))
 
 
 def in_styles(mine: Own, styles: Own) -> tuple:
@@ -117,14 +170,14 @@ def to_grey(colours) -> np.ndarray:
 
 
 def field(fields: dict, examples: tuple) -> str:
-  """The one field of pictures that samples of a run start from.
+  """The one field of pictures, or clips, that samples of a run start from.
 
   Raises:
     UserError: there is another number, or kind, of them.
   """
-  if len(examples) != 1 or fields[examples[0]].kind != 'image':
+  if len(examples) != 1 or fields[examples[0]].kind not in ('image', 'clip'):
     raise UserError(
-      f'--source gives one picture a sample, and this run starts from {", ".join(examples)}'
+      f'--source gives one picture or clip a sample, and this run starts from {", ".join(examples)}'
     )
   return examples[0]
 

@@ -24,7 +24,11 @@ OUT = COMMAND.string(
 SEEDS = COMMAND.string(
   'seeds', '0-63', 'Such as 0-35 or 3,7,10-12; one sample each (50,000 images: 0-49999).'
 )
-SOURCE = COMMAND.string('source', None, 'Picture, folder or zip archive to start from.')
+SOURCE = COMMAND.string(
+  'source',
+  None,
+  'Picture, folder or zip archive to start from; of clips a GIF, a film or a folder.',
+)
 STYLE = COMMAND.string(
   'style',
   None,
@@ -130,7 +134,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ganjax import UserError, experiment, media
+from ganjax import UserError, data, experiment, media
 from ganjax import config as configs
 from ganjax.data import provenance
 from ganjax.devices import processes, sharding
@@ -424,8 +428,12 @@ def _source(run, span, place, held_out):
       raise UserError(f'--source={SOURCE.value}: samples of this run start from seeds alone')
     return None, None
   if SOURCE.value:
-    style, mine = run.method.style, own.find(SOURCE.value)
+    style = run.method.style
     name = own.field(span.fields, tuple(n for n in run.method.examples if n != style))
+    if span.fields[name].kind == 'clip':
+      of = dict(channels=run.config.data.channels, make=data.of_own(run.config.data.dataset))
+      return own.clips(SOURCE.value, span.fields[name], name, **of)
+    mine = own.find(SOURCE.value)
     if STYLE.value:
       mine, styles = own.in_styles(mine, own.find(STYLE.value, '--style'))
       others = styles.source(span.fields[style], style)

@@ -7,7 +7,8 @@ import scipy.io.wavfile
 from PIL import Image
 
 from ganjax import UserError, media
-from ganjax.media import augment, clip, line, solid, sound
+from ganjax.layers.warp import warp
+from ganjax.media import augment, clip, image, line, solid, sound
 
 RNG = np.random.default_rng(0)
 STORED = {
@@ -51,6 +52,14 @@ def test_an_example_is_mirrored_as_a_whole_or_not_at_all(name, axis):
   flipped = np.flip(plain, axis)
   for i, was in enumerate(turned):
     np.testing.assert_array_equal(found['a'][i], flipped[i] if was else plain[i])
+
+
+def test_a_mirrored_flow_is_that_of_the_mirrored_clip():
+  x = np.asarray(STORED['image'], np.float32)
+  flow = RNG.uniform(-3, 3, (3, 4, 6, 2)).astype(np.float32)
+  turn = media.find('flow').mirror
+  found = warp(image.mirror(x), turn(flow))
+  np.testing.assert_allclose(found, image.mirror(warp(x, flow)), atol=1e-3)
 
 
 def test_a_filmstrip_has_frame_after_frame():

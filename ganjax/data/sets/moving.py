@@ -22,9 +22,10 @@ LONGEST = 512  # frames of a path on which training may begin
 _PATHS, _TEST_PATHS, _STARTS = 8, 9, 10  # purposes of random streams, see `data.source`
 
 
-def fields(*, resolution, channels, frames=16, rate=10) -> dict:
-  """A clip. Raises UserError for a number of frames that is none."""
-  return {'clip': clip(resolution, channels, frames, rate)}
+def fields(*, resolution, channels, frames=16, rate=10, flow=False) -> dict:
+  """A clip, and its flow where it is asked for. Raises UserError for a number of frames that is none."""
+  own = clip(resolution, channels, frames, rate)
+  return {'clip': own, 'flow': media.Field('flow', (*own.shape[:3], 2))} if flow else {'clip': own}
 
 
 def clip(resolution, channels, frames, rate) -> media.Field:
@@ -48,6 +49,7 @@ def build(
   number=1,
   size=None,
   speed=(1.0, 4.0),
+  flow=False,
 ):
   """Clips of which nothing but the drawings is kept.
 
@@ -60,6 +62,7 @@ def build(
     number: of drawings in a clip.
     size: a drawing's side in pixels, by default half of the frame's.
     speed: pixels a frame, from the slowest to the fastest.
+    flow: whether there is also `flow`, see `media/flow.py`: 0 but where a drawing lies, and in the first frame.
 
   Raises:
     UserError: a value that is none of these.
@@ -70,7 +73,7 @@ def build(
     raise UserError(
       f'data.sprites={sprites!r} is not known{closest(str(sprites), SPRITES)}; there are {", ".join(SPRITES)}'
     )
-  known = fields(resolution=resolution, channels=channels, frames=frames, rate=rate)
+  known = fields(resolution=resolution, channels=channels, frames=frames, rate=rate, flow=flow)
   height, width = media.sides(resolution)
   size = size or min(height, width) // 2
   slow, fast = speed
@@ -87,9 +90,8 @@ def build(
   which, paths = lay_out(split, number, (height - size, width - size), (slow, fast))
 
   def read_rows(rows, names):
-    if 'clip' not in names:
-      return {}
     out = np.full((len(rows), *known['clip'].shape), ground, np.uint8)
+    moved = np.zeros((len(rows), frames, height, width, 2), np.float32) if 'flow' in names else None
     for row, (index, start) in enumerate(rows):
       at = np.round(paths(index, start + np.arange(frames))).astype(int)
       for k in range(number):
@@ -97,13 +99,17 @@ def build(
         for t, (y, x) in enumerate(at[:, k]):
           place = out[row, t, y : y + size, x : x + size]
           lay(place, drawing, out=place)
-    return {'clip': out}
+          if t and moved is not None:
+            moved[row, t, y : y + size, x : x + size] = (at[t - 1, k] - at[t, k])[::-1]
+    found = {'clip': out, 'flow': moved}
+    return {name: found[name] for name in names if name in known}
 
   def order(seed, start, count):
     at = domains.draws(seed, start, count, _STARTS)[:, 0] % LONGEST
     return np.stack([indices(seed, start, count, COUNT), at.astype(np.int64)], 1)
 
   info = {'dataset': 'moving', 'sprites': sprites, 'number': number, 'size': size}
+  info |= {'flow': True} if flow else {}
   info |= {'speed': [slow, fast], 'frames': frames, 'rate': rate, 'drawings': len(drawings)}
   return Source(
     read_rows=read_rows,

@@ -1,0 +1,85 @@
+"""Clips, `target`, and their edges, `source`: of moving drawings or of one's own clips.
+
+An edge is where the colours change: its brightness is the length of the gradient of Sobel's filters.
+"""
+
+import numpy as np
+
+from ganjax import UserError, media
+from ganjax.commandline import closest
+from ganjax.data.sets import clips, moving
+
+OF = 'moving', 'clips'
+
+
+def fields(*, resolution, channels, frames=16, rate=10, of='moving') -> dict:
+  """Both clips, and of moving drawings their flow. Raises UserError for a number of frames, or clips, that are none."""
+  if of not in OF:
+    raise UserError(
+      f'data.of={of!r} is not known{closest(str(of), OF)}; edges are of {", ".join(OF)}'
+    )
+  shape = dict(resolution=resolution, channels=channels, frames=frames, rate=rate)
+  found = moving.fields(**shape, flow=True) if of == 'moving' else clips.fields(**shape)
+  target = found.pop('clip')
+  source = media.Field('clip', (*target.shape[:3], 1), rate)
+  return {'source': source, 'target': target, **found}
+
+
+def build(
+  *,
+  resolution,
+  channels,
+  split,
+  data_dir=None,
+  frames=16,
+  rate=10,
+  of='moving',
+  stride=1,
+  size=None,
+  speed=(1.0, 4.0),
+):
+  """Clips beside their edges.
+
+  Args:
+    resolution, channels: of the target; edges have one channel.
+    split, data_dir: of the clips.
+    frames, rate: of both.
+    of: 'moving': emoji that fly and bounce, whose `flow` is known, see `sets/moving.py`; or 'clips': one's own, below
+      `data_dir`, see `sets/clips.py`.
+    stride: of one's own clips.
+    size, speed: of the drawings, see `sets/moving.py`.
+
+  Raises:
+    UserError: as those, or a `data_dir` that nobody asked for.
+  """
+  shape = dict(resolution=resolution, channels=channels, frames=frames, rate=rate)
+  known = fields(**shape, of=of)
+  if of == 'clips':
+    made = clips.build(**shape, data_dir=data_dir, split=split, stride=stride)
+  elif data_dir:
+    raise UserError(f'data.data_dir={data_dir} is of data.of=clips, not of moving drawings')
+  else:
+    made = moving.build(**shape, split=split, size=size, speed=speed, flow=True)
+
+  def make(found):
+    clip = found.pop('clip')
+    return {'source': edges(clip), 'target': clip, **found}
+
+  return made.convert(known, make, {'dataset': 'edges', 'of': of})
+
+
+def edges(x):
+  """uint8 [..., H, W, C] -> [..., H, W, 1]: the longest gradient of the channels, of a step from 0 to 255 255."""
+  wide = np.pad(x.astype(np.int32), [(0, 0)] * (x.ndim - 3) + [(1, 1), (1, 1), (0, 0)], 'edge')
+  blur = lambda a, b, c: a + 2 * b + c
+  over = blur(wide[..., :-2, :, :], wide[..., 1:-1, :, :], wide[..., 2:, :, :])
+  down = blur(wide[..., :-2, :], wide[..., 1:-1, :], wide[..., 2:, :])
+  across = over[..., 2:, :] - over[..., :-2, :]
+  along = down[..., 2:, :, :] - down[..., :-2, :, :]
+  length = np.sqrt(across**2 + along**2).max(-1, keepdims=True) / 4
+  return np.minimum(length, 255).astype(np.uint8)
+
+
+def of_own(x):
+  """The edges of a user's own clips are what samples of them start from."""
+  return edges(x)
