@@ -5,7 +5,7 @@ copies. Pictures are compared by pixels, as means over 16x16 blocks. The samples
 picture become a picture: each sample, then the training pictures nearest to it.
 """
 
-from ganjax import commandline, run_state
+from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN')
 WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import ganjax
-from ganjax import UserError, data
+from ganjax import UserError, data, run_state
 from ganjax import config as configs
 from ganjax.devices import processes
 from ganjax.media import image

@@ -5,7 +5,7 @@ says what it was computed of and how, in RUN/evaluations.jsonl or --out. RUN is 
 the name of a generator that comes along; records of these two need --out to be kept.
 """
 
-from ganjax import commandline, run_record, run_state
+from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN')
 WORKDIR = COMMAND.string('workdir', None, 'The run that makes the fakes, where RUN is not given.')
@@ -66,7 +66,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from ganjax import UserError, data, experiment
+from ganjax import UserError, data, experiment, run_record, run_state
 from ganjax import config as configs
 from ganjax.data import provenance
 from ganjax.devices import backend, processes, sharding

@@ -6,7 +6,7 @@ grids also become a film, film.gif beside the page. Training writes both when it
 evaluate --out`) may stand among the runs: real pictures against real ones make a line to aim at.
 """
 
-from ganjax import commandline, run_record
+from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN ...')
 OUT = COMMAND.string('out', None, 'The page, .html; report.html in the first run by default.')
@@ -30,7 +30,7 @@ from string import Template
 import numpy as np
 from PIL import Image
 
-from ganjax import UserError, experiment
+from ganjax import UserError, experiment, run_record
 from ganjax import config as configs
 from ganjax.data import provenance
 from ganjax.evaluation import compare

@@ -4,7 +4,7 @@ Of a run whose samples go by way of styles, as StyleGAN's do. Writes an .npz wit
 --styles` takes; beside it a .png, each picture and what was found, and a .gif of the course.
 """
 
-from ganjax import commandline, run_state
+from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN')
 WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
@@ -36,7 +36,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from ganjax import UserError, experiment
+from ganjax import UserError, experiment, run_state
 from ganjax import config as configs
 from ganjax.devices import processes, sharding
 from ganjax.media import image as images

@@ -12,7 +12,7 @@ Runs whose samples go by way of styles, as StyleGAN's do, also mix and move thes
 --directions, --class_averages, --styles.
 """
 
-from ganjax import commandline, run_record, run_state
+from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN')
 WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
@@ -134,7 +134,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ganjax import UserError, data, experiment, media
+from ganjax import UserError, data, experiment, media, run_record, run_state
 from ganjax import config as configs
 from ganjax.data import provenance
 from ganjax.devices import processes, sharding

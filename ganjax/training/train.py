@@ -6,7 +6,7 @@ The same command resumes a run that stopped. `--summary` prints what a config de
 import os
 import signal
 
-from ganjax import commandline, run_record
+from ganjax import commandline
 from ganjax.training import signals
 
 COMMAND = commandline.Command(__doc__, buckets=['workdir'])
@@ -33,7 +33,7 @@ import contextlib
 
 import jax
 
-from ganjax import UserError, experiment
+from ganjax import UserError, experiment, run_record
 from ganjax import config as configs
 from ganjax.devices import processes, sharding
 from ganjax.training import diagnose

@@ -22,7 +22,7 @@ activations, where the config leaves it open, is float32) goes into the programs
 they are made. Forms of convolutions are each platform's own.
 """
 
-from ganjax import commandline, run_record, run_state
+from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN')
 WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
@@ -55,7 +55,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from ganjax import UserError, __version__, experiment
+from ganjax import UserError, __version__, experiment, run_record, run_state
 from ganjax import config as configs
 from ganjax.devices import processes, sharding
 from ganjax.media.image import quantise

@@ -13,7 +13,7 @@ networks and say what they are, as do those of networks that translate or enlarg
 --config. Formats: see `ganjax.weights.published`, `stylegans` and `translators`.
 """
 
-from ganjax import commandline, run_record, run_state
+from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__)
 CONFIG = COMMAND.config()
@@ -39,7 +39,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import ganjax
-from ganjax import UserError, experiment
+from ganjax import UserError, experiment, run_record, run_state, update
 from ganjax import config as configs
 from ganjax.devices import processes, sharding
 from ganjax.sampling import styles
@@ -160,7 +160,7 @@ def _with_mean(run, net):
   mean = net['stats']['styles']['w_avg']
   if np.any(mean):
     return net
-  state = experiment.TrainState(0, (), {'G': net['params']}, {'G': net['stats']}, {}, {}, {})
+  state = update.TrainState(0, (), {'G': net['params']}, {'G': net['stats']}, {}, {}, {})
   mean = styles.draw(run.method, state).mean(0).astype(mean.dtype)
   return {**net, 'stats': {**net['stats'], 'styles': {'w_avg': mean}}}
 
