@@ -53,24 +53,16 @@ class Step:
 # pix2pix and CycleGAN.
 
 
-def batch_norm(features):
-  return nn.BatchNorm2d(features)
-
-
-def instance_norm(features):
-  return nn.InstanceNorm2d(features)
-
-
 class Level(nn.Module):
   """A level of the U-Net and what lies below it."""
 
   def __init__(self, c_in, features, c_out, below, outermost, dropout):
     super().__init__()
     self.down = nn.Conv2d(c_in, features, 4, 2, 1, bias=False)
-    self.down_norm = batch_norm(features) if below and not outermost else nn.Identity()
+    self.down_norm = nn.BatchNorm2d(features) if below and not outermost else nn.Identity()
     self.below, self.outermost = below, outermost
     self.up = nn.ConvTranspose2d(features * (2 if below else 1), c_out, 4, 2, 1, bias=outermost)
-    self.up_norm = nn.Identity() if outermost else batch_norm(c_out)
+    self.up_norm = nn.Identity() if outermost else nn.BatchNorm2d(c_out)
     self.dropout = nn.Dropout(0.5) if dropout else nn.Identity()
 
   def forward(self, x):
@@ -84,13 +76,12 @@ def u_net(width, downs):
   widths = [width * min(2**i, 8) for i in range(downs)]
   block = None
   for i in range(downs - 1, 0, -1):
-    dropout = downs - 5 < i < downs - 1 if downs < 8 else 4 <= i < 7
-    block = Level(widths[i - 1], widths[i], widths[i - 1], block, False, dropout)
+    block = Level(widths[i - 1], widths[i], widths[i - 1], block, False, 4 <= i < 7)
   return Level(3, width, 3, block, True, False)
 
 
 def patch_gan(channels, width, layers, norm):
-  biased = norm is instance_norm
+  biased = norm is nn.InstanceNorm2d
   net, last = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)], width
   for i in range(1, layers + 1):
     features = width * min(2**i, 8)
@@ -105,7 +96,7 @@ class Pix2pix(Step):
     w = spec['networks']
     nets = {
       'G': u_net(w['width'], w['downs']),
-      'D': patch_gan(6, w['width_D'], w['layers_D'], batch_norm),
+      'D': patch_gan(6, w['width_D'], w['layers_D'], nn.BatchNorm2d),
     }
     super().__init__(spec, nets, {'G': 'G', 'D': 'D'}, layout)
     shape = spec['batch'], 3, spec['resolution'], spec['resolution']
@@ -126,7 +117,7 @@ class Residual(nn.Module):
     half = lambda: (
       nn.ReflectionPad2d(1),
       nn.Conv2d(features, features, 3),
-      instance_norm(features),
+      nn.InstanceNorm2d(features),
     )
     self.body = nn.Sequential(*half(), nn.ReLU(), *half())
 
@@ -135,7 +126,7 @@ class Residual(nn.Module):
 
 
 def resnet(width, blocks):
-  norm = lambda features: (instance_norm(features), nn.ReLU())
+  norm = lambda features: (nn.InstanceNorm2d(features), nn.ReLU())
   net = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), *norm(width)]
   for f in (1, 2):
     net += [nn.Conv2d(f * width, 2 * f * width, 3, 2, 1), *norm(2 * f * width)]
@@ -152,7 +143,7 @@ class CycleGAN(Step):
   def __init__(self, spec, layout):
     w = spec['networks']
     nets = {name: resnet(w['width'], w['blocks']) for name in ('G_AB', 'G_BA')}
-    judge = lambda: patch_gan(3, w['width_D'], w['layers_D'], instance_norm)
+    judge = lambda: patch_gan(3, w['width_D'], w['layers_D'], nn.InstanceNorm2d)
     nets |= {name: judge() for name in ('D_A', 'D_B')}
     super().__init__(spec, nets, {'G': ('G_AB', 'G_BA'), 'D': ('D_A', 'D_B')}, layout)
     shape = spec['batch'], 3, spec['resolution'], spec['resolution']
