@@ -123,6 +123,23 @@ def time_steps(update, state, batches, phases, n):
   return state, found
 
 
+def take_turns(update, state, batches, phases, torch, rounds, steps):
+  """The two sides in turns, `steps` each a round, after one that warms up.
+
+  Returns:
+    ({'ganjax' or a layout of torch's: ms a step of each round}, the layout that is faster, how many times as fast
+    ganjax is in each round).
+  """
+  times = {name: [] for name in ('ganjax', *LAYOUTS)}
+  for i in range(rounds + 1):
+    state, found = time_steps(update, state, batches, phases, steps)
+    turn = {'ganjax': found, **{name: torch.ask('step', name, steps) for name in LAYOUTS}}
+    for name, seconds in turn.items() if i else ():
+      times[name].append(statistics.median(seconds) * 1e3)
+  fastest = min(LAYOUTS, key=lambda name: statistics.median(times[name]))
+  return times, fastest, [b / a for a, b in zip(times['ganjax'], times[fastest])]
+
+
 def profile(run, span, state, pixels, z, rounds):
   """Milliseconds of the step's parts, each compiled on its own: {part: median}."""
   G, D = (run.method.nets[name] for name in 'GD')

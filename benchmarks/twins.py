@@ -106,16 +106,10 @@ def measure(case, rounds, steps):
     start = time.perf_counter()
     state, _ = dcgan_step.time_steps(update, state, batches, phases, 1)
     first = time.perf_counter() - start
-    times = {name: [] for name in ('ganjax', *LAYOUTS)}
-    for i in range(rounds + 1):
-      state, found = dcgan_step.time_steps(update, state, batches, phases, steps)
-      turn = {'ganjax': found, **{name: torch.ask('step', name, steps) for name in LAYOUTS}}
-      for name, seconds in turn.items() if i else ():  # the first round warms up
-        times[name].append(statistics.median(seconds) * 1e3)
+    turns = dcgan_step.take_turns(update, state, batches, phases, torch, rounds, steps)
     torch.close()
+  times, fastest, ratios = turns
   middle = {name: statistics.median(x) for name, x in times.items()}
-  fastest = min(LAYOUTS, key=middle.get)
-  ratios = [b / a for a, b in zip(times['ganjax'], times[fastest])]
   sizes = ', '.join(f'{name} {theirs[name] / 1e6:.2f} M' for name in theirs)
   print(
     f'{case}: {sizes} parameters, batch {span.batch_size}; ganjax {middle["ganjax"]:.1f} ms a step, torch '

@@ -143,7 +143,7 @@ def strided_cpu(g, x, w):
     return strided_tiles(g, x, w)
   if by_depth(g):
     return strided_depth(g, x, w)
-  if has_few(g, w.shape[-1]) and math.prod(g.kernel) >= 25:
+  if has_few(g, w.shape[-1]) and math.prod(g.kernel) >= 49:
     return strided_columns(g, x, w)
   spare = -x.shape[-1] % 4 if x.shape[-1] < 8 else 0
   at = lambda a, axis: jnp.pad(a, [(0, spare if i == a.ndim + axis else 0) for i in range(a.ndim)])
@@ -177,15 +177,16 @@ def weights_cpu(g, x, y):
     return weights_tiles(g, x, y)
   if by_depth(g):
     return weights_depth(g, x, y)
-  if has_few(g, y.shape[-1]):
+  if has_few(g, y.shape[-1]) and len(y) == 1:
     return weights_columns(g, x, y)
   return weights_parts(g, x, y)
 
 
 def has_few(g, features):
-  """Whether pictures get so few features, of stride 1, that XLA leaves its fast path.
+  """Whether pictures get so few features, of stride 1, that products by columns are small.
 
-  7x7 from 64 to 3 on 128x128: 104 ms by XLA, 7 by columns; the gradient of the weights of 3x3: 56 and 4.
+  XLA is slow with few: 7x7 from 64 to 3 on four pictures of 64x64 takes 209 ms, 10 by columns. Of smaller kernels only
+  the weights' gradient is, and only of one picture, which has no parts: 3x3 from 64 to 3 on 128x128, 56 ms and 4.
   """
   return len(g.size) == 2 and max(g.stride) == 1 and features < 8
 

@@ -62,9 +62,8 @@ def _places(side, size):
   """(y, x, whether they are within size x size), each [side, side], from the middle."""
   at = np.arange(side) - side // 2
   inside = jnp.abs(at) <= (size - 1) / 2
-  return *(a.astype(np.float32) for a in np.meshgrid(at, at, indexing='ij')), inside[
-    :, None
-  ] & inside
+  y, x = np.meshgrid(at.astype(np.float32), at.astype(np.float32), indexing='ij')
+  return y, x, inside[:, None] & inside
 
 
 def _normalise(kernel):

@@ -82,15 +82,12 @@ def transposed_columns(g, y, w):
 
 
 def weights_columns(g, x, y):
-  """All taps in one product: beside each pixel of y what it sees of x, or, where y has less, the reverse."""
+  """All taps in one product, of stride 1: beside each pixel of x all of y that it is joined with."""
   x = jnp.pad(x, [(0, 0), *((p, p) for p in g.padding), (0, 0)])
-  pixels = list(range(x.ndim - 1))
-  each = itertools.product(*map(range, g.kernel))
-  if x.shape[-1] <= y.shape[-1] or max(g.stride) > 1:
-    seen = jnp.stack([x[_window(g, tap)] for tap in each], -2)
-    return dot(seen, y, pixels, pixels).reshape(*g.kernel, x.shape[-1], -1).astype(x.dtype)
   spans = lambda tap: [slice(a, a + m) for a, m in zip(tap, g.out)]
-  seen = jnp.stack([place(y, x.shape[1:-1], spans(tap)) for tap in each], -2)
+  taps = itertools.product(*map(range, g.kernel))
+  seen = jnp.stack([place(y, x.shape[1:-1], spans(tap)) for tap in taps], -2)
+  pixels = range(x.ndim - 1)
   w = dot(x, seen, pixels, pixels)  # [C, kh kw, F]
   return jnp.moveaxis(w, 0, 1).reshape(*g.kernel, x.shape[-1], -1).astype(x.dtype)
 

@@ -37,6 +37,5 @@ def mp4_box(text: dict) -> bytes:
 def wav_chunk(text: dict) -> bytes:
   """A chunk of an even number of bytes, or b''."""
   found = packet(text).encode()
-  return (
-    b'_PMX' + len(found).to_bytes(4, 'little') + found + b'\0' * (len(found) % 2) if found else b''
-  )
+  size = len(found).to_bytes(4, 'little')
+  return b'_PMX' + size + found + b'\0' * (len(found) % 2) if found else b''

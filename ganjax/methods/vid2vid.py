@@ -58,9 +58,8 @@ def build(
   for name, weight in weights.items():
     if not isinstance(weight, (int, float)) or weight < 0:
       raise UserError(f'method.{name}_weight={weight!r} must be a number from 0')
-  ends = {
-    name: name.removeprefix('D') for name in nets if name != 'G'
-  }  # of the names of their terms
+  # Of the names of their terms.
+  ends = {name: name.removeprefix('D') for name in nets if name != 'G'}
   rates = range(len(ends) - 1)
   (length, *_, channels), knows_flow = fields['target'].shape, 'flow' in fields
 

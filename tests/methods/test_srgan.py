@@ -115,8 +115,10 @@ def test_distances_are_from_the_target_of_the_degradation(run, monkeypatch):
   _, metrics = step(made, start, batch, 2)
   image, low = seen(batch)
   fakes = call(made, 'G')(start, low)
-  wanted = 0.01 * np.abs(fakes - image / 2).mean() / 2
-  np.testing.assert_allclose(metrics['loss_pixels'], wanted, rtol=1e-4)
+  wanted = np.abs(fakes - image / 2).mean() / 2
+  np.testing.assert_allclose(metrics['loss_pixels'], 0.01 * wanted, rtol=1e-4)
+  _, alone = step(made, start, batch, 0)
+  np.testing.assert_allclose(alone['loss_pixels'], wanted, rtol=1e-4)
   real, fake = (np.asarray(call(made, 'D')(start, x)) for x in (image, fakes))
   log = np.log1p(np.exp(fake.mean() - real)).mean() / 2
   np.testing.assert_allclose(metrics['loss_real'], log, rtol=1e-4)

@@ -1,7 +1,6 @@
 """networks/dfgan.py and methods/dfgan.py against PyTorch twins with the same weights, in float64: outputs and updates.
 
-The twins are written in the order of the paper: pixels are repeated before a block, and a shortcut is convolved before
-it is pooled.
+The twins are those of the benchmarks: pixels are repeated before a block, a shortcut is pooled and then convolved.
 """
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from test_biggan_torch import close
 
+from benchmarks.torch_nets import TextD, TextG
 from ganjax import component
 from ganjax import config as configs
 from ganjax.networks import dfgan
@@ -21,81 +21,6 @@ nn, F = torch.nn, torch.nn.functional
 SIDE, WIDTH, Z, TEXT, BATCH = 8, 2, 3, 5, 4
 DOUBLE = dict(dtype='float64', param_dtype='float64')
 ADAM = dict(lr=2.0**-9, b1=0.0, b2=0.9, eps=1e-6)
-
-
-class Affine(nn.Module):
-  def __init__(self, condition, features):
-    super().__init__()
-    make = lambda: nn.Sequential(
-      nn.Linear(condition, features), nn.ReLU(), nn.Linear(features, features)
-    )
-    self.gamma, self.beta = make(), make()
-
-  def forward(self, x, c):
-    return self.gamma(c)[..., None, None] * x + self.beta(c)[..., None, None]
-
-
-class Up(nn.Module):
-  def __init__(self, a, b, condition):
-    super().__init__()
-    self.affines = nn.ModuleList([Affine(condition, f) for f in (a, a, b, b)])
-    self.c1, self.c2 = nn.Conv2d(a, b, 3, padding=1), nn.Conv2d(b, b, 3, padding=1)
-    self.shortcut = nn.Conv2d(a, b, 1) if a != b else None
-
-  def forward(self, x, c):
-    x = F.interpolate(x, scale_factor=2)
-    modulate = lambda x, one, two: F.leaky_relu(two(F.leaky_relu(one(x, c), 0.2), c), 0.2)
-    y = self.c1(modulate(x, *self.affines[:2]))
-    y = self.c2(modulate(y, *self.affines[2:]))
-    return y + (self.shortcut(x) if self.shortcut else x)
-
-
-class G(nn.Module):
-  def __init__(self, widths):
-    super().__init__()
-    self.first, self.widths = nn.Linear(Z, 16 * widths[0]), widths
-    self.blocks = nn.ModuleList([Up(a, b, Z + TEXT) for a, b in zip(widths, widths[1:])])
-    self.last = nn.Conv2d(widths[-1], 3, 3, padding=1)
-
-  def forward(self, z, sentence):
-    # Ours are maps of channels last: the layer's outputs are in that order.
-    x = self.first(z).reshape(-1, 4, 4, self.widths[0]).permute(0, 3, 1, 2)
-    for block in self.blocks:
-      x = block(x, torch.cat([z, sentence], 1))
-    return torch.tanh(self.last(F.leaky_relu(x, 0.2)))
-
-
-class Down(nn.Module):
-  def __init__(self, a, b):
-    super().__init__()
-    self.r1 = nn.Conv2d(a, b, 4, 2, 1, bias=False)
-    self.r2 = nn.Conv2d(b, b, 3, padding=1, bias=False)
-    self.shortcut = nn.Conv2d(a, b, 1) if a != b else None
-    self.gain = nn.Parameter(torch.zeros(()))
-
-  def forward(self, x):
-    y = F.leaky_relu(self.r2(F.leaky_relu(self.r1(x), 0.2)), 0.2)
-    return F.avg_pool2d(self.shortcut(x) if self.shortcut else x, 2) + self.gain * y
-
-
-class D(nn.Module):
-  def __init__(self, widths):
-    super().__init__()
-    self.first = nn.Conv2d(3, widths[0], 3, padding=1)
-    self.blocks = nn.ModuleList([Down(a, b) for a, b in zip(widths, widths[1:])])
-    self.joint = nn.Conv2d(widths[-1] + TEXT, 2 * widths[0], 3, padding=1, bias=False)
-    self.logit = nn.Conv2d(2 * widths[0], 1, 4, bias=False)
-
-  def look(self, x):
-    x = self.first(x)
-    for block in self.blocks:
-      x = block(x)
-    return x
-
-  def judge(self, features, sentence):
-    there = sentence[..., None, None].expand(-1, -1, 4, 4)
-    x = F.leaky_relu(self.joint(torch.cat([features, there], 1)), 0.2)
-    return self.logit(x)[:, 0, 0, 0]
 
 
 value = lambda p: p.detach().numpy().copy()
@@ -138,7 +63,7 @@ def test_outputs_and_updates():
   torch.manual_seed(0)
   rng = np.random.default_rng(0)
   widths = [WIDTH * min(2**i, 8) for i in range(2)]
-  g, d = G(widths[::-1]).double(), D(widths).double()
+  g, d = TextG(widths[::-1], Z, TEXT).double(), TextD(widths, TEXT).double()
   for p in (*g.parameters(), *d.parameters()):
     p.data += 0.3 * torch.randn_like(p)
   adam = lambda net: torch.optim.Adam(net.parameters(), ADAM['lr'], (0.0, 0.9), ADAM['eps'])

@@ -10,95 +10,14 @@ import pytest
 from test_biggan_torch import close
 from translation_run import SIDE, Run, batches
 
+from benchmarks.torch_nets import Level, Residual, patch_gan, resnet, u_net
 from ganjax.networks import pix2pix
 
 torch = pytest.importorskip('torch')
 
 nn, F = torch.nn, torch.nn.functional
 STEPS = 4
-
-
-def make_norm(kind, features):
-  return nn.BatchNorm2d(features) if kind == 'batch' else nn.InstanceNorm2d(features)
-
-
-class UNetBlock(nn.Module):
-  """A level and what lies below it, beside its input; the outermost has no picture beside it."""
-
-  def __init__(self, c_in, features, c_out, kind, below=None, outermost=False):
-    super().__init__()
-    biased, c_up = kind == 'instance', features * (2 if below else 1)
-    self.down = nn.Conv2d(c_in, features, 4, 2, 1, bias=biased)
-    self.down_norm = make_norm(kind, features) if below and not outermost else None
-    self.below = below
-    self.up = nn.ConvTranspose2d(c_up, c_out, 4, 2, 1, bias=biased or outermost)
-    self.up_norm = None if outermost else make_norm(kind, c_out)
-    self.outermost, self.mask = outermost, None
-
-  def forward(self, x):
-    y = self.down(x if self.outermost else F.leaky_relu(x, 0.2))
-    y = self.down_norm(y) if self.down_norm else y
-    y = self.below(y) if self.below else y
-    y = self.up(F.relu(y))
-    if self.outermost:
-      return torch.tanh(y)
-    y = self.up_norm(y)
-    y = y * 2 * self.mask if self.mask is not None else y
-    return torch.cat([x, y], 1)
-
-  def levels(self):
-    """From the outermost."""
-    return [self, *(self.below.levels() if self.below else [])]
-
-
-def u_net(width, downs, kind):
-  widths = [width * min(2**i, 8) for i in range(downs)]
-  block = None
-  for i in range(downs - 1, 0, -1):
-    block = UNetBlock(widths[i - 1], widths[i], widths[i - 1], kind, block)
-  return UNetBlock(3, width, 3, kind, block, outermost=True)
-
-
-def patch_gan(channels, width, layers, kind):
-  biased = kind == 'instance'
-  if not layers:
-    net = [nn.Conv2d(channels, width, 1), nn.LeakyReLU(0.2)]
-    net += [nn.Conv2d(width, 2 * width, 1, bias=biased), make_norm(kind, 2 * width)]
-    return nn.Sequential(*net, nn.LeakyReLU(0.2), nn.Conv2d(2 * width, 1, 1, bias=biased))
-  net = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
-  last = width
-  for i in range(1, layers + 1):
-    features = width * min(2**i, 8)
-    net += [nn.Conv2d(last, features, 4, 2 if i < layers else 1, 1, bias=biased)]
-    net += [make_norm(kind, features), nn.LeakyReLU(0.2)]
-    last = features
-  return nn.Sequential(*net, nn.Conv2d(last, 1, 4, 1, 1))
-
-
-class Block(nn.Module):
-  def __init__(self, features):
-    super().__init__()
-    layer = lambda: (
-      nn.ReflectionPad2d(1),
-      nn.Conv2d(features, features, 3),
-      nn.InstanceNorm2d(features),
-    )
-    self.body = nn.Sequential(*layer(), nn.ReLU(), *layer())
-
-  def forward(self, x):
-    return x + self.body(x)
-
-
-def resnet(width, blocks):
-  norm = lambda features: (nn.InstanceNorm2d(features), nn.ReLU())
-  net = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), *norm(width)]
-  for f in (1, 2):
-    net += [nn.Conv2d(f * width, 2 * f * width, 3, 2, 1), *norm(2 * f * width)]
-  net += [Block(4 * width) for _ in range(blocks)]
-  for f in (4, 2):
-    up = nn.ConvTranspose2d(f * width, f * width // 2, 3, 2, 1, output_padding=1)
-    net += [up, *norm(f * width // 2)]
-  return nn.Sequential(*net, nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh())
+NORMS = {'batch': nn.BatchNorm2d, 'instance': nn.InstanceNorm2d}
 
 
 class Blur(nn.Module):
@@ -125,7 +44,7 @@ def cut_encoder(width, blocks):
   net = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), *norm(width)]
   for f in (1, 2):
     net += [nn.Conv2d(f * width, 2 * f * width, 3, 1, 1), *norm(2 * f * width), Blur()]
-  return nn.Sequential(*net, *[Block(4 * width) for _ in range(blocks)])
+  return nn.Sequential(*net, *[Residual(4 * width) for _ in range(blocks)])
 
 
 class CutG(nn.Module):
@@ -188,7 +107,7 @@ def layers_of(net):
   kinds = {'Conv2d': 'Conv', 'ConvTranspose2d': 'ConvTranspose', 'BatchNorm2d': 'BatchNorm'}
   kinds |= {'Linear': 'Dense'}
   modules = [*net.modules()]
-  if isinstance(net, UNetBlock):
+  if isinstance(net, Level):
     levels = net.levels()
     modules = [m for b in levels for m in (b.down, b.down_norm)]
     modules += [m for b in levels[::-1] for m in (b.up, b.up_norm)]
@@ -232,7 +151,8 @@ def set_masks(G, keys, levels, smallest):
     side = smallest * 2 ** (i + 1)
     shape = len(keys), side, side, block.up.out_channels
     ones = np.ones(shape, np.float32)
-    block.mask = channels_first(pix2pix.drop(ones, keys, i) > 0) if i in levels else None
+    mask = channels_first(pix2pix.drop(ones, keys, i) > 0)
+    block.dropout = (lambda y, mask=mask: 2 * y * mask) if i in levels else None
 
 
 class Twin:
@@ -294,7 +214,7 @@ def key_of(run, step, phase):
 ])  # fmt: skip
 def test_updates_of_pix2pix(loss, norm, batch_size, layers):
   torch.manual_seed(0)
-  G, D = u_net(4, 3, norm), patch_gan(6, 3, layers, norm)
+  G, D = u_net(4, 3, NORMS[norm]), patch_gan(6, 3, layers, NORMS[norm])
   twin, game = Twin({'G': G, 'D': D}, {'D': ('D',), 'G': ('G',)}, ADAM), GAMES[loss]
   judge = lambda a, b: D(torch.cat([a, b], 1))
   levels = (1,)
@@ -327,15 +247,14 @@ def test_updates_of_pix2pix(loss, norm, batch_size, layers):
       for name, term in terms.items():
         np.testing.assert_allclose(metrics[name], term.item(), rtol=1e-9, err_msg=name)
       twin.check(state)
-    set_masks(G, jax.vmap(jax.random.key)(np.arange(batch_size)), levels, SIDE // 8)
+    keys = jax.vmap(jax.random.key)(np.arange(batch_size))
+    set_masks(G, keys, levels, SIDE // 8)
     rows = run.method.rows(np.arange(batch_size), batch)
     found, _ = run.sample(state, rows)
     theirs = [channels_last(G.train()(a))] if norm == 'instance' else []
     if norm == 'batch':  # test time: batches of one picture
-      masks = [block.mask for block in G.levels()]
       for i in range(batch_size):
-        for block, mask in zip(G.levels(), masks):
-          block.mask = None if mask is None else mask[i : i + 1]
+        set_masks(G, keys[i : i + 1], levels, SIDE // 8)
         theirs.append(channels_last(G(a[i : i + 1])))
     np.testing.assert_allclose(found, np.concatenate(theirs), rtol=1e-9, atol=1e-9)
 
@@ -357,7 +276,7 @@ def pooled(held, size, images, key):
 def test_updates_of_cyclegan():
   torch.manual_seed(0)
   nets = {n: resnet(3, 2) for n in ('G_AB', 'G_BA')}
-  nets |= {n: patch_gan(3, 3, 1, 'instance') for n in ('D_A', 'D_B')}
+  nets |= {n: patch_gan(3, 3, 1, nn.InstanceNorm2d) for n in ('D_A', 'D_B')}
   twin = Twin(nets, {'G': ('G_AB', 'G_BA'), 'D': ('D_A', 'D_B')}, ADAM)
   G_AB, G_BA, D_A, D_B = nets.values()
   mse = lambda logits, target: F.mse_loss(logits, torch.full_like(logits, target))
@@ -467,7 +386,7 @@ def test_the_resnets_of_the_paper(blocks):
 @pytest.mark.parametrize('norm', ['batch', 'instance'])
 def test_the_u_nets_of_the_paper(downs, norm):
   torch.manual_seed(0)
-  side, net = 2**downs, u_net(2, downs, norm).double().train()
+  side, net = 2**downs, u_net(2, downs, NORMS[norm]).double().train()
   keys, levels = jax.random.split(jax.random.key(3), 2), (0, 1, 2)
   x = np.random.default_rng(0).uniform(-1, 1, (2, side, side, 3))
   with jax.enable_x64(True):
@@ -483,7 +402,7 @@ def test_the_u_nets_of_the_paper(downs, norm):
 @pytest.mark.parametrize('norm', ['batch', 'instance'])
 def test_the_patch_gans_of_the_paper(layers, norm):
   torch.manual_seed(0)
-  net = patch_gan(6, 2, layers, norm).double().train()
+  net = patch_gan(6, 2, layers, NORMS[norm]).double().train()
   x = np.random.default_rng(0).uniform(-1, 1, (2, 128, 128, 6))
   with jax.enable_x64(True):
     kinds = dict(width_D=2, downs=7, layers_D=layers, norm=norm, **DOUBLE)

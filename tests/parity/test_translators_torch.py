@@ -10,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from test_translation_torch import CutG, channels_first, channels_last, resnet
+from test_translation_torch import CutG, channels_first, channels_last
 
+from benchmarks.torch_nets import resnet
 from ganjax import experiment
 from ganjax.sampling import sample
 from ganjax.weights import import_weights, translators

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from test_translation_torch import ADAM as WHOLE
-from test_translation_torch import STEPS, close, params, stats, value
+from test_translation_torch import NORMS, STEPS, close, params, stats, value
 from test_translation_torch import Twin as Translator
 
+from benchmarks.torch_nets import Residual
 from ganjax import component, media
 from ganjax import config as configs
 from ganjax.layers.warp import warp
@@ -78,42 +79,24 @@ class Twin(Translator):
         close(state.stats[n], stats(net), 1e-8)
 
 
-def make_norm(kind, features):
-  return nn.BatchNorm2d(features) if kind == 'batch' else nn.InstanceNorm2d(features)
-
-
-class Block(nn.Module):
-  def __init__(self, features, kind):
-    super().__init__()
-    layer = lambda: (
-      nn.ReflectionPad2d(1),
-      nn.Conv2d(features, features, 3),
-      make_norm(kind, features),
-    )
-    self.body = nn.Sequential(*layer(), nn.ReLU(), *layer())
-
-  def forward(self, x):
-    return x + self.body(x)
-
-
 class G(nn.Module):
   def __init__(self, labels, channels, kind, width, downs, blocks):
     super().__init__()
     wide, half = width * 2**downs, blocks - blocks // 2
 
     def encoder(c_in):
-      net = [nn.ReflectionPad2d(3), nn.Conv2d(c_in, width, 7), make_norm(kind, width), nn.ReLU()]
+      net = [nn.ReflectionPad2d(3), nn.Conv2d(c_in, width, 7), NORMS[kind](width), nn.ReLU()]
       for i in range(downs):
         a = width * 2**i
-        net += [nn.Conv2d(a, 2 * a, 3, 2, 1), make_norm(kind, 2 * a), nn.ReLU()]
-      return nn.Sequential(*net, *[Block(wide, kind) for _ in range(half)])
+        net += [nn.Conv2d(a, 2 * a, 3, 2, 1), NORMS[kind](2 * a), nn.ReLU()]
+      return nn.Sequential(*net, *[Residual(wide, NORMS[kind]) for _ in range(half)])
 
     def decoder():
-      net = [Block(wide, kind) for _ in range(blocks // 2)]
+      net = [Residual(wide, NORMS[kind]) for _ in range(blocks // 2)]
       for i in range(downs)[::-1]:
         a = width * 2**i
         up = nn.ConvTranspose2d(2 * a, a, 3, 2, 1, output_padding=1)
-        net += [up, make_norm(kind, a), nn.ReLU()]
+        net += [up, NORMS[kind](a), nn.ReLU()]
       return nn.Sequential(*net)
 
     last = lambda c: nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(width, c, 7))
@@ -153,7 +136,7 @@ class D(nn.Module):
       net = [nn.Sequential(nn.Conv2d(channels, a, 4, 2, 2), nn.LeakyReLU(0.2))]
       for i in range(layers):
         conv = nn.Conv2d(a, 2 * a, 4, 2 if i < layers - 1 else 1, 2)
-        net += [nn.Sequential(conv, make_norm(kind, 2 * a), nn.LeakyReLU(0.2))]
+        net += [nn.Sequential(conv, NORMS[kind](2 * a), nn.LeakyReLU(0.2))]
         a *= 2
       self.scales.append(nn.ModuleList([*net, nn.Conv2d(a, 1, 4, 1, 2)]))
     self.pool = nn.AvgPool2d(3, 2, 1, count_include_pad=False)

@@ -84,6 +84,36 @@ def test_every_number_finds_a_place(form, shapes, changes, recipe, tmp_path):
   np.testing.assert_array_equal(np.sort(found), np.sort(theirs))
 
 
+RRDB = {
+  f'Block_0/DenseBlock_{j}/Conv_{k}': f'body.0.rdb{j + 1}.conv{k + 1}'
+  for j in range(3)
+  for k in range(5)
+}
+LAYERS = {
+  'basicsr': (rrdb(), RRDB | {'Conv_1': 'conv_body', 'Conv_3': 'conv_up2', 'Conv_4': 'conv_hr'}),
+  'cyclegan': (
+    resnet(),
+    {
+      f'Conv_{3 + 2 * i + j}': f'model.{10 + i}.conv_block.{(1, 5)[j]}'
+      for i in (0, 1)
+      for j in (0, 1)
+    }
+    | {'Conv_2': 'model.7', 'ConvTranspose_1': 'model.15', 'Conv_7': 'model.19'},
+  ),
+}
+
+
+@pytest.mark.parametrize('form', LAYERS)
+def test_layers_go_where_they_are_run(form, tmp_path):
+  shapes, places = LAYERS[form]
+  ours, theirs = read(tmp_path, form, shapes)[1]['params'], torch_files.fill(shapes, 0)
+  for here, there in places.items():
+    layer = ours
+    for name in here.split('/'):
+      layer = layer[name]
+    np.testing.assert_array_equal(layer['bias'], theirs[f'{there}.bias'], err_msg=here)
+
+
 def test_statistics_of_old_instance_norm_are_left_out(tmp_path):
   ones = lambda n: np.ones(n, np.float32)
   changes = {'model.2.running_mean': ones(2), 'model.2.running_var': ones(2)}

@@ -69,7 +69,7 @@ def build(
 
 
 def edges(x):
-  """uint8 [..., H, W, C] -> [..., H, W, 1]: the longest gradient of the channels, of a step from 0 to 255 255."""
+  """uint8 [..., H, W, C] -> [..., H, W, 1]: the longest gradient of the channels; a step from 0 to 255 gives 255."""
   wide = np.pad(x.astype(np.int32), [(0, 0)] * (x.ndim - 3) + [(1, 1), (1, 1), (0, 0)], 'edge')
   blur = lambda a, b, c: a + 2 * b + c
   over = blur(wide[..., :-2, :, :], wide[..., 1:-1, :, :], wide[..., 2:, :, :])
