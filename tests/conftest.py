@@ -9,9 +9,11 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
 import signal
 import tempfile
+import zlib
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 _CACHE = os.environ.get('JAX_COMPILATION_CACHE_DIR') or str(
@@ -31,3 +33,10 @@ def programs():
   jax.clear_caches()
   if hasattr(_LIBC, 'malloc_trim'):  # glibc keeps what is freed
     _LIBC.malloc_trim(0)
+
+
+@pytest.fixture(autouse=True)
+def numbers_of_its_own(request):
+  """A test draws the same numbers from its module's RNG whichever tests ran before it."""
+  if hasattr(request.module, 'RNG'):
+    request.module.RNG = np.random.default_rng(zlib.crc32(request.node.name.encode()))

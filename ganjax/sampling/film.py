@@ -55,7 +55,10 @@ def interpolate(rows, frames: int, *, closed: bool, paths=1, num_classes=0):
     else:
       mix = latents.slerp if x.ndim == 2 and x.shape[1] > 1 and name != 'label' else straight
       last = stops if closed else stops - 1
-      legs = [mix(x[i][None], x[(i + 1) % stops][None], t) for i in range(last)]
+      legs = []
+      for i in range(last):
+        here, there = x[i][None], x[(i + 1) % stops][None]
+        legs += [here, mix(here, there, t[1:])]  # `mix` at 0 may be off by rounding
     return np.concatenate([*legs, *([] if closed else [x[-1:]])]).astype(x.dtype)
 
   def path(where, x):
