@@ -27,7 +27,8 @@ from configs import dcgan_cifar
 from ganjax import experiment, run_state
 from ganjax.devices import processes, sharding
 from ganjax.losses import adversarial
-from ganjax.update import active, apply, count
+from ganjax.method import apply
+from ganjax.update import active, count
 
 LAYOUTS = 'contiguous', 'channels_last'
 

@@ -28,7 +28,8 @@ from dcgan_step import LAYOUTS
 from ganjax import experiment, run_state
 from ganjax.devices import processes, sharding
 from ganjax.losses import adversarial
-from ganjax.update import active, apply, count
+from ganjax.method import apply
+from ganjax.update import active, count
 from ganjax.weights import published
 
 # Case -> (method of benchmarks/cifar.py, format of the twin's weights, widths that differ).

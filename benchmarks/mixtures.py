@@ -35,11 +35,12 @@ from ganjax import UserError, seeds
 from ganjax.devices import processes, sharding
 from ganjax.layers.norm import BatchNorm
 from ganjax.layers.spectral import SpectralNorm
+from ganjax.method import name_nets, spans
 from ganjax.methods import gan
 from ganjax.metrics.modes import mixture_modes
 from ganjax.networks.mlp import between
 from ganjax.optim import optimizers as optim
-from ganjax.update import active, init, make_update, name_nets, spans
+from ganjax.update import active, init, make_update
 from ganjax.workdir.files import replace_file, write_json
 
 # The budget of all methods: so many updates of D and of G, on 96 real points and 96 fakes each.

@@ -30,6 +30,7 @@ from ganjax.weights import generator_file
 MADE = '<!-- Made by docs/make.py: edit what it is made from. -->'
 # What others call: functions and classes of these without a leading underscore.
 PUBLIC = (
+  'method',
   'update',
   'losses/adversarial',
   'losses/penalties',

@@ -14,17 +14,10 @@ from ganjax import UserError, component, data, media, run_record, seeds
 from ganjax import config as configs
 from ganjax.data import folder
 from ganjax.devices import backend, sharding
+from ganjax.method import Method, name_nets, spans
 from ganjax.optim import optimizers as optim
 from ganjax.optim import schedules
-from ganjax.update import (
-  Method,
-  count,
-  derive,
-  init,
-  make_update,
-  name_nets,
-  spans,
-)
+from ganjax.update import count, derive, init, make_update
 
 
 class _Fields(dict):
@@ -43,7 +36,7 @@ class _Fields(dict):
 class Experiment(NamedTuple):
   config: ConfigDict
   method: Method
-  spans: tuple  # where each stage lies, see update.Span
+  spans: tuple  # where each stage lies, see method.Span
   optimizers: dict
 
   def span_at(self, step: int):

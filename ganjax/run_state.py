@@ -8,11 +8,7 @@ import numpy as np
 from ganjax import UserError, experiment, run_record, seeds
 from ganjax import config as configs
 from ganjax.devices import backend, processes, sharding
-from ganjax.update import (
-  TrainState,
-  averaged,
-  join,
-)
+from ganjax.method import TrainState, averaged, join
 from ganjax.weights import generator_file
 from ganjax.workdir import checkpoint
 

@@ -9,8 +9,9 @@ import optax
 import pytest
 
 from ganjax.layers.conv import Conv
+from ganjax.method import apply, name_nets
 from ganjax.methods import gan
-from ganjax.update import apply, init, name_nets, update_phase
+from ganjax.update import init, update_phase
 
 
 class Generator(nn.Module):

@@ -10,10 +10,10 @@ import scipy.stats
 from ganjax import UserError, experiment
 from ganjax import config as configs
 from ganjax.media import augment
+from ganjax.method import Phase, Span
 from ganjax.optim import averages
 from ganjax.optim import optimizers as optim
 from ganjax.sampling import latents, sampler
-from ganjax.update import Phase, Span
 
 
 def test_ema_halves_an_old_value_over_a_half_life():

@@ -12,7 +12,8 @@ from configs import dcgan_emoji
 from ganjax import config as configs
 from ganjax import data, experiment, run_state
 from ganjax.devices import backend, sharding
-from ganjax.update import active, apply
+from ganjax.method import apply
+from ganjax.update import active
 
 CONFIGS = sorted(command.ROOT.glob('configs/*.py'))
 

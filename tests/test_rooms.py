@@ -15,7 +15,7 @@ PACKAGE = command.ROOT / 'ganjax'
 # From the ground up. A file may import what lies below its floor, and what is in its own room.
 FLOORS = (
   'commandline',
-  'component',
+  'component method',
   'devices',
   'workdir optim layers',
   'media views text degradations',

@@ -20,10 +20,11 @@ from ganjax.evaluation import compare, records
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.norm import BatchNorm
 from ganjax.layers.spectral import SpectralNorm
+from ganjax.method import name_nets, spans
 from ganjax.methods import gan
 from ganjax.optim import optimizers as optim
 from ganjax.training.feed import Feed
-from ganjax.update import active, all_finite, init, init_opt, make_update, name_nets, spans
+from ganjax.update import active, all_finite, init, init_opt, make_update
 from ganjax.workdir import checkpoint, curves, writer
 
 STEPS, BATCH, Z = 4, 8, 3

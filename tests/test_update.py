@@ -12,25 +12,9 @@ import slow
 
 from ganjax import UserError
 from ganjax.layers.norm import BatchNorm
+from ganjax.method import Aux, Frozen, Method, Phase, Span, Stage, apply, averaged, name_nets, spans
 from ganjax.optim import optimizers as optim
-from ganjax.update import (
-  Aux,
-  Frozen,
-  Method,
-  Phase,
-  Span,
-  Stage,
-  active,
-  all_finite,
-  apply,
-  averaged,
-  init,
-  init_opt,
-  lazy_ratio,
-  make_update,
-  name_nets,
-  spans,
-)
+from ganjax.update import active, all_finite, init, init_opt, lazy_ratio, make_update
 
 ADAM = dict(lr=1e-2, b1=0.5, b2=0.9)
 LATENTS = lambda seeds, examples: jnp.zeros((len(seeds), 2))

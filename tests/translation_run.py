@@ -6,8 +6,9 @@ import numpy as np
 from ganjax import component, media
 from ganjax import config as configs
 from ganjax.devices import sharding
+from ganjax.method import apply, name_nets, spans
 from ganjax.optim import optimizers
-from ganjax.update import active, apply, init, make_update, name_nets, spans
+from ganjax.update import active, init, make_update
 
 SIDE = 16
 NETWORKS = {

@@ -15,9 +15,9 @@ from ganjax.evaluation.presets import (
   parse_metrics,
   parse_presets,
 )
+from ganjax.method import averaged, join
 from ganjax.run_state import about
 from ganjax.sampling import sampler
-from ganjax.update import averaged, join
 from ganjax.workdir.checkpoint import list_steps
 
 

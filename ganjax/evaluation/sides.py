@@ -50,7 +50,7 @@ class Side(NamedTuple):
   field: media.Field | None = None  # of samples that are no pictures
   from_examples: bool = False  # whether a generator's samples start from examples
   texts: Callable | None = None
-  styles: Callable | None = None  # of a generator of styles: `update.Styles.map`
+  styles: Callable | None = None  # of a generator of styles: `method.Styles.map`
 
   @property
   def kind(self) -> str:

@@ -57,7 +57,7 @@ def see(name: str, images):
 
 
 def frozen(name: str) -> tuple:
-  """(shapes of a network's variables, () -> (arrays of these shapes, what a record says of them)), for `update.Frozen`.
+  """(shapes of a network's variables, () -> (arrays of these shapes, what a record says of them)), for `method.Frozen`.
 
   Raises:
     UserError: no network of `mapped`.

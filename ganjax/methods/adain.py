@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ganjax import UserError, features
 from ganjax.commandline import closest
 from ganjax.layers.norm import instance_norm
-from ganjax.update import Aux, Frozen, Method, Phase, Stage, apply
+from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply
 
 # Maps that the style is compared in. The last, of an eighth of the sides, is the one that is brought to the style.
 ENCODERS = {

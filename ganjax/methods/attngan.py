@@ -13,9 +13,9 @@ from ganjax import UserError, features
 from ganjax.layers.resample import interpolate
 from ganjax.losses import adversarial, damsm
 from ganjax.losses.term import named
+from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply
 from ganjax.networks.attngan import sizes
 from ganjax.sampling import latents
-from ganjax.update import Aux, Frozen, Method, Phase, Stage, apply
 
 
 def build(

@@ -9,8 +9,8 @@ from jax import nn
 
 from ganjax import UserError
 from ganjax.losses import adversarial
+from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.sampling import latents
-from ganjax.update import Aux, Method, Phase, Stage, apply
 
 LOSSES = 'cross_entropy', 'binary'
 

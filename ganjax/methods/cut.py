@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from ganjax import UserError
 from ganjax.losses import translation
 from ganjax.losses.patch_nce import patch_nce
+from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.optim import schedules
-from ganjax.update import Aux, Method, Phase, Stage, apply
 
 
 def build(

@@ -9,8 +9,8 @@ from jax import nn
 
 from ganjax import UserError
 from ganjax.losses import conditional
+from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.sampling import latents
-from ganjax.update import Aux, Method, Phase, Stage, apply
 
 
 def build(nets, *, z_dim=100, gp_weight=2.0, gp_power=6.0):

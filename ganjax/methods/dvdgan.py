@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from ganjax import UserError
 from ganjax.losses import adversarial
 from ganjax.losses.term import named
+from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.methods.mocogan import pick
 from ganjax.sampling import latents
-from ganjax.update import Aux, Method, Phase, Stage, apply
 
 
 def build(nets, *, fields, z_dim=120, frames_per_clip=8, n_critic=2):

@@ -11,10 +11,10 @@ from jax import nn
 from ganjax import UserError
 from ganjax.commandline import closest
 from ganjax.losses.term import named
+from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply
 from ganjax.metrics import lpips
 from ganjax.networks.fastgan import quarter_of
 from ganjax.sampling import latents
-from ganjax.update import Aux, Frozen, Method, Phase, Stage, apply
 from ganjax.views import view as views
 
 DISTANCES = 'lpips', 'l1'

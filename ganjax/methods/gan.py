@@ -20,8 +20,8 @@ from ganjax.losses import classes as class_losses
 from ganjax.losses import lecam as lecam_loss
 from ganjax.losses import penalties as kinds
 from ganjax.losses.term import Game, named
+from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.sampling import latents
-from ganjax.update import Aux, Method, Phase, Stage, apply
 from ganjax.views import view as views
 
 

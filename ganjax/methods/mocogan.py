@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from ganjax import UserError
 from ganjax.losses import adversarial
 from ganjax.losses.term import named
+from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.sampling import latents
-from ganjax.update import Aux, Method, Phase, Stage, apply
 
 MOST_FRAMES = 1000  # of a sample
 

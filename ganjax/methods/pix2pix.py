@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from ganjax.devices import sharding
 from ganjax.losses import translation
+from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.optim import schedules
-from ganjax.update import Aux, Method, Phase, Stage, apply
 
 
 def build(nets, *, loss='non_saturating', l1_weight=100.0, own_statistics=True):

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from ganjax import UserError, media
 from ganjax.layers.resample import mean_pool, upsample
 from ganjax.losses import adversarial, penalties
+from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.methods.stylegan2 import styles_of
 from ganjax.optim import schedules
 from ganjax.sampling import latents
-from ganjax.update import Aux, Method, Phase, Stage, apply
 
 
 def build(

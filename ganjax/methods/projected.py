@@ -14,8 +14,8 @@ from ganjax import UserError, features
 from ganjax.layers.resample import interpolate
 from ganjax.losses import adversarial
 from ganjax.losses.term import named
+from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply
 from ganjax.sampling import latents
-from ganjax.update import Aux, Frozen, Method, Phase, Stage, apply
 from ganjax.views import view as views
 
 STRIDES = (4, 8, 16, 32)  # of the maps

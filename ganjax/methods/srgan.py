@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from ganjax import UserError, component, features
 from ganjax.losses import adversarial
-from ganjax.update import Aux, Derived, Frozen, Method, Phase, Stage, apply
+from ganjax.method import Aux, Derived, Frozen, Method, Phase, Stage, apply
 
 
 def build(

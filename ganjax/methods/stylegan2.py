@@ -14,9 +14,9 @@ from jax import nn
 
 from ganjax import UserError
 from ganjax.losses import adversarial, penalties, regularizers
+from ganjax.method import Aux, Method, Phase, Stage, Styles, apply
 from ganjax.optim import schedules
 from ganjax.sampling import latents
-from ganjax.update import Aux, Method, Phase, Stage, Styles, apply
 from ganjax.views import view as views
 
 

@@ -20,8 +20,8 @@ from ganjax.devices import backend
 from ganjax.layers.warp import warp
 from ganjax.losses import translation
 from ganjax.losses.term import named
+from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.networks.vid2vid import BEFORE, FLOW_UNIT, STRETCH, spacing
-from ganjax.update import Aux, Method, Phase, Stage, apply
 
 SURE = 0.02  # squared distance of colours from which on a flow does not explain a pixel
 

@@ -16,7 +16,7 @@ def sefa(affines) -> np.ndarray:
   the authors' code. The sign, which is open, makes the largest number of each positive.
 
   Args:
-    affines: the weights [W, C] of the layers, see `update.Styles`.
+    affines: the weights [W, C] of the layers, see `method.Styles`.
   """
   A = np.concatenate([np.asarray(x, np.float64) for x in affines], 1)
   A = A / np.maximum(np.linalg.norm(A, axis=0), 1e-12)

@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageMode
 
-from ganjax import UserError, text
+from ganjax import UserError, data, text
 from ganjax.data import captions as of_captions
 from ganjax.data import files, folder, pixels
 from ganjax.data.sets import clips as moving
@@ -100,6 +100,35 @@ def _names(paths) -> list:
   count = collections.Counter(stems)
   whole = [path.replace('/', '-') for path in paths]
   return [a if count[a] == 1 else b for a, b in zip(stems, whole)]
+
+
+def start(place: str, style_place, method, config, fields: dict, held_out) -> tuple:
+  """(Source of a user's own pictures or clips, the Own that names them).
+
+  Args:
+    place: a file, folder or zip archive of these.
+    style_place: one of pictures in whose styles each is made; None: in those of the held-out split, if in any.
+    method, fields: of the run; `fields` of its data.
+    config: config.data.
+    held_out: opens the held-out split.
+
+  Raises:
+    UserError: as `find` and `clips`; the run starts from something else.
+  """
+  style = method.style
+  name = field(fields, tuple(n for n in method.examples if n != style))
+  if fields[name].kind == 'clip':
+    of = dict(channels=config.channels, make=data.of_own(config.dataset))
+    return clips(place, fields[name], name, **of)
+  mine = find(place)
+  if not style:
+    return mine.source(fields[name], name), mine
+  if style_place:
+    mine, styles = in_styles(mine, find(style_place, '--style'))
+    others = styles.source(fields[style], style)
+  else:
+    others = held_out()
+  return beside(mine.source(fields[name], name), others), mine
 
 
 def clips(place: str, field, name, channels, make) -> tuple:

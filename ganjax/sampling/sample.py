@@ -123,9 +123,7 @@ if __name__ == '__main__':  # before the slow imports
 
 import contextlib
 import functools
-import hashlib
 import io
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -134,15 +132,16 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ganjax import UserError, data, experiment, media, run_record, run_state
+from ganjax import UserError, experiment, run_record, run_state
 from ganjax import config as configs
 from ganjax.data import provenance
 from ganjax.devices import processes, sharding
 from ganjax.media import image as images
+from ganjax.method import TrainState
 from ganjax.sampling import (
   directions,
   film,
-  grid,
+  output,
   own,
   recipes,
   sampler,
@@ -150,18 +149,6 @@ from ganjax.sampling import (
   tables,
   translate,
 )
-from ganjax.update import TrainState
-
-# What each format writes; files writes a folder.
-ENDINGS = {
-  'grid': '.png',
-  'strip': '.png',
-  'files': '',
-  'npz': '.npz',
-  'gif': '.gif',
-  'mp4': '.mp4',
-}
-MOVING = 'strip', 'gif', 'mp4'
 
 
 class Opened(NamedTuple):
@@ -200,90 +187,32 @@ def main(load=experiment.load, read=read):
   method = run.method
   options, swept, values = tables.parse_sweep(OPTIONS.value, method)
   _check_tools(method, format, swept)
-  by_styles = method.styles and (format in MOVING or any(flag.value for flag in BY_STYLES))
-  if by_styles and (format in MOVING or STYLES.value):
+  if _by_styles(method, format) and (format in output.MOVING or STYLES.value):
     options = method.styles.still | options
   mesh, state, step, weights, held_out = read(
     run, place, STEP.value, WEIGHTS.value, SEED_INDEX.value
   )
   span = run.span_at(step - 1)
-  stage, (source, mine) = span.stage, _source(run, span, place, held_out)
+  stage = span.stage
+  source, mine = _source(run, span, place, held_out)
   keep_size = _keeps_size(method, format, swept)
   format = 'files' if keep_size else format
-  given = None
-  if STYLES.value:
-    given, own_styles = styles.read(STYLES.value, styles.shape(method, state))
-    seeds = np.arange(len(given))
-  elif SOURCE.value and not SEEDS.present:
-    seeds = np.arange(source.num_examples)
+  drawn = _drawn(run, place, state, source, mine)
+  state = sampler.prepare(
+    stage, state, method, source=source, mesh=mesh, batch_norm=BATCH_NORM.value
+  )
+  if keep_size:
+    told = {}
   else:
-    seeds = sampler.parse_seeds(SEEDS.value)
-  how = dict(mesh=mesh, batch_norm=BATCH_NORM.value)
-  state = sampler.prepare(stage, state, method, source=source, **how)
-
-  # A picture of one's own is taken for each seed that has one; seeds beyond the data start again.
-  indices = seeds % source.num_examples if source else None
-  columns = None
-  if TEXT.value:
-    columns = len(seeds)
-    indices, seeds = np.repeat(np.arange(len(TEXT.value)), columns), np.tile(seeds, len(TEXT.value))
-  names, chosen, shown = [(f'seed{s:06}', int(s)) for s in seeds], None, ''
-  if STYLES.value:
-    names = [(name, name) for name in own_styles]
-  if TEXT.value:
-    names = [
-      (f'{_short(TEXT.value[i])}-seed{s:06}', f'{s}, {TEXT.value[i]}')
-      for i, s in zip(indices, seeds)
-    ]
-  if SOURCE.value:
-    # Of seeds beyond the last picture the first comes again: the file says which seed it is.
-    again = '' if len(seeds) <= source.num_examples else '-seed{:06}'
-    names = [
-      (mine.names[i] + again.format(int(seed)), int(seed)) for i, seed in zip(indices, seeds)
-    ]
-  if CLASSES.value:
-    known = provenance.class_names(run_record.saved_record(place))
-    chosen = sampler.parse_classes(CLASSES.value, method.num_classes, known)
-    names = [(f'seed{s:06}-class{c:04}', f'{s}, class {c}') for c in chosen for s in seeds]
-    columns = len(seeds)
-    shown = (
-      f', classes {", ".join(provenance.show(known[c]) for c in chosen[:20])}' if known else ''
-    )
-
-  def rows_of(options):
-    rows = sampler.rows(method, seeds, source, indices, **options)
-    rows = rows if chosen is None else in_classes(rows, seeds, chosen)
-    return rows if given is None else {**rows, 'w': given}
-
-  def to_styles(rows):
-    if not by_styles:
-      return rows
-    means = styles.class_means(method, state, rows['label']) if CLASS_AVERAGES.value else None
-    return styles.find(method, state, rows, means)
-
-  rows, told = ({}, {}) if keep_size else (rows_of(options), {})
-  labels = rows.get('label') if method.num_classes and given is None else None
-  rows = to_styles(rows)
-  if swept:
-    cells = tables.columns([to_styles(rows_of({**options, swept: value})) for value in values])
-    rows, columns = tables.bordered(rows, cells), 1 + len(values)
-    options |= {swept: values}
-  elif MIX.value:
-    others = to_styles(sampler.rows(method, sampler.parse_seeds(MIX.value, '--mix'), **options))
-    rows, columns, told = _mixed(rows, others)
-  elif DIRECTIONS.value:
-    rows, columns, told = _moved(rows, method, state)
-  elif format in MOVING:
-    paths = dict(paths=PATHS.value, num_classes=method.num_classes)
-    rows = film.interpolate(rows, FRAMES.value, closed=format != 'strip', **paths)
-    columns = len(jax.tree.leaves(rows)[0]) // PATHS.value
-    told = {'paths': PATHS.value} if PATHS.value > 1 else {}
+    made = _rows(drawn, method, state, format, source, options, swept, values)
+    rows, labels, columns, told = made
   field = span.fields[method.makes]
   out = Path(OUT.value) if OUT.value else run_state.generated(place, _name(run, step, format))
+  options |= {swept: values} if swept else {}
   about = run_state.about(run, SEED_INDEX.value) | ({'options': options} if options else {}) | told
-  about |= {'styles': own_styles} if STYLES.value else {}
+  about |= {'styles': [name for name, _ in drawn.names]} if STYLES.value else {}
   about |= {'class_averages': True} if CLASS_AVERAGES.value else {}
-  about |= own.captions(source, indices)
+  about |= own.captions(source, drawn.indices)
   recipe = {'seeds': SEEDS.value, **COMMAND.given(leave_out=PLACES), 'step': step}
 
   def text(seed):
@@ -292,21 +221,28 @@ def main(load=experiment.load, read=read):
     one = {'seeds': str(seed)} if format == 'files' and isinstance(seed, int) else {}
     return images.describe(run.config.name, step, seed, recipe=recipe | one, **about)
 
-  what = 'pictures' if field.kind == 'image' else f'{field.kind}s'
   if keep_size:
     train = BATCH_NORM.value == 'batch'
     translator = translate.Translator(
       method, stage, state, options, source, mesh, train, TILE.value
     )
-    count = translate.write_each(out, translator, mine, indices, names, text)
+    count = translate.write_each(out, translator, mine, drawn.indices, drawn.names, text)
   else:
-    samples = sampler.generate(stage, state, rows, batch_size=BATCH.value, kind=field.kind, **how)
+    how = dict(batch_size=BATCH.value, kind=field.kind, mesh=mesh, batch_norm=BATCH_NORM.value)
+    samples = sampler.generate(stage, state, rows, **how)
     count = len(samples)
-    write(out, format, samples, field, names, labels, columns, text)
+    if format == 'files':
+      output.write_files(out, samples, field, drawn.names, text)
+    else:
+      of = [name for _, name in drawn.names] if STYLES.value else [SEEDS.value]
+      of += [f'classes {CLASSES.value}'] if CLASSES.value else []
+      how = dict(columns=columns, paths=PATHS.value, fps=FPS.value, corner=bool(MIX.value))
+      output.write(out, format, samples, field, text(', '.join(of)), labels=labels, **how)
+  what = 'pictures' if field.kind == 'image' else f'{field.kind}s'
   print(
-    f'{out}: {count} {what}, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics{shown}'
+    f'{out}: {count} {what}, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics{drawn.said}'
   )
-  return int(keep_size and count < len(names))
+  return int(keep_size and count < len(drawn.names))
 
 
 def make(place, given: dict, ending: str, load=experiment.load, read=read) -> tuple:
@@ -331,12 +267,98 @@ def make(place, given: dict, ending: str, load=experiment.load, read=read) -> tu
     return path.read_bytes(), path.suffix
 
 
+class Drawn(NamedTuple):
+  """What samples are asked for: one a row, class by class and text by text."""
+
+  seeds: np.ndarray  # int [n]; with classes [n / classes]
+  indices: np.ndarray | None  # of the examples that they start from
+  names: list  # (what its file is called, what is said of it) of each
+  classes: list | None  # that each seed is of
+  styles: np.ndarray | None  # given in place of seeds
+  columns: int | None  # of the grid
+  said: str = ''
+
+
+def _drawn(run, place, state, source, mine) -> Drawn:
+  """The samples that the flags ask for. Seeds beyond the examples start again from the first of them."""
+  if STYLES.value:
+    given, own_styles = styles.read(STYLES.value, styles.shape(run.method, state))
+    names = [(name, name) for name in own_styles]
+    return Drawn(np.arange(len(given)), None, names, None, given, None)
+  if SOURCE.value and not SEEDS.present:
+    seeds = np.arange(source.num_examples)
+  else:
+    seeds = sampler.parse_seeds(SEEDS.value)
+  count = len(seeds)
+  if TEXT.value:
+    indices, seeds = np.repeat(np.arange(len(TEXT.value)), count), np.tile(seeds, len(TEXT.value))
+    names = [
+      (f'{output.short(TEXT.value[i])}-seed{s:06}', f'{s}, {TEXT.value[i]}')
+      for i, s in zip(indices, seeds)
+    ]
+    return Drawn(seeds, indices, names, None, None, count)
+  indices = seeds % source.num_examples if source else None
+  if CLASSES.value:
+    known = provenance.class_names(run_record.saved_record(place))
+    chosen = sampler.parse_classes(CLASSES.value, run.method.num_classes, known)
+    names = [(f'seed{s:06}-class{c:04}', f'{s}, class {c}') for c in chosen for s in seeds]
+    shown = ', '.join(provenance.show(known[c]) for c in chosen[:20]) if known else ''
+    said = f', classes {shown}' if known else ''
+    return Drawn(seeds, indices, names, chosen, None, count, said)
+  names = [(f'seed{s:06}', int(s)) for s in seeds]
+  if SOURCE.value:
+    # The second file of a picture says which seed it is.
+    again = '' if count <= source.num_examples else '-seed{:06}'
+    names = [(mine.names[i] + again.format(int(s)), int(s)) for i, s in zip(indices, seeds)]
+  return Drawn(seeds, indices, names, None, None, None)
+
+
+def _rows(drawn, method, state, format, source, options, swept, values) -> tuple:
+  """(inputs of the samples, a row each; the classes asked for; columns of the grid; what files say besides)."""
+
+  def plain(options):
+    rows = sampler.rows(method, drawn.seeds, source, drawn.indices, **options)
+    rows = rows if drawn.classes is None else in_classes(rows, drawn.seeds, drawn.classes)
+    return rows if drawn.styles is None else {**rows, 'w': drawn.styles}
+
+  def to_styles(rows):
+    if not _by_styles(method, format):
+      return rows
+    means = styles.class_means(method, state, rows['label']) if CLASS_AVERAGES.value else None
+    return styles.find(method, state, rows, means)
+
+  rows = plain(options)
+  labels = rows.get('label') if method.num_classes and drawn.styles is None else None
+  rows = to_styles(rows)
+  if swept:
+    cells = [to_styles(plain({**options, swept: value})) for value in values]
+    return tables.bordered(rows, tables.columns(cells)), labels, 1 + len(values), {}
+  if MIX.value:
+    others = to_styles(sampler.rows(method, sampler.parse_seeds(MIX.value, '--mix'), **options))
+    table, columns, told = _mixed(rows, others)
+    return table, labels, columns, told
+  if DIRECTIONS.value:
+    table, columns, told = _moved(rows, method, state)
+    return table, labels, columns, told
+  if format in output.MOVING:
+    paths = dict(paths=PATHS.value, num_classes=method.num_classes)
+    rows = film.interpolate(rows, FRAMES.value, closed=format != 'strip', **paths)
+    told = {'paths': PATHS.value} if PATHS.value > 1 else {}
+    return rows, labels, len(jax.tree.leaves(rows)[0]) // PATHS.value, told
+  return rows, labels, drawn.columns, {}
+
+
+def _by_styles(method, format) -> bool:
+  """Whether samples are made from their styles: what moves or mixes these asks for it."""
+  return bool(method.styles and (format in output.MOVING or any(f.value for f in BY_STYLES)))
+
+
 def _format() -> str:
   """What is to be written: as it was said, or else as --out ends."""
   endings = {'.npz': 'npz', '.gif': 'gif', '.mp4': 'mp4'}
   format = FORMAT.value or endings.get(Path(OUT.value or '').suffix.lower(), 'grid')
   if OUT.value and format != 'files':
-    commandline.check_ending(OUT, ENDINGS[format], f'--format {format}')
+    commandline.check_ending(OUT, output.ENDINGS[format], f'--format {format}')
   return format
 
 
@@ -358,8 +380,8 @@ def _check_tools(method, format, swept):
   ):
     if flag.present and not any(other.value for other in needs):
       raise UserError(f'--{flag.name} goes with {" or ".join(f"--{x.name}" for x in needs)}')
-  if PATHS.value > 1 and format not in MOVING:
-    raise UserError(f'--paths={PATHS.value} goes with --format {", ".join(MOVING)}')
+  if PATHS.value > 1 and format not in output.MOVING:
+    raise UserError(f'--paths={PATHS.value} goes with --format {", ".join(output.MOVING)}')
   if CLASS_AVERAGES.value and not method.num_classes:
     raise UserError('--class_averages is for conditional runs; this one has no classes')
   if STYLES.value:
@@ -397,24 +419,24 @@ def _layers(count, default):
 def _name(run, step, format) -> str:
   """The name of a file, of what was typed."""
   one = f'-seed{SEED_INDEX.value}' if run.config.seeds > 1 else ''
-  start = f'-seeds{_short(SEEDS.value)}'
+  start = f'-seeds{output.short(SEEDS.value)}'
   if STYLES.value:
-    start = f'-styles-{_short(",".join(Path(path).stem for path in STYLES.value))}'
+    start = f'-styles-{output.short(",".join(Path(path).stem for path in STYLES.value))}'
   parts = [f'{format}-{step:08}{one}{start}']
-  parts += [f'classes{_short(CLASSES.value)}'] if CLASSES.value else []
-  parts += [f'of-{_short(Path(SOURCE.value).stem)}'] if SOURCE.value else []
-  parts += [f'in-{_short(Path(STYLE.value).stem)}'] if STYLE.value else []
-  parts += [_short(','.join(TEXT.value))] if TEXT.value else []
-  parts += [_short(','.join(OPTIONS.value))] if OPTIONS.value else []
+  parts += [f'classes{output.short(CLASSES.value)}'] if CLASSES.value else []
+  parts += [f'of-{output.short(Path(SOURCE.value).stem)}'] if SOURCE.value else []
+  parts += [f'in-{output.short(Path(STYLE.value).stem)}'] if STYLE.value else []
+  parts += [output.short(','.join(TEXT.value))] if TEXT.value else []
+  parts += [output.short(','.join(OPTIONS.value))] if OPTIONS.value else []
   parts += [DIRECTIONS.value] if DIRECTIONS.value else []
   parts += ['class_averages'] if CLASS_AVERAGES.value else []
   for flag in (MIX, COMPONENTS, STRENGTHS, LAYERS, PATHS):
-    parts += [f'{flag.name}{_short(str(flag.value))}'] if flag.present else []
-  return '-'.join(parts) + ENDINGS[format]
+    parts += [f'{flag.name}{output.short(str(flag.value))}'] if flag.present else []
+  return '-'.join(parts) + output.ENDINGS[format]
 
 
 def _source(run, span, place, held_out):
-  """(the data that samples start from, or None for a method that takes none; the user's own pictures, or None)."""
+  """(the data that samples start from, or None; the user's own pictures, or None)."""
   if STYLE.value and not (SOURCE.value and run.method.style):
     raise UserError('--style goes with --source, of runs that transfer styles')
   if TEXT.value and SOURCE.value:
@@ -423,25 +445,11 @@ def _source(run, span, place, held_out):
     saved = run_record.saved_record(place).get('data') or [{}]
     of = dict(fields=span.fields, examples=run.method.examples, known=saved[-1].get('encoder'))
     return own.texts(TEXT.value, run.config, **of), None
-  if not run.method.examples:
-    if SOURCE.value:
-      raise UserError(f'--source={SOURCE.value}: samples of this run start from seeds alone')
-    return None, None
+  if SOURCE.value and not run.method.examples:
+    raise UserError(f'--source={SOURCE.value}: samples of this run start from seeds alone')
   if SOURCE.value:
-    style = run.method.style
-    name = own.field(span.fields, tuple(n for n in run.method.examples if n != style))
-    if span.fields[name].kind == 'clip':
-      of = dict(channels=run.config.data.channels, make=data.of_own(run.config.data.dataset))
-      return own.clips(SOURCE.value, span.fields[name], name, **of)
-    mine = own.find(SOURCE.value)
-    if STYLE.value:
-      mine, styles = own.in_styles(mine, own.find(STYLE.value, '--style'))
-      others = styles.source(span.fields[style], style)
-    else:
-      others = held_out() if style else None
-    source = mine.source(span.fields[name], name)
-    return (own.beside(source, others) if others else source), mine
-  return held_out(), None
+    return own.start(SOURCE.value, STYLE.value, run.method, run.config.data, span.fields, held_out)
+  return (held_out() if run.method.examples else None), None
 
 
 def _keeps_size(method, format, swept) -> bool:
@@ -456,45 +464,11 @@ def _keeps_size(method, format, swept) -> bool:
   return keeps
 
 
-def _short(text):
-  """A part of a file's name: what was typed, and of what is too long for one the beginning and a digest."""
-  text = re.sub(r'[^\w.,+-]+', '_', text)
-  return (
-    text if len(text) <= 80 else f'{text[:60]}...{hashlib.sha256(text.encode()).hexdigest()[:8]}'
-  )
-
-
 def in_classes(rows, seeds, chosen):
   """Rows of every seed in each of the classes `chosen`, class by class."""
   rows = jax.tree.map(lambda x: np.concatenate([x] * len(chosen)), rows)
   rows['label'] = np.repeat(chosen, len(seeds)).astype(np.int32)
   return rows
-
-
-def write(out, format, samples, field, names, labels, columns, text):
-  seeds = ', '.join(name for _, name in names) if STYLES.value else SEEDS.value
-  everything = text(seeds + (f', classes {CLASSES.value}' if CLASSES.value else ''))
-  images.make_folder(out if format == 'files' else out.parent)
-  if format == 'files':
-    kind = media.find(field.kind)
-    for (name, seed), sample in zip(names, samples):
-      kind.save(out / f'{name}{kind.ENDING}', sample, text(seed), field.rate)
-    return
-  if format == 'npz':
-    images.save_npz(out, samples, everything, labels)
-    return
-  shown = grid.show(samples, field)
-  if format in ('gif', 'mp4'):
-    cells = shown.reshape(PATHS.value, -1, *shown.shape[1:]).swapaxes(0, 1)
-    frames = np.stack([images.grid(x) for x in cells])
-    if format == 'mp4':
-      images.save_mp4(out, frames, everything, FPS.value)
-    else:
-      images.save_gif(out, frames, everything, 1000 / FPS.value)
-    return
-  if MIX.value:  # the corner
-    shown = np.concatenate([np.full_like(shown[:1], 255), shown])
-  images.save_png(out, images.grid(shown, columns), everything)
 
 
 if __name__ == '__main__':

@@ -22,7 +22,7 @@ def rows(method, seeds, source=None, indices=None, **options):
   """The inputs of `stage.sample`, one row per seed: latents, labels, source pictures. Host arrays.
 
   Args:
-    method: `update.Method`; its `rows` makes the inputs.
+    method: `method.Method`; its `rows` makes the inputs.
     seeds: int [n].
     source: `data.Source`, for methods whose samples start from examples.
     indices: int [n], the examples to take. Default: 0, 1, ..., and from 0 again after the last.
@@ -95,7 +95,7 @@ def generate(
   """N samples as their kind is stored (pictures: uint8 [N, H, W, C]). Every process gets all of them.
 
   Args:
-    stage: `update.Stage`; its `sample` makes them.
+    stage: `method.Stage`; its `sample` makes them.
     state: TrainState. `update.averaged(state)` gives averaged weights, `prepare` standing statistics.
     latents: N rows, from `rows`.
     mesh: the devices to use.

@@ -23,7 +23,7 @@ def steps_at(run, span, devices: int, step: int) -> int:
 
   Args:
     run: Experiment.
-    span: the stage's place in training, `update.Span`.
+    span: the stage's place in training, `method.Span`.
     devices: how many.
     step: of the whole training, from 0.
   """

@@ -11,13 +11,14 @@ import ganjax
 from ganjax import UserError, data, run_record, run_state, seeds
 from ganjax.devices import processes, sharding
 from ganjax.evaluation.monitor import Monitor
+from ganjax.method import averaged, join
 from ganjax.pages import report
 from ganjax.sampling import grid, sampler
 from ganjax.training import diagnose, dispatch
 from ganjax.training.feed import Feed
 from ganjax.training.interrupt import Interrupt
 from ganjax.training.log import Log
-from ganjax.update import active, all_finite, averaged, init_opt, join
+from ganjax.update import active, all_finite, init_opt
 
 
 def train(run, workdir, mesh, checkpoints, profile) -> int:

@@ -39,9 +39,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import ganjax
-from ganjax import UserError, experiment, run_record, run_state, update
+from ganjax import UserError, experiment, run_record, run_state
 from ganjax import config as configs
 from ganjax.devices import processes, sharding
+from ganjax.method import TrainState
 from ganjax.sampling import styles
 from ganjax.weights import published, stylegans, translators
 from ganjax.workdir import checkpoint, files, lock
@@ -160,7 +161,7 @@ def _with_mean(run, net):
   mean = net['stats']['styles']['w_avg']
   if np.any(mean):
     return net
-  state = update.TrainState(0, (), {'G': net['params']}, {'G': net['stats']}, {}, {}, {})
+  state = TrainState(0, (), {'G': net['params']}, {'G': net['stats']}, {}, {}, {})
   mean = styles.draw(run.method, state).mean(0).astype(mean.dtype)
   return {**net, 'stats': {**net['stats'], 'styles': {'w_avg': mean}}}
 

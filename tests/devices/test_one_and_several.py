@@ -21,8 +21,9 @@ from ganjax import data, experiment, run_state
 from ganjax.devices import processes, sharding
 from ganjax.evaluation import records
 from ganjax.media import augment
+from ganjax.method import averaged
 from ganjax.sampling import latents, sampler
-from ganjax.update import active, averaged
+from ganjax.update import active
 from ganjax.workdir import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]

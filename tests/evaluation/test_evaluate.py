@@ -20,8 +20,8 @@ from ganjax.evaluation import records, sides
 from ganjax.evaluation.extract import Plan, extract
 from ganjax.evaluation.monitor import Monitor
 from ganjax.features import Extractor
+from ganjax.method import averaged
 from ganjax.sampling import sampler
-from ganjax.update import averaged
 from ganjax.workdir import checkpoint
 
 NET = 'efficientnet_lite0'

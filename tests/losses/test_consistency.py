@@ -9,9 +9,10 @@ import pytest
 from ganjax.devices import sharding
 from ganjax.layers.spectral import SpectralNorm
 from ganjax.losses import consistency, penalties
+from ganjax.method import name_nets, spans
 from ganjax.methods import gan
 from ganjax.optim import optimizers as optim
-from ganjax.update import active, init, make_update, name_nets, spans
+from ganjax.update import active, init, make_update
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)

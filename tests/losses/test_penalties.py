@@ -16,9 +16,10 @@ from ganjax.devices import sharding
 from ganjax.layers.conv import Conv
 from ganjax.losses import penalties
 from ganjax.losses.term import Game, named
+from ganjax.method import name_nets, spans
 from ganjax.methods import gan
 from ganjax.optim import optimizers as optim
-from ganjax.update import active, init, make_update, name_nets, spans
+from ganjax.update import active, init, make_update
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)

@@ -20,9 +20,10 @@ import optax
 import pytest
 import slow
 
+from ganjax.method import name_nets, spans
 from ganjax.methods import gan
 from ganjax.optim import optimizers as optim
-from ganjax.update import active, init, make_update, name_nets, spans
+from ganjax.update import active, init, make_update
 
 SLOPE = {
   'minimax': 0.5,

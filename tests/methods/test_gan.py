@@ -15,10 +15,11 @@ from ganjax.devices import sharding
 from ganjax.layers.embed import ClassEmbed
 from ganjax.losses import classes as class_losses
 from ganjax.losses.term import named
+from ganjax.method import name_nets, spans
 from ganjax.methods import gan
 from ganjax.sampling import latents
 from ganjax.training.feed import Feed
-from ganjax.update import active, init, make_update, name_nets, spans
+from ganjax.update import active, init, make_update
 from ganjax.views import view
 from ganjax.workdir import checkpoint
 

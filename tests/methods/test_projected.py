@@ -21,9 +21,10 @@ from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.norm import BatchNorm
 from ganjax.layers.resample import mean_pool
 from ganjax.layers.spectral import SpectralNorm
+from ganjax.method import Method, TrainState, name_nets, spans
 from ganjax.methods import projected
 from ganjax.networks import projected as networks
-from ganjax.update import Method, TrainState, init, make_update, name_nets, spans
+from ganjax.update import init, make_update
 from ganjax.workdir.checkpoint import Checkpoints
 
 RNG = np.random.default_rng(0)

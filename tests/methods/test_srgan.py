@@ -10,9 +10,10 @@ from ganjax import UserError, experiment, media
 from ganjax import config as configs
 from ganjax.degradations import bicubic
 from ganjax.layers.resample import resize_bicubic
+from ganjax.method import Derived, apply
 from ganjax.methods import srgan
 from ganjax.networks import srresnet
-from ganjax.update import Derived, active, apply, derive
+from ganjax.update import active, derive
 
 SIDE = 32
 

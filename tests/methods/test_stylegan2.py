@@ -8,9 +8,10 @@ import optax
 import pytest
 
 from ganjax import UserError
+from ganjax.method import name_nets, spans
 from ganjax.methods import stylegan2 as method_file
 from ganjax.networks import stylegan2
-from ganjax.update import active, init, lazy_ratio, make_update, name_nets, spans
+from ganjax.update import active, init, lazy_ratio, make_update
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)

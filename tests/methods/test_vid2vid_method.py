@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from ganjax import UserError, experiment, media
+from ganjax.method import TrainState, name_nets
 from ganjax.methods import vid2vid
 from ganjax.networks import vid2vid as networks
-from ganjax.update import TrainState, name_nets
 
 clip = lambda frames, side, channels: media.Field('clip', (frames, side, side, channels))
 FIELDS = {'source': clip(7, 16, 1), 'target': clip(7, 16, 1)}

@@ -14,8 +14,9 @@ import pytest
 from ganjax import UserError, experiment
 from ganjax.devices import sharding
 from ganjax.layers.attention import SelfAttention
+from ganjax.method import apply
 from ganjax.networks import resnet
-from ganjax.update import apply, count
+from ganjax.update import count
 
 LABEL = np.array([0, 1, 2, 1])
 Z = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)

@@ -9,8 +9,9 @@ from test_dfgan_torch import layer
 from ganjax import component, media
 from ganjax import config as configs
 from ganjax.features import vgg19, vgg19_normalised
+from ganjax.method import name_nets, spans
 from ganjax.optim import optimizers
-from ganjax.update import init, make_update, name_nets, spans
+from ganjax.update import init, make_update
 
 torch = pytest.importorskip('torch')
 

@@ -8,10 +8,11 @@ from test_gan_cls_torch import params, stats
 
 from ganjax import UserError, component
 from ganjax import config as configs
+from ganjax.method import name_nets, spans
 from ganjax.methods import can as method_file
 from ganjax.networks import can
 from ganjax.optim import optimizers
-from ganjax.update import init, make_update, name_nets, spans
+from ganjax.update import init, make_update
 
 torch = pytest.importorskip('torch')
 

@@ -11,9 +11,10 @@ from test_biggan_torch import close
 from benchmarks.torch_nets import TextD, TextG
 from ganjax import component
 from ganjax import config as configs
+from ganjax.method import name_nets, spans
 from ganjax.networks import dfgan
 from ganjax.optim import optimizers
-from ganjax.update import init, make_update, name_nets, spans
+from ganjax.update import init, make_update
 
 torch = pytest.importorskip('torch')
 

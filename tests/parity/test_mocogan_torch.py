@@ -11,10 +11,11 @@ from test_biggan_torch import close
 from ganjax import UserError, component, media
 from ganjax import config as configs
 from ganjax.losses.term import named
+from ganjax.method import name_nets, spans
 from ganjax.methods import mocogan as method_file
 from ganjax.networks import mocogan
 from ganjax.optim import optimizers
-from ganjax.update import init, make_update, name_nets, spans
+from ganjax.update import init, make_update
 
 torch = pytest.importorskip('torch')
 

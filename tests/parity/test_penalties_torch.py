@@ -8,9 +8,9 @@ import pytest
 
 from ganjax import config as configs
 from ganjax.losses import penalties
+from ganjax.method import Phase
 from ganjax.networks import cnn
 from ganjax.optim import optimizers as optim
-from ganjax.update import Phase
 
 torch = pytest.importorskip('torch')
 

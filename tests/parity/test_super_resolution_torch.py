@@ -16,8 +16,9 @@ from test_translation_torch import channels_first, channels_last, value
 from ganjax import component, media
 from ganjax import config as configs
 from ganjax.layers.resample import resize_bicubic
+from ganjax.method import name_nets, spans
 from ganjax.optim import optimizers
-from ganjax.update import active, init, make_update, name_nets, spans
+from ganjax.update import active, init, make_update
 
 torch = pytest.importorskip('torch')
 

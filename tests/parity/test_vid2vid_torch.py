@@ -17,10 +17,11 @@ from ganjax import component, media
 from ganjax import config as configs
 from ganjax.layers.warp import warp
 from ganjax.losses.term import named
+from ganjax.method import name_nets, spans
 from ganjax.methods import vid2vid as method_file
 from ganjax.networks import vid2vid
 from ganjax.optim import optimizers
-from ganjax.update import count, init, make_update, name_nets, spans
+from ganjax.update import count, init, make_update
 
 torch = pytest.importorskip('torch')
 

@@ -8,9 +8,9 @@ import pytest
 
 from ganjax import UserError
 from ganjax.media import image
+from ganjax.method import Method, Stage, Styles, TrainState
 from ganjax.metrics import perceptual
 from ganjax.sampling import latents, projection, styles
-from ganjax.update import Method, Stage, Styles, TrainState
 
 PIXELS = perceptual.distance('pixels')
 

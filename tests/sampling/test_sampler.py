@@ -8,8 +8,8 @@ import pytest
 from ganjax import UserError
 from ganjax.devices.sharding import make_mesh, replicate
 from ganjax.layers.norm import BatchNorm
+from ganjax.method import Stage, TrainState, apply
 from ganjax.sampling import latents, sampler
-from ganjax.update import Stage, TrainState, apply
 
 
 class Net(nn.Module):

@@ -20,22 +20,11 @@ from ganjax import UserError, data, experiment, run_record, run_state
 from ganjax import config as configs
 from ganjax.devices import backend, sharding
 from ganjax.losses import regularizers
+from ganjax.method import Aux, Method, Phase, Span, Stage, apply, name_nets, spans
 from ganjax.optim import optimizers as optim
 from ganjax.training import diagnose, dispatch, loop, signals
 from ganjax.training.feed import Feed
-from ganjax.update import (
-  Aux,
-  Method,
-  Phase,
-  Span,
-  Stage,
-  active,
-  apply,
-  init,
-  make_update,
-  name_nets,
-  spans,
-)
+from ganjax.update import active, init, make_update
 from ganjax.workdir import checkpoint
 
 UNTIMED = ('images_per_second', 'compile_seconds', 'peak_host_memory_bytes')

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from ganjax import UserError
 from ganjax.devices import sharding
-from ganjax.update import TrainState
+from ganjax.method import TrainState
 from ganjax.views import ada, view
 
 KEY = jax.random.key(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ganjax import UserError
-from ganjax.update import TrainState
+from ganjax.method import TrainState
 from ganjax.views import view
 from ganjax.views.blur import blur
 

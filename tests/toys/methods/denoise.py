@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from ganjax.losses.term import named
+from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.sampling import latents
-from ganjax.update import Aux, Method, Phase, Stage, apply
 
 
 def mix(x, noise, time):

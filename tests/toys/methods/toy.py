@@ -7,8 +7,8 @@ batches and fresh optimizers; where the second starts, D becomes minus itself.
 import jax
 import jax.numpy as jnp
 
+from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.sampling import latents
-from ganjax.update import Aux, Method, Phase, Stage, apply
 
 Z = 4
 

@@ -1,0 +1,74 @@
+"""What samples are written as: a grid, files, an array, a strip, a film."""
+
+import hashlib
+import re
+
+import numpy as np
+
+from ganjax import media
+from ganjax.media import image as images
+from ganjax.sampling import grid
+
+# What each format writes; files writes a folder.
+ENDINGS = {
+  'grid': '.png',
+  'strip': '.png',
+  'files': '',
+  'npz': '.npz',
+  'gif': '.gif',
+  'mp4': '.mp4',
+}
+MOVING = 'strip', 'gif', 'mp4'
+
+
+def short(text) -> str:
+  """A part of a file's name: what was typed, and of what is too long for one the beginning and a digest."""
+  text = re.sub(r'[^\w.,+-]+', '_', text)
+  return (
+    text if len(text) <= 80 else f'{text[:60]}...{hashlib.sha256(text.encode()).hexdigest()[:8]}'
+  )
+
+
+def write_files(folder, samples, field, names, text):
+  """Writes a file for each sample.
+
+  Args:
+    folder: where to.
+    samples: stored form [n, ...] of a media.Field `field`.
+    names: n times (name of the file, what `text` is told of it).
+    text: what was told -> metadata.
+  """
+  images.make_folder(folder)
+  kind = media.find(field.kind)
+  for (name, what), sample in zip(names, samples):
+    kind.save(folder / f'{name}{kind.ENDING}', sample, text(what), field.rate)
+
+
+def write(out, format, samples, field, text, *, labels, columns, paths, fps, corner):
+  """Writes all samples in one file of a format of `ENDINGS`.
+
+  Args:
+    out, format, samples, field: where to, as what, and what, as of `write_files`.
+    text: the metadata.
+    labels: of the samples, for an array; or None.
+    columns: of a grid or strip; None: a square.
+    paths: of a film, side by side.
+    fps: frames a second of a film.
+    corner: whether a grid begins with an empty cell.
+  """
+  images.make_folder(out.parent)
+  if format == 'npz':
+    images.save_npz(out, samples, text, labels)
+    return
+  shown = grid.show(samples, field)
+  if format in ('gif', 'mp4'):
+    cells = shown.reshape(paths, -1, *shown.shape[1:]).swapaxes(0, 1)
+    frames = np.stack([images.grid(x) for x in cells])
+    if format == 'mp4':
+      images.save_mp4(out, frames, text, fps)
+    else:
+      images.save_gif(out, frames, text, 1000 / fps)
+    return
+  if corner:
+    shown = np.concatenate([np.full_like(shown[:1], 255), shown])
+  images.save_png(out, images.grid(shown, columns), text)
