@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from PIL import Image
 
-from ganjax import commandline, experiment
+from ganjax import commandline, experiment, wording
 from ganjax import recipes as known
 from ganjax.data import provenance
 from ganjax.evaluation import records
@@ -168,7 +168,7 @@ def cards() -> str:
 def fields() -> str:
   """The table of all fields of a recipe."""
   cell = lambda text: text.replace('|', '\\|')
-  rows = commandline.fields().items()
+  rows = wording.fields().items()
   return FIELDS + ''.join(
     f'| `{name}` | `{cell(value)}` | {cell(text)} |\n' for name, (value, text) in rows
   )

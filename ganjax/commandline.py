@@ -5,7 +5,6 @@ its `Command` and flags at the top, and calls `parse` where it is run.
 """
 
 import ast
-import difflib
 import errno
 import io
 import os
@@ -13,14 +12,13 @@ import re
 import runpy
 import shlex
 import sys
-import textwrap
 import time
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from ganjax import UserError
+from ganjax import UserError, wording
 
 _HELP = {'--help', '-help', '-h', '--helpfull', '--helpshort'}
 _CONFIG = ('--config', '-config')
@@ -49,11 +47,13 @@ def main():
   names = sys.argv[1:2]
   if not names or names[0] in _HELP:
     rows = [(name, _about(module)) for name, module in COMMANDS.items()]
-    print(f'ganjax COMMAND ...; ganjax COMMAND --help says more.\n\nCommands:\n{_table(rows)}')
+    print(
+      f'ganjax COMMAND ...; ganjax COMMAND --help says more.\n\nCommands:\n{wording.table(rows)}'
+    )
     sys.exit(0 if names else 2)
   if names[0] not in COMMANDS:
     known = ', '.join(COMMANDS)
-    near = closest(names[0], COMMANDS)
+    near = wording.closest(names[0], COMMANDS)
     print(f'error: there is no command {names[0]}{near}; there are {known}', file=sys.stderr)
     sys.exit(2)
   sys.argv[:2] = [f'{sys.argv[0]} {names[0]}']
@@ -88,7 +88,7 @@ def find_config(text: str) -> str:
   known = [path.stem for path in configs_folder().glob('[!_]*.py')]
   if text not in known:
     raise UserError(
-      f'there is no configuration {text!r}{closest(text, known)}; ganjax configs lists them all'
+      f'there is no configuration {text!r}{wording.closest(text, known)}; ganjax configs lists them all'
     )
   return str(configs_folder() / f'{text}.py')
 
@@ -106,7 +106,7 @@ def find_run(text: str) -> str:
   }
   if text not in known:
     there = f'; generators that come along: {", ".join(sorted(known))}' if known else ''
-    raise UserError(f'workdir {text} is not there{closest(text, known)}{there}')
+    raise UserError(f'workdir {text} is not there{wording.closest(text, known)}{there}')
   return known[text]
 
 
@@ -198,17 +198,17 @@ class Command:
     except flags.UnrecognizedFlagError as error:
       raise UserError(self._unknown(error.flagname.partition('=')[0], argv)) from None
     except flags.Error as error:
-      line = _one_line(error)
+      line = wording.one_line(error)
       found = re.match(r'flag --(\w+)=(.*): value should be one of <(.*)>', line)
-      near = closest(found[2], found[3].split('|')) if found else ''
+      near = wording.closest(found[2], found[3].split('|')) if found else ''
       raise UserError(line + near) from None
     except OSError as error:
-      raise UserError(_load_failure(error)) from None
+      raise UserError(wording.load_failure(error)) from None
     except (KeyError, AttributeError) as error:
       self._find_unknown(argv)
-      raise UserError(f'config: {_one_line(error)}') from None
+      raise UserError(f'config: {wording.one_line(error)}') from None
     except (TypeError, ValueError, IndexError, SyntaxError, ImportError) as error:
-      raise UserError(f'config: {_one_line(error)}') from None
+      raise UserError(f'config: {wording.one_line(error)}') from None
     for name in self._flags:
       value = self._flags[name].value
       if isinstance(value, str):
@@ -241,11 +241,14 @@ class Command:
       flag = self._flags[name]
       default = f' (default: {flag.default})' if flag.default not in (None, False, []) else ''
       rows.append((f'--{name}', flag.help.partition(';\n')[0] + default))
-    text = f'{self._about.strip()}\n\nFlags, --NAME=VALUE{self._takes and " beside "}{self._takes}:\n{_table(rows)}'
+    beside = f' beside {self._takes}' if self._takes else ''
+    text = f'{self._about.strip()}\n\nFlags, --NAME=VALUE{beside}:\n{wording.table(rows)}'
     if self._config is None:
       return text
-    rows = [(name, f'{text} (default: {default})') for name, (default, text) in fields().items()]
-    return f'{text}\n\nFields of every configuration, --config.NAME=VALUE after --config:\n{_table(rows)}'
+    rows = [
+      (name, f'{text} (default: {default})') for name, (default, text) in wording.fields().items()
+    ]
+    return f'{text}\n\nFields of every configuration, --config.NAME=VALUE after --config:\n{wording.table(rows)}'
 
   def _find_unknown(self, argv):
     """Raises UserError for the first --config.FIELD that the file does not have."""
@@ -263,10 +266,10 @@ class Command:
       if not there:
         return f'--{name}: name the file first, such as --config configs/dcgan_cifar.py'
       what = f'config has no field {name.removeprefix("config.")}'
-      return f'{what}{_nearest(name, there)}; what a file lacks, a copy of it may add'
-    common = [] if self._config is None else [f'config.{field}' for field in fields()]
+      return f'{what}{wording.nearest(name, there)}; what a file lacks, a copy of it may add'
+    common = [] if self._config is None else [f'config.{field}' for field in wording.fields()]
     known = [*self._flags, *(self._fields(argv) or common)]
-    return f'there is no --{name}{_nearest(name, known)}; --help lists what there is'
+    return f'there is no --{name}{wording.nearest(name, known)}; --help lists what there is'
 
   def _fields(self, argv) -> dict:
     """{'config.FIELD'} of the file that was named, sections too; {} where none was, or it cannot be loaded."""
@@ -278,7 +281,7 @@ class Command:
     config_flags.DEFINE_config_file('config', flag_values=alone, sys_argv=[''])
     try:
       found = alone(['', f'--config={path[0]}']) and alone.config
-      return {f'config.{name}': None for name in _names(found)}
+      return {f'config.{name}': None for name in wording.field_names(found)}
     except Exception:
       return {}
 
@@ -290,28 +293,6 @@ def words(given: dict) -> list:
     for name, values in given.items()
     for value in (values if isinstance(values, list) else [values])
   ]
-
-
-def fields() -> dict:
-  """{field: (its default, what it is)} of `config.base`, as the comments behind or above the fields there have it."""
-  text = Path(__file__).with_name('config.py').read_text()
-  lines = text.splitlines()
-  (base,) = (one for one in ast.parse(text).body if getattr(one, 'name', '') == 'base')
-
-  def walk(call, prefix):
-    for one in call.keywords:
-      value, name = one.value, f'{prefix}{one.arg}'
-      made_by = ast.unparse(value.func) if isinstance(value, ast.Call) else None
-      if made_by == 'dict':
-        yield from walk(value, f'{name}.')
-        continue
-      above, behind = lines[one.lineno - 2].strip(), lines[value.end_lineno - 1]
-      comment = behind[value.end_col_offset :].partition('# ')[2]
-      comment = comment or (above[2:] if above.startswith('# ') else '')
-      known = {'config_dict.placeholder': 'None', 'config_dict.FieldReference': '0'}
-      yield name, (known.get(made_by) or ast.unparse(value), comment)
-
-  return dict(walk(base.body[-1].value.args[0], ''))
 
 
 def config(flag) -> ConfigDict:
@@ -327,7 +308,7 @@ def config(flag) -> ConfigDict:
   try:
     hasattr(flag.value, 'keys')
   except OSError as error:
-    raise UserError(_load_failure(error)) from None
+    raise UserError(wording.load_failure(error)) from None
   if not isinstance(flag.value, ConfigDict):
     raise UserError(f'--config: get_config() returned no ConfigDict but {flag.value!r}')
   return flag.value
@@ -351,62 +332,8 @@ def check_ending(flag, ending, what):
     )
 
 
-def closest(name, known) -> str:
-  """' (did you mean a?)' of the known name that is nearest to one, or ''."""
-  found = difflib.get_close_matches(str(name), [*known], n=1, cutoff=0.5)
-  return f' (did you mean {found[0]}?)' if found else ''
-
-
-def _nearest(name, known) -> str:
-  """As `closest`, of flags: those whose last part is the same come first."""
-  same = [one for one in known if one.rpartition('.')[2] == name.rpartition('.')[2]]
-  same = difflib.get_close_matches(name, same, n=3, cutoff=0) or difflib.get_close_matches(
-    name, known, n=2, cutoff=0.6
-  )
-  return f' (did you mean {" or ".join(f"--{one}" for one in same)}?)' if same else ''
-
-
-def _names(config, prefix=''):
-  """All fields of a ConfigDict by their whole names, and its sections."""
-  for key in config:
-    yield prefix + key
-    if hasattr(config.get_ref(key).get(), 'keys'):
-      yield from _names(config[key], f'{prefix}{key}.')
-
-
-def _table(rows) -> str:
-  """Rows of a name and a text, which goes on below itself."""
-  width = max(len(name) for name, _ in rows) + 4
-  wrap = lambda name, text: textwrap.fill(
-    text, 110, initial_indent=f'  {name}'.ljust(width), subsequent_indent=' ' * width
-  )
-  return '\n'.join(wrap(*row) for row in rows)
-
-
 def _expand(text) -> str:
   return os.path.expanduser(text)
-
-
-def _load_failure(error) -> str:
-  """ml_collections keeps a failure to load the file until the first access; its cause is the last line."""
-  line = str(error).splitlines()[-1].strip()
-  path = Path((re.findall(r"No such file or directory: '(.*)'$", line) or [''])[0])
-  near = closest(str(path), [str(one) for one in path.parent.glob('[!_]*.py')])
-  return f'--config: {line}{near if path.name else ""}'
-
-
-def _one_line(error) -> str:
-  while error.args and isinstance(error.args[0], Exception):
-    error = error.args[0]
-  text = str(error.args[0] if error.args else error)
-  # The text of a KeyError is a repr, at times of a repr.
-  while len(text) > 1 and text[0] in '"\'' and text[0] == text[-1]:
-    try:
-      text = str(ast.literal_eval(text))
-    except (SyntaxError, ValueError):
-      break
-  lines = [line.strip() for line in text.splitlines() if line.strip()]
-  return '. '.join(lines[:3]) or type(error).__name__
 
 
 def _find_configs(arguments) -> list:

@@ -5,7 +5,7 @@ import inspect
 import pkgutil
 
 from ganjax import UserError
-from ganjax.commandline import closest
+from ganjax.wording import closest
 
 
 def build(kind: str, arguments: dict, **more):

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import optax
 
 from ganjax import UserError, seeds
-from ganjax.commandline import closest
 from ganjax.devices import backend, sharding
 from ganjax.media import augment
 from ganjax.method import Method, Phase, Span, Stage, TrainState, join
 from ganjax.optim import averages
+from ganjax.wording import closest
 
 
 def init(method: Method, optimizers: dict, key, batch: dict) -> TrainState:

@@ -15,7 +15,7 @@ import jax
 import pytest
 from absl import flags
 
-from ganjax import UserError, commandline
+from ganjax import UserError, commandline, wording
 from ganjax import config as configs
 from ganjax.devices import processes
 from ganjax.sampling import sample
@@ -111,7 +111,7 @@ def test_the_nearest_configuration_is_named():
 
 
 def test_every_field_is_explained():
-  fields = commandline.fields()
+  fields = wording.fields()
   shared = {
     'optim.G' if name.startswith('optim.G') else 'optim.D' if name.startswith('optim.D') else name
     for name in configs.flatten(configs.base('').to_dict())

@@ -7,7 +7,7 @@ numbers of its own preset.
 from typing import NamedTuple
 
 from ganjax import UserError, features
-from ganjax.commandline import closest
+from ganjax.wording import closest
 
 TF_SCALE = (128.0, 1 / 128)  # (x - 128) / 128, of the TensorFlow graph
 UNIT_SCALE = (127.5, 1 / 127.5)  # 2 (x / 255) - 1; 0.4 % from the other

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganjax import UserError
-from ganjax.commandline import closest
 from ganjax.features import resize as resizing
 from ganjax.weights import files as weights
+from ganjax.wording import closest
 
 DTYPES = 'float32', 'bfloat16'
 

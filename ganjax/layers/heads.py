@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganjax import UserError
-from ganjax.commandline import closest
 from ganjax.layers.embed import ClassEmbed
+from ganjax.wording import closest
 
 HEADS = 'projection', 'classifier', 'proxy'
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
-from ganjax.commandline import closest
+from ganjax.wording import closest
 
 
 def _float(logits):

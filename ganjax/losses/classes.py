@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
-from ganjax.commandline import closest
 from ganjax.losses.term import Term, check_mapping
+from ganjax.wording import closest
 
 HEADS = {'auxiliary_classifier': 'classifier', 'contrastive_2c': 'proxy', 'd2d_ce': 'proxy'}
 

@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
-from ganjax.commandline import closest
 from ganjax.losses import consistency
 from ganjax.losses.term import Term, check_mapping, named
 from ganjax.optim import schedules
 from ganjax.views import diffaugment
+from ganjax.wording import closest
 
 
 def build(weights) -> Term:

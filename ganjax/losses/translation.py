@@ -5,8 +5,8 @@ loss's scale, such as Adam.
 """
 
 from ganjax import UserError
-from ganjax.commandline import closest
 from ganjax.losses import adversarial
+from ganjax.wording import closest
 
 # What D's and G's losses of `adversarial` are multiplied by; least squares are halved there.
 WEIGHTS = {'non_saturating': (0.5, 1.0), 'least_squares': (1.0, 2.0)}

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from ganjax import UserError, features
-from ganjax.commandline import closest
 from ganjax.layers.norm import instance_norm
 from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply
+from ganjax.wording import closest
 
 # Maps that the style is compared in. The last, of an eighth of the sides, is the one that is brought to the style.
 ENCODERS = {

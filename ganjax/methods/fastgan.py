@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from jax import nn
 
 from ganjax import UserError
-from ganjax.commandline import closest
 from ganjax.losses.term import named
 from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply
 from ganjax.metrics import lpips
 from ganjax.networks.fastgan import quarter_of
 from ganjax.sampling import latents
 from ganjax.views import view as views
+from ganjax.wording import closest
 
 DISTANCES = 'lpips', 'l1'
 NET = 'vgg16'  # of LPIPS

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from ganjax import UserError, features
-from ganjax.commandline import closest
 from ganjax.layers.resample import interpolate
 from ganjax.metrics import lpips
 from ganjax.weights import files as weights
+from ganjax.wording import closest
 
 
 class Distance(NamedTuple):

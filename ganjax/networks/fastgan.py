@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 
 from ganjax import UserError, media
-from ganjax.commandline import closest
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm
 from ganjax.layers.resample import adaptive_mean, mean_pool
 from ganjax.layers.spectral import SpectralNorm
+from ganjax.wording import closest
 
 # Channels, in widths, of maps whose smaller side is 4, 8, 16, ..., 1024.
 FACTORS = 16, 8, 4, 2, 2, 1, 1 / 2, 1 / 4, 1 / 8

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from ganjax import UserError, media
-from ganjax.commandline import closest
 from ganjax.layers import styles
 from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.equalized import NORMAL, Conv, Dense, activate, limit
 from ganjax.layers.modulated import ModulatedConv
 from ganjax.layers.pggan import levels, minibatch_stddev, pixel_norm
 from ganjax.layers.resample import downsample_bilinear, smooth, upsample_bilinear
+from ganjax.wording import closest
 
 ARCHITECTURES = 'skip', 'resnet', 'orig'
 MOST_LAYERS = 64  # of a mapping: each is traced

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from ganjax import UserError
-from ganjax.commandline import closest
 from ganjax.component import check_arguments
 from ganjax.optim import schedules
+from ganjax.wording import closest
 
 
 def build(configs, phases, steps: int) -> dict:

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from ganjax import UserError, media
-from ganjax.commandline import closest
 from ganjax.devices import sharding
 from ganjax.layers.norm import use_standing
+from ganjax.wording import closest
 
 BATCH_NORM_MODES = ('running', 'batch', 'standing')
 SEEDS = 2**31  # latents are drawn by int32, and `standing` takes the negative ones

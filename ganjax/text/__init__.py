@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ganjax import UserError
-from ganjax.commandline import closest
+from ganjax.wording import closest
 
 
 class Encoder(NamedTuple):

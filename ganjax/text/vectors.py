@@ -6,8 +6,8 @@ import os
 import numpy as np
 
 from ganjax import UserError
-from ganjax.commandline import closest
 from ganjax.text import Encoder
+from ganjax.wording import closest
 
 SIZE = None
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from jax.experimental import topologies
 
 from ganjax import UserError
-from ganjax.commandline import closest
+from ganjax.wording import closest
 
 GiB = 2**30
 FLAT = '1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16'

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganjax import UserError
-from ganjax.commandline import closest
 from ganjax.devices import backend, sharding
+from ganjax.wording import closest
 
 # The parts of the pipeline, and how many numbers each draws.
 PARTS = {'blit': 4, 'geom': 6, 'color': 5, 'filter': 4, 'noise': 1, 'cutout': 2}

@@ -4,57 +4,29 @@
 key as its uint32 data). Its custom metadata holds the caller's `meta` and an index: per array the
 name, dtype, shape and CRC-32. A save is written under a temporary name and renamed, so that a
 directory named by a step is complete unless the disk spoilt it, which the checksums tell. A disk
-that does not answer has spoilt nothing: that is an error, and changes nothing. Nothing that is read
-back depends on the clock (orbax's own `_CHECKPOINT_METADATA` does; it is not read).
+that does not answer has spoilt nothing: that is an error, and changes nothing.
 """
 
 import contextlib
-import errno
 import json
-import logging
 import os
-import re
 import shutil
 import sys
 import tempfile
 import threading
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from ganjax import UserError
 from ganjax.devices import processes
-from ganjax.workdir import lock
+from ganjax.workdir import lock, stored
 
 # In the name of every directory that orbax has not renamed yet, and of those being deleted here.
 _TEMPORARY = '.orbax-checkpoint-tmp'
-_KEY_IMPLS = ('threefry2x32', 'rbg', 'unsafe_rbg')
-# What the system says where a file is not there; any other error of its says nothing of a file.
-_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
-_report = sys.unraisablehook
-
-
-def _quiet_orbax():
-  """Errors of orbax reach us as exceptions and become one line; it prints tracebacks as well.
-
-  After one failed array it leaves those of the others to asyncio and to a closed event loop.
-  """
-  closed = 'Event loop is closed'
-  sys.unraisablehook = lambda args: None if str(args.exc_value) == closed else _report(args)
-  logging.getLogger('absl').addFilter(lambda record: '/orbax/' not in record.pathname)
-  logging.getLogger('asyncio').addFilter(lambda record: 'never retrieved' not in str(record.msg))
-
-
-_quiet_orbax()
-
-
-class _BrokenError(Exception):
-  """A checkpoint that does not read back as it was written."""
 
 
 def list_steps(workdir):
@@ -69,7 +41,7 @@ def list_steps(workdir):
   except (FileNotFoundError, NotADirectoryError):
     return []
   except OSError as error:
-    raise UserError(f'cannot read {root}: {_line(error)}') from None
+    raise UserError(f'cannot read {root}: {stored.line(error)}') from None
   return sorted(int(name) for name in names if name.isdecimal())
 
 
@@ -122,13 +94,14 @@ class Checkpoints:
     self.best = None  # a step whose checkpoint stays besides
     self.root = self.workdir / 'checkpoints'
     self._saving = self._checkpointer = None
+    stored.quiet_orbax()
     if not processes.is_main():
       return
     try:
       self.root.mkdir(parents=True, exist_ok=True)
       tempfile.TemporaryFile(dir=self.root).close()
     except OSError as error:
-      raise UserError(f'cannot write checkpoints to {self.root}: {_line(error)}') from None
+      raise UserError(f'cannot write checkpoints to {self.root}: {stored.line(error)}') from None
     self._remove_temporary()
     # Not orbax's CheckpointManager, which deletes old checkpoints under their final names.
     self._checkpointer = ocp.AsyncCheckpointer(
@@ -170,15 +143,15 @@ class Checkpoints:
     for leaf in jax.tree.leaves(state):
       leaf.copy_to_host_async()
     # On a CPU these are views; orbax copies them before it returns.
-    host = jax.tree.map(_view_on_host, state)
+    host = jax.tree.map(stored.view_on_host, state)
     with ThreadPoolExecutor() as pool:
-      checksums = dict(zip(_flatten(host), pool.map(_checksum, jax.tree.leaves(host))))
+      checksums = dict(zip(stored.flatten(host), pool.map(stored.checksum, jax.tree.leaves(host))))
     entries = {
       name: [str(leaf.dtype), list(leaf.shape), checksums[name]] if name in checksums else None
-      for name, leaf in _flatten(state, empty=True).items()
+      for name, leaf in stored.flatten(state, empty=True).items()
     }
     index = {'arrays': entries, 'meta': json.loads(json.dumps(meta))}
-    index['crc32'] = _checksum_index(index)
+    index['crc32'] = stored.checksum_index(index)
     self._saving = step
     with self._one_line_errors():
       self._checkpointer.save(
@@ -247,15 +220,15 @@ class Checkpoints:
     if step is None and not processes.gather(self.steps())[0]:
       return None
     step, arrays, index, broken = _find(self.workdir, step)
-    _check_fits(index['arrays'], template, self.root / str(step))
+    stored.check_fits(index['arrays'], template, self.root / str(step))
     if processes.is_main():
       for number, reason in broken.items():
-        target = _move_broken(self.root / str(number))
+        target = stored.move_broken(self.root / str(number))
         said = f'checkpoint {number} is broken ({reason}): moved to {target}, using {step}'
         print(said, file=sys.stderr)
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices('ganjax.workdir.checkpoint.restore')
-    leaves = [_place(arrays[name], leaf) for name, leaf in _flatten(template).items()]
+    leaves = [stored.place(arrays[name], leaf) for name, leaf in stored.flatten(template).items()]
     return jax.tree.unflatten(jax.tree.structure(template), leaves), step, index['meta']
 
   @contextlib.contextmanager
@@ -270,7 +243,7 @@ class Checkpoints:
       self._saving = None
       self._remove_temporary()
       raise UserError(
-        f'cannot write checkpoint {step} to {self.root}: {_line(error)} '
+        f'cannot write checkpoint {step} to {self.root}: {stored.line(error)} '
         f'(checkpoints kept: {_join(self.steps())})'
       ) from error
 
@@ -304,14 +277,14 @@ def _find(workdir, step=None):
   for number in reversed(steps) if step is None else [step]:
     spoilt = unread = ''
     try:
-      arrays, index = _load(root / str(number))
+      arrays, index = stored.load(root / str(number))
     except MemoryError:
       raise
     except Exception as error:  # Whatever a spoilt file makes orbax or tensorstore raise.
-      if _code(error) in (None, *_MISSING):
-        spoilt = _line(error)
+      if stored.code(error) in (None, *stored.MISSING):
+        spoilt = stored.line(error)
       else:
-        unread = _line(error)
+        unread = stored.line(error)
     found = processes.gather([spoilt, unread])
     if reasons := [reason for _, reason in found if reason]:
       raise UserError(
@@ -328,109 +301,5 @@ def _find(workdir, step=None):
   )
 
 
-def _load(path):
-  """Reads one checkpoint directory: ({name: numpy array}, its index).
-
-  By orbax's handler, not its Checkpointer, which waits for other processes: one of them may fail.
-  """
-  index = json.loads((path / '_METADATA').read_text())['custom_metadata']
-  if index.pop('crc32') != _checksum_index(index):
-    raise _BrokenError('checksum of the index')
-  handler = ocp.PyTreeCheckpointHandler()
-  arrays = _flatten(handler.restore(path, args=ocp.args.PyTreeRestore()))
-  wanted = {name: entry for name, entry in index['arrays'].items() if entry}
-  if wanted.keys() != arrays.keys():
-    raise _BrokenError(f'missing or unknown array {min(wanted.keys() ^ arrays.keys())}')
-  for name, (dtype, shape, checksum) in wanted.items():
-    found = [str(arrays[name].dtype), list(arrays[name].shape)]
-    # A key's data is uint32 with one axis more.
-    if (found != [dtype, shape] and not dtype.startswith('key')) or (
-      _checksum(arrays[name]) != checksum
-    ):
-      raise _BrokenError(f'checksum of {name}')
-  return arrays, index
-
-
-def _check_fits(entries, template, path):
-  """Raises UserError naming the first array in which a checkpoint and the template differ."""
-  here = {name: f'{leaf.dtype}{list(leaf.shape)}' for name, leaf in _flatten(template).items()}
-  there = {name: f'{entry[0]}{entry[1]}' for name, entry in entries.items() if entry}
-  for name in [*here, *there]:
-    if here.get(name) != there.get(name):
-      raise UserError(
-        f'checkpoint {path} is of another configuration: {name} is {there.get(name, "not there")}, '
-        f'here it is {here.get(name, "not there")}; use its config or another workdir'
-      )
-
-
-def _place(array, leaf):
-  """Puts a numpy array where the template's leaf is; a key's data becomes a typed key."""
-  sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  placed = jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-  if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-    # A ShapeDtypeStruct has the key's dtype, of which JAX gives the name only for real keys.
-    impl = next(name for name in _KEY_IMPLS if jax.random.key(0, impl=name).dtype == leaf.dtype)
-    placed = jax.random.wrap_key_data(placed, impl=impl)
-  return placed
-
-
-def _view_on_host(leaf):
-  if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-    leaf = jax.random.key_data(leaf)
-  return np.asarray(leaf)
-
-
-def _flatten(tree, empty=False):
-  """Returns {'params/G/dense/kernel': leaf}: the same names for a state and for what orbax reads.
-
-  With `empty`, also the nodes that hold nothing: {}, None, optax.EmptyState().
-  """
-  is_leaf = (lambda node: not jax.tree.leaves(node)) if empty else None
-  leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
-  return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
-
-
-def _checksum(array):
-  """CRC-32 of the raw bytes, which every flipped byte changes; 0.25 ms a MB."""
-  return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-
-
-def _checksum_index(index):
-  return zlib.crc32(json.dumps(index, sort_keys=True).encode())
-
-
-def _move_broken(path):
-  """Moves a checkpoint to checkpoints_broken/<step>, or <step>.1 and so on; returns where."""
-  broken = path.parent.with_name('checkpoints_broken')
-  target, count = broken / path.name, 0
-  try:
-    broken.mkdir(exist_ok=True)
-    while target.exists():
-      count += 1
-      target = broken / f'{path.name}.{count}'
-    return path.rename(target)
-  except OSError as error:
-    raise UserError(f'cannot move the broken {path} to {target}: {_line(error)}') from None
-
-
 def _join(steps):
   return ', '.join(map(str, steps)) or 'none'
-
-
-def _code(error) -> int | None:
-  """The system's number of an error, or of one that it comes from; tensorstore has it in its text."""
-  while error:
-    if code := getattr(error, 'errno', None):
-      return code
-    if code := re.search(r"os_error_code='(\d+)'", str(error)):
-      return int(code[1])
-    error = error.__cause__ or error.__context__
-  return None
-
-
-def _line(error):
-  """One short line for an exception, which tensorstore spreads over many."""
-  if code := _code(error):
-    return os.strerror(code)
-  text = ' '.join(str(error).split()) or type(error).__name__
-  return text if len(text) <= 200 else f'{text[:200]}...'

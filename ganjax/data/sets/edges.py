@@ -6,8 +6,8 @@ An edge is where the colours change: its brightness is the length of the gradien
 import numpy as np
 
 from ganjax import UserError, media
-from ganjax.commandline import closest
 from ganjax.data.sets import clips, moving
+from ganjax.wording import closest
 
 OF = 'moving', 'clips'
 

@@ -9,9 +9,9 @@ import numpy as np
 import PIL.Image
 
 from ganjax import UserError, media
-from ganjax.commandline import closest
 from ganjax.data import emoji, pixels
 from ganjax.data.source import Source, gather, picture
+from ganjax.wording import closest
 
 SPLITS = 'train', 'test', 'rest'
 NUMBERS = 'style', 'category', 'emoji_id'

@@ -6,9 +6,9 @@ import numpy as np
 import PIL.Image
 
 from ganjax import UserError
-from ganjax.commandline import closest
 from ganjax.data import domains, emoji, pixels
 from ganjax.data.source import Source, gather, picture
+from ganjax.wording import closest
 
 
 def fields(*, resolution, channels) -> dict:

@@ -11,10 +11,10 @@ import numpy as np
 import PIL.Image
 
 from ganjax import UserError, media
-from ganjax.commandline import closest
 from ganjax.data import domains, emoji, pixels
 from ganjax.data.sets import catalogue
 from ganjax.data.source import Source, indices, picture
+from ganjax.wording import closest
 
 SPRITES = 'emoji', 'mnist'
 COUNT = 10_000  # clips of a split

@@ -7,11 +7,11 @@ import PIL.Image
 from absl import logging
 
 from ganjax import UserError, media
-from ganjax.commandline import closest
 from ganjax.data import domains, folder, pixels
 from ganjax.data.cache import Examples
 from ganjax.data.files import open_files
 from ganjax.data.source import decoded
+from ganjax.wording import closest
 
 DIRECTIONS = 'AtoB', 'BtoA'
 
