@@ -83,7 +83,8 @@ def test_the_readme_is_short():
 def test_the_readme_names_every_recipe():
   text = (command.ROOT / 'README.md').read_text()
   names = sorted(path.stem for path in command.ROOT.glob('configs/[!_]*.py'))
-  assert len(names) > 40 and [name for name in names if f'`{name}`' not in text] == []
+  missing = [name for name in names if f'[{name}](docs/recipes/{name}.md)' not in text]
+  assert len(names) > 40 and not missing
 
 
 @pytest.mark.slow
