@@ -11,7 +11,7 @@ from ganjax.devices import backend, sharding
 from ganjax.evaluation import classes
 from ganjax.evaluation.extract import pictures
 from ganjax.evaluation.presets import MOVED
-from ganjax.metrics import cas, equivariance, lpips, ms_ssim, ppl, ssim
+from ganjax.metrics import cas, colours, equivariance, lpips, ms_ssim, ppl, ssim
 
 MS_SSIM_PAIRS = 1000
 CAS_EPOCHS = 90  # as StudioGAN trains it
@@ -30,6 +30,7 @@ def compute(kind, fake, real, extractors, *, mesh, batch_size, crop=0, matched=N
   compute = {
     'lpips': _lpips,
     'ms_ssim': _ms_ssim,
+    'colours': _colours,
     'ppl': _ppl,
     'ppl_w': _ppl,
     **dict.fromkeys(MOVED, _equivariance),
@@ -77,6 +78,19 @@ def _ms_ssim(kind, fake, real, extractors, work):
       shown = pictures(side, chosen, **work)
       values[name] = ms_ssim.diversity(shown, MS_SSIM_PAIRS, seed=0)
   return values, {'pairs': MS_SSIM_PAIRS, 'pairs_seed': 0}
+
+
+def _colours(kind, fake, real, extractors, work):
+  """How far the colours of all fakes are from those of all reals, and which differ most."""
+  found = []
+  for side in (fake, real):
+    starts = range(0, side.count, work['batch_size'])
+    chosen = [np.arange(i, min(i + work['batch_size'], side.count)) for i in starts]
+    each = [colours.shares(pictures(side, some, **work)) for some in chosen]
+    found.append(np.average(each, 0, [len(some) for some in chosen]))
+  if len(found[0]) != len(found[1]):
+    raise UserError('colours compares grey pictures with grey ones, and colours with colours')
+  return {'colours_moved': colours.distance(*found)}, {'differ_most': colours.largest(*found)}
 
 
 def _ppl(kind, fake, real, extractors, work):

@@ -71,6 +71,17 @@ def test_lpips_sees_pixels_from_minus_one_to_one():
   assert record['network'] == 'lpips_alex'
 
 
+def test_colours_are_of_all_pictures_of_both_sides():
+  """Sides of other lengths, and a last batch that is short."""
+  white, black = (np.full((9, 8, 8, 3), level, np.uint8) for level in (255, 0))
+  fake, real = np.concatenate([white, black[:1]]), white[:3]
+  values, record = _compute('colours', _side(fake), _side(real))
+  assert values == {'colours_moved': pytest.approx(0.1)}
+  assert record == {'differ_most': {'#151515': pytest.approx(0.1), '#eaeaea': pytest.approx(-0.1)}}
+  with pytest.raises(UserError, match='grey pictures with grey ones'):
+    _compute('colours', _side(fake), _side(real[..., :1]))
+
+
 def test_ms_ssim_is_over_all_classes_of_a_sorted_side(monkeypatch):
   monkeypatch.setattr(pixels, 'MS_SSIM_PAIRS', 8)
   a, _ = _pairs(1, 24)
