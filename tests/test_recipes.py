@@ -81,7 +81,8 @@ TRACED += (
   'mocogan_mnist',
   'vid2vid_emoji',
 )
-TRACED += ('emoji', 'digits', 'reacgan_cifar', 'contragan_cifar', 'sngan_stl10', 'dcgan_celeba')
+TRACED += ('emoji', 'emoji32', 'digits', 'reacgan_cifar', 'contragan_cifar', 'sngan_stl10')
+TRACED += ('dcgan_celeba',)
 # One of each kind of network and penalty by default: the rest takes minutes.
 QUICK = ('dcgan_cifar', 'wgan_gp_cnn_cifar')
 QUICK += ('progressive_emoji', 'stylegan2_ada_cifar')

@@ -7,6 +7,8 @@ from ganjax.text import check_same
 LICENCES = {
   'emoji': 'Noto Emoji: Apache-2.0; Twemoji: CC BY 4.0; Fluent Emoji: MIT. '
   'The credits are in ganjax/data/emoji/ATTRIBUTION.md',
+  'mnist': 'MNIST: CC BY-SA 3.0, as is usually stated',
+  'cifar10': 'CIFAR-10: its authors state none',
 }
 
 

@@ -9,11 +9,13 @@ from ganjax import media
 from ganjax.media import image as images
 from ganjax.sampling import grid
 
-# What each format writes; files writes a folder.
+MANY = 'files', 'folders'  # a file for each sample
+# What each format writes; those write a folder.
 ENDINGS = {
   'grid': '.png',
   'strip': '.png',
   'files': '',
+  'folders': '',
   'npz': '.npz',
   'gif': '.gif',
   'mp4': '.mp4',
@@ -29,7 +31,7 @@ def short(text) -> str:
   )
 
 
-def write_files(folder, samples, field, names, text):
+def write_files(folder, samples, field, names, text, folders=None):
   """Writes a file for each sample.
 
   Args:
@@ -37,11 +39,14 @@ def write_files(folder, samples, field, names, text):
     samples: stored form [n, ...] of a media.Field `field`.
     names: n times (name of the file, what `text` is told of it).
     text: what was told -> metadata.
+    folders: n names of folders in `folder` for the files, or None.
   """
-  images.make_folder(folder)
   kind = media.find(field.kind)
-  for (name, what), sample in zip(names, samples):
-    kind.save(folder / f'{name}{kind.ENDING}', sample, text(what), field.rate)
+  for place in {folder, *(folder / one for one in folders or ())}:
+    images.make_folder(place)
+  for i, ((name, what), sample) in enumerate(zip(names, samples)):
+    place = folder / folders[i] if folders else folder
+    kind.save(place / f'{name}{kind.ENDING}', sample, text(what), field.rate)
 
 
 def write(out, format, samples, field, text, *, labels, columns, paths, fps, corner):

@@ -55,9 +55,9 @@ OPTIONS = COMMAND.strings(
 FORMAT = COMMAND.choice(
   'format',
   None,
-  ['grid', 'files', 'npz', 'strip', 'gif', 'mp4'],
-  'By default as --out ends, else grid. files: a file for each sample (PNG, GIF, WAV, OBJ, text). strip, gif and mp4 '
-  'interpolate from seed to seed.',
+  ['grid', 'files', 'folders', 'npz', 'strip', 'gif', 'mp4'],
+  'By default as --out ends, else grid. files: a file for each sample (PNG, GIF, WAV, OBJ, text). folders: the same in '
+  'a folder for each class, as a data set has them. strip, gif and mp4 interpolate from seed to seed.',
 )
 SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')
 STEP = COMMAND.integer('step', None, 'Step of the checkpoint; the newest by default.')
@@ -218,7 +218,7 @@ def main(load=experiment.load, read=read):
   def text(seed):
     if BARE.value:
       return {}
-    one = {'seeds': str(seed)} if format == 'files' and isinstance(seed, int) else {}
+    one = {'seeds': str(seed)} if format in output.MANY and isinstance(seed, int) else {}
     return images.describe(run.config.name, step, seed, recipe=recipe | one, **about)
 
   if keep_size:
@@ -231,8 +231,9 @@ def main(load=experiment.load, read=read):
     how = dict(batch_size=BATCH.value, kind=field.kind, mesh=mesh, batch_norm=BATCH_NORM.value)
     samples = sampler.generate(stage, state, rows, **how)
     count = len(samples)
-    if format == 'files':
-      output.write_files(out, samples, field, drawn.names, text)
+    if format in output.MANY:
+      folders = _class_folders(place, labels) if format == 'folders' else None
+      output.write_files(out, samples, field, drawn.names, text, folders)
     else:
       of = [name for _, name in drawn.names] if STYLES.value else [SEEDS.value]
       of += [f'classes {CLASSES.value}'] if CLASSES.value else []
@@ -357,7 +358,7 @@ def _format() -> str:
   """What is to be written: as it was said, or else as --out ends."""
   endings = {'.npz': 'npz', '.gif': 'gif', '.mp4': 'mp4'}
   format = FORMAT.value or endings.get(Path(OUT.value or '').suffix.lower(), 'grid')
-  if OUT.value and format != 'files':
+  if OUT.value and format not in output.MANY:
     commandline.check_ending(OUT, output.ENDINGS[format], f'--format {format}')
   return format
 
@@ -382,6 +383,8 @@ def _check_tools(method, format, swept):
       raise UserError(f'--{flag.name} goes with {" or ".join(f"--{x.name}" for x in needs)}')
   if PATHS.value > 1 and format not in output.MOVING:
     raise UserError(f'--paths={PATHS.value} goes with --format {", ".join(output.MOVING)}')
+  if format == 'folders' and (not method.num_classes or STYLES.value):
+    raise UserError('--format=folders is for samples of classes; these have none')
   if CLASS_AVERAGES.value and not method.num_classes:
     raise UserError('--class_averages is for conditional runs; this one has no classes')
   if STYLES.value:
@@ -462,6 +465,18 @@ def _keeps_size(method, format, swept) -> bool:
       '--keep_size is for --source with --format files, of runs whose networks take pictures of any size'
     )
   return keeps
+
+
+def _class_folders(place, labels) -> list:
+  """The class of each label by its name, as the run's data have it, or by its number where that is no folder's name."""
+  known = provenance.class_names(run_record.saved_record(place))
+
+  def name(label):
+    found = str(known[label]) if known else ''
+    plain = found == Path(found).name and found not in ('', '.', '..')
+    return found if plain else f'{label:04}'
+
+  return [name(label) for label in labels.tolist()]
 
 
 def in_classes(rows, seeds, chosen):

@@ -15,6 +15,7 @@ SAMPLES = {
   'grid.png': ['--seeds=0-3', '--classes=red,0'],
   'strip.png': ['--format=strip', '--seeds=5', '--classes=0,2', '--frames=4'],
   'png': ['--format=files', '--seeds=7', '--classes=1'],
+  'folders': ['--format=folders', '--seeds=0-5'],
 }
 REFUSED = {
   'no such class': (['--classes=1-3'], 'the classes are 0 to 2'),
@@ -133,6 +134,12 @@ def test_a_strip_goes_from_class_to_class(run):
 def test_single_pictures_are_named_by_seed_and_class(run):
   (file,) = (run / 'out/png').iterdir()
   assert file.name == 'seed000007-class0001.png'
+
+
+def test_samples_lie_in_a_folder_for_each_class(run):
+  """Which is data as the run was trained on: by the same names."""
+  found = {folder.name: len([*folder.iterdir()]) for folder in (run / 'out/folders').iterdir()}
+  assert found == dict.fromkeys(CLASSES, 2)
 
 
 def test_what_sampling_refuses(run):
