@@ -44,6 +44,7 @@ COMMANDS = {
 
 def main():
   """The command `ganjax`: runs the command that is named first."""
+  _check_system()
   names = sys.argv[1:2]
   if not names or names[0] in _HELP:
     rows = [(name, _about(module)) for name, module in COMMANDS.items()]
@@ -58,6 +59,12 @@ def main():
     sys.exit(2)
   sys.argv[:2] = [f'{sys.argv[0]} {names[0]}']
   run(names[0])
+
+
+def _check_system():
+  if sys.platform == 'win32':
+    print('error: ganjax runs on Linux and macOS; on Windows run it in WSL', file=sys.stderr)
+    sys.exit(2)
 
 
 def run(name: str):
@@ -167,6 +174,7 @@ class Command:
 
   def parse(self):
     """Takes in what was typed, at the start of a process. Ends it after --help, and at a mistake, said in a line."""
+    _check_system()
     _guard_output()
     if _HELP & {*sys.argv[1:]}:
       print(self.help())

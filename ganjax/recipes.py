@@ -48,7 +48,9 @@ def load_all():
 def main():
   jax.config.update('jax_platforms', 'cpu')  # nothing is computed: other devices are left alone
   for one in load_all():
-    print(f'{one.name:<22} {one.data:<20} {one.parameters / 1e6:>7.2f} M  {one.title}', flush=True)
+    method = one.run.config.method.name
+    size = f'{one.parameters / 1e6:>7.2f} M'
+    print(f'{one.name:<24} {method:<12} {one.data:<20} {size}  {one.title}', flush=True)
 
 
 if __name__ == '__main__':

@@ -33,8 +33,8 @@ def each(function, state, *args, own=False, unrolled=False):
   Args:
     function: (state of one seed, *args) -> pytree of arrays; traced.
     state: TrainState of one seed or several.
-    *args: pytrees, the same for all seeds, or with `own` a row [N, ...] for each.
-    own: see there.
+    *args: pytrees, the same for all seeds but with `own`.
+    own: `args` have a row [N, ...] for each of the N seeds.
     unrolled: the seeds one after another in the program, rather than by `jax.vmap`.
   """
   if not several(state):

@@ -38,8 +38,10 @@ def fields() -> dict:
       above, behind = lines[one.lineno - 2].strip(), lines[value.end_lineno - 1]
       comment = behind[value.end_col_offset :].partition('# ')[2]
       comment = comment or (above[2:] if above.startswith('# ') else '')
-      known = {'config_dict.placeholder': 'None', 'config_dict.FieldReference': '0'}
-      yield name, (known.get(made_by) or ast.unparse(value), comment)
+      if made_by == 'config_dict.FieldReference':
+        value = value.args[0]
+      default = 'None' if made_by == 'config_dict.placeholder' else ast.unparse(value)
+      yield name, (default, comment)
 
   return dict(walk(base.body[-1].value.args[0], ''))
 

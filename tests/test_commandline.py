@@ -1,5 +1,6 @@
 """Command lines: help, the nearest right name, homes, commands in one process, and output that nobody reads."""
 
+import ast
 import importlib
 import os
 import re
@@ -110,6 +111,16 @@ def test_the_nearest_configuration_is_named():
     commandline.find_config('dcgan_cifr')
 
 
+def test_windows_is_told_of_wsl(monkeypatch, capsys):
+  monkeypatch.setattr(sys, 'platform', 'win32')
+  for start in (commandline.main, commandline.Command('').parse):
+    with pytest.raises(SystemExit):
+      start()
+    assert capsys.readouterr().err == (
+      'error: ganjax runs on Linux and macOS; on Windows run it in WSL\n'
+    )
+
+
 def test_every_field_is_explained():
   fields = wording.fields()
   shared = {
@@ -117,6 +128,10 @@ def test_every_field_is_explained():
     for name in configs.flatten(configs.base('').to_dict())
   }
   assert {*fields} == shared
+  values = configs.flatten(configs.base('').to_dict())
+  for name in shared & {*values} - {'name'}:
+    default = ast.literal_eval(fields[name][0])
+    assert values[name] == (list(default) if isinstance(default, tuple) else default), name
   assert all(text and default for default, text in fields.values()), fields
   assert fields['batch_size'] == ('64', 'real images of one D update, over all devices')
   default, text = fields['data.dataset']

@@ -80,6 +80,11 @@ def test_the_readme_is_short():
   assert max(len(line) for line in text if not line.startswith('|')) <= 100
 
 
+def test_the_citation_is_of_this_version():
+  text = (command.ROOT / 'CITATION.cff').read_text()
+  assert f'version: {ganjax.__version__}\n' in text
+
+
 def test_the_readme_names_every_recipe():
   text = (command.ROOT / 'README.md').read_text()
   names = sorted(path.stem for path in command.ROOT.glob('configs/[!_]*.py'))
