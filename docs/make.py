@@ -30,6 +30,10 @@ from ganjax.weights import generator_file
 MADE = '<!-- Made by docs/make.py: edit what it is made from. -->'
 # What others call: functions and classes of these without a leading underscore.
 PUBLIC = (
+  '__init__',
+  'pretrained/__init__',
+  'data/__init__',
+  'data/source',
   'method',
   'update',
   'losses/adversarial',
@@ -188,12 +192,24 @@ def api() -> str:
   text = f'# Python\n\n{MADE}\n\nWhat a method, a network or a script of your own calls.\n'
   for name in PUBLIC:
     module = ast.parse((ROOT / f'ganjax/{name}.py').read_text())
-    text += f'\n## ganjax.{name.replace("/", ".")}\n\n```text\n{ast.get_docstring(module)}\n```\n'
+    dotted = f'ganjax/{name}'.removesuffix('/__init__').replace('/', '.')
+    text += f'\n## {dotted}\n\n```text\n{ast.get_docstring(module)}\n```\n'
     for node in module.body:
       about = isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node)
       if about and not node.name.startswith('_'):
         text += f'\n### {node.name}\n\n```python\n{_head(node)}\n```\n\n```text\n{about}\n```\n'
+        for one in _methods(node):
+          about = ast.get_docstring(one)
+          text += f'\n#### {node.name}.{one.name}\n\n```python\n{_head(one)}\n```\n\n```text\n{about}\n```\n'
   return text
+
+
+def _methods(node):
+  """The documented methods of a class, its construction first."""
+  for one in node.body if isinstance(node, ast.ClassDef) else ():
+    public = isinstance(one, ast.FunctionDef) and (one.name == '__init__' or one.name[0] != '_')
+    if public and ast.get_docstring(one):
+      yield one
 
 
 def _head(node) -> str:

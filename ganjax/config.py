@@ -48,7 +48,7 @@ def base(name: str) -> ConfigDict:
       seeds=1,  # trained together: seed, seed + 1, ..., each with networks and draws of its own
       steps=100_000,  # updates of G
       batch_size=64,  # real images of one D update, over all devices
-      microbatches=1,  # parts that a gradient is accumulated over; batch norm is then over a part
+      microbatches=1,  # parts that a gradient is accumulated over; batch norm sees one part at a time
       # Steps in one program; by default what suits the devices.
       steps_per_dispatch=config_dict.placeholder(int),
       log_every_steps=100,  # a line of metrics.jsonl and of the progress
