@@ -4,6 +4,7 @@ For every pattern of phases, without the compilation cache, at the config's own 
 read. Prints the parameters and floating point operations of the compiled step too.
 """
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,6 @@ sys.path.insert(0, str(ROOT))
 import importlib
 
 import jax
-import numpy as np
 
 from ganjax import experiment
 from ganjax.devices import sharding
@@ -24,19 +24,17 @@ from ganjax.update import active, count
 def measure(name) -> str:
   """A line for each pattern of active phases."""
   run = experiment.build(importlib.import_module(f'configs.{name}').get_config())
-  span, data = run.spans[0], run.config.data
-  size = (span.batch_size, data.resolution, data.resolution, data.channels)
-  batch = {
-    'image': jax.ShapeDtypeStruct(size, np.uint8),
-    'label': jax.ShapeDtypeStruct(size[:1], np.int32),
-  }
+  span = run.spans[0]
+  shape = lambda field: jax.ShapeDtypeStruct((span.batch_size, *field.shape), field.dtype)
+  batch = {name: shape(field) for name, field in span.fields.items()}
+  frozen = {name: net.variables for name, net in run.method.frozen.items()}
   state = jax.eval_shape(run.init, run.key)
   update = run.update(span)
   patterns = {active(span.stage, step): step for step in range(16)}
   lines = []
   for phases in patterns:
     start = time.monotonic()
-    lowered = update.lower(state, (batch,) * run.method.n_critic, {}, phases=phases)
+    lowered = update.lower(state, (batch,) * run.method.n_critic, frozen, phases=phases)
     traced = time.monotonic()
     cost = lowered.compile().cost_analysis()
     done = time.monotonic()
@@ -48,7 +46,10 @@ def measure(name) -> str:
 
 
 def main():
-  names = sys.argv[1:] or sorted(p.stem for p in (ROOT / 'configs').glob('[a-z]*.py'))
+  parser = argparse.ArgumentParser(description=__doc__.partition(':')[0])
+  parser.add_argument('configs', nargs='*', help='by default all')
+  names = parser.parse_args().configs
+  names = names or sorted(p.stem for p in (ROOT / 'configs').glob('[a-z]*.py'))
   jax.config.update('jax_enable_compilation_cache', False)
   print(
     f'{"config":<20} {"phases":<14} {"parameters":>10} {"tracing":>9} {"compiling":>10} {"a step":>18}'

@@ -7,6 +7,7 @@ ganjax/pretrained/ and the records beside them. With --check it writes nothing, 
 date, and exits with 1.
 """
 
+import argparse
 import ast
 import importlib
 import os
@@ -222,6 +223,11 @@ def _head(node) -> str:
 
 
 def main():
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument(
+    '--check', action='store_true', help='only says which pages are not up to date'
+  )
+  check = parser.parse_args().check
   pages = {
     **recipes(),
     'results/pretrained.md': cards(),
@@ -234,7 +240,7 @@ def main():
     for path in DOCS.rglob('*.md')
     if MADE in path.read_text()
   }
-  if '--check' in sys.argv:
+  if check:
     stale = sorted(name for name in {*pages, *there} if pages.get(name) != there.get(name))
     if stale:
       sys.exit(f'error: not up to date: {", ".join(stale)}; run python docs/make.py')

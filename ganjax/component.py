@@ -7,6 +7,8 @@ import pkgutil
 from ganjax import UserError
 from ganjax.wording import closest
 
+DEEPEST = 64  # layers or blocks: each is traced and compiled
+
 
 def build(kind: str, arguments: dict, **more):
   """Calls `build` of the file that `arguments['name']` names in the folder `kind`.
@@ -31,6 +33,15 @@ def build(kind: str, arguments: dict, **more):
   taken = check_arguments(f'{kind} {name!r}', build, arguments, {*more, 'nets'})
   nets = [more.pop('nets')] if 'nets' in more else []
   return build(*nets, **arguments, **{k: v for k, v in more.items() if k in taken})
+
+
+def check_depth(**counts):
+  """Raises UserError where a network would have more of something, such as `blocks`, than compile in minutes."""
+  for name, count in counts.items():
+    if count > DEEPEST:
+      raise UserError(
+        f'networks.{name}={count} must be at most {DEEPEST}: each is traced and compiled'
+      )
 
 
 def defaults(kind: str, name: str) -> dict:

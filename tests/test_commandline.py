@@ -203,6 +203,16 @@ def test_a_file_is_not_called_what_it_is_not(format, name, line):
       sample.main()
 
 
+@pytest.mark.parametrize('format', ['files', 'folders'])
+def test_a_folder_is_not_called_as_a_file_is(format):
+  sample.COMMAND.read(['ganjax sample', f'--format={format}', '--out=x.jpg', '--workdir=w'])
+  with pytest.raises(UserError, match=f'--format {format} writes a folder: leave .jpg out'):
+    sample.main()
+  sample.COMMAND.read(['ganjax sample', f'--format={format}', '--out=v1.2', '--workdir=w'])
+  with pytest.raises(UserError, match='workdir w is not there'):
+    sample.main()
+
+
 @pytest.mark.parametrize(
   'arguments', [[], ['G.stablehlo'], ['G', 'x.npz', 'n'], ['G', 'x.png', '3']]
 )

@@ -94,6 +94,24 @@ def test_every_field_is_built_or_refused(summary, file):
 
 
 @pytest.mark.parametrize(
+  'recipe, field',
+  [
+    ('cyclegan_emoji', 'blocks'),
+    ('cut_emoji', 'blocks'),
+    ('srgan_emoji', 'blocks'),
+    ('esrgan_div2k', 'blocks'),
+    ('realesrgan_compact_div2k', 'layers'),
+    ('vid2vid_emoji', 'blocks'),
+    ('vid2vid_emoji', 'rates'),
+    ('attngan_emoji', 'residuals'),
+  ],
+)
+def test_depths_that_take_minutes_are_refused(summary, recipe, field):
+  with pytest.raises(UserError, match=f'^networks.{field}=65 must be at most 64: '):
+    summary(command.ROOT / f'configs/{recipe}.py', f'--config.networks.{field}=65')
+
+
+@pytest.mark.parametrize(
   'recipe, dataset, lacks, has',
   [
     ('adain_style', 'x', 'source', 'image, label'),

@@ -38,7 +38,7 @@ def build(*, dataset, split='train', fraction=1.0, seed=0, **arguments) -> Sourc
   """
   if not 0 < fraction <= 1:
     raise UserError(f'data.fraction must be above 0 and at most 1, not {fraction!r}')
-  dataset, data_dir = folder.locate(dataset, arguments.pop('data_dir', None))
+  dataset, data_dir = _locate(dataset, arguments.pop('data_dir', None))
   arguments |= {'dataset': dataset, 'data_dir': data_dir, 'split': split}
   source = _call('build', {'channels': 3, 'cache': True, **arguments})
   source.info['split'] = split
@@ -47,8 +47,19 @@ def build(*, dataset, split='train', fraction=1.0, seed=0, **arguments) -> Sourc
 
 def fields(*, dataset, split='train', fraction=1.0, seed=0, **arguments) -> dict:
   """{name: media.Field} of what a data set can have, without opening it; arguments as `build`. It may lack labels."""
-  dataset, _ = folder.locate(dataset, arguments.pop('data_dir', None))
+  dataset, _ = _locate(dataset, arguments.pop('data_dir', None))
   return _call('fields', {'channels': 3, **arguments, 'dataset': dataset})
+
+
+def _locate(dataset, data_dir):
+  """As `folder.locate`. Raises UserError where the data set reads nothing there."""
+  dataset, place = folder.locate(dataset, data_dir)
+  if place and 'data_dir' not in inspect.signature(_module(dataset).build).parameters:
+    raise UserError(
+      f'the data set is {dataset}, which has no use for data.data_dir={place}: leave that out, or for pictures there, '
+      f'--config.data.dataset=folder --config.data.data_dir={place}'
+    )
+  return dataset, place
 
 
 def of_own(dataset):

@@ -10,7 +10,7 @@ import pathlib
 import stat
 import zipfile
 
-from ganjax import UserError
+from ganjax import UserError, leads_out
 
 LARGEST = (
   2**30
@@ -106,7 +106,8 @@ class Archive:
     for entry in self._archive.infolist():
       name = entry.filename.replace('\\', '/')
       parts = pathlib.PurePosixPath(name).parts
-      if name.startswith('/') or name[1:2] == ':' or '..' in parts:
+      # A first part '.' and a folder's last slash are common, and lead nowhere.
+      if leads_out(name.removeprefix('./').removesuffix('/')) or name[1:2] == ':':
         raise UserError(f'{path} holds {entry.filename!r}, a name that leads out of it')
       if parts and not entry.is_dir() and not any(p[0] == '.' or p == '__MACOSX' for p in parts):
         self._entries['/'.join(parts)] = entry

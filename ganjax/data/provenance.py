@@ -50,12 +50,7 @@ def check(source, config, num_classes):
     config: of the run.
     num_classes: what its method needs of the data, or 0.
   """
-  name, place, found = config.data.dataset, config.data.data_dir, source.num_classes
-  if name == 'emoji' and place:
-    raise UserError(
-      f'the data set is emoji, which has no use for data.data_dir={place}: leave that out, or for the pictures there, '
-      f'--config.data.dataset=folder --config.data.data_dir={place}'
-    )
+  name, found = config.data.dataset, source.num_classes
   if not num_classes:
     return
   if found is None:

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ganjax import UserError, media
+from ganjax import UserError, component, media
 from ganjax.layers.conv import Conv
 from ganjax.layers.norm import BatchNorm
 from ganjax.layers.resample import mean_pool
@@ -245,6 +245,7 @@ def build(
       f'networks.sides={sides} must be powers of 2 from 8, each twice the one before, up to '
       f'data.resolution={resolution}'
     )
+  component.check_depth(residuals=residuals)
   if (
     min(width, width_D, residuals, embedding) < 1 or vocabulary < 2 or features < 2 or features % 2
   ):

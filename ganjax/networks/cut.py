@@ -7,7 +7,7 @@ The ResNet of CycleGAN and the PatchGAN with instance norm, both of which blur w
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganjax import UserError, media
+from ganjax import UserError, component, media
 from ganjax.layers.conv import Conv
 from ganjax.layers.norm import instance_norm
 from ganjax.layers.resample import downsample_blurred, upsample_bilinear
@@ -134,6 +134,7 @@ def build(
   check_patches(sides, layers_D)
   if min(sides) < 8 or not layers_D:
     raise UserError('networks.name=cut takes sides from 8 and layers_D from 1')
+  component.check_depth(blocks=blocks)
   if min(width, width_D, features) < 1 or blocks < 2:
     raise UserError(
       f'networks.width={width}, width_D={width_D}, features={features} must be at least 1, blocks={blocks} at least 2'

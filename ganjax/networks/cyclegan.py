@@ -6,7 +6,7 @@ Instance norm everywhere, weights from N(0, 0.02). The discriminators are those 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganjax import UserError, media
+from ganjax import UserError, component, media
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.norm import instance_norm
 from ganjax.networks.pix2pix import INIT, Discriminator, check_patches, check_sides
@@ -70,6 +70,7 @@ def build(
   check_patches(sides, layers_D)
   if min(sides) < 8:
     raise UserError('networks.name=cyclegan takes sides from 8: smaller maps cannot be mirrored')
+  component.check_depth(blocks=blocks)
   if min(width, width_D) < 1 or blocks < 0:
     raise UserError(
       f'networks.width={width} and width_D={width_D} must be at least 1, blocks={blocks} at least 0'

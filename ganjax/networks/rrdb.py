@@ -9,7 +9,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, component
 from ganjax.layers.conv import Conv
 from ganjax.layers.resample import pixel_unshuffle, upsample
 from ganjax.networks.srresnet import SMALL_INIT, TORCH_INIT, build_discriminator
@@ -113,6 +113,7 @@ def build_generator(channels, scale, width, growth, blocks, **kinds) -> Generato
   """The generator alone, see `build`."""
   if scale not in (1, 2, 4):
     raise UserError(f'networks.scale={scale!r} must be 1, 2 or 4')
+  component.check_depth(blocks=blocks)
   if min(width, growth) < 1 or blocks < 0:
     raise UserError(
       f'networks.width={width} and growth={growth} must be at least 1, blocks={blocks} at least 0'

@@ -6,7 +6,7 @@ published weights have them.
 
 import flax.linen as nn
 
-from ganjax import UserError, media
+from ganjax import UserError, component, media
 from ganjax.layers.conv import Conv
 from ganjax.layers.norm import BatchNorm
 from ganjax.layers.resample import interpolate, pixel_shuffle
@@ -96,6 +96,7 @@ def build(
   """
   if scale not in SCALES:
     raise UserError(f'networks.scale={scale!r} must be one of {", ".join(map(str, SCALES))}')
+  component.check_depth(blocks=blocks)
   if min(width, width_D) < 1 or blocks < 0:
     raise UserError(
       f'networks.width={width} and width_D={width_D} must be at least 1, blocks={blocks} at least 0'

@@ -6,7 +6,7 @@ All layers work on small pictures, so that it is fast. It learns what is added t
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganjax import UserError, media
+from ganjax import UserError, component, media
 from ganjax.layers.conv import Conv
 from ganjax.layers.resample import pixel_shuffle
 from ganjax.networks.pix2pix import check_sides
@@ -67,6 +67,7 @@ def build(
     UserError: pictures that D's halvings do not fit, or a value that is none of these.
   """
   check_sides(media.sides(resolution), 8, 'networks.name=srvgg')
+  component.check_depth(layers=layers)
   if min(scale, width, width_D) < 1 or layers < 0:
     raise UserError(
       f'networks.scale={scale}, width={width} and width_D={width_D} must be at least 1, layers={layers} at least 0'

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, component
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.warp import warp
 from ganjax.networks.pix2pix import INIT, check_sides, normalize
@@ -150,6 +150,7 @@ def build(
       'networks.name=vid2vid translates clips into clips of the same size, not '
       f'{source.kind} {list(source.shape)} into {target.kind} {list(target.shape)}'
     )
+  component.check_depth(blocks=blocks, scales_D=scales_D, rates=rates)
   if min(width, width_D, downs, layers_D, scales_D, rates) < 1 or blocks < 2:
     raise UserError(
       f'networks.width={width}, width_D={width_D}, downs={downs}, layers_D={layers_D}, scales_D={scales_D} and '

@@ -20,6 +20,7 @@ ENDINGS = {
   'gif': '.gif',
   'mp4': '.mp4',
 }
+OF_FILES = '.png', '.jpg', '.jpeg', '.npz', '.gif', '.mp4'  # which a folder's name has not
 MOVING = 'strip', 'gif', 'mp4'
 
 

@@ -360,6 +360,8 @@ def _format() -> str:
   format = FORMAT.value or endings.get(Path(OUT.value or '').suffix.lower(), 'grid')
   if OUT.value and format not in output.MANY:
     commandline.check_ending(OUT, output.ENDINGS[format], f'--format {format}')
+  elif (ending := Path(OUT.value or '').suffix) and ending.lower() in output.OF_FILES:
+    raise UserError(f'--out={OUT.value}: --format {format} writes a folder: leave {ending} out')
   return format
 
 

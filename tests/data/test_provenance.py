@@ -8,6 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from ganjax import UserError, run_record
+from ganjax import data as data_sets
 from ganjax.data import Source, provenance
 
 
@@ -87,17 +88,23 @@ def test_training_says_what_it_reads_and_what_changed(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+  'dataset', ['emoji', 'emoji_pairs', 'emoji_captions', 'notes', 'chorales', 'moving']
+)
+@pytest.mark.parametrize('call', [data_sets.build, data_sets.fields])
+def test_a_place_that_nothing_is_read_from_is_refused(dataset, call):
+  if (dataset, call) == ('moving', data_sets.fields):
+    return  # which sprites there are is known where it is opened
+  with pytest.raises(UserError, match=r'ha(s|ve) no use for data.data_dir=/pics: leave that out'):
+    call(dataset=dataset, data_dir='/pics', resolution=16)
+
+
+@pytest.mark.parametrize(
   'source, data, message',
   [
     (make(), {}, 'conditional on 2 classes, and folder has no labels'),
     (make(unlabelled=True), {}, 'has pictures without a label'),
     (make(['one']), {}, 'one class only'),
     (make(['a', 'b', 'c']), {}, 'num_classes=3'),
-    (
-      make(['a', 'b']),
-      {'dataset': 'emoji', 'data_dir': '/pics'},
-      'emoji, .* for the pictures there, --config.data.dataset=folder --config.data.data_dir=/pics',
-    ),
   ],
 )
 def test_data_that_do_not_suit(tmp_path, source, data, message):

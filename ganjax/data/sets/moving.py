@@ -73,6 +73,11 @@ def build(
     raise UserError(
       f'data.sprites={sprites!r} is not known{closest(str(sprites), SPRITES)}; there are {", ".join(SPRITES)}'
     )
+  if data_dir and sprites == 'emoji':
+    raise UserError(
+      f'emoji move, which have no use for data.data_dir={data_dir}: leave that out, or take data.sprites=mnist; clips '
+      'of your own are data.dataset=clips'
+    )
   known = fields(resolution=resolution, channels=channels, frames=frames, rate=rate, flow=flow)
   height, width = media.sides(resolution)
   size = size or min(height, width) // 2
