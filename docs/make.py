@@ -57,6 +57,15 @@ PUBLIC = (
 )
 # Of each generator that comes along: how it is used, and what it cannot do.
 USES = {
+  'digits': (
+    'ganjax sample digits --classes 0-9 --seeds 0-9 --out digits.png',
+    'Draws handwritten digits, each of its class. Some strokes break off; about 1 in 20 is no digit to a reader.',
+  ),
+  'emoji32': (
+    'ganjax sample emoji32 --seeds 0-63 --out emoji.png',
+    'Draws small pictures in the manner of emoji. Shapes, colours and classes are those of emoji; what is drawn is often '
+    'none that exists, and fine detail is not drawn.',
+  ),
   'emoji_upscaler': (
     'ganjax sample emoji_upscaler --source small.png --out large.png',
     'Enlarges drawings four times. It learnt from emoji alone: photographs come out soft.',
@@ -67,18 +76,20 @@ CARDS = f"""# Generators that come along
 {MADE}
 
 ```
-ganjax sample emoji_upscaler --source small.png --out large.png
+ganjax sample digits --classes 0-9 --seeds 0-9 --out digits.png
+ganjax sample emoji32 --seeds 0-7 --format files --out small
+ganjax sample emoji_upscaler --source small --out large
 ganjax verify emoji_upscaler
 ```
 
-The first command needs no training and no download. The second measures the generator again and compares the values
-with its records. In Python:
+The first three commands need no training and no download; the second and the third draw emoji and enlarge them. The
+last measures a generator again and compares the values with its records. In Python:
 
 ```python
 import ganjax
 
-generator = ganjax.from_pretrained('runs/mine')  # a name of this page, a workdir or a file
-pictures = generator.sample(seeds=range(4))  # uint8 [4, H, W, 3]
+generator = ganjax.from_pretrained('digits')  # a name of this page, a workdir or a file
+pictures = generator.sample(seeds=range(4), classes=7)  # uint8 [4, 32, 32, 1]
 ```
 
 A generator is a file of float16 numbers in `ganjax/pretrained/`. Its metadata hold the recipe, the data, the commit and

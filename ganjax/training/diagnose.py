@@ -97,7 +97,7 @@ def _where(error) -> str:
   frames = traceback.extract_tb((error.__cause__ if backward else error).__traceback__)
   places = {Path(f.filename): f.lineno for f in frames}
   ours = {p.relative_to(_HERE.parent): n for p, n in places.items() if p.is_relative_to(_HERE)}
-  skipped = ('diagnose.py', 'loop.py', 'seeds.py')
+  skipped = ('diagnose.py', 'loop.py', 'seeds.py', 'method.py')
   lines = [f'{p}:{n}' for p, n in reversed(ours.items()) if p.name not in skipped]
   inner, *outer = lines or ['no line of ours']
   operation = str(error).split(' encountered in ')[-1]
