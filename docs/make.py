@@ -59,12 +59,15 @@ PUBLIC = (
 USES = {
   'digits': (
     'ganjax sample digits --classes 0-9 --seeds 0-9 --out digits.png',
-    'Draws handwritten digits, each of its class. Some strokes break off; about 1 in 20 is no digit to a reader.',
+    'Draws handwritten digits, each of its class. A seed is a hand: its slant and weight are alike in all classes. '
+    'Some strokes break off. `ganjax copies digits --split test`: 2 of 1,000 samples are nearer to a training picture '
+    'than 99% of 1,000 held-out pictures are.',
   ),
   'emoji32': (
     'ganjax sample emoji32 --seeds 0-63 --out emoji.png',
-    'Draws small pictures in the manner of emoji. Shapes, colours and classes are those of emoji; what is drawn is often '
-    'none that exists, and fine detail is not drawn.',
+    'Draws small pictures in the manner of emoji. Shapes, colours and classes are those of emoji; what is drawn is '
+    'often none that exists, and fine detail is not drawn. `ganjax copies emoji32`: 0 of 1,000 samples are nearer to a '
+    'training picture than 99% of 1,000 training pictures are to another one.',
   ),
   'emoji_upscaler': (
     'ganjax sample emoji_upscaler --source small.png --out large.png',
@@ -174,7 +177,7 @@ def cards() -> str:
       f'- Made by: ganjax {made["versions"]["ganjax"]}, commit {made["commit"][:12]}, jax {made["versions"]["jax"]}, '
       f'on {made["devices"]["count"]} {made["devices"]["kind"]} device(s).\n'
       f'- Data: {data["dataset"]}, split {data["split"]}, {data["num_examples"]:,} pictures. '
-      f'{provenance.LICENCES[data["dataset"]]}.\n\n'
+      f'{provenance.licence(data["dataset"])}.\n\n'
       f'| value | measured | command |\n|---|---|---|\n{rows}'
       f'\nMeasured on {found[0]["device"]["kind"]}, {found[0]["num_fake"]:,} samples.\n'
     )

@@ -4,12 +4,17 @@ from ganjax import UserError
 from ganjax.text import check_same
 
 # Of data whose licence is known, by the name of the data set.
-LICENCES = {
+_LICENCES = {
   'emoji': 'Noto Emoji: Apache-2.0; Twemoji: CC BY 4.0; Fluent Emoji: MIT. '
   'The credits are in ganjax/data/emoji/ATTRIBUTION.md',
   'mnist': 'MNIST: CC BY-SA 3.0, as is usually stated',
   'cifar10': 'CIFAR-10: its authors state none',
 }
+
+
+def licence(dataset: str) -> str | None:
+  """What is known of the licence of a data set, which may be named with config and version: 'mnist/3.0.1'."""
+  return _LICENCES.get(dataset.partition('/')[0])
 
 
 def entry(source) -> dict:

@@ -1,15 +1,19 @@
 """Are samples copies of training pictures: ganjax copies runs/dcgan
 
 The distance of each sample to the nearest training picture is held against those of held-out pictures, which are no
-copies. Pictures are compared by pixels, as means over 16x16 blocks. The samples that are nearest to a training
-picture become a picture: each sample, then the training pictures nearest to it.
+copies; of a run that trained on all there is, against those of training pictures to the nearest other one. Pictures are
+compared by pixels, as means over 16x16 blocks. The samples that are nearest to a training picture become a picture:
+each sample, then the training pictures nearest to it.
 """
 
 from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN')
 WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
-NUM = COMMAND.integer('num', 1000, 'Samples, and held-out pictures, at most.')
+NUM = COMMAND.integer('num', 1000, 'Samples, and real pictures, at most.')
+SPLIT = COMMAND.string(
+  'split', None, "The held-out pictures, such as test; by default the run's eval.split."
+)
 OUT = COMMAND.string('out', None, 'The picture, .png; by default in RUN/generated.')
 
 if __name__ == '__main__':  # before the slow imports
@@ -40,8 +44,8 @@ class Bank:
     span, self._name = run.spans[-1], run.method.makes
     if span.fields[self._name].kind != 'image':
       raise UserError(f'{run.config.name} makes no pictures')
-    self._source = data.build(**{**run.config.data, **span.source})
-    count = min(self._source.num_examples, MOST)
+    self.source = data.build(**{**run.config.data, **span.source})
+    count = min(self.source.num_examples, MOST)
     parts = np.array_split(np.arange(count), -(-count // 1000))
     self._small = np.concatenate([small(self._read(rows)) for rows in parts])
 
@@ -57,7 +61,7 @@ class Bank:
     return image.grid(cells.reshape(-1, *pictures.shape[1:]), cells.shape[1])
 
   def _read(self, rows):
-    return self._source.read(rows, (self._name,))[self._name]
+    return self.source.read(rows, (self._name,))[self._name]
 
 
 def small(pictures) -> np.ndarray:
@@ -72,14 +76,22 @@ def small(pictures) -> np.ndarray:
   return x.reshape(len(x), -1).astype(np.float32)
 
 
-def sentence(fakes, reals) -> str:
-  """What the distances of samples [n] and of held-out pictures [m] to the nearest training pictures say."""
+def _spread(source, name) -> np.ndarray:
+  """At most --num pictures uint8 [n, H, W, C] of a source, evenly spread: data often lie class by class."""
+  total = min(source.num_examples, MOST)
+  count = min(NUM.value, total)
+  return source.read(np.arange(count) * total // count, (name,))[name]
+
+
+def sentence(fakes, reals, held_out=True) -> str:
+  """What the distances of samples [n] and of real pictures [m] to the nearest training pictures say."""
   near = np.quantile(reals, CHANCE)
   count = int((fakes < near).sum())
+  what = 'held-out pictures are' if held_out else 'training pictures are to another one'
   return (
     f'{count} of {len(fakes):,} samples ({count / len(fakes):.1%}) are nearer to a training picture than '
-    f'{1 - CHANCE:.0%} of {len(reals):,} held-out pictures are; {CHANCE:.0%} would be chance. Median distance: samples '
-    f'{np.median(fakes):.3g}, held-out pictures {np.median(reals):.3g}'
+    f'{1 - CHANCE:.0%} of {len(reals):,} {what}; {CHANCE:.0%} would be chance. Median distance: samples '
+    f'{np.median(fakes):.3g}, these {np.median(reals):.3g}'
   )
 
 
@@ -93,13 +105,22 @@ def main():
   generator = ganjax.from_pretrained(place)
   run = generator.run
   bank = Bank(run)
-  held_out = run.held_out(run.spans[-1])
-  count = min(NUM.value, held_out.num_examples)
-  fakes = generator.sample(np.arange(count))
-  reals = held_out.read(np.arange(count), (run.method.makes,))[run.method.makes]
-  distances = [bank.nearest(x, 1)[1][:, 0] for x in (fakes, reals)]
-  print(sentence(*distances))
-  closest = np.argsort(distances[0], kind='stable')[:ROWS]
+  split = SPLIT.value or run.config.eval.split
+  held_out = bool(split) and split != run.config.data.split
+  if held_out:
+    source = data.whole({**run.config.data, **run.spans[-1].source}, split)
+    real = bank.nearest(_spread(source, run.method.makes), 1)[1][:, 0]
+    if np.median(real) == 0:
+      raise UserError(
+        f'the pictures of --split={split} are training pictures: name others, or leave it out'
+      )
+  else:
+    # Nearest is the picture itself.
+    real = bank.nearest(_spread(bank.source, run.method.makes), 2)[1][:, 1]
+  fakes = generator.sample(np.arange(NUM.value))
+  distances = bank.nearest(fakes, 1)[1][:, 0]
+  print(sentence(distances, real, held_out))
+  closest = np.argsort(distances, kind='stable')[:ROWS]
   name = f'copies-{generator.step:08}.png'
   out = Path(OUT.value) if OUT.value else run_state.generated(place, name)
   image.make_folder(out.parent)

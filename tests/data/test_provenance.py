@@ -111,3 +111,9 @@ def test_data_that_do_not_suit(tmp_path, source, data, message):
   with pytest.raises(UserError, match=message) as error:
     check(tmp_path, source, num_classes=2, **data)
   assert '\n' not in str(error.value)
+
+
+def test_licences_are_known_by_the_name_of_a_data_set():
+  assert provenance.licence('mnist/3.0.1') == provenance.licence('mnist')
+  assert provenance.licence('mnist').startswith('MNIST: CC BY-SA')
+  assert provenance.licence('folder') is None

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganjax import UserError
+from ganjax import UserError, data
 from ganjax.evaluation import copies
 
 RNG = np.random.default_rng(0)
@@ -40,7 +40,8 @@ def test_the_sentence_counts_what_is_nearer_than_all_but_one_in_a_hundred():
   assert text.startswith(
     '2 of 4 samples (50.0%) are nearer to a training picture than 99% of 1,001'
   )
-  assert 'samples 1.01, held-out pictures 1.5' in text
+  assert 'held-out pictures are;' in text and 'samples 1.01, these 1.5' in text
+  assert '1,001 training pictures are to another one;' in copies.sentence(reals, reals, False)
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
@@ -56,9 +57,37 @@ def test_the_command(tmp_path, monkeypatch, capsys):
   copies.COMMAND.read(['copies', str(workdir), '--num=10', f'--out={out}'])
   copies.main()
   line, path = capsys.readouterr().out.splitlines()[-2:]
-  assert path == str(out) and 'Median distance: samples 0,' in line
+  # Trained on all there is: training pictures are held against each other.
+  assert path == str(out) and line.startswith('8 of 10 samples (80.0%) are nearer')
+  assert 'of 10 training pictures are to another one; 1% would be chance. Median' in line
+  assert float(line.rpartition(' ')[2]) > 0
   cells = np.asarray(Image.open(out)).reshape(8, 32, 7, 32, 3).swapaxes(1, 2)
   np.testing.assert_array_equal(cells[:, 0], cells[:, 1])
+
+
+def test_pictures_that_are_not_held_out_are_said(monkeypatch):
+  """All splits of a folder are all of it."""
+  monkeypatch.setattr('ganjax.data.whole', lambda config, split: data.build(**config))
+  copies.COMMAND.read(['copies', str(command.finished()[0]), '--num=10', '--split=test'])
+  with pytest.raises(UserError, match='of --split=test are training pictures: name others'):
+    copies.main()
+
+
+def test_held_out_pictures_are_the_measure(monkeypatch, capsys, tmp_path):
+  others = data.build(
+    dataset='folder', data_dir=str(make_others(tmp_path)), resolution=32, channels=3
+  )
+  monkeypatch.setattr('ganjax.data.whole', lambda config, split: others)
+  copies.COMMAND.read(['copies', str(command.finished()[0]), '--num=5', '--split=test'])
+  copies.main()
+  assert 'than 99% of 3 held-out pictures are;' in capsys.readouterr().out
+
+
+def make_others(folder):
+  for i in range(3):
+    noise = np.random.default_rng(i).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(noise).save(folder / f'{i}.png')
+  return folder
 
 
 def test_bad_input(tmp_path):
