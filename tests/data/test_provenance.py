@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from ganjax import UserError, run_record
 from ganjax import data as data_sets
@@ -47,6 +48,18 @@ def test_other_classes(now, message):
     provenance.compare(make(now), before, conditional=True)
   (line,) = provenance.compare(make(now), before, conditional=False)
   assert line.startswith('changed on resume: the classes of the data are not') and '\n' not in line
+
+
+def test_a_class_folder_that_is_renamed_is_another_class(tmp_path):
+  for name in ('cat', 'dog'):
+    (tmp_path / name).mkdir()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / name / '0.png')
+  read = lambda: data_sets.build(dataset='folder', data_dir=str(tmp_path), resolution=8)
+  before = saved(read())
+  assert provenance.compare(read(), before, conditional=True) == []
+  (tmp_path / 'cat').rename(tmp_path / 'zebra')
+  with pytest.raises(UserError, match='without cat and with zebra; give it its own data'):
+    provenance.compare(read(), before, conditional=True)
 
 
 def test_what_else_changed_is_said():

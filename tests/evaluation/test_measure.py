@@ -176,6 +176,7 @@ def test_a_record_names_reals_where_they_count():
   assert not {'num_real', 'real'} & found['is'].keys()
   for metric in ('fid', 'ms_ssim'):
     assert found[metric]['num_real'] == 30 and found[metric]['real'] == {'name': 'r'}
+  assert {'is', 'ppl', 'ppl_w', 'eq_t', 'eq_t_frac', 'eq_r'} == {*engine.FAKES_ALONE}
   (alone,) = _measure(fake, None, 'ms_ssim')
   assert not {'num_real', 'real'} & alone.record.keys()
   assert {record['commit'] for record in found.values()} == {run_record.commit()}

@@ -428,5 +428,6 @@ def test_finished_run_says_so(copied):
   done = resume(copied)
   assert json.loads((copied / 'config.json').read_text()) == saved  # which it did not train
   assert done.returncode == 0 and not done.stderr, done.stderr
-  assert 'finished 100 steps' in done.stdout and 'ganjax sample' in done.stdout
+  grid = copied / 'samples/00000100.png'
+  assert f'finished 100 steps in {copied}: {grid}; more pictures: ganjax sample' in done.stdout
   assert_same_run(copied, command.finished()[0])
