@@ -15,7 +15,6 @@ import jax
 import numpy as np
 import PIL.Image
 import pytest
-import slow
 
 from ganjax import data, experiment, run_state
 from ganjax.devices import processes, sharding
@@ -238,7 +237,8 @@ def test_two_processes_write_a_checkpoint_that_one_continues(tmp_path, monkeypat
 # Pictures.
 
 
-@pytest.mark.parametrize('mode', slow.but(sampler.BATCH_NORM_MODES, 'standing'))
+@pytest.mark.slow
+@pytest.mark.parametrize('mode', sampler.BATCH_NORM_MODES)
 def test_pictures_of_seeds_do_not_depend_on_the_devices(double, mode):
   """Nor, but for `batch`, on how many are made at a time: equal in uint8 from float64 networks."""
   with jax.enable_x64(True):

@@ -332,7 +332,7 @@ def test_modules(layer, shape, kernel, bias, out):
 # geometry, channels, features, groups, blocks on CPU
 GROUPS = [
   (GEOMETRIES[4], 6, 12, 3, 1),
-  (GEOMETRIES[1], 64, 32, 4, 2),
+  pytest.param(GEOMETRIES[1], 64, 32, 4, 2, marks=pytest.mark.slow),
   (GEOMETRIES[8], 8, 8, 8, 1),
   pytest.param(GEOMETRIES[0], 40, 20, 5, 5, marks=pytest.mark.slow),
 ]

@@ -223,7 +223,8 @@ def test_attention_is_on_maps_of_that_side(name, side):
     assert shapes == ([(4, side, side, 8)] if side else [])
 
 
-@pytest.mark.parametrize('name', ['biggan', pytest.param('biggan_deep', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['biggan', 'biggan_deep'])
 def test_every_parameter_has_a_gradient(name):
   nets = tiny(BOTH[name], width=8, width_D=8)
   for net, x in (('G', Z), ('D', X)):

@@ -118,6 +118,7 @@ def test_cnn_has_the_published_layers(size, base):
   assert convs(*down, (3, 8 * w, 8 * w)) + base * base * 512 + 1 == D
 
 
+@pytest.mark.slow
 def test_the_cnns_spectral_norm_is_of_every_layer_of_d():
   nets = cnn.build(resolution=16, channels=1, width=2, spectral=True)
   plain = cnn.build(resolution=16, channels=1, width=2)
