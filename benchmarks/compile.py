@@ -18,23 +18,19 @@ import jax
 
 from ganjax import experiment
 from ganjax.devices import sharding
-from ganjax.update import active, count
+from ganjax.tpu import roofline
+from ganjax.update import count
 
 
 def measure(name) -> str:
   """A line for each pattern of active phases."""
   run = experiment.build(importlib.import_module(f'configs.{name}').get_config())
-  span = run.spans[0]
-  shape = lambda field: jax.ShapeDtypeStruct((span.batch_size, *field.shape), field.dtype)
-  batch = {name: shape(field) for name, field in span.fields.items()}
-  frozen = {name: net.variables for name, net in run.method.frozen.items()}
+  span, mesh = run.spans[0], sharding.make_mesh()
   state = jax.eval_shape(run.init, run.key)
-  update = run.update(span)
-  patterns = {active(span.stage, step): step for step in range(16)}
   lines = []
-  for phases in patterns:
+  for _, phases in roofline.patterns(span.stage):
     start = time.monotonic()
-    lowered = update.lower(state, (batch,) * run.method.n_critic, frozen, phases=phases)
+    lowered = roofline.trace(run, span, mesh, phases).lower()
     traced = time.monotonic()
     cost = lowered.compile().cost_analysis()
     done = time.monotonic()

@@ -52,6 +52,8 @@ SIDES = {
 }  # whose stages are alike
 BARS = ('musegan',)  # whose rolls get shorter
 LENGTHS = {'wavegan': 256, 'specgan': 64, 'characters': 8}  # of sounds and lines
+# Phases that take what the one before hands on.
+SECOND = {'cut': 'G'}
 # Large networks, those of which other configs have the same, and those whose methods have such a test of their own:
 # their update is traced, not compiled.
 TRACED = ('sagan_imagenet128', 'biggan_imagenet128', 'biggan_diffaug_cifar', 'biggan_lecam_cifar')
@@ -61,7 +63,7 @@ TRACED += ('stylegan3_emoji', 'stylegan3t_ffhq256', 'stylegan3r_ffhq256')
 TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_folder')
 TRACED += ('progressive_emoji', 'progressive_cifar', 'progressive_celebahq', 'stylegan_ffhq1024')
 TRACED += ('pix2pix_emoji', 'pix2pix_facades', 'cyclegan_emoji', 'cyclegan_horse2zebra')
-TRACED += ('cut_emoji', 'cut_horse2zebra', 'dcgan_emoji', 'lsgan_cifar')
+TRACED += ('cut_horse2zebra', 'dcgan_emoji')
 TRACED += ('srgan_div2k', 'esrgan_div2k', 'realesrgan_div2k', 'realesrgan_compact_div2k')
 TRACED += ('srgan_emoji',)
 TRACED += ('wavegan_folder', 'musegan_folder')
@@ -145,9 +147,12 @@ def test_one_update(name):
   state = jax.jit(run.init)(jax.random.key(0))
   before = {net: flat(state, net) for net in state.params}
   for phase in active(span.stage, 0):
-    state, metrics = update(state, batches, frozen, phases=(phase,))
+    phases = (phase,)
+    if phase == SECOND.get(run.config.method.name):
+      phases = active(span.stage, 0)
+    state, metrics = update(state, batches, frozen, phases=phases)
     assert all_finite(state) and all(np.isfinite(v) for v in metrics.values())
-    trained = {net for p in span.stage.phases if p.name == phase for net in p.nets}
+    trained = {net for p in span.stage.phases if p.name in phases for net in p.nets}
     for net in before:
       assert np.any(before[net] != flat(state, net)) == (net in trained), (phase, net)
     before = {net: flat(state, net) for net in state.params}

@@ -106,9 +106,11 @@ class Archive:
     for entry in self._archive.infolist():
       name = entry.filename.replace('\\', '/')
       parts = pathlib.PurePosixPath(name).parts
-      # A first part '.' and a folder's last slash are common, and lead nowhere.
-      if leads_out(name.removeprefix('./').removesuffix('/')) or name[1:2] == ':':
-        raise UserError(f'{path} holds {entry.filename!r}, a name that leads out of it')
+      # A first part '.' and a folder's last slash are common, and lead nowhere. './' itself has no part.
+      if parts and (leads_out(name.removeprefix('./').removesuffix('/')) or name[1:2] == ':'):
+        raise UserError(
+          f'{path} holds {entry.filename!r}, a name that leads out of it or has an empty part'
+        )
       if parts and not entry.is_dir() and not any(p[0] == '.' or p == '__MACOSX' for p in parts):
         self._entries['/'.join(parts)] = entry
     folders = {name.rpartition('/')[0] for name in self._entries}

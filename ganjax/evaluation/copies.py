@@ -117,7 +117,9 @@ def main():
   else:
     # Nearest is the picture itself.
     real = bank.nearest(_spread(bank.source, run.method.makes), 2)[1][:, 1]
-  fakes = generator.sample(np.arange(NUM.value))
+  # One of each example, of samples that start from examples.
+  most = run.held_out(run.spans[-1]).num_examples if run.method.examples else NUM.value
+  fakes = generator.sample(np.arange(min(NUM.value, most)))
   distances = bank.nearest(fakes, 1)[1][:, 0]
   print(sentence(distances, real, held_out))
   closest = np.argsort(distances, kind='stable')[:ROWS]

@@ -85,7 +85,7 @@ def patterns(stage) -> list:
   return [(found.count(one) / period, one) for one in dict.fromkeys(found)]
 
 
-def _trace(run, span, mesh, phases, steps=1):
+def trace(run, span, mesh, phases, steps=1):
   """A dispatch, traced for shapes that are split over the mesh as training splits them."""
   place = lambda spec: (
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))
@@ -107,7 +107,7 @@ def _trace(run, span, mesh, phases, steps=1):
 
 
 def _compile(run, span, mesh, share, steps, phases) -> Program:
-  lowered = _trace(run, span, mesh, phases, steps).lower(lowering_platforms=('tpu',))
+  lowered = trace(run, span, mesh, phases, steps).lower(lowering_platforms=('tpu',))
   start = time.monotonic()
   try:
     compiled = lowered.compile()
@@ -213,7 +213,7 @@ def lower(config, count: int) -> list:
     span = run.spans[-1]  # the last stage has the largest pictures
     sharding.check_batch(span.batch_size, mesh, config.microbatches)
     for share, phases in patterns(span.stage):
-      lowered = _trace(run, span, mesh, phases).lower(lowering_platforms=('cuda',))
+      lowered = trace(run, span, mesh, phases).lower(lowering_platforms=('cuda',))
       cost = lowered.cost_analysis()
       out.append((share, phases, cost['flops'], cost['bytes accessed'], lowered.as_text()))
   return out

@@ -351,7 +351,12 @@ def bmp(colour):
 def test_a_zip_archive_is_read_as_a_folder(tmp_path, where):
   names = {'cat/0.bmp': RED, 'cat/deep/1.bmp': GREEN, 'dog/0.bmp': BLUE}
   entries = {f'{where}{name}': bmp(colour) for name, colour in names.items()}
-  more = {f'{where}cat/.hidden.bmp': b'x', '__MACOSX/cat/0.bmp': b'x', f'{where}empty/': b''}
+  more = {
+    f'{where}cat/.hidden.bmp': b'x',
+    '__MACOSX/cat/0.bmp': b'x',
+    f'{where}empty/': b'',
+    './': b'',
+  }
   path = pack(tmp_path / 'pics.zip', **entries, **more)
   for cache in True, False:
     source, batch = read(path, cache=cache)
