@@ -36,7 +36,7 @@ def config(monkeypatch, tmp_path):
   config.data.update(dataset='emoji_pairs', resolution=16, paired=False, split='train')
   config.networks = dict(name='adain', width=8, dtype='float32', param_dtype='float32')
   config.method = dict(name='adain', network='squares')
-  config.optim = dict(G=configs.adam(lr=dict(start=2e-2, inverse=0.1)))
+  config.optim = dict(G=configs.adam(lr=dict(start=1e-3, inverse=0.1)))
   config.eval.split = 'test'
   return config
 
