@@ -1,0 +1,46 @@
+"""pix2pix from line drawings to emoji, 64x64: draw something, and it is painted. Trains anywhere, with no download.
+
+Paper: Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004, whose edges2shoes is of this kind: its U-Net with six halvings at
+a quarter of the width, with instance norm and an average of G's weights. No figure is published for these data. The
+lines are made of the drawings: dark where colours change. A tenth of the emoji is held out in all styles: the grids
+show those. Lines and pictures of one's own: `--config.data.of=folder --config.data.data_dir=FOLDER`.
+
+    python train.py --config configs/pix2pix_sketch.py --workdir runs/pix2pix_sketch
+"""
+
+from ganjax import config as configs
+
+
+def get_config():
+  config = configs.base('pix2pix_sketch')
+  config.steps = 30_000
+  config.batch_size = 8
+  config.log_every_steps = 50
+  config.sample_every_steps = 500
+  config.checkpoint_every_steps = 500
+
+  config.data.dataset = 'sketches'
+  config.data.of = 'emoji'
+  config.data.split = 'rest'
+  config.data.resolution = 64
+  config.data.flip = True
+
+  config.networks = dict(
+    name='pix2pix',
+    width=16,
+    width_D=32,
+    downs=6,
+    layers_D=2,
+    norm='instance',
+    dropout_levels=(0,),
+    dtype='auto',
+    param_dtype='float32',
+  )
+  config.method = dict(name='pix2pix', loss='non_saturating', l1_weight=100.0)
+  # The rate falls to 0 over the second half.
+  lr = dict(start=2e-4, end=0.0, begin=15_000, steps=15_000, shape='linear')
+  config.optim.G = configs.adam(lr=lr, b1=0.5, b2=0.999)
+  config.optim.D = configs.adam(lr=lr, b1=0.5, b2=0.999)
+  config.ema.update(half_life_images=5000, rampup=0.05)
+  config.eval.split = 'test'
+  return config
