@@ -62,7 +62,13 @@ TRACED += ('stylegan2_ffhq256', 'stylegan2_ffhq1024')
 TRACED += ('stylegan3_emoji', 'stylegan3t_ffhq256', 'stylegan3r_ffhq256')
 TRACED += ('fastgan_emoji', 'projected_emoji', 'projected_cifar', 'projected_folder')
 TRACED += ('progressive_emoji', 'progressive_cifar', 'progressive_celebahq', 'stylegan_ffhq1024')
-TRACED += ('pix2pix_emoji', 'pix2pix_facades', 'cyclegan_emoji', 'cyclegan_horse2zebra')
+TRACED += (
+  'pix2pix_sketch',
+  'pix2pix_emoji',
+  'pix2pix_facades',
+  'cyclegan_emoji',
+  'cyclegan_horse2zebra',
+)
 TRACED += ('cut_horse2zebra', 'dcgan_emoji')
 TRACED += ('srgan_div2k', 'esrgan_div2k', 'realesrgan_div2k', 'realesrgan_compact_div2k')
 TRACED += ('srgan_emoji',)
