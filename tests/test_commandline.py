@@ -264,8 +264,11 @@ def test_a_signal_is_heard_while_the_main_thread_is_in_c():
 
 
 @pytest.mark.slow
-def test_a_run_whose_reader_and_terminal_are_gone_saves(tmp_path):
-  """`| head`, then the terminal closes: nobody reads, and SIGHUP comes, twice."""
+@pytest.mark.parametrize(
+  'numbers, status', [([signal.SIGHUP, signal.SIGHUP], 129), ([signal.SIGINT], 130)]
+)
+def test_a_run_whose_reader_and_terminal_are_gone_saves(tmp_path, numbers, status):
+  """`| head`, then the terminal closes: nobody reads, and SIGHUP comes, twice; or `|& tee log` ends by Ctrl-C too."""
   arguments = [*command.tiny({'steps': 100_000}), '--workdir', tmp_path]
   process = command.start('train.py', *arguments)
   command.read_to(process, 'step ')
@@ -275,9 +278,9 @@ def test_a_run_whose_reader_and_terminal_are_gone_saves(tmp_path):
   before = lines()
   while lines() < before + 5 and process.poll() is None:
     time.sleep(0.1)
-  process.send_signal(signal.SIGHUP)
-  process.send_signal(signal.SIGHUP)
-  assert process.wait(60) == 129
+  for number in numbers:
+    process.send_signal(number)
+  assert process.wait(60) == status
   assert checkpoint.list_steps(tmp_path)[-1] == lines()
 
 

@@ -38,7 +38,7 @@ def examples(*, dataset, resolution, channels, data_dir, split, cache):
   if 'array_record' in formats:
     fetch = _array_records(builder, split, names, files)
   elif cache:
-    fetch = _tfrecords(builder, split, names)
+    fetch = _tfrecords(builder, split, names, files)
   else:
     raise UserError(
       f'{dataset} is prepared as {"/".join(sorted(formats))}, which cannot be read by index: leave '
@@ -141,8 +141,6 @@ def _array_records(builder, split, names, files):
   wanted = tfds.features.FeaturesDict({name: builder.info.features[name] for name in names})
   decoders = {names[0]: tfds.decode.SkipDecoding()}
 
-  ends = np.cumsum([take for *_, take in files])
-
   def fetch(rows):
     rows = rows.tolist()
     try:
@@ -152,16 +150,20 @@ def _array_records(builder, split, names, files):
         try:
           source.__getitems__([row])
         except Exception as own:  # noqa: BLE001, PERF203 (as above)
-          file = files[np.searchsorted(ends, row, 'right')][0]
-          path = os.path.join(builder.data_dir, file)
-          raise preparation.damaged(path, preparation.reason(own)) from own
+          raise preparation.damaged(_path(builder, files, row), preparation.reason(own)) from own
       raise preparation.damaged(builder.data_dir, preparation.reason(e)) from e
     return [wanted.deserialize_example_np(record, decoders=decoders) for record in records]
 
   return fetch
 
 
-def _tfrecords(builder, split, names):
+def _path(builder, files, row):
+  """The file that a row is in."""
+  ends = np.cumsum([take for *_, take in files])
+  return os.path.join(builder.data_dir, files[np.searchsorted(ends, row, 'right')][0])
+
+
+def _tfrecords(builder, split, names, files):
   """A fetch function that can only be asked for all rows in order."""
 
   def records():
@@ -185,14 +187,32 @@ def _tfrecords(builder, split, names):
   iterator = records()
 
   def fetch(rows):
+    found = []
     try:
-      found = list(itertools.islice(iterator, len(rows)))
+      found.extend(itertools.islice(iterator, len(rows)))
     except UserError:
       raise
     except Exception as e:  # TensorFlow's DataLossError and others
-      raise preparation.damaged(builder.data_dir, preparation.reason(e)) from e
+      _check_whole(builder, files)
+      path = _path(builder, files, rows[len(found)])
+      raise preparation.damaged(path, preparation.reason(e)) from e
     if len(found) < len(rows):
       raise preparation.damaged(builder.data_dir, 'examples are missing')
     return found
 
   return fetch
+
+
+def _check_whole(builder, files):
+  """Raises UserError for the first TFRecord file with fewer records than it is read for, by their lengths alone.
+
+  A file that ends between two records is no error to TensorFlow, which then counts too few examples of all files.
+  """
+  for name, size, skip, take in files:
+    path, end = os.path.join(builder.data_dir, name), 0
+    with open(path, 'rb') as file:
+      for i in range(skip + take):
+        file.seek(end)
+        end += 16 + int.from_bytes(file.read(8), 'little')
+        if end > size:
+          raise preparation.damaged(path, f'{i} of {skip + take} examples are whole')

@@ -164,6 +164,7 @@ def _tidied(dataset, data_dir):
 def reason(error):
   """One short line from one of TFDS's or urllib3's long messages."""
   text = ' '.join(str(error).split()).rsplit('"}": ', 1)[-1].rsplit('\'}": ', 1)[-1]
+  text = re.sub(r'^\{\{.*?\}\} | \[Op:.*', '', text)  # TensorFlow's places
   text = re.sub(r' Here are \d+ BuilderConfigs whose name closely match:$', '', text)
   found = re.search(r'(Failed to resolve|Connection refused|timed out|unreachable)[^(\["\']*', text)
   text = found.group(0).strip() if found else text

@@ -1,13 +1,17 @@
 import fcntl
+import importlib.machinery
 import importlib.util
 import io
 import json
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
+import types
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -15,6 +19,9 @@ import tensorflow_datasets as tfds
 
 from ganjax import UserError, data
 from ganjax.data.cache import lock_file
+from ganjax.workdir import writer
+
+_, masked_crc32c = writer._tensorboard()  # of TFRecord files
 
 
 def picture(split, i):
@@ -398,15 +405,111 @@ def test_one_of_several_processes_prepares(tmp_path):
 
 
 @pytest.fixture
-def tfrecord_dir(tmp_path):
-  """A data set that says it is prepared as TFRecord; what its file holds is never reached."""
-  TinyPictures(data_dir=tmp_path, file_format='array_record').download_and_prepare()
-  folder = tmp_path / 'tiny_pictures' / '1.2.3'
-  info = folder / 'dataset_info.json'
+def tfrecord_dir(data_dir, tmp_path):
+  """The pictures as TFRecord files, which are written here as the format has them: without TensorFlow."""
+  top = shutil.copytree(data_dir, tmp_path / 'tfrecord')
+  builder = tfds.builder('tiny_pictures', data_dir=top)
+  for split in builder.info.splits:
+    (name,) = builder.info.splits[split].filenames
+    source = builder.as_data_source(
+      split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+    )
+    with (top / VERSION / name.replace('array_record', 'tfrecord')).open('wb') as file:
+      for record in source:
+        size = struct.pack('<Q', len(record))
+        for part in size, record:
+          file.write(part + struct.pack('<I', masked_crc32c(part)))
+    (top / VERSION / name).unlink()
+  info = top / VERSION / 'dataset_info.json'
   info.write_text(info.read_text().replace('array_record', 'tfrecord'))
-  for path in folder.glob('*.array_record-*'):
-    path.rename(folder / path.name.replace('array_record', 'tfrecord'))
-  return str(tmp_path)
+  return str(top)
+
+
+def as_dataset(builder, split, decoders, **how):
+  """Reads TFRecord files as TFDS does, where there is no TensorFlow, and fails with its words."""
+  place = '{{function_node __wrapped__IteratorGetNext}} %s [Op:IteratorGetNext] name:'
+
+  def records(i):
+    with open(i.filename, 'rb') as file:
+      for number in range(i.skip + i.take):
+        if not (size := file.read(12)):
+          return
+        record = file.read(int.from_bytes(size[:8], 'little') + 4)
+        for part in size, record:
+          if masked_crc32c(part[:-4]) != int.from_bytes(part[-4:], 'little'):
+            raise RuntimeError(place % f'corrupted record at {file.tell()}')
+        if number >= i.skip:
+          yield builder.info.features.deserialize_example_np(record[:-4], decoders=decoders)
+
+  def examples():
+    count = 0
+    for i in builder.info.splits[split].file_instructions:
+      for example in records(i):
+        count += 1
+        yield example
+    if count < builder.info.splits[split].num_examples:
+      raise RuntimeError(place % f'Input dataset contained only {count} elements.')
+
+  return types.SimpleNamespace(as_numpy_iterator=examples)
+
+
+@pytest.fixture
+def tensorflow(monkeypatch):
+  """TensorFlow, or what stands in for it where it is not installed."""
+  if importlib.util.find_spec('tensorflow') is None:
+    module = types.ModuleType('tensorflow')
+    module.__spec__ = importlib.machinery.ModuleSpec('tensorflow', None)
+    module.config = types.SimpleNamespace(set_visible_devices=lambda devices, kind: None)
+    monkeypatch.setitem(sys.modules, 'tensorflow', module)
+    monkeypatch.setattr(tfds, 'ReadConfig', lambda **how: how)
+    monkeypatch.setattr(tfds.core.DatasetBuilder, 'as_dataset', as_dataset)
+
+
+def test_tfrecords_are_read_as_array_records_are(tensorflow, tfrecord_dir, data_dir):
+  for split in 'train', 'test+train[10:30]':
+    build = lambda where: data.build(
+      dataset='tiny_pictures',
+      resolution=16,
+      data_dir=where,
+      split=split,  # noqa: B023
+    )
+    ours, theirs = build(tfrecord_dir), build(data_dir)
+    assert ours.info['file_formats'] == ['tfrecord'] and ours.num_examples == theirs.num_examples
+    rows = np.arange(ours.num_examples)
+    jax.tree.map(np.testing.assert_array_equal, ours.read(rows), theirs.read(rows))
+
+
+def flip(path):
+  content = bytearray(path.read_bytes())
+  content[20_000] ^= 1
+  path.write_bytes(content)
+
+
+def cut_between(path):
+  """Leaves thirty records, and no trace of the others."""
+  content, end = path.read_bytes(), 0
+  for _ in range(30):
+    end += 16 + int.from_bytes(content[end : end + 8], 'little')
+  path.write_bytes(content[:end])
+
+
+@pytest.mark.parametrize('split', ['train+test', 'test+train'])
+@pytest.mark.parametrize(
+  'damage, why',
+  [
+    (os.unlink, 'No such file or directory'),
+    (lambda path: os.truncate(path, 0), '0 of 60 examples are whole'),
+    (lambda path: os.truncate(path, 20_000), '19 of 60 examples are whole'),
+    (cut_between, '30 of 60 examples are whole'),
+    (flip, 'corrupted record at [0-9]+'),
+  ],
+)
+def test_a_tfrecord_file_that_is_not_whole_is_named(tensorflow, tfrecord_dir, damage, why, split):
+  file = pathlib.Path(tfrecord_dir, RECORDS.replace('array_record', 'tfrecord'))
+  damage(file)
+  how = f'copy it again, or remove {file.parent} for TFDS to prepare it'
+  with pytest.raises(UserError, match=rf'^{file} cannot be read \({why}\): .*{how}$'):
+    data.build(dataset='tiny_pictures', resolution=16, data_dir=tfrecord_dir, split=split)
 
 
 def test_tfrecords_cannot_be_read_by_index(tfrecord_dir):

@@ -17,7 +17,7 @@ from ganjax.evaluation.extract import Plan, Stopped, extract
 from ganjax.evaluation.measure import measure
 from ganjax.evaluation.presets import PRESETS, higher_is_better, parse_metrics, parse_presets
 from ganjax.features import Extractor
-from ganjax.metrics import fid, inception_score, kid, prdc
+from ganjax.metrics import cas, fid, inception_score, kid, prdc
 
 DIM = 12
 
@@ -385,6 +385,40 @@ def test_classes_are_matched_by_name(capsys):
   few = _side(images[1:2], labels[1:2])._replace(class_names=whole.class_names)
   with pytest.raises(UserError, match='class bee has 1 pictures on one side'):
     _measure(few, part, 'intra_fid')
+
+
+def test_a_classifier_is_tested_on_the_classes_it_was_taught_by_name(monkeypatch, capsys):
+  """By nearest means in place of a network: all are right, whatever the numbers of the classes on either side."""
+
+  def classify(images, labels, test_images, test_labels, *, num_classes, **fit):
+    means = np.stack([images[labels == c].mean(0) for c in range(num_classes)])
+    distances = ((test_images[:, None] - means) ** 2).sum((2, 3, 4))
+    return {'cas_top1': 100 * np.mean(distances.argmin(1) == test_labels)}
+
+  monkeypatch.setattr(cas, 'classification_accuracy', classify)
+  images, labels = _pictures(60) // 4, np.arange(60) % 3
+  images += (64 * labels[:, None, None, None]).astype(np.uint8)
+
+  def side(*names):
+    """Of ant, bee and cat those that are named, numbered in this order."""
+    numbers = np.array([names.index(n) if n in names else -1 for n in ('ant', 'bee', 'cat')])[
+      labels
+    ]
+    return _side(images[numbers >= 0], numbers[numbers >= 0])._replace(class_names=names)
+
+  whole, part, turned = (side(*n.split()) for n in ('ant bee cat', 'bee cat', 'cat ant bee'))
+  for fake, real, shared, said in [
+    (whole, part, ['bee', 'cat'], 'only the fakes have ant\n'),
+    (part, whole, ['bee', 'cat'], 'only the reals have ant\n'),
+    (whole, turned, ['cat', 'ant', 'bee'], ''),
+  ]:
+    (result,) = _measure(fake, real, 'cas')
+    assert result.record['values']['cas_top1'] == 100
+    assert result.record['classes'] == shared
+    assert capsys.readouterr().out.rpartition(': ')[2] == said
+  # By number where a side has no names.
+  (result,) = _measure(whole, turned._replace(class_names=None), 'cas')
+  assert result.record['values']['cas_top1'] == 0
 
 
 def test_pictures_without_a_label_are_in_no_class():

@@ -16,13 +16,16 @@ F = torch.nn.functional
 RNG = np.random.default_rng(0)
 SHARED, CLASSES = 5, 4
 # The network, its resolution, length of z, whether norms share the embedding, side of attention, D's head. Deep's skips
-# drop and add channels at 64 pixels, where every stage has others.
+# drop and add channels at 64 pixels, where every stage has others. StudioGAN's D, which alone differs, activates in
+# place: what its skips get has been through the ReLU.
 CASES = {
   'BigGAN': (biggan, 32, 8, True, 16, 'projection'),
+  'StudioGAN': (biggan, 32, 8, True, 16, 'projection'),
   'tables, classifier': (biggan, 64, 7, False, 0, 'classifier'),
   'deep, proxy': (biggan_deep, 64, 7, True, 16, 'proxy'),
 }
 WIDTH = {'G': 2, 'D': 4}
+PAIRS = [(name, net) for name in CASES for net in 'GD' if (name, net) != ('StudioGAN', 'G')]
 
 
 def sn(layer):
@@ -136,15 +139,16 @@ class G(torch.nn.Module):
 
 
 class Down(torch.nn.Module):
-  def __init__(self, a, b, down, first):
+  def __init__(self, a, b, down, first, in_place):
     super().__init__()
-    self.down, self.first = down, first
+    self.down, self.first, self.in_place = down, first, in_place
     self.convs = torch.nn.ModuleList([conv(a, b), conv(b, b)])
     if down or a != b:
       self.convs.append(conv(a, b, 1))
 
   def forward(self, x):
-    h = self.convs[1](F.relu(self.convs[0](x if self.first else F.relu(x))))
+    relu = lambda x: F.relu(x, inplace=self.in_place)
+    h = self.convs[1](relu(self.convs[0](x if self.first else relu(x))))
     x = h + (self.convs[2](x) if len(self.convs) > 2 else x)
     return F.avg_pool2d(x, 2) if self.down else x
 
@@ -166,7 +170,7 @@ class DeepD(torch.nn.Module):
 
 
 class D(torch.nn.Module):
-  def __init__(self, factors, downs, deep, attention, halvings, head):
+  def __init__(self, factors, downs, deep, attention, halvings, head, in_place):
     super().__init__()
     first, *rest = channels = [WIDTH['D'] * f for f in factors]
     self.side, self.head = attention, head
@@ -177,7 +181,7 @@ class D(torch.nn.Module):
         self.blocks += [DeepD(a, b, i < downs), DeepD(b, b, False)]
     else:
       pairs = enumerate(zip([3, *channels], channels))
-      self.blocks += [Down(a, b, i < downs, i == 0) for i, (a, b) in pairs]
+      self.blocks += [Down(a, b, i < downs, i == 0, in_place) for i, (a, b) in pairs]
     # The block after which the side is reached; of deep's two at a side, the second.
     self.after = 2 * halvings - 1 if deep else halvings - 1
     reached = (rest if deep else channels)[halvings - 1]
@@ -297,18 +301,18 @@ value = lambda p: p.detach().numpy().copy()
 grad = lambda p: p.grad.numpy().copy()
 
 
-@pytest.mark.parametrize('net', ['G', 'D'])
-@pytest.mark.parametrize('name', CASES)
+@pytest.mark.parametrize('name, net', PAIRS)
 def test_two_training_calls(name, net):
   network, resolution, z, shared, attention, head = CASES[name]
   up, down, downs = network.SHAPES[resolution]
   deep, halvings = network is biggan_deep, int(np.log2(resolution // (attention or 32)))
+  in_place = name == 'StudioGAN'
   torch.manual_seed(0)
   if net == 'G':
     twin = G(up, z, shared, deep, attention).double().train()
     x = RNG.normal(size=(3, z))
   else:
-    twin = D(down, downs, deep, attention, halvings, head).double().train()
+    twin = D(down, downs, deep, attention, halvings, head, in_place).double().train()
     x = RNG.uniform(-1, 1, (3, resolution, resolution, 3))
   sizes = dict(width=WIDTH['G'], width_D=WIDTH['D'], shared_dim=SHARED if shared else 0)
   kinds = dict(dtype='float64', param_dtype='float64')
@@ -322,6 +326,7 @@ def test_two_training_calls(name, net):
       attention=attention,
       head=head,
       embed_dim=6,
+      **({'relu_skip': True} if in_place else {}),
       **sizes,
       **kinds,
     )[net]
