@@ -1,9 +1,10 @@
 """Writes the pages that are made from code: python docs/make.py
 
-docs/recipes/ comes from the docstrings of configs/, from what `--summary` prints, and from the samples in
-docs/pictures/, named after their recipe. docs/reference/ comes from the fields of `ganjax.config.base`, the help of
-each command, and the docstrings of what is public; docs/results/pretrained.md from the generators in
-ganjax/pretrained/ and the records beside them. With --check it writes nothing, names the pages that are not up to
+docs/recipes/ comes from the docstrings of configs/, from what `--summary` prints, and from files named after their
+recipe: samples in docs/pictures/, curves in docs/curves/, records of evaluations in docs/records/. docs/reference/
+comes from the fields of `ganjax.config.base`, the help of each command, and the docstrings of what is public;
+docs/results/pretrained.md from the generators in ganjax/pretrained/ and the records beside them, and
+docs/results/measured.md from all records. With --check it writes nothing, names the pages that are not up to
 date, and exits with 1.
 """
 
@@ -111,6 +112,14 @@ is in [Small proofs](../results/small_proofs.md).
 | recipe | what | data | parameters, M | samples |
 |---|---|---|---|---|
 """
+MEASURED = f"""# Measured
+
+{MADE}
+
+Every value that a recipe was measured by, on a CPU, from its record. A row that does not say samples is a floor or a
+baseline: other pictures, measured in the same way. Values of one metric can be compared where the numbers of pictures
+are the same. Each page of a recipe has the commands.
+"""
 FIELDS = f"""# Fields of a recipe
 
 {MADE}
@@ -135,7 +144,7 @@ def recipes() -> dict:
     )
     pages[f'recipes/{one.name}.md'] = (
       f'# {one.name}\n\n{MADE}\n\n{one.title}.\n\n```\nganjax train {one.name} --workdir runs/{one.name}\n```\n\n'
-      f'{text}\n\n{picture(file)}'
+      f'{text}\n\n{picture(file)}{curves(one.name)}{measured(one.name)}'
       f'## What is trained\n\n```\n{experiment.summary(one.run)}\n```\n\n'
       f'The file is `configs/{one.name}.py`. [All recipes](index.md).\n'
     )
@@ -156,6 +165,69 @@ def picture(file) -> str:
     f'![Samples of {file.stem}](../pictures/{file.name})\n\n'
     f'Samples at step {int(about["step"]):,}, seeds {about["seed"]}, made by {about["Software"]}.\n\n'
   )
+
+
+def curves(name) -> str:
+  """The losses of the run that was trained, where they were kept."""
+  if not (DOCS / f'curves/{name}.png').exists():
+    return ''
+  return f'![Curves of {name}](../curves/{name}.png)\n\n'
+
+
+def find_records(name) -> list:
+  """Records of a recipe: of the generator that comes along, and of a run."""
+  found = []
+  for file in sorted((ROOT / 'ganjax/pretrained').glob('*.safetensors')):
+    if generator_file.read_about(file)['config']['name'] == name:
+      found += records.read(file.with_suffix('.jsonl'))
+  kept = DOCS / f'records/{name}.jsonl'
+  return found + (records.read(kept) if kept.exists() else [])
+
+
+def values(record):
+  """(name, number, what was measured, how many, against what) of each value of a record."""
+  fake, step = record['fake'], record.get('step')
+  what = f'samples, step {step:,}' if step else fake['name']
+  if options := fake.get('options'):
+    what += ', ' + ', '.join(f'{name} {value}' for name, value in options.items())
+  against = record.get('real', {}).get('name', '')
+  for name, value in record['values'].items():
+    yield name, records.number(value), what, record['num_fake'], against
+
+
+def measured(name) -> str:
+  """What was measured of a recipe, and the commands."""
+  found = find_records(name)
+  if not found:
+    return ''
+  rows = ''.join(
+    f'| {value} | {number} | {what} | {count:,} | {against} |\n'
+    for record in found
+    for value, number, what, count, against in values(record)
+  )
+  commands = '\n'.join(dict.fromkeys(record['command'] for record in found))
+  devices = ', '.join(sorted({record['device']['kind'] for record in found}))
+  return (
+    f'## Measured\n\n| value | measured | of | pictures | against |\n|---|---|---|---|---|\n{rows}\n'
+    f'Measured on {devices}:\n\n```\n{commands}\n```\n\n'
+  )
+
+
+def all_measured() -> str:
+  """What was measured of all recipes."""
+  text = MEASURED
+  for one in known.load_all():
+    rows = ''.join(
+      f'| {value} | {number} | {what} | {count:,} | {record["versions"]["ganjax"]}, {record["commit"][:9]} |\n'
+      for record in find_records(one.name)
+      for value, number, what, count, _ in values(record)
+    )
+    if rows:
+      text += (
+        f'\n## [{one.name}](../recipes/{one.name}.md)\n\n'
+        f'| value | measured | of | pictures | ganjax, commit |\n|---|---|---|---|---|\n{rows}'
+      )
+  return text
 
 
 def cards() -> str:
@@ -245,6 +317,7 @@ def main():
   pages = {
     **recipes(),
     'results/pretrained.md': cards(),
+    'results/measured.md': all_measured(),
     'reference/config.md': fields(),
     'reference/commands.md': commands(),
     'reference/api.md': api(),
