@@ -2,10 +2,10 @@
 
 docs/recipes/ comes from the docstrings of configs/, from what `--summary` prints, and from files named after their
 recipe: samples in docs/pictures/, curves in docs/curves/, records of evaluations in docs/records/. docs/reference/
-comes from the fields of `ganjax.config.base`, the help of each command, and the docstrings of what is public;
-docs/results/pretrained.md from the generators in ganjax/pretrained/ and the records beside them, and
-docs/results/measured.md from all records. With --check it writes nothing, names the pages that are not up to
-date, and exits with 1.
+comes from the fields of `ganjax.config.base`, the arguments of each network, method and data set, the help of each
+command, and the docstrings of what is public; docs/results/pretrained.md from the generators in ganjax/pretrained/ and
+the records beside them; docs/results/measured.md from all records. With --check it writes nothing, names the pages that
+are not up to date, and exits with 1.
 """
 
 import argparse
@@ -99,6 +99,41 @@ pictures = generator.sample(seeds=range(4), classes=7)  # uint8 [4, 32, 32, 1]
 A generator is a file of float16 numbers in `ganjax/pretrained/`. Its metadata hold the recipe, the data, the commit and
 the versions that made it. The records lie beside it.
 """
+# Folder of ganjax/ -> head of its page, section of a recipe, arguments that are no fields of that section.
+TAKEN = {
+  'networks': (
+    f"""# Networks
+
+{MADE}
+
+`networks.name` is one of these; the other fields of `networks` are those of its table. Sizes, classes and lengths come
+from `data`.
+""",
+    'networks.',
+    ('resolution', 'channels', 'fields'),
+  ),
+  'methods': (
+    f"""# Methods
+
+{MADE}
+
+`method.name` is one of these; the other fields of `method` are those of its table.
+""",
+    'method.',
+    ('nets', 'fields', 'batch_size'),
+  ),
+  'data/sets': (
+    f"""# Data sets
+
+{MADE}
+
+`data.dataset` is one of these, the path of a folder or zip archive, or a name of the TFDS catalogue. The other fields
+of `data` are those of [all data](config.md), and those of its table.
+""",
+    'data.',
+    ('resolution', 'channels', 'cache', 'flip'),
+  ),
+}
 INDEX = f"""# Recipes
 
 {MADE}
@@ -124,8 +159,8 @@ FIELDS = f"""# Fields of a recipe
 
 {MADE}
 
-Each can be set on the command line: `--config.batch_size=64`, `--config.optim.G.lr=1e-4`. The fields of `networks` and
-`method` are the arguments of `build` in the file that their `name` names.
+Each can be set on the command line: `--config.batch_size=64`, `--config.optim.G.lr=1e-4`. What else `networks`,
+`method` and `data` take depends on what they name: [networks](networks.md), [methods](methods.md), [data](data.md).
 
 | field | default | what |
 |---|---|---|
@@ -265,6 +300,30 @@ def fields() -> str:
   )
 
 
+def arguments(what) -> str:
+  """What each file of `ganjax/{what}` takes: the arguments of its `build`, as its docstring has them."""
+  about, section, given = TAKEN[what]
+  text = about
+  for file in sorted((ROOT / 'ganjax' / what).glob('[!_]*.py')):
+    module = ast.parse(file.read_text())
+    build = next(x for x in module.body if isinstance(x, ast.FunctionDef) and x.name == 'build')
+    taken = build.args.args + build.args.kwonlyargs
+    defaults = [None] * len(build.args.args) + build.args.kw_defaults
+    default = {a.arg: f'`{ast.unparse(d)}`' if d else '' for a, d in zip(taken, defaults)}
+    found = re.search(r'^Args:\n(.*?)(?:\n\n|\Z)', ast.get_docstring(build) or '', re.M | re.S)
+    entries = re.findall(r'^  (\w[\w, ]*): (.*(?:\n {4}.*)*)', found[1] if found else '', re.M)
+    rows = ''
+    for names, said in entries:
+      own = [name for name in names.split(', ') if name not in given]
+      if own:
+        shown = ', '.join(f'`{name}`' for name in own)
+        said = ' '.join(said.split()).replace('|', '\\|')
+        rows += f'| {shown} | {", ".join(default[name] for name in own)} | {said} |\n'
+    text += f'\n## {file.stem}\n\n{ast.get_docstring(module).partition(chr(10) * 2)[0]}\n\n'
+    text += f'| `{section}` | default | what |\n|---|---|---|\n{rows}' if rows else ''
+  return text
+
+
 def commands() -> str:
   """The help of each command."""
   text = f'# Commands\n\n{MADE}\n'
@@ -319,6 +378,9 @@ def main():
     'results/pretrained.md': cards(),
     'results/measured.md': all_measured(),
     'reference/config.md': fields(),
+    'reference/networks.md': arguments('networks'),
+    'reference/methods.md': arguments('methods'),
+    'reference/data.md': arguments('data/sets'),
     'reference/commands.md': commands(),
     'reference/api.md': api(),
   }

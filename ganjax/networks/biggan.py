@@ -205,7 +205,7 @@ def build(
     attention: side of the maps that get self-attention, 0 for none: 64 at 128 pixels in the paper, 16 at 32.
     relu_skip: whether D's identity paths see their input after a ReLU, as StudioGAN's do, whose ReLU works in place;
       in the paper and in BigGAN-PyTorch they do not.
-    norm_eps: what batch norm adds to variances: StudioGAN's; in BigGAN-PyTorch's published runs it is 1e-5.
+    norm_eps: what batch norm adds to variances: 1e-4 as StudioGAN's; in BigGAN-PyTorch's published runs it is 1e-5.
     head, embed_dim: what D has for classes and the length of the embeddings of 'proxy'; see `apply_head`.
     dtype, param_dtype: of activations and of parameters.
 
