@@ -79,6 +79,7 @@ CARDS = f"""# Generators that come along
 
 {MADE}
 
+<!-- tested -->
 ```
 ganjax sample digits --classes 0-9 --seeds 0-9 --out digits.png
 ganjax sample emoji32 --seeds 0-7 --format files --out small

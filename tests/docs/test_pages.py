@@ -1,7 +1,9 @@
 """The pages: links lead somewhere, commands are taken, the tutorial's code trains, the README stays short."""
 
+import os
 import re
 import shlex
+import subprocess
 import sys
 import types
 
@@ -72,6 +74,26 @@ def test_commands_are_taken(words, monkeypatch):
     ['ganjax', *(commandline._find_configs(arguments) if made._config is not None else arguments)],
   )
   made.read(sys.argv)
+
+
+def tested() -> list:
+  """The blocks of commands that are marked as tested, of all pages."""
+  marked = re.compile(r'^<!-- tested -->\n```\n(.*?)^```', re.M | re.S)
+  found = [
+    (name, block) for page, name in zip(PAGES, NAMES) for block in marked.findall(page.read_text())
+  ]
+  return [pytest.param(block, id=f'{name}: {block.splitlines()[0][:60]}') for name, block in found]
+
+
+# Slow: each command is a process of its own, as it is for a reader.
+@pytest.mark.slow
+@pytest.mark.parametrize('block', tested())
+def test_marked_commands_run(block, tmp_path):
+  own = f'ganjax() {{ {shlex.quote(sys.executable)} -m ganjax "$@"; }}\n'
+  environment = {**os.environ, 'PYTHONPATH': str(command.ROOT)}
+  how = dict(cwd=tmp_path, env=environment, capture_output=True, text=True)
+  done = subprocess.run(['bash', '-euo', 'pipefail', '-c', own + block], **how)
+  assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_readme_is_short():
