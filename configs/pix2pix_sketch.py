@@ -1,7 +1,7 @@
 """pix2pix from line drawings to emoji, 64x64: draw something, and it is painted. Trains anywhere, with no download.
 
-Paper: Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004, whose edges2shoes is of this kind: its U-Net with six halvings at
-a quarter of the width, with instance norm and an average of G's weights. No figure is published for these data. The
+Paper: Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004, whose edges2shoes is of this kind: its U-Net with four halvings at
+half of the width, with instance norm and an average of G's weights. No figure is published for these data. The
 lines are made of the drawings: dark where colours change. A tenth of the emoji is held out in all styles: the grids
 show those. Pictures of one's own: see docs/guides/translation.md.
 
@@ -27,9 +27,9 @@ def get_config():
 
   config.networks = dict(
     name='pix2pix',
-    width=16,
+    width=32,
     width_D=32,
-    downs=6,
+    downs=4,
     layers_D=2,
     norm='instance',
     dropout_levels=(0,),

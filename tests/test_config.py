@@ -168,7 +168,7 @@ COUNTS = {
   'lsgan_cifar': (3_022_147, 1_080_001),
   'projection_cifar': (4_304_387, 1_055_105),
   'pix2pix_emoji': (7_313_603, 169_185),
-  'pix2pix_sketch': (1_829_475, 168_161),
+  'pix2pix_sketch': (1_544_387, 168_161),
   'pix2pix_facades': (54_413_955, 2_768_705),
   'vid2vid_emoji': (399_670, 43_121, 45_425, 45_425),
   'projected_cifar': (91_124_489, 10_331_328),
