@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from ganjax import UserError
+from ganjax.dtypes import widen
 
 
 class TrainState(struct.PyTreeNode):
@@ -202,15 +203,12 @@ def apply(net, state, *args, train: bool, method=None, key=None, standing=False,
   variables = {'params': state.params[net.name], **stats}
   call = dict(train=train, method=method, rngs=keys, **kwargs)
   if not train:
-    return _widen(net.apply(variables, *args, **call)), state
+    return jax.tree.map(widen, net.apply(variables, *args, **call)), state
   mutable = [*stats, *(['standing'] if standing else [])]
   output, new = net.apply(variables, *args, mutable=mutable, **call)
-  return _widen(output), state.replace(stats={**state.stats, net.name: {**stats, **new}})
-
-
-def _widen(tree):
-  """Widens bfloat16 and float16 outputs to float32, in which losses and penalties are computed."""
-  return jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), tree)
+  return jax.tree.map(widen, output), state.replace(
+    stats={**state.stats, net.name: {**stats, **new}}
+  )
 
 
 def join(state: TrainState, frozen: dict) -> TrainState:

@@ -8,6 +8,7 @@ import optax
 
 from ganjax import UserError, seeds
 from ganjax.devices import backend, sharding
+from ganjax.dtypes import wide
 from ganjax.media import augment
 from ganjax.method import Method, Phase, Span, Stage, TrainState, join
 from ganjax.optim import averages
@@ -81,8 +82,7 @@ def update_phase(
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(microbatches))
     parts = jax.tree.map(lambda x: sharding.deal(x, microbatches), batch)
     # Each part adds to one sum, so that there is one gradient beside it, whatever the number of parts.
-    wide = lambda x: jnp.promote_types(x.dtype, jnp.float32)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, wide(x)), trained)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, wide(x.dtype)), trained)
 
     def add(carried, batch_and_key):
       kept, total = carried

@@ -14,7 +14,7 @@ from ganjax import commandline
 PACKAGE = command.ROOT / 'ganjax'
 # From the ground up. A file may import what lies below its floor, and what is in its own room.
 FLOORS = (
-  'wording',
+  'wording dtypes',
   'commandline',
   'component method',
   'devices',

@@ -15,6 +15,7 @@ import numpy as np
 from flax import traverse_util
 from jax import lax
 
+from ganjax.dtypes import wide
 from ganjax.layers.conv import conv
 from ganjax.weights.files import take
 
@@ -138,7 +139,7 @@ def average_pool(x):
 
 def mean(x):
   """The mean over rows and columns: [B, H, W, C] -> [B, C], summed in float32 at least."""
-  return jnp.mean(x, (1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+  return jnp.mean(x, (1, 2), dtype=wide(x.dtype))
 
 
 def convert(network, size, tensors, names, eps) -> dict:

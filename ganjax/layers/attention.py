@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganjax import UserError
+from ganjax.dtypes import wide
 from ganjax.layers.conv import Conv
 from ganjax.layers.resample import max_pool
 
@@ -42,8 +43,8 @@ class SelfAttention(nn.Module):
     query = rows(project(x, c // 8, 'query'))
     key = rows(max_pool(project(x, c // 8, 'key')))
     value = rows(max_pool(project(x, c // 2, 'value')))
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    weights = nn.softmax(jnp.einsum('bqc,bkc->bqk', query, key, preferred_element_type=wide))
+    sums = dict(preferred_element_type=wide(x.dtype))
+    weights = nn.softmax(jnp.einsum('bqc,bkc->bqk', query, key, **sums))
     found = jnp.einsum('bqk,bkc->bqc', weights.astype(value.dtype), value)
     gamma = self.param('gamma', nn.initializers.zeros, (), self.param_dtype)
     return x + gamma.astype(self.dtype) * project(found.reshape(b, h, w, -1), c, 'out')

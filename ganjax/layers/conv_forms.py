@@ -12,6 +12,7 @@ import operator
 import jax.numpy as jnp
 from jax import lax
 
+from ganjax.dtypes import widen
 from ganjax.layers.taps import (
   add_taps,
   by_tap,
@@ -32,7 +33,6 @@ from ganjax.layers.winograd import (
   strided_tiles,
   transposed_tiles,
   weights_tiles,
-  wide,
 )
 
 # Native forms.
@@ -205,7 +205,7 @@ def weights_parts(g, x, y):
     return weights_lax(g, x, y)
   # Every n-th image: a batch that lies on several devices stays where it is.
   deal = lambda z, i: z.reshape(-1, n, *z.shape[1:])[:, i]
-  parts = [weights_lax(g, deal(x, i), deal(y, i)).astype(wide(x)) for i in range(n)]
+  parts = [widen(weights_lax(g, deal(x, i), deal(y, i))) for i in range(n)]
   return functools.reduce(operator.add, parts).astype(x.dtype)
 
 

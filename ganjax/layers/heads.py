@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganjax import UserError
+from ganjax.dtypes import widen
 from ganjax.layers.embed import ClassEmbed
 from ganjax.wording import closest
 
@@ -57,6 +58,6 @@ def apply_head(x, label, *, head, num_classes, embed_dim, wrap, kernel_init, **k
 
 
 def _unit_rows(x):
-  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  x = widen(x)
   # The maximum within the root: a row of zeros has the gradient 0, not NaN.
   return x / jnp.sqrt(jnp.maximum(jnp.sum(x**2, -1, keepdims=True), 1e-24))

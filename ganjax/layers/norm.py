@@ -18,6 +18,7 @@ from jax import lax
 
 from ganjax import UserError
 from ganjax.devices import sharding
+from ganjax.dtypes import wide, widen
 from ganjax.layers.embed import ClassEmbed
 
 
@@ -90,9 +91,8 @@ def instance_norm(x, eps: float = 1e-5):
 
   By the biased variance, without scale and bias: torch.nn.InstanceNorm2d. Computed in float32 at least.
   """
-  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  axes = tuple(range(1, x.ndim - 1))
-  centred = wide - jnp.mean(wide, axes, keepdims=True)
+  y, axes = widen(x), tuple(range(1, x.ndim - 1))
+  centred = y - jnp.mean(y, axes, keepdims=True)
   var = jnp.mean(jnp.square(centred), axes, keepdims=True)
   return (centred / jnp.sqrt(var + eps)).astype(x.dtype)
 
@@ -100,12 +100,12 @@ def instance_norm(x, eps: float = 1e-5):
 def _normalize(module, x, scale, bias, train):
   """Returns scale * normalised x + bias; declares and updates the module's statistics."""
   features, n = x.shape[-1:], x.size // x.shape[-1]
-  wide = jnp.promote_types(module.param_dtype, jnp.float32)
-  running_mean = module.variable('batch_stats', 'mean', jnp.zeros, features, wide)
-  running_var = module.variable('batch_stats', 'var', jnp.ones, features, wide)
+  dtype = wide(module.param_dtype)
+  running_mean = module.variable('batch_stats', 'mean', jnp.zeros, features, dtype)
+  running_var = module.variable('batch_stats', 'var', jnp.ones, features, dtype)
 
   if train:
-    mean, var = _moments(x.astype(wide))
+    mean, var = _moments(x.astype(dtype))
     if not module.is_initializing():
       if module.is_mutable_collection('batch_stats'):
         unbiased = var * (n / max(n - 1, 1))
@@ -115,7 +115,7 @@ def _normalize(module, x, scale, bias, train):
         sums = module.variable(
           'standing',
           'sums',
-          lambda: (jnp.zeros(features, wide), jnp.zeros(features, wide), jnp.zeros((), wide)),
+          lambda: (jnp.zeros(features, dtype), jnp.zeros(features, dtype), jnp.zeros((), dtype)),
         )
         # Mean, squared deviations from it, samples: pooled without a sum of squares, which would cancel.
         before, squares, count = sums.value
@@ -125,11 +125,11 @@ def _normalize(module, x, scale, bias, train):
   else:
     mean, var = running_mean.value, running_var.value
 
-  factor = scale.astype(wide) / jnp.sqrt(var + module.eps)
+  factor = scale.astype(dtype) / jnp.sqrt(var + module.eps)
   # The mean's gradient goes by way of the offset: so backward too sums twice over the batch, in one exchange.
   centre = lax.stop_gradient(mean)
-  offset = bias.astype(wide) - (mean - centre) * factor
-  return ((x.astype(wide) - centre) * factor + offset).astype(module.dtype)
+  offset = bias.astype(dtype) - (mean - centre) * factor
+  return ((x.astype(dtype) - centre) * factor + offset).astype(module.dtype)
 
 
 def _moments(x):

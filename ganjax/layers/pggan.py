@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ganjax import UserError
+from ganjax.dtypes import widen
 
 
 def levels(sides: tuple, width: int, channel_base: int) -> tuple:
@@ -39,8 +40,8 @@ def levels(sides: tuple, width: int, channel_base: int) -> tuple:
 
 def pixel_norm(x, eps=1e-8):
   """Divides [..., C] by the root mean square over C (section 4.2)."""
-  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  return (wide * lax.rsqrt(jnp.mean(wide**2, -1, keepdims=True) + eps)).astype(x.dtype)
+  y = widen(x)
+  return (y * lax.rsqrt(jnp.mean(y**2, -1, keepdims=True) + eps)).astype(x.dtype)
 
 
 def minibatch_stddev(x, group=4):
@@ -59,8 +60,8 @@ def minibatch_stddev(x, group=4):
     raise UserError(
       f'minibatch standard deviation in groups of {group} needs a batch that {group} divides, not {b}'
     )
-  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32)).reshape(group, b // group, *x.shape[1:])
+  groups = widen(x).reshape(group, b // group, *x.shape[1:])
   # Within the root, so that the gradient of equal samples is not infinite.
-  stddev = jnp.sqrt(jnp.var(wide, 0) + 1e-8).mean((1, 2, 3))
+  stddev = jnp.sqrt(jnp.var(groups, 0) + 1e-8).mean((1, 2, 3))
   stddev = jnp.tile(stddev, group).astype(x.dtype)[:, None, None, None]
   return jnp.concatenate([x, jnp.broadcast_to(stddev, (*x.shape[:3], 1))], -1)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ganjax.dtypes import widen
 from ganjax.layers.conv import ConvTranspose
 
 
@@ -36,14 +37,12 @@ class SpectralNorm(nn.Module):
     (name,) = params.keys() & {'kernel', 'embedding'}
     axis = 0 if name == 'embedding' else -2 if isinstance(self.layer, ConvTranspose) else -1
     matrix = jnp.moveaxis(params[name], axis, 0)
-    matrix = matrix.reshape(len(matrix), -1)
-    wide = jnp.promote_types(matrix.dtype, jnp.float32)
-    matrix = matrix.astype(wide)
+    matrix = widen(matrix.reshape(len(matrix), -1))
     draw = nn.initializers.normal(1.0)
     u = self.variable(
       'spectral_norm',
       'u',
-      lambda: _unit(draw(self.make_rng('params'), (len(matrix),), wide), self.eps),
+      lambda: _unit(draw(self.make_rng('params'), (len(matrix),), matrix.dtype), self.eps),
     )
     if self.is_initializing():
       return y
@@ -57,7 +56,7 @@ class SpectralNorm(nn.Module):
       sigma = left @ (matrix @ right)
     if self.is_mutable_collection('spectral_norm'):
       u.value = left
-    params = {**params, name: (params[name].astype(wide) / sigma).astype(params[name].dtype)}
+    params = {**params, name: (widen(params[name]) / sigma).astype(params[name].dtype)}
     call = nn.map_variables(lambda layer: layer(*args), 'params', lambda _: {'params': params})
     return call(self.layer)
 

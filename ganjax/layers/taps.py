@@ -10,7 +10,8 @@ import operator
 
 import jax.numpy as jnp
 
-from ganjax.layers.winograd import dot, wide
+from ganjax.dtypes import wide, widen
+from ganjax.layers.winograd import dot
 
 
 def by_tap(g):
@@ -59,7 +60,7 @@ def transposed_taps(g, y, w):
 
 
 def weights_taps(g, x, y):
-  zero = jnp.zeros((x.shape[-1], y.shape[-1]), wide(x))
+  zero = jnp.zeros((x.shape[-1], y.shape[-1]), wide(x.dtype))
   pixels = range(x.ndim - 1)
   parts = {tap: dot(x[xs], y[ys], pixels, pixels) for tap, xs, ys in taps(g)}
   w = jnp.stack([parts.get(tap, zero) for tap in itertools.product(*map(range, g.kernel))])
@@ -155,7 +156,7 @@ def transposed_depthwise(g, y, w):
 
 
 def weights_depthwise(g, x, y):
-  x = jnp.pad(x, [(0, 0), *((p, p) for p in g.padding), (0, 0)]).astype(wide(x))
+  x = widen(jnp.pad(x, [(0, 0), *((p, p) for p in g.padding), (0, 0)]))
   pixels = tuple(range(x.ndim - 1))
   taps = itertools.product(*map(range, g.kernel))
   w = jnp.stack([jnp.sum(x[_window(g, tap)] * y, pixels) for tap in taps])

@@ -14,6 +14,8 @@ import operator
 import jax.numpy as jnp
 from jax import export, lax
 
+from ganjax.dtypes import wide, widen
+
 OF_X = (1, -1, 0), (0, 1, 0), (0, -1, 1)
 OF_WY = (1, 0), (1, 1), (0, 1)
 
@@ -57,25 +59,21 @@ def weights_tiles(g, x, y):
 def _tiles_of_x(g, x):
   """The factors of x, 3 x 3 arrays [B, h / 2, v / 2, 4 C]."""
   (h, v), c = g.out, x.shape[3]
-  x = jnp.pad(x.astype(wide(x)), ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(
-    -1, h + 1, 2, v + 1, 2, c
-  )
+  x = jnp.pad(widen(x), ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(-1, h + 1, 2, v + 1, 2, c)
   pairs = x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, h + 1, v + 1, 4 * c)
   return [_mix(OF_X, _every_other(row, 3, 2)) for row in _mix(OF_X, _every_other(pairs, 3, 1))]
 
 
 def _tiles_of_y(y):
   """The factors of y, 3 x 3 arrays [B, h / 2, v / 2, F]."""
-  y = y.astype(wide(y))
+  y = widen(y)
   return [_mix(OF_WY, _every_other(row, 2, 2)) for row in _mix(OF_WY, _every_other(y, 2, 1))]
 
 
 def _tiles_of_w(w):
   """The factors of w, 3 x 3 arrays [4 C, F]."""
   c, f = w.shape[2:]
-  w = (
-    w.astype(wide(w)).reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, f)
-  )
+  w = widen(w).reshape(2, 2, 2, 2, c, f).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, f)
   return [_mix(OF_WY, row) for row in _mix(OF_WY, w)]
 
 
@@ -110,11 +108,6 @@ def _overlap(parts, axis):
   return lax.slice_in_dim(both, 0, both.shape[axis] - 1, axis=axis)
 
 
-def wide(x):
-  """The dtype of sums: float32 at least."""
-  return jnp.promote_types(x.dtype, jnp.float32)
-
-
 def dot(a, b, i, j):
   """Contracts axes i of a with axes j of b."""
-  return lax.dot_general(a, b, ((i, j), ((), ())), preferred_element_type=wide(a))
+  return lax.dot_general(a, b, ((i, j), ((), ())), preferred_element_type=wide(a.dtype))

@@ -2,19 +2,15 @@
 
 A loss NAME is the pair `NAME_D(real, fake)`, which returns the terms of D's loss by name (D minimises their sum), and
 `NAME_G(fake, real)`, which returns a scalar. Logits have any one shape [B, ...]. Only a relativistic loss of G looks
-at `real`, logits of real images of the same shape; the others may go without.
+at `real`, logits of real images of the same shape; the others may go without. All compute in float32 at least.
 """
 
 import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
+from ganjax.dtypes import widen
 from ganjax.wording import closest
-
-
-def _float(logits):
-  """Losses are computed in float32 at least, whatever the networks' dtype."""
-  return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
 def _check(real, fake):
@@ -39,14 +35,14 @@ def non_saturating_D(real, fake):
   """
   _check(real, fake)
   return {
-    'loss_real': jnp.mean(jax.nn.softplus(-_float(real))),
-    'loss_fake': jnp.mean(jax.nn.softplus(_float(fake))),
+    'loss_real': jnp.mean(jax.nn.softplus(-widen(real))),
+    'loss_fake': jnp.mean(jax.nn.softplus(widen(fake))),
   }
 
 
 def non_saturating_G(fake, real=None):
   """-E log sigmoid(fake): the generator's loss with the strong early gradient (arXiv:1406.2661, section 3)."""
-  return jnp.mean(jax.nn.softplus(-_float(fake)))
+  return jnp.mean(jax.nn.softplus(-widen(fake)))
 
 
 def minimax_D(real, fake):
@@ -56,7 +52,7 @@ def minimax_D(real, fake):
 
 def minimax_G(fake, real=None):
   """E log(1 - sigmoid(fake)): the zero-sum game (arXiv:1406.2661, equation 1); its gradient dies where D is sure."""
-  return -jnp.mean(jax.nn.softplus(_float(fake)))
+  return -jnp.mean(jax.nn.softplus(widen(fake)))
 
 
 def least_squares_D(real, fake):
@@ -66,14 +62,14 @@ def least_squares_D(real, fake):
   """
   _check(real, fake)
   return {
-    'loss_real': jnp.mean((_float(real) - 1) ** 2) / 2,
-    'loss_fake': jnp.mean(_float(fake) ** 2) / 2,
+    'loss_real': jnp.mean((widen(real) - 1) ** 2) / 2,
+    'loss_fake': jnp.mean(widen(fake) ** 2) / 2,
   }
 
 
 def least_squares_G(fake, real=None):
   """E (fake - 1)^2 / 2 (arXiv:1611.04076, equation 9)."""
-  return jnp.mean((_float(fake) - 1) ** 2) / 2
+  return jnp.mean((widen(fake) - 1) ** 2) / 2
 
 
 def hinge_D(real, fake):
@@ -83,14 +79,14 @@ def hinge_D(real, fake):
   """
   _check(real, fake)
   return {
-    'loss_real': jnp.mean(jax.nn.relu(1 - _float(real))),
-    'loss_fake': jnp.mean(jax.nn.relu(1 + _float(fake))),
+    'loss_real': jnp.mean(jax.nn.relu(1 - widen(real))),
+    'loss_fake': jnp.mean(jax.nn.relu(1 + widen(fake))),
   }
 
 
 def hinge_G(fake, real=None):
   """-E fake (arXiv:1802.05957, equation 17)."""
-  return -jnp.mean(_float(fake))
+  return -jnp.mean(widen(fake))
 
 
 def wasserstein_D(real, fake):
@@ -100,12 +96,12 @@ def wasserstein_D(real, fake):
   `non_saturating_D`.
   """
   _check(real, fake)
-  return {'loss_real': -jnp.mean(_float(real)), 'loss_fake': jnp.mean(_float(fake))}
+  return {'loss_real': -jnp.mean(widen(real)), 'loss_fake': jnp.mean(widen(fake))}
 
 
 def wasserstein_G(fake, real=None):
   """-E fake (arXiv:1701.07875, algorithm 1)."""
-  return -jnp.mean(_float(fake))
+  return -jnp.mean(widen(fake))
 
 
 def relativistic_D(real, fake):
@@ -117,7 +113,7 @@ def relativistic_D(real, fake):
     {'loss_relativistic'}: a scalar, log 2 where the discriminator cannot tell.
   """
   _check(real, fake)
-  return {'loss_relativistic': jnp.mean(jax.nn.softplus(_float(fake) - _float(real)))}
+  return {'loss_relativistic': jnp.mean(jax.nn.softplus(widen(fake) - widen(real)))}
 
 
 def relativistic_G(fake, real):
@@ -133,10 +129,10 @@ def relativistic_average_D(real, fake):
   discriminator cannot tell.
   """
   _check(real, fake)
-  means = [jax.lax.stop_gradient(jnp.mean(_float(x))) for x in (real, fake)]
+  means = [jax.lax.stop_gradient(jnp.mean(widen(x))) for x in (real, fake)]
   return {
-    'loss_real': jnp.mean(jax.nn.softplus(means[1] - _float(real))) / 2,
-    'loss_fake': jnp.mean(jax.nn.softplus(_float(fake) - means[0])) / 2,
+    'loss_real': jnp.mean(jax.nn.softplus(means[1] - widen(real))) / 2,
+    'loss_fake': jnp.mean(jax.nn.softplus(widen(fake) - means[0])) / 2,
   }
 
 
@@ -146,7 +142,7 @@ def relativistic_average_G(fake, real):
   The gradient goes through the mean of `fake`; real logits are constants. Errors as those of `non_saturating_D`.
   """
   _check(real, fake)
-  real, fake = jax.lax.stop_gradient(_float(real)), _float(fake)
+  real, fake = jax.lax.stop_gradient(widen(real)), widen(fake)
   of_real = jnp.mean(jax.nn.softplus(real - jnp.mean(fake)))
   return (of_real + jnp.mean(jax.nn.softplus(jnp.mean(real) - fake))) / 2
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
+from ganjax.dtypes import widen
 from ganjax.losses.term import Term, check_mapping
 from ganjax.wording import closest
 
@@ -71,7 +72,7 @@ def auxiliary_classifier(scores, label):
 
   The paper trains D on it with reals and fakes (weights D and D_fake of the method), G with fakes.
   """
-  return jnp.mean(_entropy(_float(scores), jax.nn.one_hot(label, scores.shape[-1], dtype=bool)))
+  return jnp.mean(_entropy(widen(scores), jax.nn.one_hot(label, scores.shape[-1], dtype=bool)))
 
 
 def contrastive_2c(scores, label, temperature=1.0):
@@ -104,13 +105,9 @@ def d2d_ce(scores, label, temperature=0.5, margin=0.98):
   return jnp.mean(_entropy(every, jnp.arange(len(label) + 1)[None] == 0))
 
 
-def _float(x):
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
 def _similarities(scores, label):
   """Those of each embedding to its class's proxy [B], and to all embeddings [B, B]."""
-  embeddings, proxies = map(_float, scores)
+  embeddings, proxies = map(widen, scores)
   with jax.default_matmul_precision('highest'):
     return jnp.sum(embeddings * proxies[label], -1), embeddings @ embeddings.T
 

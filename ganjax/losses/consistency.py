@@ -7,6 +7,7 @@ keeps it from ignoring z. The weights in their losses are lambda_dis and lambda_
 
 import jax.numpy as jnp
 
+from ganjax.dtypes import widen
 from ganjax.losses.term import Term, fields, named
 
 
@@ -48,5 +49,4 @@ def zcr_G(images, moved_images):
 
 def _distance(a, b):
   """E (a - b)^2 over all values, in float32 at least."""
-  wide = jnp.result_type(a, b, jnp.float32)
-  return jnp.mean((a.astype(wide) - b.astype(wide)) ** 2)
+  return jnp.mean((widen(a) - widen(b)) ** 2)

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from ganjax.dtypes import widen
+
 
 def patch_nce(query, key, temperature: float = 0.07):
   """-E log of the softmax share that a query has of its own key among the keys of its picture.
@@ -20,7 +22,6 @@ def patch_nce(query, key, temperature: float = 0.07):
   """
   if query.shape != key.shape:
     raise ValueError(f'queries {query.shape} and keys {key.shape} must have equal shapes')
-  wide = lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  alike = jnp.einsum('bpc,bqc->bpq', wide(query), jax.lax.stop_gradient(wide(key))) / temperature
+  alike = jnp.einsum('bpc,bqc->bpq', widen(query), jax.lax.stop_gradient(widen(key))) / temperature
   own = jnp.diagonal(alike, axis1=1, axis2=2)
   return jnp.mean(jax.nn.logsumexp(alike, -1) - own)

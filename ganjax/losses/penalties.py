@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
+from ganjax.dtypes import wide
 from ganjax.losses import consistency
 from ganjax.losses.term import Term, check_mapping, named
 from ganjax.optim import schedules
@@ -58,8 +59,8 @@ def build(weights) -> Term:
 
 def _squares(D, images):
   """|gradient of D at each image|^2, summed over all pixels and channels: [B], in float32 at least."""
-  wide = jnp.result_type(jax.eval_shape(D, images), images, jnp.float32)
-  slopes = jax.grad(lambda x: jnp.sum(D(x), dtype=wide))(images.astype(wide))
+  dtype = wide(jnp.result_type(jax.eval_shape(D, images), images))
+  slopes = jax.grad(lambda x: jnp.sum(D(x), dtype=dtype))(images.astype(dtype))
   return jnp.sum(slopes**2, range(1, images.ndim))
 
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from ganjax.dtypes import wide, widen
 from ganjax.losses.term import Term
 from ganjax.optim import schedules
 
@@ -38,7 +39,7 @@ def orthogonal(params):
   def term(path, w):
     if w.ndim < 2 or path[-1].key == 'embedding':
       return 0.0
-    w = w.astype(jnp.promote_types(w.dtype, jnp.float32)).reshape(-1, w.shape[-1])
+    w = widen(w).reshape(-1, w.shape[-1])
     products = w.T @ w
     return jnp.sum(products**2) - jnp.sum(jnp.diagonal(products) ** 2)
 
@@ -63,9 +64,9 @@ def path_length(synthesize, w, key, mean, decay=0.99):
     (the scalar penalty, the new `a`, which has no gradient).
   """
   images = jax.eval_shape(synthesize, w)
-  wide = jnp.promote_types(images.dtype, jnp.float32)
-  y = jax.random.normal(key, images.shape, wide) / jnp.sqrt(images.shape[1] * images.shape[2])
-  slopes = jax.grad(lambda w: jnp.sum(synthesize(w) * y, dtype=wide))(w)
-  lengths = jnp.sqrt(jnp.mean(jnp.sum(slopes.astype(wide) ** 2, -1), -1))
+  dtype = wide(images.dtype)
+  y = jax.random.normal(key, images.shape, dtype) / jnp.sqrt(images.shape[1] * images.shape[2])
+  slopes = jax.grad(lambda w: jnp.sum(synthesize(w) * y, dtype=dtype))(w)
+  lengths = jnp.sqrt(jnp.mean(jnp.sum(slopes.astype(dtype) ** 2, -1), -1))
   mean = mean + (1 - decay) * (jnp.mean(lengths) - mean)
   return jnp.mean((lengths - mean) ** 2), jax.lax.stop_gradient(mean)

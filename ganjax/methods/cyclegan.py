@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
+from ganjax.dtypes import wide
 from ganjax.losses import translation
 from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.optim import schedules
@@ -95,7 +96,7 @@ def build(
     Phase('G', generators, ('G_AB', 'G_BA'), 'G'),
     Phase('D', discriminators, ('D_A', 'D_B'), 'D'),
   )
-  dtype = jnp.promote_types(nets['G_AB'].dtype, jnp.float32)  # of what `apply` returns
+  dtype = wide(nets['G_AB'].dtype)  # of what `apply` returns
   empty = lambda field: pool.start(pool_size, fields[field].shape, dtype)
   return Method(
     nets=nets,

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganjax import UserError, component, media
+from ganjax.dtypes import widen
 from ganjax.layers.conv import Conv
 from ganjax.layers.norm import instance_norm
 from ganjax.layers.resample import downsample_blurred, upsample_bilinear
@@ -93,13 +94,10 @@ class Projection(nn.Module):
     dense = lambda x: nn.Dense(
       self.features, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=INIT
     )(x)
-    wide = []
-    for x in maps:
-      x = dense(nn.relu(dense(x)))
-      wide.append(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+    rows = [widen(dense(nn.relu(dense(x)))) for x in maps]
     # The authors' 1e-7 beside the length; the maximum within the root keeps the gradient of a zero vector finite.
     length = lambda x: jnp.sqrt(jnp.maximum(jnp.sum(x**2, -1, keepdims=True), 1e-30))
-    return tuple(x / (length(x) + 1e-7) for x in wide)
+    return tuple(x / (length(x) + 1e-7) for x in rows)
 
 
 def build(

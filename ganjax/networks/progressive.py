@@ -10,15 +10,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganjax import UserError, media
+from ganjax.dtypes import widen
 from ganjax.layers.equalized import Conv, Dense
 from ganjax.layers.pggan import levels, minibatch_stddev, pixel_norm
 from ganjax.layers.resample import blur, mean_pool, upsample
 
 GAIN = 2**0.5  # before LeakyReLU
-
-
-def wide(x):
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def relu(x):
@@ -53,11 +50,13 @@ class Generator(nn.Module):
       return pixel_norm(relu(Conv(width, 3, **how, **kinds)(x)))
 
     def picture(x, i):
-      return wide(Conv(self.channels, 1, name=f'b{4 << i}_torgb', **kinds)(x))
+      return widen(Conv(self.channels, 1, name=f'b{4 << i}_torgb', **kinds)(x))
 
     # As a convolution over one pixel and zeros, whose kernel has the size of the map: its inputs count as so many.
     how = dict(gain=GAIN / (first[0] * first[1]) ** 0.5, use_bias=False, name='b4_dense')
-    x = Dense(width * first[0] * first[1], param_dtype=self.param_dtype, **how)(pixel_norm(wide(z)))
+    x = Dense(width * first[0] * first[1], param_dtype=self.param_dtype, **how)(
+      pixel_norm(widen(z))
+    )
     bias = self.param('b4_bias', nn.initializers.zeros, (width,), self.param_dtype)
     x = pixel_norm(relu(x.reshape(len(z), *first, width) + bias)).astype(self.dtype)
     maps = [layer(x, 'b4_conv', width)]
@@ -111,7 +110,7 @@ class Discriminator(nn.Module):
         image = mean_pool(image)
         begin(image, i - 1)
     own = dict(param_dtype=self.param_dtype)
-    x = layer(minibatch_stddev(wide(x), self.group), 'b4_conv', widths[0], dtype=None)
+    x = layer(minibatch_stddev(widen(x), self.group), 'b4_conv', widths[0], dtype=None)
     dense = Dense(self.features, gain=GAIN, name='b4_dense', **own)
     return Dense(1, name='b4_out', **own)(relu(dense(x.reshape(len(x), -1))))[:, 0]
 

@@ -9,12 +9,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganjax import UserError, media
+from ganjax.dtypes import widen
 from ganjax.layers import styles
 from ganjax.layers.equalized import Conv, Dense
 from ganjax.layers.norm import instance_norm
 from ganjax.layers.pggan import levels, pixel_norm
 from ganjax.layers.resample import blur, upsample
-from ganjax.networks.progressive import GAIN, discriminator, fade, relu, wide
+from ganjax.networks.progressive import GAIN, discriminator, fade, relu
 
 MOST_LAYERS = 64  # of a mapping: each is traced
 
@@ -29,7 +30,7 @@ class Mapping(nn.Module):
   @nn.compact
   def __call__(self, z):
     how = dict(lr_multiplier=0.01, gain=GAIN, param_dtype=self.param_dtype)
-    x = pixel_norm(wide(z))
+    x = pixel_norm(widen(z))
     for i in range(self.layers):
       x = relu(Dense(self.features, name=f'fc{i}', **how)(x))
     return x
@@ -84,7 +85,7 @@ class Synthesis(nn.Module):
       return Conv(self.stages[i][1], 3, **how, **kinds)(x)
 
     def picture(x, i):
-      return wide(Conv(self.channels, 1, name=f'b{4 << i}_torgb', **kinds)(x))
+      return widen(Conv(self.channels, 1, name=f'b{4 << i}_torgb', **kinds)(x))
 
     size, width = self.stages[0]
     x = self.param('const', nn.initializers.ones, (*size, width), self.param_dtype)

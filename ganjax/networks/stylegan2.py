@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from ganjax import UserError, media
+from ganjax.dtypes import widen
 from ganjax.layers import styles
 from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.equalized import NORMAL, Conv, Dense, activate, limit
@@ -21,10 +22,6 @@ from ganjax.wording import closest
 ARCHITECTURES = 'skip', 'resnet', 'orig'
 MOST_LAYERS = 64  # of a mapping: each is traced
 HALF = 0.5**0.5
-
-
-def _wide(x):
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 class Mapping(nn.Module):
@@ -42,11 +39,11 @@ class Mapping(nn.Module):
   @nn.compact
   def __call__(self, z, label):
     kinds = dict(param_dtype=self.param_dtype)
-    parts = [] if z is None else [pixel_norm(_wide(z))]
+    parts = [] if z is None else [pixel_norm(widen(z))]
     if self.num_classes:
       rows = ClassEmbed(self.num_classes, self.features, NORMAL, name='embed', **kinds)(label)
       bias = self.param('embed_bias', nn.initializers.zeros, (self.features,), self.param_dtype)
-      parts.append(pixel_norm(_wide(rows) * self.num_classes**-0.5 + bias))
+      parts.append(pixel_norm(widen(rows) * self.num_classes**-0.5 + bias))
     x = jnp.concatenate(parts, -1)
     for i in range(self.layers):
       x = activate(Dense(self.features, lr_multiplier=0.01, name=f'fc{i}', **kinds)(x))
@@ -121,7 +118,7 @@ class Synthesis(nn.Module):
         bias = self.param(
           f'{block}_torgb_bias', nn.initializers.zeros, (self.channels,), self.param_dtype
         )
-        new = _wide(limit(own(x, w[:, at]) + bias.astype(self.dtype), self.clamp))
+        new = widen(limit(own(x, w[:, at]) + bias.astype(self.dtype), self.clamp))
         image = new if image is None else upsample_bilinear(image) + new
     return image
 
@@ -233,7 +230,7 @@ class Discriminator(nn.Module):
         own = Conv(widths[i - 1], 1, use_bias=False, name=f'{block}_skip', **kinds)
         x = x + own(downsample_bilinear(before)) * HALF
     wide, width = dict(param_dtype=self.param_dtype), widths[0]
-    x = minibatch_stddev(_wide(x), self.group)
+    x = minibatch_stddev(widen(x), self.group)
     x = layer(x, 'b4_conv', width, 3, padding=1, **wide)
     x = activate(Dense(width, name='b4_fc', **wide)(x.reshape(len(x), -1)))
     if not self.num_classes:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ganjax import UserError, media
+from ganjax.dtypes import widen
 from ganjax.layers import styles
 from ganjax.layers.equalized import limit
 from ganjax.layers.filtered import FourierInput, filtered_leaky_relu, lowpass
@@ -87,7 +88,7 @@ class Layer(nn.Module):
     before, after, dtype = self.before, self.after, self.param_dtype
     mean = self.variable('magnitude', 'mean', lambda: jnp.ones((), dtype))
     if train:
-      squares = jnp.mean(jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32))))
+      squares = jnp.mean(jnp.square(widen(x)))
       new = jax.lax.stop_gradient(squares).astype(dtype)
       mean.value = new + 0.5 ** (len(x) / MAGNITUDE_IMAGES) * (mean.value - new)
     kinds = dict(dtype=self.dtype, param_dtype=dtype)
@@ -121,7 +122,7 @@ class Synthesis(nn.Module):
       kernel = 1 if i == last else self.kernel
       how = kernel, radial, self.clamp, self.dtype, self.param_dtype
       x = Layer(self.bands[max(i - 1, 0)], band, *how, name=f'L{i}')(x, w[:, i + 1], train)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32)) * OUTPUT
+    return widen(x) * OUTPUT
 
 
 class Generator(nn.Module):

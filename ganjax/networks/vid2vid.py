@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ganjax import UserError, component
+from ganjax.dtypes import widen
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.warp import warp
 from ganjax.networks.pix2pix import INIT, check_sides, normalize
@@ -76,8 +77,7 @@ class Generator(nn.Module):
     mask = nn.sigmoid(mirrored(1, 7)(moving))
     newest = jax.lax.stop_gradient(previous[..., -self.channels :])
     # Places are float32 at least: bfloat16 has no fractions of a pixel from 256 on.
-    wide = lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    moved = warp(wide(newest), wide(flow)).astype(picture.dtype)
+    moved = warp(widen(newest), widen(flow)).astype(picture.dtype)
     return mask * picture + (1 - mask) * moved, picture, flow, mask
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ganjax import UserError, cache_folder
 from ganjax.devices import processes
+from ganjax.dtypes import wide
 from ganjax.weights import torch_file
 from ganjax.workdir import files
 
@@ -77,7 +78,7 @@ def take(tensors: dict, name: str, shape: tuple) -> np.ndarray:
       f'tensor {name!r} of the weight file is {x.dtype} {x.shape}, not float32 {tuple(shape)}: '
       'the file belongs to another network'
     )
-  return np.ascontiguousarray(x, np.promote_types(x.dtype, np.float32))
+  return np.ascontiguousarray(x, wide(x.dtype))
 
 
 # Places.
