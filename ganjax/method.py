@@ -206,9 +206,8 @@ def apply(net, state, *args, train: bool, method=None, key=None, standing=False,
     return jax.tree.map(widen, net.apply(variables, *args, **call)), state
   mutable = [*stats, *(['standing'] if standing else [])]
   output, new = net.apply(variables, *args, mutable=mutable, **call)
-  return jax.tree.map(widen, output), state.replace(
-    stats={**state.stats, net.name: {**stats, **new}}
-  )
+  state = state.replace(stats={**state.stats, net.name: {**stats, **new}})
+  return jax.tree.map(widen, output), state
 
 
 def join(state: TrainState, frozen: dict) -> TrainState:

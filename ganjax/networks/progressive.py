@@ -54,9 +54,8 @@ class Generator(nn.Module):
 
     # As a convolution over one pixel and zeros, whose kernel has the size of the map: its inputs count as so many.
     how = dict(gain=GAIN / (first[0] * first[1]) ** 0.5, use_bias=False, name='b4_dense')
-    x = Dense(width * first[0] * first[1], param_dtype=self.param_dtype, **how)(
-      pixel_norm(widen(z))
-    )
+    x = pixel_norm(widen(z))
+    x = Dense(width * first[0] * first[1], param_dtype=self.param_dtype, **how)(x)
     bias = self.param('b4_bias', nn.initializers.zeros, (width,), self.param_dtype)
     x = pixel_norm(relu(x.reshape(len(z), *first, width) + bias)).astype(self.dtype)
     maps = [layer(x, 'b4_conv', width)]
