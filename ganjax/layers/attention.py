@@ -48,12 +48,3 @@ class SelfAttention(nn.Module):
     found = jnp.einsum('bqk,bkc->bqc', weights.astype(value.dtype), value)
     gamma = self.param('gamma', nn.initializers.zeros, (), self.param_dtype)
     return x + gamma.astype(self.dtype) * project(found.reshape(b, h, w, -1), c, 'out')
-
-
-def check_attention(side, resolution, ups, downs):
-  """Raises UserError for a side, if not 0, of no map within both a G of `ups` doublings and a D of `downs` halvings."""
-  sides = [resolution >> i for i in range(1, min(ups - 1, downs) + 1)]
-  if side and side not in sides:
-    raise UserError(
-      f'networks.attention={side} must be 0 or the side of a map in both networks: {sides}'
-    )

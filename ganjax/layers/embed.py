@@ -30,7 +30,7 @@ class ClassEmbed(nn.Module):
     table = self.param('embedding', self.embedding_init, shape, self.param_dtype)
     if label is None:
       raise UserError(
-        f'networks.num_classes={self.num_classes} makes the networks conditional, but they are given no labels'
+        f'num_classes={self.num_classes} makes a network conditional, but it is given no labels'
       )
     label = jnp.asarray(label)
     table = table.astype(self.dtype or table.dtype)

@@ -3,26 +3,10 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ganjax import UserError
 from ganjax.dtypes import widen
 from ganjax.layers.embed import ClassEmbed
-from ganjax.wording import closest
 
 HEADS = 'projection', 'classifier', 'proxy'
-
-
-def check_head(head, num_classes, embed_dim):
-  """Raises UserError for a head that is not known or has no classes, and for sizes below 1 (0 classes: no labels)."""
-  if head not in HEADS:
-    raise UserError(
-      f'networks.head={head!r} is not known{closest(head, HEADS)}; heads are {", ".join(HEADS)}'
-    )
-  if num_classes < 0 or embed_dim < 1:
-    raise UserError(
-      f'networks.num_classes={num_classes} must be at least 0, networks.embed_dim={embed_dim} at least 1'
-    )
-  if head != 'projection' and not num_classes:
-    raise UserError(f'networks.head={head!r} tells classes apart: networks.num_classes must be set')
 
 
 def apply_head(x, label, *, head, num_classes, embed_dim, wrap, kernel_init, **kinds):

@@ -10,12 +10,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganjax import UserError
-from ganjax.layers.attention import SelfAttention, check_attention
+from ganjax.layers.attention import SelfAttention
 from ganjax.layers.conv import Conv
 from ganjax.layers.embed import ClassEmbed
-from ganjax.layers.heads import apply_head, check_head
+from ganjax.layers.heads import apply_head
 from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm
 from ganjax.layers.spectral import SpectralNorm
+from ganjax.networks.resnet import check_attention, check_head
 
 INIT = nn.initializers.orthogonal()
 EPS = 1e-4  # of batch norm

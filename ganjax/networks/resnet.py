@@ -13,12 +13,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from ganjax import UserError
-from ganjax.layers.attention import SelfAttention, check_attention
+from ganjax.layers.attention import SelfAttention
 from ganjax.layers.conv import Conv
-from ganjax.layers.heads import apply_head, check_head
+from ganjax.layers.heads import HEADS, apply_head
 from ganjax.layers.norm import BatchNorm, ConditionalBatchNorm
 from ganjax.layers.resample import upsample_bilinear
 from ganjax.layers.spectral import SpectralNorm
+from ganjax.wording import closest
 
 # Glorot's uniform weights, sqrt(2) larger within blocks, as in the code of both papers' recipes.
 OUTER = nn.initializers.variance_scaling(1.0, 'fan_avg', 'uniform')
@@ -219,3 +220,26 @@ def build(
       resolution, width_D, wide, spectral, pool, attention, relu_skip, head, embed_dim, **kinds
     ),
   }
+
+
+def check_head(head, num_classes, embed_dim):
+  """Raises UserError for a head that is not known or has no classes, and for sizes below 1 (0 classes: no labels)."""
+  if head not in HEADS:
+    raise UserError(
+      f'networks.head={head!r} is not known{closest(head, HEADS)}; heads are {", ".join(HEADS)}'
+    )
+  if num_classes < 0 or embed_dim < 1:
+    raise UserError(
+      f'networks.num_classes={num_classes} must be at least 0, networks.embed_dim={embed_dim} at least 1'
+    )
+  if head != 'projection' and not num_classes:
+    raise UserError(f'networks.head={head!r} tells classes apart: networks.num_classes must be set')
+
+
+def check_attention(side, resolution, ups, downs):
+  """Raises UserError for a side, if not 0, of no map within both a G of `ups` doublings and a D of `downs` halvings."""
+  sides = [resolution >> i for i in range(1, min(ups - 1, downs) + 1)]
+  if side and side not in sides:
+    raise UserError(
+      f'networks.attention={side} must be 0 or the side of a map in both networks: {sides}'
+    )

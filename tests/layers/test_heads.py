@@ -5,8 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from ganjax import UserError
-from ganjax.layers.heads import HEADS, apply_head, check_head
+from ganjax.layers.heads import HEADS, apply_head
 from ganjax.layers.spectral import SpectralNorm
 
 X = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
@@ -108,20 +107,3 @@ def test_every_layer_is_wrapped(head):
     np.testing.assert_allclose(normal[1], found, rtol=1e-3, atol=1e-4)
   else:
     np.testing.assert_allclose(normal[1][0], unit(found), rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize('arguments, line', [
-  (('mlp', 3, 5), "networks.head='mlp' is not known; heads are projection, classifier, proxy"),
-  (('proxy', 0, 5), "networks.head='proxy' tells classes apart"),
-  (('projection', -1, 5), 'networks.num_classes=-1'),
-  (('proxy', 3, 0), 'networks.embed_dim=0'),
-])  # fmt: skip
-def test_check_refuses(arguments, line):
-  with pytest.raises(UserError, match=line):
-    check_head(*arguments)
-
-
-def test_check_takes_the_rest():
-  for head in HEADS:
-    check_head(head, 3, 5)
-  check_head('projection', 0, 5)
