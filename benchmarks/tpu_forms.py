@@ -64,7 +64,7 @@ def candidates(kind, g, channels, features, images) -> dict:
 
 def padding(program) -> float:
   """Bytes in memory of the arrays that kernels read and write, over those of their numbers."""
-  kernel = lambda one: one.kind not in hlo.FREE and not one.kind.endswith('-start')
+  kernel = lambda one: one.kind not in hlo.UNCOUNTED and not one.kind.endswith('-start')
   kept = [i for i in program['ENTRY'] if i.kind == 'parameter' or kernel(i)]
   found = [a for one in kept for a in one.arrays]
   return sum(a.padded for a in found) / sum(a.size for a in found)

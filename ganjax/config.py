@@ -20,7 +20,7 @@ from ganjax.devices import processes
 from ganjax.optim import schedules
 
 # What a resumed run may change; everything else would make it another run.
-FREE = (
+MAY_CHANGE = (
   'steps',
   'keep_checkpoints',
   'wandb',
@@ -279,7 +279,7 @@ def compare(new: ConfigDict, saved: dict) -> list:
   fixed = [
     k
     for k in differ
-    if k not in FREE
+    if k not in MAY_CHANGE
     and not is_place(k)
     and not k.endswith('_every_steps')
     and not k.startswith('eval.')

@@ -54,7 +54,7 @@ def take(tree, k):
 
 @functools.partial(jax.jit, static_argnames='count')
 def _split(state, count):
-  return sharding.whole([take(state, k) for k in range(count)])
+  return sharding.keep_whole([take(state, k) for k in range(count)])
 
 
 def split(state) -> list:

@@ -80,7 +80,7 @@ def update_phase(
     kept, (grads, (metrics, take), carry) = part(kept, (batch, key))
   else:
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(microbatches))
-    parts = jax.tree.map(lambda x: sharding.deal(x, microbatches), batch)
+    parts = jax.tree.map(lambda x: sharding.to_parts(x, microbatches), batch)
     # Each part adds to one sum, so that there is one gradient beside it, whatever the number of parts.
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, wide(x.dtype)), trained)
 
@@ -93,7 +93,7 @@ def update_phase(
     grads = jax.tree.map(lambda t, x: (t / microbatches).astype(x.dtype), total, trained)
     metrics = jax.tree.map(lambda x: jnp.mean(x, 0), metrics)
     take = None if take is None else jnp.any(take)
-    carry = jax.tree.map(sharding.collect, carry)
+    carry = jax.tree.map(sharding.join_parts, carry)
   how = dict(step=state.step, lazy=lazy, rate=rate)
   changes, opt = optimizer.update(grads, state.opt[phase.opt], trained, **how)
   changes = _of_layers(jnp.zeros_like, changes, phase.frozen)
@@ -235,7 +235,7 @@ def make_update(
     how = seeds.unrolls(state) if unrolled is None else unrolled
 
     def step(state, batches):
-      return sharding.whole(seeds.each(one, state, batches, own=own_batches, unrolled=how))
+      return sharding.keep_whole(seeds.each(one, state, batches, own=own_batches, unrolled=how))
 
     return step(state, batches) if steps == 1 else jax.lax.scan(step, state, batches, steps)
 

@@ -69,7 +69,7 @@ def place_batch(rows, mesh, axis=0):
   return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), rows)
 
 
-def split(x):
+def keep_split(x):
   """Inside jit: keeps `x` [B, ...] split over the mesh, so that what is computed from it is split too.
 
   Random draws have no sharded input to follow: without this XLA may compute a whole batch of fakes on every device.
@@ -81,7 +81,7 @@ def split(x):
   return jax.lax.with_sharding_constraint(x, PartitionSpec('batch'))
 
 
-def deal(x, parts: int):
+def to_parts(x, parts: int):
   """[B, ...] -> [parts, B / parts, ...]: each part has rows of every device, so none of them moves.
 
   Raises:
@@ -92,12 +92,12 @@ def deal(x, parts: int):
   return jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
 
 
-def collect(x):
-  """[parts, b, ...] -> [parts * b, ...]: undoes `deal`."""
+def join_parts(x):
+  """[parts, b, ...] -> [parts * b, ...]: undoes `to_parts`."""
   return jnp.moveaxis(x, 0, 1).reshape(-1, *x.shape[2:])
 
 
-def whole(tree):
+def keep_whole(tree):
   """Inside jit: keeps every array of `tree` whole on every device, whatever XLA would have chosen."""
   mesh = jax.sharding.get_abstract_mesh()
   return tree if mesh.empty else jax.lax.with_sharding_constraint(tree, PartitionSpec())
@@ -124,4 +124,4 @@ def join(x):
   if len(x) == 1:
     return x
   rows = jnp.eye(len(x), dtype=x.dtype).reshape(len(x), len(x), *[1] * (x.ndim - 1))
-  return jnp.sum(split(rows * x[:, None]), 0)
+  return jnp.sum(keep_split(rows * x[:, None]), 0)

@@ -127,7 +127,7 @@ def pictures(side, indices, *, mesh, batch_size: int) -> np.ndarray:
   """uint8 [n, H, W, C], on the host, for the metrics that look at pixels: those that `extract` sees."""
   size = -(-batch_size // mesh.size) * mesh.size
   mine = sharding.local_rows(size, mesh)
-  make, whole = _pictures(side.images, ('round',)), jax.jit(sharding.whole)
+  make, whole = _pictures(side.images, ('round',)), jax.jit(sharding.keep_whole)
 
   def batch(chosen):
     images, finite = make(side.state, sharding.place_batch(side.rows(chosen[mine]), mesh))
@@ -149,10 +149,10 @@ def _pictures(images, quantisers):
   """The jitted (state, rows) -> ({quantiser: uint8 [n, H, W, C]}, whether all are finite), split over the mesh."""
 
   def make(state, rows):
-    x = sharding.split(images(state, rows))
+    x = sharding.keep_split(images(state, rows))
     if x.dtype == jnp.uint8:
       return dict.fromkeys(quantisers, x), jnp.array(True)
-    return {q: quantise(x, q) for q in quantisers}, sharding.whole(jnp.isfinite(x).all())
+    return {q: quantise(x, q) for q in quantisers}, sharding.keep_whole(jnp.isfinite(x).all())
 
   return jax.jit(make)
 
@@ -166,6 +166,6 @@ def _outputs(specs):
     for key, apply, quantiser, names in specs:
       outputs = apply(variables[key], images[quantiser])
       found[key] = {name: outputs[name].astype(jnp.float32) for name in names}
-    return sharding.whole(found)
+    return sharding.keep_whole(found)
 
   return jax.jit(run, compiler_options=backend.forward_compilation())

@@ -23,7 +23,7 @@ def samples(side, *, mesh, batch_size) -> np.ndarray:
   """All samples of a side as their kind is stored, on the host."""
   size, done = -(-batch_size // mesh.size) * mesh.size, []
   mine = sharding.local_rows(size, mesh)
-  run = jax.jit(lambda state, rows: sharding.whole(side.images(state, rows)))
+  run = jax.jit(lambda state, rows: sharding.keep_whole(side.images(state, rows)))
   with jax.set_mesh(mesh):
     for start in range(0, side.count, size):
       rows = sharding.place_batch(side.rows(np.arange(start, start + size)[mine]), mesh)

@@ -48,5 +48,5 @@ def r_v(method, stage, state, train, held_out, *, mesh, batch_size: int) -> floa
 
 @functools.lru_cache
 def _functions(judge, sample):
-  mean = lambda *args: sharding.whole(judge(*args).mean())
+  mean = lambda *args: sharding.keep_whole(judge(*args).mean())
   return jax.jit(mean), jax.jit(lambda state, rows: sample(state, rows, train=False)[0])

@@ -151,9 +151,9 @@ def _lengths(sample, latents, styles):
         found = ppl.lengths(
           make, measure, rows['w'], other['w'], jnp.zeros(len(seeds)), path=ppl.lerp
         )
-        return sharding.whole(found)
+        return sharding.keep_whole(found)
       t = jax.vmap(lambda s: jax.random.uniform(jax.random.fold_in(jax.random.key(s), 1)))(seeds)
-      return sharding.whole(ppl.lengths(lambda z: sample(state, z), measure, *ends, t))
+      return sharding.keep_whole(ppl.lengths(lambda z: sample(state, z), measure, *ends, t))
 
   return lengths
 
@@ -171,7 +171,7 @@ def _differences(kind, sample, latents):
       still = sample(state, {**rows, 'transform': here})
       there = equivariance.transforms(kind, draws, still.shape[1])
       moved = sample(state, {**rows, 'transform': there})
-      return sharding.whole(jnp.stack(equivariance.differences(kind, still, moved, draws), 1))
+      return sharding.keep_whole(jnp.stack(equivariance.differences(kind, still, moved, draws), 1))
 
   return differences
 

@@ -141,7 +141,7 @@ def _moments(x):
   Chan et al. (1979).
   """
   devices = sharding.count(x)
-  x = sharding.split(x.reshape(devices, len(x) // devices, *x.shape[1:]))
+  x = sharding.keep_split(x.reshape(devices, len(x) // devices, *x.shape[1:]))
   axes = tuple(range(1, x.ndim - 1))
   shift = lax.stop_gradient(jnp.mean(x[:, :1], axes, keepdims=True))
   shifted = x - shift

@@ -26,7 +26,7 @@ def draw_noise(module, sizes: dict, batch: int, seeds, dtype):
     drawn = jax.vmap(lambda seed: jax.random.normal(key(seed), ends[-1:], dtype))(seeds)
   elif module.has_rng('noise') and not module.is_initializing():
     drawn = jax.random.normal(module.make_rng('noise'), (batch, ends[-1]), dtype)
-    drawn = sharding.split(drawn)
+    drawn = sharding.keep_split(drawn)
   else:
     return None
   rows = jnp.split(drawn, ends[:-1], 1)

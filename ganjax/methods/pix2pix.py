@@ -36,7 +36,7 @@ def build(nets, *, loss='non_saturating', l1_weight=100.0, own_statistics=True):
   def discriminator(state, batch, key):
     """D's loss, the sum of its metrics. Keeps D's statistics of both passes, real then fake; G's are dropped."""
     source, target = batch['source'], batch['target']
-    keys = sharding.split(jax.random.split(key, len(source)))
+    keys = sharding.keep_split(jax.random.split(key, len(source)))
     fakes, _ = apply(G, state, source, keys, train=True)
     real, state = judge(state, source, target)
     fake, state = judge(state, source, fakes)

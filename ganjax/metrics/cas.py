@@ -123,7 +123,7 @@ def train(network, images, labels, *, mesh, epochs, batch_size, seed) -> dict:
 
     grads, stats = jax.grad(loss, has_aux=True)(params)
     changes, opt = optimizer.update(grads, opt, params)
-    return sharding.whole((optax.apply_updates(params, changes), stats, opt))
+    return sharding.keep_whole((optax.apply_updates(params, changes), stats, opt))
 
   with jax.set_mesh(mesh):
     example = jnp.zeros((1, *images.shape[1:]))
@@ -157,7 +157,7 @@ def accuracy(network, variables, images, labels, *, mesh, batch_size) -> tuple:
     own = jnp.take_along_axis(logits, batch['label'][:, None], 1)
     rank = jnp.sum(~(logits < own), 1) - 1
     hits = (rank[:, None] < jnp.array([1, 5])) & batch['real'][:, None]
-    return sharding.whole(hits.sum(0))
+    return sharding.keep_whole(hits.sum(0))
 
   with jax.set_mesh(mesh):
     count, total = jax.jit(count), np.zeros(2, np.int64)

@@ -9,7 +9,7 @@ from ganjax.devices import sharding
 
 def normal(key, n: int, *shape: int):
   """z ~ N(0, I), float32 [n, *shape], split over the mesh."""
-  return sharding.split(jax.random.normal(key, (n, *shape)))
+  return sharding.keep_split(jax.random.normal(key, (n, *shape)))
 
 
 def check_length(z_dim):

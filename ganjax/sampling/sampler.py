@@ -83,8 +83,8 @@ def start(stage, state, latents, *, train=False):
 @functools.lru_cache
 def _sample_function(sample, train):
   def run(state, latents):
-    latents = jax.tree.map(sharding.split, latents)
-    return sharding.whole(sample(state, latents, train=train)[0])
+    latents = jax.tree.map(sharding.keep_split, latents)
+    return sharding.keep_whole(sample(state, latents, train=train)[0])
 
   return jax.jit(run)
 
@@ -145,11 +145,11 @@ def standing(stage, state, method, *, mesh, source=None):
 def _standing_function(sample):
   def add(state, sums, latents):
     stats = {name: {**own, **sums.get(name, {})} for name, own in state.stats.items()}
-    latents = jax.tree.map(sharding.split, latents)
+    latents = jax.tree.map(sharding.keep_split, latents)
     new = sample(state.replace(stats=stats), latents, train=True, standing=True)[1].stats
     # Only the sums go on: the batches are of one generator, whose spectral norms do not move either.
     kept = {name: {k: v for k, v in own.items() if k == 'standing'} for name, own in new.items()}
-    return sharding.whole({name: own for name, own in kept.items() if own})
+    return sharding.keep_whole({name: own for name, own in kept.items() if own})
 
   return jax.jit(add)
 

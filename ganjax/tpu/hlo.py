@@ -169,7 +169,7 @@ def _flops(one, operands) -> int:
 
 
 # What moves nothing, or is counted where it starts.
-FREE = [
+UNCOUNTED = [
   'parameter',
   'constant',
   'tuple',
@@ -189,7 +189,7 @@ def traffic(program: dict) -> int:
   """
   total = 0
   for one, times, there in steps(program):
-    if one.kind in FREE or one.kind.endswith('-done'):
+    if one.kind in UNCOUNTED or one.kind.endswith('-done'):
       continue
     if one.kind.endswith('-start') and one.kind[:-6] in ('copy', 'slice'):
       # (to, from, ...) of a copy; (from, to, ...) of a slice, of which only what arrives is moved.
@@ -271,7 +271,7 @@ def host_transfers(program: dict) -> list:
   """
   out = []
   for one, times, there in steps(program):
-    if one.kind in FREE or one.kind.endswith('-done'):
+    if one.kind in UNCOUNTED or one.kind.endswith('-done'):
       continue
     seen = [*one.arrays, *(a for name in one.operands if name in there for a in there[name].arrays)]
     if (

@@ -148,7 +148,7 @@ def _resample(images, place):
   one period holds all that any place can read: smaller than that padding, and no draw goes beyond it.
   """
   b, h, w, c = images.shape
-  place = sharding.split(place.astype(images.dtype))
+  place = sharding.keep_split(place.astype(images.dtype))
   canvas = _apply(images, _upsampler(h), _upsampler(w))
   # All that the filter reads on the way back: 5 further on either side. A pixel lies at twice its number.
   y, x = np.mgrid[-5 : 2 * h + 5, -5 : 2 * w + 5] - np.array([h - 1, w - 1])[:, None, None]
@@ -189,9 +189,9 @@ def _read_by_product(canvas, corners, rest):
   parts = next(n for n in range(1, own + 1) if own % n == 0 and (own <= n * most or n == own))
   if parts == 1:
     return _product(canvas, corners, rest)
-  dealt = tuple(sharding.deal(x, parts) for x in (canvas, corners, rest))
+  dealt = tuple(sharding.to_parts(x, parts) for x in (canvas, corners, rest))
   _, read = backend.fold(lambda _, part: (None, jax.checkpoint(_product)(*part)), None, dealt)
-  return sharding.collect(read)
+  return sharding.join_parts(read)
 
 
 def _product(canvas, corners, rest):
@@ -250,7 +250,7 @@ def _color(coins, values, p, images):
   matrix @= one + mix((jnp.cos(angle) - 1, one - grey), (jnp.sin(angle), cross))
   matrix @= one - mix((flip, grey))
   matrix *= jnp.exp2(0.5 * contrast)[:, None, None]
-  matrix = sharding.split(matrix.astype(images.dtype))
+  matrix = sharding.keep_split(matrix.astype(images.dtype))
   if images.shape[3] == 1:  # as a grey picture
     matrix = matrix.sum(2).mean(1)[:, None, None]
   changed = jnp.einsum('bij,bhwj->bhwi', matrix, images + 0.2 * light[:, None, None, None])
@@ -283,7 +283,7 @@ def _filter(coins, values, p, images):
   # Amplifying one band scales all of them so that the power stays.
   scales = 1 / jnp.sqrt(1 + jnp.array(power, images.dtype)[:, None] * (gains**2 - 1))
   gains = jnp.where(on, gains, 1) * jnp.where(on, scales, 1).prod(0)
-  gains, out = sharding.split(gains.T), images
+  gains, out = sharding.keep_split(gains.T), images
   for spec, side in (('bij,bjwc->biwc', images.shape[1]), ('bij,bhjc->bhic', images.shape[2])):
     matrix = jnp.einsum('bk,kij->bij', gains, jnp.array(_bands(side), images.dtype))
     out = jnp.einsum(spec, matrix, out)
@@ -292,7 +292,7 @@ def _filter(coins, values, p, images):
 
 def _noise(coins, values, p, images, key):
   deviation = jnp.where(coins[0] < p, jnp.abs(0.1 * _normal(values[0])), 0)
-  noise = sharding.split(jax.random.normal(key, images.shape, images.dtype))
+  noise = sharding.keep_split(jax.random.normal(key, images.shape, images.dtype))
   return images + deviation[:, None, None, None] * noise
 
 

@@ -32,4 +32,4 @@ def exchange(pool: dict, images, key):
     return new, jnp.where(swap, old, image)
 
   pool, seen = jax.lax.scan(one, pool, (images, jnp.arange(len(images))))
-  return pool, sharding.split(seen)
+  return pool, sharding.keep_split(seen)
