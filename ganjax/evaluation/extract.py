@@ -20,7 +20,7 @@ from ganjax.metrics.fid import Moments
 SAY_SECONDS = 60  # between lines on how far it is
 
 
-class Plan(NamedTuple):
+class FeaturePlan(NamedTuple):
   """What to take of a side by one feature network."""
 
   extractor: Extractor
@@ -33,8 +33,8 @@ class Plan(NamedTuple):
   )  # outputs that are wanted whole: {'features', 'logits', 'logits_unbiased'}
 
 
-class Found(NamedTuple):
-  """What a plan found."""
+class ExtractedFeatures(NamedTuple):
+  """What a plan wanted of a side."""
 
   moments: dict  # output -> Moments
   rows: dict  # output -> float32 [N, d]
@@ -53,13 +53,13 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
 
   Args:
     side: a `sides.Side`.
-    plans: {key: Plan}.
+    plans: {key: FeaturePlan}.
     mesh: devices.
     batch_size: pictures at a time, rounded up to a multiple of the devices.
     stop: asked before each batch, on all processes alike.
 
   Returns:
-    {key: Found}, in every process.
+    {key: ExtractedFeatures}, in every process.
 
   Raises:
     Stopped: `stop` returned True.
@@ -76,7 +76,9 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
     )
   )
   found = {
-    key: Found({name: Moments() for name in plan.moments}, {name: [] for name in plan.rows})
+    key: ExtractedFeatures(
+      {name: Moments() for name in plan.moments}, {name: [] for name in plan.rows}
+    )
     for key, plan in plans.items()
   }
 
@@ -118,7 +120,7 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
     while pending:
       read(*pending.popleft())
   return {
-    key: Found(moments, {name: np.concatenate(parts) for name, parts in rows.items()})
+    key: ExtractedFeatures(moments, {name: np.concatenate(parts) for name, parts in rows.items()})
     for key, (moments, rows) in found.items()
   }
 

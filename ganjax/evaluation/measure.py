@@ -13,7 +13,7 @@ import ganjax
 from ganjax import UserError, data, features, run_record
 from ganjax.devices import backend, processes
 from ganjax.evaluation import classes, kinds, pixels, reference
-from ganjax.evaluation.extract import Plan, pictures
+from ganjax.evaluation.extract import FeaturePlan, pictures
 from ganjax.evaluation.presets import MOVED, OF_KIND, PAIRED, PATHS, PIXELS
 from ganjax.media import image as images
 from ganjax.metrics import fid, inception_score, kid, lpips, neighbours, prdc, r_precision
@@ -104,7 +104,7 @@ def measure(
   elif stored:
     for key, plan in real_plans.items():
       found = reference.read_statistics(stored, plan)
-      known_real[key] = reference.Known({'features': found}, {}, {'features': str(stored)})
+      known_real[key] = reference.SideFeatures({'features': found}, {}, {'features': str(stored)})
   # Fakes are measured once: nothing of theirs is kept on disk.
   known_fake = reference.learn(fake._replace(content=None), plans, stop=stop, **work)
 
@@ -191,8 +191,8 @@ def _check_generator(name, fake):
   """Raises UserError where a metric cannot be had of what makes the fakes."""
   if fake.sample is None:
     raise UserError(f'{name} needs a generator, not its pictures: give --workdir')
-  latents = None if fake.from_examples else fake.latents(np.arange(1))
-  if name == 'ppl' and not isinstance(latents, jax.Array):
+  inputs = None if fake.from_examples else fake.inputs(np.arange(1))
+  if name == 'ppl' and not isinstance(inputs, jax.Array):
     instead = ': take ppl_w' if fake.styles else ''
     raise UserError(
       f'ppl walks between latents z, and this generator takes more than that{instead}'
@@ -201,14 +201,14 @@ def _check_generator(name, fake):
     raise UserError(
       'ppl_w walks between styles w, and samples of this run do not go by way of styles'
     )
-  if name in MOVED and not (isinstance(latents, dict) and 'transform' in latents):
+  if name in MOVED and not (isinstance(inputs, dict) and 'transform' in inputs):
     raise UserError(
       f'{name} moves the input of a generator, and this one takes no transform: it is for networks.name=stylegan3'
     )
 
 
 def _plan(metrics, presets, extractors, drawn=False):
-  """({key: Plan}, {(preset, network): key}): presets that differ in nothing that a network sees share a plan.
+  """({key: FeaturePlan}, {(preset, network): key}): presets that differ in nothing that a network sees share a plan.
 
   drawn: the pictures are a generator's, and quantisers matter.
   """
@@ -222,7 +222,7 @@ def _plan(metrics, presets, extractors, drawn=False):
       quantiser = preset.quantiser if drawn else 'round'
       key = f'{metric.network} {info["resize"]} {info["scale"]} {info["dtype"]} {quantiser}'
       keys[name, metric.network] = key
-      plan = plans.get(key) or Plan(extractor, quantiser)
+      plan = plans.get(key) or FeaturePlan(extractor, quantiser)
       if metric.kind in _MOMENTS:
         plan = plan._replace(moments=plan.moments | {_MOMENTS[metric.kind]})
       else:

@@ -102,7 +102,7 @@ def _ppl(kind, fake, real, extractors, work):
   variables, info = extractors.lpips('vgg16')
   variables = sharding.replicate(jax.tree.map(np.asarray, variables), work['mesh'])
   styles = fake.styles if kind == 'ppl_w' else None
-  found = _of_seeds(_lengths(fake.sample, fake.latents, styles), fake, work, variables)
+  found = _of_seeds(_lengths(fake.sample, fake.inputs, styles), fake, work, variables)
   settings = {'space': 'w', 'sampling': 'end'} if styles else {'space': 'z', 'sampling': 'full'}
   settings |= {'epsilon': 1e-4, 'crop': False, 'size': 256}
   return {kind: float(ppl.mean(found))}, info | settings
@@ -111,7 +111,7 @@ def _ppl(kind, fake, real, extractors, work):
 def _equivariance(kind, fake, real, extractors, work):
   """Of each seed, with a shift or a turn of its own."""
   _check_float32(kind, fake)
-  found = _of_seeds(_differences(kind, fake.sample, fake.latents), fake, work)
+  found = _of_seeds(_differences(kind, fake.sample, fake.inputs), fake, work)
   return {kind: equivariance.decibels(*found.T)}, {'largest_shift': equivariance.LARGEST_SHIFT}
 
 
@@ -136,13 +136,13 @@ def _of_seeds(function, fake, work, *variables) -> np.ndarray:
 
 
 @functools.lru_cache
-def _lengths(sample, latents, styles):
+def _lengths(sample, inputs, styles):
   """The jitted (state, LPIPS variables, seeds [n]) -> squared lengths [n]; compiled once for all checkpoints."""
 
   @jax.jit
   def lengths(state, variables, seeds):
     measure = functools.partial(lpips.distance, variables, net='vgg16')
-    ends = latents(2 * seeds), latents(2 * seeds + 1)
+    ends = inputs(2 * seeds), inputs(2 * seeds + 1)
     # A step of 1e-4 drowns in the rounding of TF32 or bfloat16 products.
     with jax.default_matmul_precision('highest'):
       if styles:
@@ -159,13 +159,13 @@ def _lengths(sample, latents, styles):
 
 
 @functools.lru_cache
-def _differences(kind, sample, latents):
+def _differences(kind, sample, inputs):
   """The jitted (state, seeds [n]) -> [n, 2] of `equivariance.differences`."""
 
   @jax.jit
   def differences(state, seeds):
     draw = lambda s: jax.random.uniform(jax.random.fold_in(jax.random.key(s), 2), (2,), minval=-1)
-    draws, rows = jax.vmap(draw)(seeds), latents(seeds)
+    draws, rows = jax.vmap(draw)(seeds), inputs(seeds)
     with jax.default_matmul_precision('highest'):
       here = jnp.broadcast_to(jnp.eye(3), rows['transform'].shape)
       still = sample(state, {**rows, 'transform': here})

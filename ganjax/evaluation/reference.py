@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 import ganjax
 from ganjax import UserError, cache_folder
 from ganjax.devices import processes
-from ganjax.evaluation.extract import Plan, extract
+from ganjax.evaluation.extract import FeaturePlan, extract
 from ganjax.metrics import fid
 from ganjax.workdir.files import replace_file, user_errors
 
@@ -50,7 +50,7 @@ def statistics(moments) -> Statistics:
   return Statistics(moments.n, moments.mean, cov, fid.factor(cov))
 
 
-class Known(NamedTuple):
+class SideFeatures(NamedTuple):
   """What is known of a side by one plan."""
 
   moments: dict  # output -> Statistics
@@ -59,7 +59,7 @@ class Known(NamedTuple):
 
 
 def learn(side, plans: dict, *, mesh, batch_size: int, stop=lambda: False) -> dict:
-  """{key: Known} of all plans over a side: from the cache what is there, the rest in one pass, then kept.
+  """{key: SideFeatures} of all plans over a side: from the cache what is there, the rest in one pass, then kept.
 
   Raises as `extract` does. Where the cache cannot be written a line says so.
   """
@@ -78,7 +78,7 @@ def learn(side, plans: dict, *, mesh, batch_size: int, stop=lambda: False) -> di
   parts = {key: part(key) for key, *_ in missing}
   work = dict(mesh=mesh, batch_size=batch_size, stop=stop)
   found = extract(side, parts, **work) if missing else {}
-  known = {key: Known({}, {}, {}) for key in plans}
+  known = {key: SideFeatures({}, {}, {}) for key in plans}
   for (key, kind, output, path), value, lack in zip(wanted, values, lacks):
     if lack:
       value = getattr(found[key], kind)[output]
@@ -165,7 +165,7 @@ def is_statistics(path: Path) -> bool:
     return False
 
 
-def read_statistics(path: Path, plan: Plan) -> Statistics:
+def read_statistics(path: Path, plan: FeaturePlan) -> Statistics:
   """Statistics from a file, for the output 'features'.
 
   Raises UserError: they are of another network, preset or output. A file of `mu` and `sigma` alone says nothing of

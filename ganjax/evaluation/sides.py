@@ -34,7 +34,7 @@ class Side(NamedTuple):
     class_names: names of the labels 0, 1, ..., or None where they are not known.
     content: what identifies the pictures for good, or None where statistics are not worth keeping.
     texts: () -> float32 [count, E], vectors of the captions, or None where there are none.
-    sample: a generator's (state, rows [n, ...]) -> float images, and `latents`, seeds -> rows; else None.
+    sample: a generator's (state, inputs [n, ...]) -> float images, and `inputs`, seeds -> these; else None.
   """
 
   count: int
@@ -46,7 +46,7 @@ class Side(NamedTuple):
   class_names: tuple | None = None
   content: str | None = None
   sample: Callable | None = None
-  latents: Callable | None = None
+  inputs: Callable | None = None
   field: media.Field | None = None  # of samples that are no pictures
   from_examples: bool = False  # whether a generator's samples start from examples
   texts: Callable | None = None
@@ -107,12 +107,12 @@ def generator(
     field: the media.Field of the samples, where they are no pictures.
   """
   options = options or {}
-  latents = _rows(method.rows, tuple(sorted(options.items())))
+  inputs = _inputs(method.rows, tuple(sorted(options.items())))
   kinds = {name: source.fields[name].kind for name in method.examples} if source else {}
   sample, images = _functions(
-    stage.sample, latents, batch_norm == 'batch', tuple(sorted(kinds.items()))
+    stage.sample, inputs, batch_norm == 'batch', tuple(sorted(kinds.items()))
   )
-  labels = None if kinds else _labels_of(latents, seed * num, num)
+  labels = None if kinds else _labels_of(inputs, seed * num, num)
 
   def rows(i):
     if not kinds:
@@ -136,7 +136,7 @@ def generator(
     labels=None if labels is None else lambda: labels,
     class_names=class_names,
     sample=sample,
-    latents=latents,
+    inputs=inputs,
     from_examples=bool(kinds),
     field=_unless_picture(field),
     texts=_texts(source, np.arange(seed * num, seed * num + num)),
@@ -152,35 +152,35 @@ def _texts(source, indices) -> Callable | None:
 
 
 @functools.lru_cache
-def _rows(rows, options):
-  """(seeds, examples) -> rows of `sample`."""
+def _inputs(rows, options):
+  """(seeds, examples) -> inputs of `sample`."""
   return lambda seeds, examples=None: rows(seeds, examples or {}, **dict(options))
 
 
 @functools.lru_cache
-def _functions(sample, latents, train, kinds):
-  """(state, rows) -> images and (state, seeds) -> images: the same ones each time, which are compiled once.
+def _functions(sample, inputs, train, kinds):
+  """(state, inputs) -> images and (state, seeds) -> images: the same ones each time, which are compiled once.
 
   With `kinds` of examples, the latter takes (seeds, stored examples).
   """
   images = lambda state, z: sample(state, z, train=train)[0]
   if not kinds:
-    return images, lambda state, seeds: images(state, latents(seeds))
+    return images, lambda state, seeds: images(state, inputs(seeds))
 
   def of_examples(state, given):
     seeds, examples = given
     floats = {name: media.find(kind).to_float(examples[name]) for name, kind in kinds}
-    return images(state, latents(seeds, floats))
+    return images(state, inputs(seeds, floats))
 
   return images, of_examples
 
 
-def _labels_of(latents, start, num):
-  """The labels among a method's latents, if it draws any: a leaf named 'label'."""
-  first = latents(np.arange(1))
+def _labels_of(inputs, start, num):
+  """The labels among the inputs of samples, if a method draws any: a leaf named 'label'."""
+  first = inputs(np.arange(1))
   if not (isinstance(first, dict) and 'label' in first):
     return None
-  return np.asarray(latents(np.arange(start, start + num))['label'])
+  return np.asarray(inputs(np.arange(start, start + num))['label'])
 
 
 def dataset(**arguments) -> Side:

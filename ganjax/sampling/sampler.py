@@ -64,40 +64,40 @@ def parse_options(texts, method) -> dict:
   return found
 
 
-def to_batches(latents, size: int):
+def to_batches(tree, size: int):
   """Cuts a pytree of [N, ...] into batches: yields (pytree of [size, ...], number of valid rows).
 
   The last batch repeats its last row up to `size`.
   """
-  n = len(jax.tree.leaves(latents)[0])
+  n = len(jax.tree.leaves(tree)[0])
   for start in range(0, n, size):
     rows = np.minimum(np.arange(start, start + size), n - 1)
-    yield jax.tree.map(lambda x, rows=rows: x[rows], latents), min(size, n - start)
+    yield jax.tree.map(lambda x, rows=rows: x[rows], tree), min(size, n - start)
 
 
-def start(stage, state, latents, *, train=False):
-  """Starts sampling and returns at once: a device array float32 [N, ...], one sample per row of `latents`."""
-  return _sample_function(stage.sample, train)(state, latents)
+def start(stage, state, inputs, *, train=False):
+  """Starts sampling and returns at once: a device array float32 [N, ...], one sample per row of `inputs`."""
+  return _sample_function(stage.sample, train)(state, inputs)
 
 
 @functools.lru_cache
 def _sample_function(sample, train):
-  def run(state, latents):
-    latents = jax.tree.map(sharding.keep_split, latents)
-    return sharding.keep_whole(sample(state, latents, train=train)[0])
+  def run(state, inputs):
+    inputs = jax.tree.map(sharding.keep_split, inputs)
+    return sharding.keep_whole(sample(state, inputs, train=train)[0])
 
   return jax.jit(run)
 
 
 def generate(
-  stage, state, latents, *, mesh, batch_size: int, batch_norm='running', kind='image'
+  stage, state, inputs, *, mesh, batch_size: int, batch_norm='running', kind='image'
 ) -> np.ndarray:
   """N samples as their kind is stored (pictures: uint8 [N, H, W, C]). Every process gets all of them.
 
   Args:
     stage: `method.Stage`; its `sample` makes them.
     state: TrainState. `update.averaged(state)` gives averaged weights, `prepare` standing statistics.
-    latents: N rows, from `rows`.
+    inputs: N rows, from `rows`.
     mesh: the devices to use.
     batch_size: pictures at a time, rounded up to a multiple of the devices. It changes no picture, except with
       `batch_norm='batch'`: there a picture depends on its batch.
@@ -107,7 +107,7 @@ def generate(
   size = -(-batch_size // mesh.size) * mesh.size
   done = []
   with jax.set_mesh(mesh):
-    for rows, count in to_batches(latents, size):
+    for rows, count in to_batches(inputs, size):
       found = np.asarray(start(stage, state, rows, train=batch_norm == 'batch'))[:count]
       done.append(media.find(kind).to_stored(found))
   return np.concatenate(done)
@@ -129,24 +129,24 @@ def standing(stage, state, method, *, mesh, source=None):
   with jax.set_mesh(mesh):
     for i in range(STANDING_BATCHES):
       seeds = np.arange(-STANDING_BATCH * (i + 1), -STANDING_BATCH * i)
-      latents = rows(method, seeds, source)
+      inputs = rows(method, seeds, source)
       if not i:
         # From zeros, so that one program takes the first batch and the others.
         sums = jax.tree.map(
-          lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(add, state, {}, latents)
+          lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(add, state, {}, inputs)
         )
         sums = sharding.replicate(sums, mesh)
-      sums = add(state, sums, latents)
+      sums = add(state, sums, inputs)
   stats = {name: use_standing({**own, **sums.get(name, {})}) for name, own in state.stats.items()}
   return state.replace(stats=stats)
 
 
 @functools.lru_cache
 def _standing_function(sample):
-  def add(state, sums, latents):
+  def add(state, sums, inputs):
     stats = {name: {**own, **sums.get(name, {})} for name, own in state.stats.items()}
-    latents = jax.tree.map(sharding.keep_split, latents)
-    new = sample(state.replace(stats=stats), latents, train=True, standing=True)[1].stats
+    inputs = jax.tree.map(sharding.keep_split, inputs)
+    new = sample(state.replace(stats=stats), inputs, train=True, standing=True)[1].stats
     # Only the sums go on: the batches are of one generator, whose spectral norms do not move either.
     kept = {name: {k: v for k, v in own.items() if k == 'standing'} for name, own in new.items()}
     return sharding.keep_whole({name: own for name, own in kept.items() if own})

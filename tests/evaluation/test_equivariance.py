@@ -33,7 +33,7 @@ def side(sample, **changes):
     'transform': jnp.broadcast_to(jnp.eye(3), (len(seeds), 3, 3)),
     'seed': seeds,
   }
-  return Side(4, {}, lambda i: i, None, sample=sample, latents=rows)._replace(**changes)
+  return Side(4, {}, lambda i: i, None, sample=sample, inputs=rows)._replace(**changes)
 
 
 def compute(kind, sample):
@@ -70,7 +70,7 @@ def test_a_shift_is_of_whole_pixels_and_masks_what_came_in():
 def test_what_it_refuses():
   (metric,) = parse_metrics('eq_r')
   with pytest.raises(UserError, match='eq_r moves the input .* networks.name=stylegan3'):
-    measure.check([metric], side(waves, latents=lambda seeds: latents.per_seed(seeds, 2)), None)
+    measure.check([metric], side(waves, inputs=lambda seeds: latents.per_seed(seeds, 2)), None)
   with pytest.raises(UserError, match='eq_r needs a generator'):
     measure.check([metric], side(None), None)
   (metric,) = parse_metrics('ppl_w')

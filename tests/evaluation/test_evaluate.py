@@ -17,7 +17,7 @@ import pytest
 from ganjax import UserError, experiment, run_state
 from ganjax.devices.sharding import make_mesh
 from ganjax.evaluation import records, sides
-from ganjax.evaluation.extract import Plan, extract
+from ganjax.evaluation.extract import FeaturePlan, extract
 from ganjax.evaluation.monitor import Monitor
 from ganjax.features import Extractor
 from ganjax.method import averaged
@@ -131,7 +131,9 @@ def test_batch_norm_modes_and_weights_are_different_generators(workdir):
   stage = run.span_at(step).stage
   matrix = np.random.default_rng(0).normal(size=(32 * 32 * 3, 6)).astype(np.float32)
   look = lambda v, x: {'features': x.reshape(len(x), -1).astype(jnp.float32) / 255 @ v['m']}
-  plan = {'m': Plan(Extractor('m', {'m': matrix}, look, {}), 'round', rows=frozenset({'features'}))}
+  plan = {
+    'm': FeaturePlan(Extractor('m', {'m': matrix}, look, {}), 'round', rows=frozenset({'features'}))
+  }
   found, states = {}, {}
   for weights in ('ema', 'raw'):
     for mode in sampler.BATCH_NORM_MODES:

@@ -13,7 +13,7 @@ from ganjax import UserError, run_record
 from ganjax.devices.sharding import make_mesh
 from ganjax.evaluation import measure as engine
 from ganjax.evaluation import reference, sides
-from ganjax.evaluation.extract import Plan, Stopped, extract
+from ganjax.evaluation.extract import FeaturePlan, Stopped, extract
 from ganjax.evaluation.measure import measure
 from ganjax.evaluation.presets import PRESETS, higher_is_better, parse_metrics, parse_presets
 from ganjax.features import Extractor
@@ -501,7 +501,7 @@ def test_presets_of_one_pipeline_share_the_network_and_it_is_compiled_once():
     traces.append(images.shape)
     return extractor.apply(variables, images)
 
-  plan = {'x': Plan(extractor._replace(apply=apply), 'round', rows=frozenset({'features'}))}
+  plan = {'x': FeaturePlan(extractor._replace(apply=apply), 'round', rows=frozenset({'features'}))}
   for images in _pictures(20), _pictures(33, 1):
     extract(_side(images), plan, mesh=make_mesh(), batch_size=8)
   assert traces == [(8, 4, 4, 3)]
