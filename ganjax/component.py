@@ -6,13 +6,15 @@ import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from ganjax import UserError
 from ganjax.wording import closest
 
 DEEPEST = 64  # layers or blocks: each is traced and compiled
 
 
-def build(kind: str, arguments: Mapping[str, Any], **more: Any) -> Any:
+def build(kind: str, arguments: Mapping[str, Any] | ConfigDict, **more: Any) -> Any:
   """Calls `build` of the file that `arguments['name']` names in the folder `kind`.
 
   Args:
