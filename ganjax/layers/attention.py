@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
@@ -24,7 +25,7 @@ class SelfAttention(nn.Module):
   param_dtype: str = 'float32'
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, H, W, C].
 
     Raises:
@@ -49,7 +50,7 @@ class SelfAttention(nn.Module):
     return x + gamma.astype(self.dtype) * project(found.reshape(b, h, w, -1), c, 'out')
 
 
-def check_attention(side, resolution, ups, downs):
+def check_attention(side: int, resolution: int, ups: int, downs: int) -> None:
   """Raises UserError for a side, if not 0, of no map within both a G of `ups` doublings and a D of `downs` halvings."""
   sides = [resolution >> i for i in range(1, min(ups - 1, downs) + 1)]
   if side and side not in sides:

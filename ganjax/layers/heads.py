@@ -1,6 +1,9 @@
 """Heads of discriminators: what is made of pooled features. Real or fake in all; the classes in one of three ways."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
@@ -10,7 +13,7 @@ from ganjax.wording import closest
 HEADS = 'projection', 'classifier', 'proxy'
 
 
-def check_head(head, num_classes, embed_dim):
+def check_head(head: str, num_classes: int, embed_dim: int) -> None:
   """Raises UserError for a head that is not known or has no classes, and for sizes below 1 (0 classes: no labels)."""
   if head not in HEADS:
     raise UserError(
@@ -24,7 +27,17 @@ def check_head(head, num_classes, embed_dim):
     raise UserError(f'networks.head={head!r} tells classes apart: networks.num_classes must be set')
 
 
-def apply_head(x, label, *, head, num_classes, embed_dim, wrap, kernel_init, **kinds):
+def apply_head(
+  x: jax.Array,
+  label: jax.Array | None,
+  *,
+  head: str,
+  num_classes: int,
+  embed_dim: int,
+  wrap: Callable[[nn.Module], nn.Module],
+  kernel_init: nn.initializers.Initializer,
+  **kinds: jax.typing.DTypeLike,
+) -> jax.Array | tuple:
   """What D returns for pooled features x [B, C]. Called in a compact method, whose module has the layers.
 
   Args:
