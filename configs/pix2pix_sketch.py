@@ -1,9 +1,9 @@
 """pix2pix from line drawings to emoji, 64x64: draw something, and it is painted. Trains anywhere, with no download.
 
-Paper: Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004, whose edges2shoes is of this kind: its U-Net with four halvings at
-half of the width, with instance norm and an average of G's weights. No figure is published for these data. The
-lines are made of the drawings: dark where colours change. A tenth of the emoji is held out in all styles: the grids
-show those. Pictures of one's own: see docs/guides/translation.md.
+Paper: Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004, whose edges2shoes is of this kind: its U-Net with four halvings
+at half of the width, with instance norm and an average of G's weights. No figure is published for these data. The lines
+are made of the drawings: dark where colours change. A tenth of the emoji is held out in all styles: the grids show
+those. Pictures of one's own: see docs/guides/translation.md.
 
     python train.py --config configs/pix2pix_sketch.py --workdir runs/pix2pix_sketch
 """

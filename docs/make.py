@@ -363,7 +363,16 @@ def _head(node) -> str:
   """The signature of a function, or the fields of a class."""
   if isinstance(node, ast.FunctionDef):
     returns = f' -> {ast.unparse(node.returns)}' if node.returns else ''
-    return f'def {node.name}({ast.unparse(node.args)}){returns}: ...'
+    line = f'def {node.name}({ast.unparse(node.args)}){returns}: ...'
+    if len(line) <= 100:
+      return line
+    # Commas outside of brackets and strings part the arguments, which then have a line each.
+    parts = re.findall(
+      r"(?:[^,\[({']|'[^']*'|\[[^]]*\]|\([^)]*\)|\{[^}]*\})+", ast.unparse(node.args)
+    )
+    return '\n'.join(
+      [f'def {node.name}(', *(f'  {part.strip()},' for part in parts), f'){returns}: ...']
+    )
   fields = [f'  {ast.unparse(one)}' for one in node.body if isinstance(one, ast.AnnAssign)]
   return '\n'.join([f'class {node.name}:', *(fields or ['  ...'])])
 

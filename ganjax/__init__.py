@@ -2,6 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from ganjax.pretrained import Generator
 
 __version__ = '0.7.0'
 
@@ -25,7 +29,7 @@ def cache_folder(name: str) -> Path:
   return Path(root, name)
 
 
-def from_pretrained(name, **which):
+def from_pretrained(name: str | Path, **which: int | str | None) -> 'Generator':
   """A trained generator: `from_pretrained('runs/a').sample(seeds=range(4))` is uint8 [4, H, W, C].
 
   Args:

@@ -3,6 +3,10 @@
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from ganjax import UserError
 from ganjax.wording import closest
@@ -10,7 +14,7 @@ from ganjax.wording import closest
 DEEPEST = 64  # layers or blocks: each is traced and compiled
 
 
-def build(kind: str, arguments: dict, **more):
+def build(kind: str, arguments: Mapping[str, Any] | ConfigDict, **more: Any) -> Any:
   """Calls `build` of the file that `arguments['name']` names in the folder `kind`.
 
   Args:
@@ -35,7 +39,7 @@ def build(kind: str, arguments: dict, **more):
   return build(*nets, **arguments, **{k: v for k, v in more.items() if k in taken})
 
 
-def check_depth(**counts):
+def check_depth(**counts: int) -> None:
   """Raises UserError where a network would have more of something, such as `blocks`, than compile in minutes."""
   for name, count in counts.items():
     if count > DEEPEST:
@@ -44,7 +48,7 @@ def check_depth(**counts):
       )
 
 
-def defaults(kind: str, name: str) -> dict:
+def defaults(kind: str, name: str) -> dict[str, Any]:
   """Arguments of a component's `build` that a configuration may lack, with their values; {} where there is none."""
   try:
     build = importlib.import_module(f'ganjax.{kind}.{name}').build
@@ -54,7 +58,9 @@ def defaults(kind: str, name: str) -> dict:
   return {one.name: one.default for one in taken if one.default is not one.empty}
 
 
-def check_arguments(what: str, function, arguments, others):
+def check_arguments(
+  what: str, function: Callable, arguments: Mapping[str, Any], others: Iterable[str]
+) -> Mapping[str, inspect.Parameter]:
   """Raises UserError unless `function` takes `arguments`, which with `others` are all that it needs; its parameters."""
   taken = inspect.signature(function).parameters
   advice = 'write a config for it, rather than override the name'

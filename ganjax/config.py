@@ -10,6 +10,9 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
 
 import jax
 from ml_collections import ConfigDict, config_dict
@@ -107,15 +110,15 @@ def base(name: str) -> ConfigDict:
 
 
 def adam(
-  lr=2e-4,
-  b1=0.5,
-  b2=0.999,
-  eps=1e-8,
-  decay='constant',
-  clip=None,
-  lazy_every=None,
-  weight_decay=None,
-) -> dict:
+  lr: schedules.Schedule = 2e-4,
+  b1: float = 0.5,
+  b2: schedules.Schedule = 0.999,
+  eps: float = 1e-8,
+  decay: str = 'constant',
+  clip: float | None = None,
+  lazy_every: int | None = None,
+  weight_decay: float | None = None,
+) -> dict[str, Any]:
   """The fields of one Adam optimizer.
 
   Args:
@@ -133,7 +136,13 @@ def adam(
   return fields | {k: v for k, v in more.items() if v is not None}
 
 
-def rmsprop(lr=5e-5, decay_rate=0.99, eps=1e-8, decay='constant', clip=None) -> dict:
+def rmsprop(
+  lr: schedules.Schedule = 5e-5,
+  decay_rate: float = 0.99,
+  eps: float = 1e-8,
+  decay: str = 'constant',
+  clip: float | None = None,
+) -> dict[str, Any]:
   """The fields of one RMSProp optimizer; decay and clip as in `adam`."""
   fields = dict(name='rmsprop', lr=lr, decay_rate=decay_rate, eps=eps, decay=decay)
   return fields | ({} if clip is None else {'clip': clip})
@@ -143,7 +152,7 @@ MOST = 2**16  # of every whole number in `networks`: widths, classes, sizes
 MOST_SEEDS = 1000
 
 
-def check_numbers(config: dict):
+def check_numbers(config: dict) -> None:
   """Raises UserError for NaN, infinity or a number too large to compute with, in any field."""
   for path, value in jax.tree_util.tree_leaves_with_path(config):
     most = MOST if path[0].key == 'networks' else 2**31 - 1
@@ -155,7 +164,7 @@ def check_numbers(config: dict):
       raise UserError(f'config.{name}={value} must be finite')
 
 
-def check(config: ConfigDict):
+def check(config: ConfigDict) -> None:
   """Raises UserError for values that no component would notice."""
   check_numbers(config.to_dict())
   positive = (
@@ -219,7 +228,7 @@ def check(config: ConfigDict):
     )
 
 
-def window(text) -> range | None:
+def window(text: str | None) -> range | None:
   """'100:110' -> range(100, 110), the steps of `config.profile_steps`; None -> None.
 
   Raises:
@@ -235,7 +244,7 @@ def window(text) -> range | None:
   return range(int(found[1]), int(found[2]))
 
 
-def flatten(config: dict, prefix='') -> dict:
+def flatten(config: dict, prefix: str = '') -> dict[str, Any]:
   """Nested dict -> {'data.dataset': value}, tuples as lists, as JSON has them."""
   out = {}
   for key, value in config.items():
@@ -246,7 +255,7 @@ def flatten(config: dict, prefix='') -> dict:
   return out
 
 
-def complete(config: dict) -> dict:
+def complete(config: dict) -> dict[str, Any]:
   """A configuration saved by an older version, with the defaults of the fields that came later."""
   defaults = base('').to_dict()
   parts = {k: {**defaults[k], **config.get(k, {})} for k in ('data', 'ema', 'eval')}
@@ -264,7 +273,7 @@ def _with_defaults(config: dict, other: dict) -> dict:
   return {**config, **parts}
 
 
-def compare(new: ConfigDict, saved: dict) -> list:
+def compare(new: ConfigDict, saved: dict) -> list[str]:
   """Compares a configuration with the configuration of the run that it resumes.
 
   Returns:
@@ -296,7 +305,7 @@ def compare(new: ConfigDict, saved: dict) -> list:
   return lines
 
 
-def run(main):
+def run(main: Callable[[], int | None]) -> NoReturn:
   """Runs a command's `main()` once its flags are parsed: prints user errors as one line, exits with a status.
 
   Status 0 after success or what main returns, 2 for a UserError.
@@ -317,7 +326,7 @@ def run(main):
   sys.exit(status)
 
 
-def load_json(path):
+def load_json(path: Path) -> Any:
   """A JSON file of a run."""
   try:
     return json.loads(path.read_text())

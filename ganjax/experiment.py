@@ -3,18 +3,19 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from ganjax import UserError, component, data, media, run_record, seeds
 from ganjax import config as configs
 from ganjax.data import folder
 from ganjax.devices import backend, sharding
-from ganjax.method import Method, name_nets, spans
+from ganjax.method import Method, Span, Stage, TrainState, name_nets, spans
 from ganjax.optim import optimizers as optim
 from ganjax.optim import schedules
 from ganjax.update import count, derive, init, make_update
@@ -36,18 +37,18 @@ class _Fields(dict):
 class Experiment(NamedTuple):
   config: ConfigDict
   method: Method
-  spans: tuple  # where each stage lies, see method.Span
-  optimizers: dict
+  spans: tuple[Span, ...]  # where each stage lies, see method.Span
+  optimizers: dict[str, optax.GradientTransformationExtraArgs]
 
-  def span_at(self, step: int):
+  def span_at(self, step: int) -> Span:
     """The span that `step` belongs to; the last one at the end of training."""
     return next((s for s in self.spans if step < s.stop), self.spans[-1])
 
-  def stage_after(self, step: int):
+  def stage_after(self, step: int) -> Stage:
     """The stage that made the state of `step`, whose pictures it makes."""
     return self.span_at(step - 1).stage
 
-  def held_out(self, span) -> data.Source:
+  def held_out(self, span: Span) -> data.Source:
     """The data of `config.eval.split`: the reals of evaluations, and the examples that samples start from."""
     config = self.config
     split = config.eval.split or config.data.split
@@ -61,12 +62,12 @@ class Experiment(NamedTuple):
     return getattr(next(iter(self.method.nets.values())), 'dtype', 'float32')
 
   @property
-  def key(self):
+  def key(self) -> jax.Array:
     """The PRNG key that training starts from; an array of keys [seeds] where config.seeds > 1."""
     keys = [jax.random.key(self.config.seed + k) for k in range(self.config.seeds)]
     return jnp.stack(keys) if len(keys) > 1 else keys[0]
 
-  def init(self, key):
+  def init(self, key: jax.Array) -> TrainState:
     """The state at step 0 from a key, or from an array of keys [seeds]. Call it under jit or eval_shape.
 
     Raises:
@@ -78,13 +79,13 @@ class Experiment(NamedTuple):
     check_size('config.networks: the parameters', state.params, 2**36)  # whole on each device
     return state
 
-  def template(self, mesh):
+  def template(self, mesh: jax.sharding.Mesh) -> TrainState:
     """Shapes and placement of the state, for a restore."""
     shapes = jax.eval_shape(self.init, self.key)
     place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.replicated(mesh))
     return jax.tree.map(place, shapes)
 
-  def update(self, span):
+  def update(self, span: Span) -> jax.stages.Wrapped:
     """The jitted training step of a stage."""
     ema = self.config.ema.to_dict() if self.method.ema else None
     return make_update(
@@ -98,7 +99,7 @@ class Experiment(NamedTuple):
       own_batches=not isinstance(self.config.data.seed, int),
     )
 
-  def images_per_step(self, span) -> int:
+  def images_per_step(self, span: Span) -> int:
     """Real examples that a step reads."""
     return span.batch_size * self.method.n_critic
 
@@ -133,7 +134,7 @@ def build(config: ConfigDict) -> Experiment:
   return Experiment(config, method, lay_out(method, config), optimizers)
 
 
-def lay_out(method: Method, config: ConfigDict) -> tuple:
+def lay_out(method: Method, config: ConfigDict) -> tuple[Span, ...]:
   """The Span of each stage: its steps, batch size and data fields."""
   return tuple(
     span._replace(fields=_fields(method, data.fields(**{**config.data, **span.source})))
@@ -167,20 +168,20 @@ def _derive(method, source) -> Callable:
   return derive
 
 
-def check_size(what: str, tree, most: int):
+def check_size(what: str, tree: Any, most: int) -> None:
   """Raises UserError where arrays (or traced ones) have `most` bytes or more together."""
   size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
   if size >= most:
     raise UserError(f'{what} would take {size / 2**30:,.0f} GiB: take fewer or smaller ones')
 
 
-def example(span) -> dict:
+def example(span: Span) -> dict[str, jax.Array]:
   """A batch of zeros for a stage, with the shapes and dtypes that losses see (after `augment.prepare`)."""
   zeros = lambda field: jnp.zeros((span.batch_size, *field.shape), field.dtype)
   return {name: media.find(f.kind).to_float(zeros(f)) for name, f in span.fields.items()}
 
 
-def load(place) -> Experiment:
+def load(place: str | Path) -> Experiment:
   """The Experiment of a trained run.
 
   Args:

@@ -6,6 +6,7 @@ Losses and samples call networks by `apply`, on the state that training changes.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -30,9 +31,10 @@ class Aux(NamedTuple):
   """What a loss returns beside its scalar."""
 
   state: TrainState  # its `stats` and `extra` are kept
-  metrics: dict  # name -> scalar, named as they shall be logged
+  metrics: dict[str, jax.Array]  # name -> scalar, named as they shall be logged
   carry: dict = {}  # arrays that later phases of the step find in their batch (CycleGAN: the generators' fakes)
-  take: Any = None  # a boolean scalar: at False parameters and optimizer stay; of microbatches one True will do
+  # A boolean scalar: at False parameters and optimizer stay; of microbatches one True will do.
+  take: jax.Array | None = None
 
 
 class Phase(NamedTuple):
@@ -40,17 +42,18 @@ class Phase(NamedTuple):
 
   name: str  # 'D', 'G', 'D_r1'
   loss: Callable  # (state, batch, key) -> (scalar, Aux)
-  nets: tuple  # the networks whose parameters it trains
+  nets: tuple[str, ...]  # the networks whose parameters it trains
   opt: str  # the optimizer's name
   every: int = 1  # run at steps divisible by it, loss times it (lazy regularization)
   repeat: bool = False  # run once for each batch of the step (n_critic), instead of once
-  frozen: tuple = ()  # layers of `nets` that stay as they are: parts of a parameter's path, 'D/Conv_0' or 'Conv_0'
+  # Layers of `nets` that stay as they are: parts of a parameter's path, 'D/Conv_0' or 'Conv_0'.
+  frozen: tuple[str, ...] = ()
 
 
 class Stage(NamedTuple):
   """A stretch of training with fixed shapes and phases."""
 
-  phases: tuple
+  phases: tuple[Phase, ...]
   sample: Callable  # (state, rows of `Method.rows`, **mode of `apply`) -> (samples, state)
   steps: int | float | None = None  # a count, a fraction of all steps, or None: those that are left
   data: dict = {}  # what differs from config.data, and batch_size
@@ -88,18 +91,19 @@ class Styles(NamedTuple):
 
 
 class Method(NamedTuple):
-  nets: dict  # name -> Linen module of that name
+  nets: dict[str, nn.Module]  # name -> Linen module of that name
   inputs: Callable  # batch -> {network: the arguments it is initialised with}
   rows: Callable  # (seeds int [n], examples {field: [n, ...]}, **options) -> inputs of `sample`, a row a seed
-  stages: tuple
+  stages: tuple[Stage, ...]
   n_critic: int = 1  # batches a step
-  ema: tuple = ()  # networks that are averaged
+  ema: tuple[str, ...] = ()  # networks that are averaged
   extra: dict = {}
-  frozen: dict = {}  # name -> Frozen; losses find these networks in the state, beside those trained
+  frozen: dict[str, Frozen] = {}  # losses find these networks in the state, beside those trained
   num_classes: int = 0  # of the labels that it needs of the data, or 0: none
   makes: str = 'image'  # the field of the data that samples are like
-  examples: tuple = ()  # fields of the data that a sample starts from, as losses see them: ('source',)
-  derived: dict = {}  # name -> Derived; losses find these fields in their batch, samples may start from them
+  # Fields of the data that a sample starts from, as losses see them: ('source',).
+  examples: tuple[str, ...] = ()
+  derived: dict[str, Derived] = {}  # losses find these in their batch, samples may start from them
   multiple: int | None = None  # divides the sides of pictures it starts from; None: of one size
   style: str = ''  # of `examples`, the pictures whose style samples take, where there are such
   tiled: bool = True  # whether a large one of them may be made in tiles
@@ -111,7 +115,7 @@ class Method(NamedTuple):
   watch: dict = {}  # metric -> (limit, what it means that it stays at or above it)
 
   @property
-  def phases(self) -> tuple:
+  def phases(self) -> tuple[Phase, ...]:
     return tuple(phase for stage in self.stages for phase in stage.phases)
 
   @property
@@ -123,7 +127,7 @@ class Method(NamedTuple):
     return any(name in self.derived for name in self.examples)
 
   @property
-  def trained_on(self) -> list:
+  def trained_on(self) -> list[str]:
     """Names of the feature networks in the losses. A score on one of them is flagged: it is no fair judge."""
     return sorted({net.network for net in self.frozen.values()})
 
@@ -139,11 +143,11 @@ class Span(NamedTuple):
   fields: dict = {}  # {name: media.Field} of its data; labels may be missing in the data themselves
 
   @property
-  def source(self) -> dict:
+  def source(self) -> dict[str, Any]:
     """The fields of config.data that this stage replaces, such as its resolution."""
     return {k: v for k, v in self.stage.data.items() if k != 'batch_size'}
 
-  def nimg(self, step):
+  def nimg(self, step: int | jax.Array) -> int | jax.Array:
     """Images that training has counted before `step`: batch_size per step of G, whatever n_critic is.
 
     An int for an int. float32 for a traced step, because int32 would overflow after a million steps of 2,048.
@@ -154,7 +158,7 @@ class Span(NamedTuple):
     return before + steps * self.batch_size
 
 
-def spans(method: Method, steps: int, batch_size: int) -> tuple:
+def spans(method: Method, steps: int, batch_size: int) -> tuple[Span, ...]:
   """Lays the stages out over `steps`. A stage's length is a count, a fraction of `steps`, or None: the rest.
 
   Raises:
@@ -177,12 +181,21 @@ def spans(method: Method, steps: int, batch_size: int) -> tuple:
   return tuple(out)
 
 
-def name_nets(nets: dict) -> dict:
+def name_nets(nets: dict[str, nn.Module]) -> dict[str, nn.Module]:
   """Gives each module its network's name, by which `apply` finds its variables."""
   return {name: module.clone(name=name) for name, module in nets.items()}
 
 
-def apply(net, state, *args, train: bool, method=None, key=None, standing=False, **kwargs):
+def apply(
+  net: nn.Module,
+  state: TrainState,
+  *args: Any,
+  train: bool,
+  method: str | Callable | None = None,
+  key: jax.Array | None = None,
+  standing: bool = False,
+  **kwargs: Any,
+) -> tuple[Any, TrainState]:
   """Runs a network with the parameters of a state. Losses, sampling, evaluation and export all call networks so.
 
   Args:

@@ -7,8 +7,10 @@ import platform
 import re
 import subprocess
 import uuid
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -16,18 +18,18 @@ from ml_collections import ConfigDict
 import ganjax
 from ganjax import UserError
 from ganjax import config as configs
-from ganjax.data import provenance
+from ganjax.data import Source, provenance
 from ganjax.devices import processes
 from ganjax.weights import generator_file
 from ganjax.workdir import checkpoint
 
 
-def newest(saved: dict) -> dict:
+def newest(saved: dict[str, Any]) -> dict[str, Any]:
   """The contents of config.json with the newest entry of `history` in place of the first steps' values."""
   return {**saved, **(saved.get('history') or [{}])[-1]}
 
 
-def saved_record(place) -> dict:
+def saved_record(place: str | Path) -> dict[str, Any]:
   """What config.json says of a run's newest steps (`record`); an exported file holds the same."""
   place = Path(place)
   if place.is_file():
@@ -39,18 +41,18 @@ def saved_record(place) -> dict:
   return newest(saved)
 
 
-def saved_config(place) -> ConfigDict:
+def saved_config(place: str | Path) -> ConfigDict:
   """The configuration of a run, as `get_config()` and the command line made it."""
   return ConfigDict(configs.complete(saved_record(place)['config']))
 
 
-def to_json(config: ConfigDict) -> dict:
+def to_json(config: ConfigDict) -> dict[str, Any]:
   """The configuration as JSON keeps it."""
   return json.loads(json.dumps(config.to_dict()))
 
 
 @contextlib.contextmanager
-def newer_said(workdir):
+def newer_said(workdir: str | Path) -> Iterator[None]:
   """Adds 'update ganjax' to an error, where a newer version of ganjax wrote the run in `workdir`."""
   try:
     yield
@@ -67,7 +69,7 @@ def newer_said(workdir):
     ) from None
 
 
-def run_id(workdir: Path, meta: dict) -> str:
+def run_id(workdir: Path, meta: dict[str, Any]) -> str:
   """The id of the run in `workdir`: 32 hexadecimal digits, drawn at the first start. No computation depends on it.
 
   Args:
@@ -90,7 +92,14 @@ def run_id(workdir: Path, meta: dict) -> str:
   return processes.gather(saved or other or uuid.uuid4().hex)[0]
 
 
-def record(run, sources, mesh, saved=None, step=0, frozen=None) -> dict:
+def record(
+  run: Any,
+  sources: Sequence[Source],
+  mesh: jax.sharding.Mesh,
+  saved: dict[str, Any] | None = None,
+  step: int = 0,
+  frozen: dict[str, Any] | None = None,
+) -> dict[str, Any]:
   """The contents of config.json: the configuration, and the code, versions, devices and data of every step.
 
   The top level describes the first steps. `history` is a list of later changes. An entry holds for the steps after
@@ -129,7 +138,7 @@ def record(run, sources, mesh, saved=None, step=0, frozen=None) -> dict:
 
 
 @functools.cache
-def commit():
+def commit() -> str | None:
   """The git commit of this checkout, '+' where files differ from it; None outside a checkout."""
   git = ['git', '-C', str(Path(__file__).parent)]
   try:
@@ -144,7 +153,7 @@ def commit():
     return None
 
 
-def check_resume(run, workdir: Path):
+def check_resume(run: Any, workdir: Path) -> None:
   """Compares the configuration with the other processes' and with the saved run's. Prints what a resume changes.
 
   Raises UserError for a difference that would make it another run.
@@ -167,7 +176,7 @@ def check_resume(run, workdir: Path):
     processes.say(f'activations were {before}, and are {run.activations} from here on')
 
 
-def check_data(run, sources, workdir: Path):
+def check_data(run: Any, sources: Sequence[Source], workdir: Path) -> None:
   """Prints what the data of each stage are and what changed since the saved run.
 
   Raises UserError where the processes' data differ, or where data do not fit the run or the one saved in `workdir`.

@@ -1,6 +1,7 @@
 """States of a run: fresh ones, the newest that it saved, and its generator for samples."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,12 +9,12 @@ import numpy as np
 from ganjax import UserError, experiment, run_record, seeds
 from ganjax import config as configs
 from ganjax.devices import backend, processes, sharding
-from ganjax.method import TrainState, averaged, join
+from ganjax.method import Frozen, TrainState, averaged, join
 from ganjax.weights import generator_file
 from ganjax.workdir import checkpoint
 
 
-def start(run: experiment.Experiment, mesh):
+def start(run: experiment.Experiment, mesh: jax.sharding.Mesh) -> tuple[TrainState, int, dict]:
   """The start of a new run, (state, 0, {}): fresh networks, or the networks of the run `config.init_from`."""
   init = jax.jit(
     run.init,
@@ -70,7 +71,9 @@ def _for_seeds(tree, run):
   return jax.tree.map(lambda x: np.stack([x] * count), tree) if count > 1 else tree
 
 
-def restore(run: experiment.Experiment, checkpoints, mesh):
+def restore(
+  run: experiment.Experiment, checkpoints: checkpoint.Checkpoints, mesh: jax.sharding.Mesh
+) -> tuple[TrainState, int, dict] | None:
   """(state, step, meta) of the newest whole checkpoint, or None where there is none."""
   with run_record.newer_said(checkpoints.workdir):
     found = checkpoints.restore(run.template(mesh))
@@ -83,7 +86,9 @@ def restore(run: experiment.Experiment, checkpoints, mesh):
   return state, step, meta
 
 
-def to_state(run: experiment.Experiment, saved: dict, mesh, seed_index=0) -> TrainState:
+def to_state(
+  run: experiment.Experiment, saved: dict, mesh: jax.sharding.Mesh, seed_index: int = 0
+) -> TrainState:
   """A TrainState for sampling from a checkpoint's nested dicts: networks and averages of one seed, on the devices."""
   count = run.config.seeds
   if not 0 <= seed_index < count:
@@ -96,7 +101,15 @@ def to_state(run: experiment.Experiment, saved: dict, mesh, seed_index=0) -> Tra
   return TrainState(step=step, key=(), opt={}, extra={}, **sharding.replicate(parts, mesh))
 
 
-def read_generator(run: experiment.Experiment, place, mesh, *, step, weights: str, seed_index=0):
+def read_generator(
+  run: experiment.Experiment,
+  place: str | Path,
+  mesh: jax.sharding.Mesh,
+  *,
+  step: int | None,
+  weights: str,
+  seed_index: int = 0,
+) -> tuple[TrainState, int, str]:
   """Reads a checkpoint, or a generator in a file, for sampling, evaluation or export.
 
   Args:
@@ -147,7 +160,9 @@ def _read_file(run, path, mesh, step, weights, seed_index):
   return to_state(run, saved, mesh), about['step'], about['weights']
 
 
-def load_frozen(run: experiment.Experiment, place: Path, nets=None) -> tuple:
+def load_frozen(
+  run: experiment.Experiment, place: Path, nets: dict[str, Frozen] | None = None
+) -> tuple[dict[str, dict], dict[str, dict]]:
   """The networks that a method uses but does not train: ({name: variables}, {name: record of the weights}).
 
   Args:
@@ -173,13 +188,13 @@ def load_frozen(run: experiment.Experiment, place: Path, nets=None) -> tuple:
   return {name: variables for name, (variables, _) in found.items()}, infos
 
 
-def generated(place, name: str) -> Path:
+def generated(place: str | Path, name: str) -> Path:
   """Where samples of a run go by default: into its workdir; of an exported file into the current folder."""
   place = Path(place)
   return Path(f'{place.stem}-{name}') if place.is_file() else place / 'generated' / name
 
 
-def about(run: experiment.Experiment, seed_index: int) -> dict:
+def about(run: experiment.Experiment, seed_index: int) -> dict[str, Any]:
   """What a record or a picture says of its generator beside the usual: which of several it is; activations that are not
   float32; `trained_on`, the networks whose features it was trained on, which therefore cannot judge it.
   """

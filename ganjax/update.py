@@ -1,6 +1,7 @@
 """The core: starts the state of a method, and makes its jitted training step. Nothing here knows a method."""
 
 import zlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,12 @@ from ganjax.optim import averages
 from ganjax.wording import closest
 
 
-def init(method: Method, optimizers: dict, key, batch: dict) -> TrainState:
+def init(
+  method: Method,
+  optimizers: dict[str, optax.GradientTransformationExtraArgs],
+  key: jax.Array,
+  batch: dict,
+) -> TrainState:
   """The state at step 0. Keys [N] give a state of N seeds. Only the shapes of `batch` matter. Call it under jit."""
   if key.ndim:
     return jax.vmap(lambda key: init(method, optimizers, key, batch))(key)
@@ -41,7 +47,9 @@ def init(method: Method, optimizers: dict, key, batch: dict) -> TrainState:
   )
 
 
-def init_opt(method: Method, optimizers: dict, params: dict) -> dict:
+def init_opt(
+  method: Method, optimizers: dict[str, optax.GradientTransformationExtraArgs], params: dict
+) -> dict:
   """Fresh optimizer states. All phases of an optimizer must train the same networks."""
   nets = {}
   for phase in method.phases:
@@ -51,8 +59,15 @@ def init_opt(method: Method, optimizers: dict, params: dict) -> dict:
 
 
 def update_phase(
-  phase: Phase, optimizer, state: TrainState, batch: dict, key, microbatches=1, lazy=1.0, rate=1.0
-):
+  phase: Phase,
+  optimizer: optax.GradientTransformationExtraArgs,
+  state: TrainState,
+  batch: dict,
+  key: jax.Array,
+  microbatches: int = 1,
+  lazy: float = 1.0,
+  rate: float = 1.0,
+) -> tuple[TrainState, dict[str, jax.Array], dict]:
   """One optimizer update: gradients for `phase.nets` alone. Returns (state, metrics, carry).
 
   `microbatches` saves memory: the batch is cut into that many parts, and the gradient is the mean of the parts'
@@ -131,7 +146,7 @@ def _of_layers(change, params, layers: tuple):
   return jax.tree.map_with_path(lambda path, x: change(x) if chosen(path) else x, params)
 
 
-def active(stage: Stage, step: int) -> tuple:
+def active(stage: Stage, step: int) -> tuple[str, ...]:
   """The names of the phases that run at `step`: a function of the step alone, so a resume finds the same."""
   return tuple(phase.name for phase in stage.phases if step % phase.every == 0)
 
@@ -149,15 +164,15 @@ def lazy_ratio(stage: Stage, opt: str) -> float:
 def make_update(
   method: Method,
   span: Span,
-  optimizers: dict,
+  optimizers: dict[str, optax.GradientTransformationExtraArgs],
   *,
-  kinds=None,
-  flip=False,
-  ema=None,
-  microbatches=1,
-  own_batches=False,
-  unrolled=None,
-):
+  kinds: dict[str, str] | None = None,
+  flip: bool = False,
+  ema: dict[str, Any] | None = None,
+  microbatches: int = 1,
+  own_batches: bool = False,
+  unrolled: bool | None = None,
+) -> jax.stages.Wrapped:
   """The jitted training step of one stage.
 
   Args:
@@ -247,12 +262,12 @@ def make_update(
   )
 
 
-def derive(method: Method, batch: dict, keys) -> dict:
+def derive(method: Method, batch: dict, keys: jax.Array) -> dict[str, jax.Array]:
   """The method's derived fields of a batch: {name: array [B, ...]}. `keys` [B] has one key per example."""
   return {name: one.make(batch, keys) for name, one in method.derived.items()}
 
 
-def all_finite(state: TrainState):
+def all_finite(state: TrainState) -> jax.Array:
   """A boolean scalar: no NaN or infinity in any floating array of the state."""
   leaves = [
     x for x in jax.tree.leaves(state.replace(key=())) if jnp.issubdtype(x.dtype, jnp.floating)
@@ -260,6 +275,6 @@ def all_finite(state: TrainState):
   return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
 
 
-def count(params) -> int:
+def count(params: Any) -> int:
   """Numbers in a pytree of (abstract) arrays."""
   return sum(x.size for x in jax.tree.leaves(params))

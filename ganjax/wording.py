@@ -4,16 +4,19 @@ import ast
 import difflib
 import re
 import textwrap
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from ml_collections import ConfigDict
 
-def closest(name, known) -> str:
+
+def closest(name: object, known: Iterable[str]) -> str:
   """' (did you mean a?)' of the known name that is nearest to one, or ''."""
   found = difflib.get_close_matches(str(name), [*known], n=1, cutoff=0.5)
   return f' (did you mean {found[0]}?)' if found else ''
 
 
-def nearest(name, known) -> str:
+def nearest(name: str, known: Collection[str]) -> str:
   """As `closest`, of flags: those whose last part is the same come first."""
   same = [one for one in known if one.rpartition('.')[2] == name.rpartition('.')[2]]
   same = difflib.get_close_matches(name, same, n=3, cutoff=0) or difflib.get_close_matches(
@@ -22,7 +25,7 @@ def nearest(name, known) -> str:
   return f' (did you mean {" or ".join(f"--{one}" for one in same)}?)' if same else ''
 
 
-def fields() -> dict:
+def fields() -> dict[str, tuple[str, str]]:
   """{field: (its default, what it is)} of `config.base`, as the comments behind or above the fields there have it."""
   text = Path(__file__).with_name('config.py').read_text()
   lines = text.splitlines()
@@ -46,7 +49,7 @@ def fields() -> dict:
   return dict(walk(base.body[-1].value.args[0], ''))
 
 
-def field_names(config, prefix=''):
+def field_names(config: ConfigDict, prefix: str = '') -> Iterator[str]:
   """All fields of a ConfigDict by their whole names, and its sections."""
   for key in config:
     yield prefix + key
@@ -54,7 +57,7 @@ def field_names(config, prefix=''):
       yield from field_names(config[key], f'{prefix}{key}.')
 
 
-def table(rows) -> str:
+def table(rows: Collection[tuple[str, str]]) -> str:
   """Rows of a name and a text, which goes on below itself."""
   width = max(len(name) for name, _ in rows) + 4
   wrap = lambda name, text: textwrap.fill(
@@ -63,7 +66,7 @@ def table(rows) -> str:
   return '\n'.join(wrap(*row) for row in rows)
 
 
-def one_line(error) -> str:
+def one_line(error: BaseException) -> str:
   while error.args and isinstance(error.args[0], Exception):
     error = error.args[0]
   text = str(error.args[0] if error.args else error)
@@ -77,7 +80,7 @@ def one_line(error) -> str:
   return '. '.join(lines[:3]) or type(error).__name__
 
 
-def load_failure(error) -> str:
+def load_failure(error: BaseException) -> str:
   """ml_collections keeps a failure to load the file until the first access; its cause is the last line."""
   line = str(error).splitlines()[-1].strip()
   path = Path((re.findall(r"No such file or directory: '(.*)'$", line) or [''])[0])

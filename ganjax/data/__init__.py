@@ -8,15 +8,27 @@ examples that an uninterrupted one does, on any number of processes.
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from ganjax import UserError, component
+import numpy as np
+from ml_collections import ConfigDict
+
+from ganjax import UserError, component, media
 from ganjax.data import folder, sets
 from ganjax.data.source import Source, indices
 
 __all__ = ['Source', 'build', 'fields', 'indices', 'of_own', 'whole']
 
 
-def build(*, dataset, split='train', fraction=1.0, seed=0, **arguments) -> Source:
+def build(
+  *,
+  dataset: str,
+  split: str = 'train',
+  fraction: float = 1.0,
+  seed: int | tuple[int, ...] = 0,
+  **arguments: Any,
+) -> Source:
   """Opens a data set; the first time, decodes it into the cache.
 
   Args:
@@ -45,7 +57,14 @@ def build(*, dataset, split='train', fraction=1.0, seed=0, **arguments) -> Sourc
   return source.subset(fraction, seed)
 
 
-def fields(*, dataset, split='train', fraction=1.0, seed=0, **arguments) -> dict:
+def fields(
+  *,
+  dataset: str,
+  split: str = 'train',
+  fraction: float = 1.0,
+  seed: int | tuple[int, ...] = 0,
+  **arguments: Any,
+) -> dict[str, media.Field]:
   """{name: media.Field} of what a data set can have, without opening it; arguments as `build`. It may lack labels."""
   dataset, _ = _locate(dataset, arguments.pop('data_dir', None))
   return _call('fields', {'channels': 3, **arguments, 'dataset': dataset})
@@ -62,12 +81,12 @@ def _locate(dataset, data_dir):
   return dataset, place
 
 
-def of_own(dataset):
+def of_own(dataset: str) -> Callable[[np.ndarray], np.ndarray]:
   """What a data set makes of a user's own clips [..., T, H, W, C]: a function of its file, `of_own`, or nothing."""
   return getattr(_module(dataset), 'of_own', lambda x: x)
 
 
-def whole(config, split, **changes) -> Source:
+def whole(config: Mapping[str, Any] | ConfigDict, split: str, **changes: Any) -> Source:
   """All of a run's data, whatever `fraction` it trained on, of a split of them; `config` is `config.data`."""
   return build(**{**config, 'split': split, 'fraction': 1.0, 'seed': 0, **changes})
 

@@ -5,7 +5,8 @@ size, and whether it is mirrored. Otherwise it is the whole picture at its own s
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +17,21 @@ NAMES = 'source', 'target'
 _WINDOWS = 3  # and 4: purposes of a random stream, see `data.source`
 
 
-def fields(resolution, channels) -> dict:
+def fields(resolution: int | Sequence[int], channels: int) -> dict[str, media.Field]:
   """{name: media.Field}: a picture of each domain."""
   return dict.fromkeys(NAMES, picture(resolution, channels))
 
 
-def build(open_at: Callable, *, resolution, channels, paired, jitter, flip, info) -> Source:
+def build(
+  open_at: Callable[[tuple[int, int]], dict[str, Source]],
+  *,
+  resolution: int | Sequence[int],
+  channels: int,
+  paired: bool,
+  jitter: int,
+  flip: bool,
+  info: dict[str, Any],
+) -> Source:
   """The data set of two domains.
 
   Args:
@@ -89,7 +99,7 @@ def build(open_at: Callable, *, resolution, channels, paired, jitter, flip, info
   )
 
 
-def draws(seed, start, count, purpose):
+def draws(seed: int, start: int, count: int, purpose: int) -> np.ndarray:
   """Random words uint64 [count, 4] of positions [start, start + count)."""
   # A step of the counter makes four words.
   stream = np.random.Philox(

@@ -4,6 +4,8 @@ import collections
 import hashlib
 import io
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -12,7 +14,7 @@ from absl import logging
 from ganjax import UserError, media
 from ganjax.data import labels, pixels
 from ganjax.data.cache import Examples
-from ganjax.data.files import open_files
+from ganjax.data.files import Archive, Folder, open_files
 
 EXTENSIONS = (
   *('.png', '.jpg', '.jpeg', '.jfif', '.jpe', '.mpo', '.webp', '.avif', '.jp2', '.j2k'),
@@ -20,7 +22,7 @@ EXTENSIONS = (
 )
 
 
-def locate(dataset, data_dir):
+def locate(dataset: str | None, data_dir: str | None) -> tuple[str | None, str | None]:
   """Returns (dataset, data_dir) where `dataset` may be a path: of a folder of pictures, or of a zip archive.
 
   A path begins with '/', '.' or '~', or ends in .zip. Raises UserError for two places.
@@ -34,7 +36,13 @@ def locate(dataset, data_dir):
   return 'folder', dataset
 
 
-def examples(*, data_dir, resolution, channels, beside=()):
+def examples(
+  *,
+  data_dir: str | None,
+  resolution: int | Sequence[int],
+  channels: int,
+  beside: Sequence[str] = (),
+) -> tuple[Examples, dict[str, Any]]:
   """Returns (Examples, info) of the images under `data_dir`, in the order of their paths.
 
   Labels are those of `find`. Field `whole` is 0 where a file could not be decoded. `beside` are endings of files that
@@ -98,18 +106,20 @@ def examples(*, data_dir, resolution, channels, beside=()):
   return table, info
 
 
-def place(path) -> str:
+def place(path: str | os.PathLike) -> str:
   """A folder's or archive's path as it is recorded and read."""
   return os.path.abspath(os.path.expanduser(path))
 
 
-def decode_picture(content: bytes, resolution, channels) -> np.ndarray:
+def decode_picture(
+  content: bytes, resolution: int | Sequence[int] | None, channels: int
+) -> np.ndarray:
   """A user's picture, as a file holds it, uint8 [height, width, C]: turned as EXIF says, else see `pixels.prepare`."""
   with PIL.Image.open(io.BytesIO(content)) as image:
     return pixels.prepare(image, resolution, channels, rotate=True)
 
 
-def identify(*listings) -> list:
+def identify(*listings: tuple[Folder | Archive, Sequence[str]]) -> list[str]:
   """[sha256 of names, sizes and times of files, sha256 of what they are on this host] of (files, paths) after (...)."""
   digests = hashlib.sha256(), hashlib.sha256()
   for files, paths in listings:
@@ -119,7 +129,7 @@ def identify(*listings) -> list:
   return [digest.hexdigest() for digest in digests]
 
 
-def find(top):
+def find(top: str | os.PathLike) -> tuple[list[str], list[str] | None, np.ndarray | None]:
   """The pictures under a folder or in a zip archive, for training and evaluation alike.
 
   Links are followed; hidden files and folders are not looked at; files of other endings are counted in a line.
@@ -168,7 +178,9 @@ def _sort(files, top, beside=()):
   return paths, *classes_of(paths, top, 'images'), None
 
 
-def classes_of(paths, top, what):
+def classes_of(
+  paths: Sequence[str], top: str | os.PathLike, what: str
+) -> tuple[list[str] | None, np.ndarray | None]:
   """(names of the classes, int32 label of each) of files, called `what`, in folders below `top`; None twice of none.
 
   Raises:
@@ -187,7 +199,7 @@ def classes_of(paths, top, what):
   return class_names, np.array([numbers[name] for name in classes], np.int32)
 
 
-def explain(load, row):
+def explain(load: Callable[[Any], object], row: Any) -> str:
   """Why `load(row)`, which decodes a picture, raises, in a few words."""
   try:
     load(row)
@@ -198,7 +210,13 @@ def explain(load, row):
   return 'it was changed just now'
 
 
-def select_whole(whole, names, explain, data_dir, what='images'):
+def select_whole(
+  whole: np.ndarray,
+  names: Sequence[str],
+  explain: Callable[[int], str],
+  data_dir: str | os.PathLike,
+  what: str = 'images',
+) -> tuple[np.ndarray, list[str]]:
   """Returns (rows of the files that could be decoded, names of the others).
 
   Args:

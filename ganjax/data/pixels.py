@@ -8,6 +8,8 @@ so it is recorded with every run. A picture that already has the size and the mo
 """
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -21,7 +23,12 @@ NAME = 'alpha on white, centre square, Lanczos, version 1'  # part of every cach
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
 
-def prepare(image, resolution, channels, rotate=False):
+def prepare(
+  image: PIL.Image.Image,
+  resolution: int | Sequence[int] | None,
+  channels: int,
+  rotate: bool = False,
+) -> np.ndarray:
   """Returns `image` as uint8 [height, width, channels].
 
   Args:
@@ -67,7 +74,7 @@ def prepare(image, resolution, channels, rotate=False):
   return np.asarray(image).reshape(high, wide, channels)
 
 
-def describe(resolution, channels) -> dict:
+def describe(resolution: int | Sequence[int], channels: int) -> dict[str, Any]:
   """What a Source's `info` says of its pictures."""
   return {
     'resolution': media.simplest(resolution),
@@ -77,11 +84,11 @@ def describe(resolution, channels) -> dict:
   }
 
 
-def key(resolution, channels) -> list:
+def key(resolution: int | Sequence[int], channels: int) -> list[int]:
   """The size as cache keys have it: [side, channels], or [height, width, channels]."""
   return [*np.atleast_1d(media.simplest(resolution)).tolist(), channels]
 
 
-def size_name(resolution, channels) -> str:
+def size_name(resolution: int | Sequence[int], channels: int) -> str:
   """The size in the name of a cache entry: '32x3', or '32x64x3'."""
   return 'x'.join(map(str, key(resolution, channels)))

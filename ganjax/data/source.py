@@ -4,12 +4,14 @@ import concurrent.futures
 import functools
 import hashlib
 import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ganjax import UserError, media
 from ganjax.data import folder
-from ganjax.data.cache import cores, open_arrays
+from ganjax.data.cache import Examples, cores, open_arrays
 
 _ORDER, _SUBSET = 0, 1  # what a random stream is for: no two purposes share one
 
@@ -26,7 +28,17 @@ class Source:
     content: what identifies the examples on this host: no other files that were ever in their place have the same.
   """
 
-  def __init__(self, *, read_rows, rows, fields, class_names, info, here='', order=None):
+  def __init__(
+    self,
+    *,
+    read_rows: Callable[[np.ndarray, Collection[str]], dict[str, np.ndarray]],
+    rows: np.ndarray,
+    fields: dict[str, media.Field],
+    class_names: Iterable[str] | None,
+    info: dict[str, Any],
+    here: str = '',
+    order: Callable[[int, int, int], np.ndarray] | None = None,
+  ) -> None:
     """A source.
 
     Args:
@@ -50,7 +62,7 @@ class Source:
     return json.dumps([self.info, self.class_names, self._here], sort_keys=True)
 
   @property
-  def identity(self) -> dict:
+  def identity(self) -> dict[str, Any]:
     """What must be alike on all hosts: not the times of copied files, nor how TFDS and Pillow keep and decode them.
 
     Copies of a folder are alike by number, classes and settings; names and contents of files are taken on trust.
@@ -59,21 +71,25 @@ class Source:
     shared = {name: value for name, value in self.info.items() if name not in own}
     return {**shared, 'class_names': self.class_names}
 
-  def read(self, indices, names=None):
+  def read(
+    self, indices: np.ndarray, names: Collection[str] | None = None
+  ) -> dict[str, np.ndarray]:
     """Returns {name: array [n, ...]} of all fields, or of `names`, for `indices` int [n] in [0, num_examples)."""
     return self._read_rows(self._rows[indices], names or self.fields)
 
-  def rows(self, seed, start, count):
+  def rows(self, seed: int, start: int, count: int) -> np.ndarray:
     """What `read_rows` takes for positions [start, start + count) of the training order, [count, ...]."""
     if self._own_order:
       return self._own_order(seed, start, count)
     return self._rows[indices(seed, start, count, self.num_examples)]
 
-  def read_rows(self, rows):
+  def read_rows(self, rows: np.ndarray) -> dict[str, np.ndarray]:
     """{name: array [n, ...]} of all fields for n of `rows`."""
     return self._read_rows(rows, self.fields)
 
-  def extend(self, fields, make) -> 'Source':
+  def extend(
+    self, fields: dict[str, media.Field], make: Callable[[np.ndarray], dict[str, np.ndarray]]
+  ) -> 'Source':
     """With `fields` more, {name: media.Field}, which `make(indices)` gives by name; to be read by index alone."""
 
     def read_rows(rows, names):
@@ -86,7 +102,12 @@ class Source:
     rows = np.arange(self.num_examples)
     return Source(read_rows=read_rows, rows=rows, fields={**self.fields, **fields}, **more)
 
-  def convert(self, fields, make, info) -> 'Source':
+  def convert(
+    self,
+    fields: dict[str, media.Field],
+    make: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]],
+    info: dict[str, Any],
+  ) -> 'Source':
     """The same examples in the same order with other `fields`, {name: media.Field}, and more `info`.
 
     `make({name: array [n, ...]})` gives them, of all that were there.
@@ -101,7 +122,7 @@ class Source:
       read_rows=read_rows, rows=self._rows, fields=fields, info=self.info | info, **more
     )
 
-  def subset(self, fraction, seed) -> 'Source':
+  def subset(self, fraction: float, seed: int | tuple[int, ...]) -> 'Source':
     """A random share of the examples, in (0, 1], given by `seed` alone; smaller ones of a seed lie in larger ones."""
     kept, count = np.arange(self.num_examples), self.num_examples
     if fraction < 1:
@@ -113,7 +134,9 @@ class Source:
     return Source(read_rows=self._read_rows, rows=self._rows[kept], fields=self.fields, **more)
 
 
-def decoded(examples, info, fields, cache) -> Source:
+def decoded(
+  examples: Examples, info: dict[str, Any], fields: dict[str, media.Field], cache: bool
+) -> Source:
   """The Source of `cache.Examples`: decoded once into the cache, or without `cache` at every access.
 
   Args:
@@ -145,12 +168,14 @@ def decoded(examples, info, fields, cache) -> Source:
   )
 
 
-def gather(arrays, rows, names):
+def gather(
+  arrays: dict[str, np.ndarray], rows: np.ndarray, names: Iterable[str]
+) -> dict[str, np.ndarray]:
   """{name: array [n, ...]} of arrays in memory."""
   return {name: np.take(arrays[name], rows, axis=0) for name in names}
 
 
-def picture(resolution, channels) -> media.Field:
+def picture(resolution: int | Sequence[int], channels: int) -> media.Field:
   """The field of a picture.
 
   Raises:
@@ -163,7 +188,7 @@ def picture(resolution, channels) -> media.Field:
   return media.Field('image', (*media.sides(resolution), channels))
 
 
-def indices(seed, start, count, num_examples):
+def indices(seed: int, start: int, count: int, num_examples: int) -> np.ndarray:
   """Returns the examples at positions [start, start + count) of the training order, int64 [count].
 
   A position is the number of images consumed before it since training began. Position p belongs to

@@ -12,6 +12,8 @@ A network is one file here that defines
 import importlib
 import pkgutil
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import jax
@@ -33,30 +35,30 @@ class Extractor(NamedTuple):
   info: dict  # what it is, for records: network, weights_*, resize, scale, size, dtype
 
 
-def names() -> list:
+def names() -> list[str]:
   """The networks that there are."""
   files = (m.name for m in pkgutil.iter_modules(__path__))
   return sorted(n for n in files if hasattr(module(n), 'Network'))
 
 
-def mapped() -> list:
+def mapped() -> list[str]:
   """The networks whose maps losses may take: `Network(taps=...)` gives those of the blocks in `TAPS`."""
   return [n for n in names() if hasattr(module(n), 'TAPS')]
 
 
-def module(name: str):
+def module(name: str) -> ModuleType:
   """The file of a network."""
   return importlib.import_module(f'{__name__}.{name}')
 
 
-def see(name: str, images):
+def see(name: str, images: jax.Array) -> jax.Array:
   """Pictures [B, H, W, 1 or 3] in [-1, 1] as a network takes them: three channels, scaled by its SCALE."""
   images = jnp.repeat(images, 3 // images.shape[-1], -1)
   offset, factor = (jnp.array(x, images.dtype) for x in module(name).SCALE)
   return ((images + 1) * 127.5 - offset) * factor
 
 
-def frozen(name: str) -> tuple:
+def frozen(name: str) -> tuple[dict, Callable[[], tuple[dict, dict]]]:
   """(shapes of a network's variables, () -> (arrays of these shapes, what a record says of them)), for `method.Frozen`.
 
   Raises:
@@ -76,7 +78,14 @@ def frozen(name: str) -> tuple:
   return {'params': shapes, 'stats': {}}, read
 
 
-def load(name, path=None, *, resize=None, scale=None, dtype='float32') -> Extractor:
+def load(
+  name: str,
+  path: str | Path | None = None,
+  *,
+  resize: str | None = None,
+  scale: tuple | None = None,
+  dtype: str = 'float32',
+) -> Extractor:
   """A feature network with its weights.
 
   Args:

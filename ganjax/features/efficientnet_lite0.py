@@ -3,10 +3,10 @@
 Against EfficientNet-B0: ReLU6 for swish, no squeeze-and-excitation. The features of Projected GAN come from it.
 """
 
-from typing import Any
-
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ganjax.features import layers
 from ganjax.weights import files as weights
@@ -46,11 +46,11 @@ class Network(nn.Module):
   With `taps` these blocks' maps, a list, in their place, of images of any sides.
   """
 
-  dtype: Any = jnp.float32
-  taps: tuple = ()
+  dtype: jax.typing.DTypeLike = jnp.float32
+  taps: tuple[str, ...] = ()
 
   @nn.compact
-  def __call__(self, x, train=False):
+  def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array] | list[jax.Array]:
     """`train` changes nothing: the statistics of batch norms are within the weights."""
     maps = []
     same = layers.pads((3, 3), x.shape[1:3], 2)
@@ -68,7 +68,7 @@ class Network(nn.Module):
     return {'features': features, 'logits': logits}
 
 
-def convert(tensors):
+def convert(tensors: dict[str, np.ndarray]) -> dict:
   """The variables from the tensors of `FILE`."""
 
   def names(path):

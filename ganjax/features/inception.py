@@ -4,10 +4,10 @@ It is not the Inception v3 of torchvision or Keras. Its names are those of the P
 torchvision's structure: averages leave out the padding, Mixed_7c pools by maximum, and there are 1008 outputs.
 """
 
-from typing import Any
-
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ganjax.features import layers
 from ganjax.weights import files as weights
@@ -37,10 +37,10 @@ class Network(nn.Module):
   What is not used is not computed once this is jitted.
   """
 
-  dtype: Any = jnp.float32
+  dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
     x = x.astype(self.dtype)
     outputs = {}
 
@@ -125,11 +125,11 @@ class Network(nn.Module):
     return {'features': features, 'logits': logits, 'logits_unbiased': unbiased, **outputs}
 
 
-def join(*branches):
+def join(*branches: jax.Array) -> jax.Array:
   return jnp.concatenate(branches, 3)
 
 
-def convert(tensors):
+def convert(tensors: dict[str, np.ndarray]) -> dict:
   """The variables from the tensors of `FILE`."""
   names = lambda path: ('fc', None) if path == 'fc' else (f'{path}.conv', f'{path}.bn')
   return layers.convert(Network(), SIZE, tensors, names, eps=1e-3)

@@ -6,7 +6,7 @@ A frozen batch norm is one multiplication and one addition for each channel, whi
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -33,7 +33,7 @@ class Conv(nn.Module):
   depthwise: bool = False
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, h, v, features]."""
     channels = 1 if self.depthwise else x.shape[3]
     w, b = _weights(self, (*self.kernel, channels, self.features), x.dtype)
@@ -67,7 +67,7 @@ class Linear(nn.Module):
   features: int
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """[B, C] -> two arrays [B, features]: without and with the bias."""
     w, b = _weights(self, (x.shape[1], self.features), x.dtype)
     y = jnp.dot(x, w, precision=precision(x.dtype))
@@ -84,7 +84,7 @@ class InvertedResidual(nn.Module):
   same: bool  # TensorFlow's padding
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features]."""
     kernel, width = (self.kernel, self.kernel), x.shape[3] * self.expansion
     around = pads(kernel, x.shape[1:3] if self.same else None, self.stride)
@@ -94,7 +94,7 @@ class InvertedResidual(nn.Module):
     return x + y if self.stride == 1 and x.shape == y.shape else y
 
 
-def precision(dtype):
+def precision(dtype: jax.typing.DTypeLike) -> lax.Precision:
   """float32 means float32: GPUs and TPUs would otherwise round to TF32 and bfloat16 (0.7 % in Inception's features)."""
   return lax.Precision.DEFAULT if dtype == jnp.bfloat16 else lax.Precision.HIGHEST
 
@@ -106,7 +106,7 @@ def _weights(module, shape, dtype):
   return w.astype(dtype), b.astype(dtype)
 
 
-def pads(kernel, size=None, stride=1) -> Pads:
+def pads(kernel: Sequence[int], size: Sequence[int] | None = None, stride: int = 1) -> Pads:
   """Zeros for an output of ceil(size / stride): kernel // 2 on each side, or TensorFlow's SAME if `size` is given."""
   if size is None:
     return tuple((k // 2, k // 2) for k in kernel)
@@ -114,7 +114,7 @@ def pads(kernel, size=None, stride=1) -> Pads:
   return tuple((p // 2, p - p // 2) for p in sums)
 
 
-def windows(x, kernel, stride=1) -> list:
+def windows(x: jax.Array, kernel: Sequence[int], stride: int = 1) -> list[jax.Array]:
   """The pixels of x [B, H, W, C] that each tap of a kernel meets: kh * kw arrays [B, h, v, C], views once compiled."""
   spans = [
     [slice(start, start + stride * ((n - k) // stride) + 1, stride) for start in range(k)]
@@ -123,26 +123,32 @@ def windows(x, kernel, stride=1) -> list:
   return [x[:, rows, columns] for rows in spans[0] for columns in spans[1]]
 
 
-def max_pool(x, stride):
+def max_pool(x: jax.Array, stride: int) -> jax.Array:
   """3 x 3 maxima: of stride 2 without padding, of stride 1 with. As elementwise maxima, 3 to 8 times as fast on CPU."""
   around = [(0, 0)] * 4 if stride == 2 else ((0, 0), (1, 1), (1, 1), (0, 0))
   x = jnp.pad(x, around, constant_values=-jnp.inf)
   return functools.reduce(jnp.maximum, windows(x, (3, 3), stride))
 
 
-def average_pool(x):
+def average_pool(x: jax.Array) -> jax.Array:
   """3 x 3 means of stride 1 over those pixels only that lie in the image."""
   total = sum(windows(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3)))
   rows, columns = (3.0 - (np.arange(n) == 0) - (np.arange(n) == n - 1) for n in x.shape[1:3])
   return total * jnp.asarray(1 / np.outer(rows, columns)[:, :, None], x.dtype)
 
 
-def mean(x):
+def mean(x: jax.Array) -> jax.Array:
   """The mean over rows and columns: [B, H, W, C] -> [B, C], summed in float32 at least."""
   return jnp.mean(x, (1, 2), dtype=wide(x.dtype))
 
 
-def convert(network, size, tensors, names, eps) -> dict:
+def convert(
+  network: nn.Module,
+  size: int,
+  tensors: dict[str, np.ndarray],
+  names: Callable[[str], tuple[str, str | None]],
+  eps: float,
+) -> dict:
   """Variables of a network of `Conv` and `Linear` from a PyTorch state_dict.
 
   Args:

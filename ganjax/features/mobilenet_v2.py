@@ -1,9 +1,9 @@
 """MobileNetV2 (Sandler et al., arXiv:1801.04381), trained on ImageNet; weights of torchvision (IMAGENET1K_V1)."""
 
-from typing import Any
-
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ganjax.features import layers
 from ganjax.weights import files as weights
@@ -41,10 +41,10 @@ LAYERS = {
 class Network(nn.Module):
   """Scaled images [B, 224, 224, 3] -> 'features' [B, 1280], 'logits' [B, 1000] (ImageNet's classes)."""
 
-  dtype: Any = jnp.float32
+  dtype: jax.typing.DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
     around = layers.pads((3, 3))
     x = layers.Conv(32, (3, 3), 2, around, nn.relu6, name='stem')(x.astype(self.dtype))
     blocks = ((row, repeat) for row in STAGES for repeat in range(row[2]))
@@ -56,7 +56,7 @@ class Network(nn.Module):
     return {'features': features, 'logits': logits}
 
 
-def convert(tensors):
+def convert(tensors: dict[str, np.ndarray]) -> dict:
   """The variables from the tensors of `FILE`."""
 
   def names(path):

@@ -6,6 +6,7 @@ pil_bilinear    half-pixel centres, antialiased. PyTorch-StudioGAN's "friendly"
 pil_bicubic     the same with Keys' cubic, clipped to 0..255. clean-fid's "clean"
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -15,7 +16,7 @@ from ganjax import UserError
 KINDS = 'tf1_bilinear', 'torch_bilinear', 'pil_bilinear', 'pil_bicubic'
 
 
-def resize(images, size: int, kind: str):
+def resize(images: jax.Array | np.ndarray, size: int, kind: str) -> jax.Array:
   """Images [B, H, W, C], uint8 or float in 0..255 -> float32 [B, size, size, C] in 0..255. Pure and jittable.
 
   On CPU `tf1_bilinear` equals torch-fidelity's to the bit; of PyTorch's and Pillow's (mode 'F') the others keep within

@@ -3,10 +3,12 @@
 Style transfer and perceptual losses take its maps. The rest of the network is left out.
 """
 
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ganjax.features import layers
 from ganjax.features.mobilenet_v2 import SCALE  # noqa: F401
@@ -34,12 +36,12 @@ class Network(nn.Module):
   With `taps` these maps, a list, in their place, of images whose sides are multiples of 8.
   """
 
-  dtype: Any = jnp.float32
-  taps: tuple = ()
+  dtype: jax.typing.DTypeLike = jnp.float32
+  taps: tuple[str, ...] = ()
   outside: str = 'constant'  # what surrounds a map, see jnp.pad
 
   @nn.compact
-  def __call__(self, x, train=False):
+  def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array] | list[jax.Array]:
     """`train` changes nothing."""
     x, maps = x.astype(self.dtype), []
     for block, (count, features) in enumerate(BLOCKS, 1):
@@ -52,13 +54,13 @@ class Network(nn.Module):
     return maps if self.taps else {'features': layers.mean(x)}
 
 
-def names(numbers, prefix=''):
+def names(numbers: Iterable[int], prefix: str = '') -> Callable[[str], tuple[str, None]]:
   """(path of a layer) -> (the prefix of its convolution in a file, None), of the convolutions' numbers there."""
   paths = [f'conv{block}_{i + 1}' for block, (n, _) in enumerate(BLOCKS, 1) for i in range(n)]
   known = {path: (f'{prefix}{number}', None) for path, number in zip(paths, numbers)}
   return known.__getitem__
 
 
-def convert(tensors):
+def convert(tensors: dict[str, np.ndarray]) -> dict:
   """The variables from the tensors of `FILE`."""
   return layers.convert(Network(), SIZE, tensors, names(LAYERS, 'features.'), eps=0)

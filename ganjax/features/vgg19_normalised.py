@@ -21,7 +21,7 @@ LAYERS = (2, 5, 9, 12, 16, 19, 22, 25, 29)
 Network = functools.partial(vgg19.Network, outside='reflect')
 
 
-def convert(tensors):
+def convert(tensors: dict[str, np.ndarray]) -> dict:
   """The variables from the tensors of `FILE`; the first two convolutions, with nothing between them, become one."""
   mix, shift = (
     weights.take(tensors, '0.weight', (3, 3, 1, 1)),

@@ -22,7 +22,7 @@ slower than the equivalent matrix products, so there the forms are products. On 
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -48,13 +48,15 @@ class Geometry(NamedTuple):
   groups: int = 1  # in which channels and features are apart; w is [kh, kw, C / groups, F]
 
   @property
-  def out(self):
+  def out(self) -> tuple[int, ...]:
     """Size of y: (size + 2 padding - kernel) // stride + 1."""
     size = zip(self.size, self.kernel, self.stride, self.padding)
     return tuple((n + 2 * p - k) // s + 1 for n, k, s, p in size)
 
 
-def conv(x, w, stride: Sizes = 1, padding: Sizes = 0, groups: int = 1):
+def conv(
+  x: jax.Array, w: jax.Array, stride: Sizes = 1, padding: Sizes = 0, groups: int = 1
+) -> jax.Array:
   """Convolves x [B, H, W, C] with w [kh, kw, C, F] -> [B, h, v, F], h = (H + 2p - k) // s + 1.
 
   y[i, j] = sum over a, b of x[s i + a - p, s j + b - p] @ w[a, b], as torch.nn.functional.conv2d
@@ -81,7 +83,9 @@ def conv(x, w, stride: Sizes = 1, padding: Sizes = 0, groups: int = 1):
   return _strided(g, x, w)
 
 
-def conv_transpose(y, w, stride: Sizes = 1, padding: Sizes = 0, extra: Sizes = 0):
+def conv_transpose(
+  y: jax.Array, w: jax.Array, stride: Sizes = 1, padding: Sizes = 0, extra: Sizes = 0
+) -> jax.Array:
   """Transposed convolution of y [B, h, v, I] with w [kh, kw, O, I] -> [B, H, W, O], H = (h - 1) s + k - 2p + extra.
 
   x[s i + a - p, s j + b - p] += w[a, b] @ y[i, j], no flip: it is the adjoint
@@ -117,7 +121,9 @@ def conv_transpose(y, w, stride: Sizes = 1, padding: Sizes = 0, extra: Sizes = 0
   return _transposed(Geometry(size, kernel, stride, padding), y, w)
 
 
-def depthwise_transpose(y, w, stride: Sizes, padding: Sizes, sides: Sizes):
+def depthwise_transpose(
+  y: jax.Array, w: jax.Array, stride: Sizes, padding: Sizes, sides: Sizes
+) -> jax.Array:
   """The adjoint of `conv` in as many groups as channels: y [B, h, v, C] with w [kh, kw, 1, C] -> [B, *sides, C]."""
   axes, channels = y.ndim - 2, y.shape[-1]
   stride, padding, sides = (_sizes(v, axes) for v in (stride, padding, sides))
@@ -262,12 +268,12 @@ class Conv(nn.Module):
   use_bias: bool = True
   resample: str | None = None
   outside: str = 'constant'
-  dtype: Any = None  # None: that of input and parameters together
-  param_dtype: Any = jnp.float32
+  dtype: jax.typing.DTypeLike | None = None  # None: that of input and parameters together
+  param_dtype: jax.typing.DTypeLike = jnp.float32
   kernel_init: Callable = nn.initializers.lecun_normal()
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, h, v, features]; [B, H, C] -> [B, h, features], and so on.
 
     Raises:
@@ -298,19 +304,19 @@ class Conv(nn.Module):
     return _apply(self, x, channels, lambda x, w: form(x, w, padding), add_neighbours)
 
 
-def add_neighbours(w):
+def add_neighbours(w: jax.Array) -> jax.Array:
   """w [kh, kw, C, F] -> [kh + 1, kw + 1, C, F], sums of 2 x 2: what 2 x 2 equal pixels, or their sum, make of it."""
   shifts = itertools.product((0, 1), repeat=w.ndim - 2)
   return sum(jnp.pad(w, [*((i, 1 - i) for i in shift), (0, 0), (0, 0)]) for shift in shifts)
 
 
-def conv_of_doubled(x, w, padding):
+def conv_of_doubled(x: jax.Array, w: jax.Array, padding: tuple[int, ...]) -> jax.Array:
   """conv(upsample(x), v, 1, padding), where w is `add_neighbours(v)`."""
   padding = tuple(k - 2 - p for k, p in zip(w.shape, padding))
   return conv_transpose(x, jnp.flip(w, range(w.ndim - 2)).swapaxes(-1, -2), 2, padding)
 
 
-def halved_conv(x, w, padding):
+def halved_conv(x: jax.Array, w: jax.Array, padding: tuple[int, ...]) -> jax.Array:
   """mean_pool(conv(x, v, 1, padding)), where w is `add_neighbours(v)`."""
   sides = [n + 2 * p - k + 2 for n, p, k in zip(x.shape[1:-1], padding, w.shape)]
   if any(n % 2 for n in sides):
@@ -332,12 +338,12 @@ class ConvTranspose(nn.Module):
   padding: Sizes = 0
   extra: Sizes = 0  # torch's output_padding
   use_bias: bool = True
-  dtype: Any = None
-  param_dtype: Any = jnp.float32
+  dtype: jax.typing.DTypeLike | None = None
+  param_dtype: jax.typing.DTypeLike = jnp.float32
   kernel_init: Callable = nn.initializers.lecun_normal(in_axis=-1, out_axis=-2)
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     """[B, h, v, C] -> [B, H, W, features]; [B, h, C] -> [B, H, features], and so on."""
     run = lambda x, w: conv_transpose(x, w, self.stride, self.padding, self.extra)
     return _apply(self, x, (self.features, x.shape[-1]), run)

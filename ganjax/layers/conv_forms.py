@@ -8,7 +8,9 @@ A form takes the geometry and two of x [B, H, W, C], y [B, h, v, F], w [kh, kw, 
 import functools
 import math
 import operator
+from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -35,10 +37,13 @@ from ganjax.layers.winograd import (
   weights_tiles,
 )
 
+if TYPE_CHECKING:  # which imports this
+  from ganjax.layers.conv import Geometry
+
 # Native forms.
 
 
-def strided_lax(g, x, w):
+def strided_lax(g: 'Geometry', x: jax.Array, w: jax.Array) -> jax.Array:
   pads = [(p, p) for p in g.padding]
   return lax.conv_general_dilated(
     x,
@@ -50,7 +55,7 @@ def strided_lax(g, x, w):
   )
 
 
-def transposed_lax(g, y, w):
+def transposed_lax(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
   pads = [
     (k - 1 - p, n + p - (s * (m - 1) + 1))
     for n, m, k, s, p in zip(g.size, g.out, g.kernel, g.stride, g.padding)
@@ -66,7 +71,7 @@ def transposed_lax(g, y, w):
   )
 
 
-def weights_lax(g, x, y):
+def weights_lax(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   pads = [
     (p, k - 1 + s * (m - 1) + 1 - n - p)
     for n, m, k, s, p in zip(g.size, g.out, g.kernel, g.stride, g.padding)
@@ -103,17 +108,17 @@ def _channels_in_rows(groups, w):
 # times. By `benchmarks/tpu_forms.py`. Gradients are summed over devices before the zeros are left out.)
 
 
-def strided_tpu(g, x, w):
+def strided_tpu(g: 'Geometry', x: jax.Array, w: jax.Array) -> jax.Array:
   m, joined = _join(g, x.shape[-1])
   return strided_lax(joined, x, _with_zeros(m, w, joined.groups))
 
 
-def transposed_tpu(g, y, w):
+def transposed_tpu(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
   m, joined = _join(g, w.shape[-2] * g.groups)
   return transposed_lax(joined, y, _with_zeros(m, w, joined.groups))
 
 
-def weights_tpu(g, x, y):
+def weights_tpu(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   m, joined = _join(g, x.shape[-1])
   return _without_zeros(m, weights_lax(joined, x, y), joined.groups)
 
@@ -133,7 +138,7 @@ def _join(g, channels):
 # convolution (4x4 on 2x2, 512 to 256 channels: 231 ms for 3.5); 3 channels take 4 times as long as 4.
 
 
-def strided_cpu(g, x, w):
+def strided_cpu(g: 'Geometry', x: jax.Array, w: jax.Array) -> jax.Array:
   if g.groups > 1:
     depthwise = g.groups == w.shape[-1] == x.shape[-1]
     return strided_depthwise(g, x, w) if depthwise else strided_blocks(g, x, w)
@@ -150,7 +155,7 @@ def strided_cpu(g, x, w):
   return strided_lax(g, at(x, -1), at(w, -2))
 
 
-def transposed_cpu(g, y, w):
+def transposed_cpu(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
   if g.groups > 1:
     depthwise = g.groups == w.shape[-1] and w.shape[-2] == 1
     return transposed_depthwise(g, y, w) if depthwise else transposed_blocks(g, y, w)
@@ -167,7 +172,7 @@ def transposed_cpu(g, y, w):
   return transposed_columns(g, y, w)
 
 
-def weights_cpu(g, x, y):
+def weights_cpu(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   if g.groups > 1:
     depthwise = g.groups == x.shape[-1] == y.shape[-1]
     return weights_depthwise(g, x, y) if depthwise else weights_blocks(g, x, y)
@@ -179,10 +184,15 @@ def weights_cpu(g, x, y):
     return weights_depth(g, x, y)
   if has_few(g, y.shape[-1]) and len(y) == 1:
     return weights_columns(g, x, y)
+  if any(m > n for n, m in zip(g.size, g.out)):
+    # y is the kernel here, and XLA's fast path wants one that is not larger than the image: 4x4 of stride 1 and padding
+    # 2, as in vid2vid's discriminators, 32 to 64 channels on four pictures of 17x17, 23 ms and 1.
+    x = jnp.pad(x, [(0, 0), *((p, p) for p in g.padding), (0, 0)])
+    g = g._replace(size=x.shape[1:-1], padding=(0,) * len(g.size))
   return weights_parts(g, x, y)
 
 
-def has_few(g, features):
+def has_few(g: 'Geometry', features: int) -> bool:
   """Whether pictures get so few features, of stride 1, that products by columns are small.
 
   XLA is slow with few: 7x7 from 64 to 3 on four pictures of 64x64 takes 209 ms, 10 by columns. Of smaller kernels only
@@ -191,7 +201,7 @@ def has_few(g, features):
   return len(g.size) == 2 and max(g.stride) == 1 and features < 8
 
 
-def weights_parts(g, x, y):
+def weights_parts(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   """The sum over parts of the batch, of 2048 pixels or more where that is many products.
 
   XLA's product over many pixels at once is 2 to 3 times slower (3x3 kernels, 128 to 128 channels on 32x32 at batch 32:
@@ -212,12 +222,12 @@ def weights_parts(g, x, y):
 # One axis on CPU: the s phases of x as so many channels, so that the stride is 1.
 
 
-def by_phase(g, channels):
+def by_phase(g: 'Geometry', channels: int) -> bool:
   """Whether there is one axis, long beside the kernel, and channels enough: else one product for all taps is faster."""
   return len(g.size) == 1 and channels >= 16 and g.stride[0] * g.out[0] >= 8 * g.kernel[0]
 
 
-def transposed_phases(g, y, w):
+def transposed_phases(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
   (n,), (m,), (k,), (s,), (p,) = g.size, g.out, g.kernel, g.stride, g.padding
   kernel, channels = -(-k // s), w.shape[-2]
   w = jnp.pad(w, ((0, kernel * s - k), (0, 0), (0, 0))).reshape(kernel, s * channels, -1)
@@ -230,25 +240,25 @@ def transposed_phases(g, y, w):
 # convolutions of pictures, and the forms above, serve. Its own of three axes are slower, the transposed one 30 times.
 
 
-def by_depth(g):
+def by_depth(g: 'Geometry') -> bool:
   """Whether there are three axes, and depths of x that y sees."""
   return len(g.size) == 3 and any(taps(_slice(g)[0]))
 
 
-def strided_depth(g, x, w):
+def strided_depth(g: 'Geometry', x: jax.Array, w: jax.Array) -> jax.Array:
   depth, flat = _slice(g)
   y = strided_cpu(flat, _depths(depth, x), _depth_in_rows(w))
   return y.reshape(x.shape[0], *g.out, -1)
 
 
-def transposed_depth(g, y, w):
+def transposed_depth(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
   depth, flat = _slice(g)
   x = transposed_cpu(flat, y.reshape(-1, *y.shape[2:]), _depth_in_rows(w))
   x = x.reshape(*y.shape[:2], *flat.size, g.kernel[0], -1)
   return add_taps(depth, lambda tap, ys: x[*ys, ..., tap[0], :], y.dtype)
 
 
-def weights_depth(g, x, y):
+def weights_depth(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   depth, flat = _slice(g)
   w = weights_cpu(flat, _depths(depth, x), y.reshape(-1, *y.shape[2:]))
   return jnp.moveaxis(w.reshape(*flat.kernel, g.kernel[0], -1, y.shape[-1]), -3, 0)
@@ -279,19 +289,19 @@ def _slice(g):
 # compiles on its own: blocks of 32 channels, or 8 blocks, whichever is fewer.
 
 
-def strided_blocks(g, x, w):
+def strided_blocks(g: 'Geometry', x: jax.Array, w: jax.Array) -> jax.Array:
   n, one = _blocks(g, x.shape[-1])
   parts = zip(jnp.split(x, n, -1), jnp.split(_with_zeros(g.groups // n, w, n), n, -1))
   return jnp.concatenate([strided_cpu(one, *part) for part in parts], -1)
 
 
-def transposed_blocks(g, y, w):
+def transposed_blocks(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
   n, one = _blocks(g, w.shape[-2] * g.groups)
   parts = zip(jnp.split(y, n, -1), jnp.split(_with_zeros(g.groups // n, w, n), n, -1))
   return jnp.concatenate([transposed_cpu(one, *part) for part in parts], -1)
 
 
-def weights_blocks(g, x, y):
+def weights_blocks(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   n, one = _blocks(g, x.shape[-1])
   parts = zip(jnp.split(x, n, -1), jnp.split(y, n, -1))
   w = jnp.concatenate([weights_cpu(one, *part) for part in parts], -1)

@@ -4,6 +4,9 @@ Such a picture lies in the upper left of an array of the largest size that it ma
 how much of it there is, and may be traced. All are functions of one picture [H, W, C]; take `jax.vmap` for more.
 """
 
+from collections.abc import Sequence
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -11,7 +14,14 @@ from jax import lax
 MODES = 'area', 'bilinear', 'bicubic'  # of `resize`
 
 
-def ellipse(side: int, size, sigmas, angle=0.0, beta=1.0, plateau=False):
+def ellipse(
+  side: int,
+  size: int | jax.Array,
+  sigmas: Sequence[float] | jax.Array,
+  angle: float | jax.Array = 0.0,
+  beta: float | jax.Array = 1.0,
+  plateau: bool | jax.Array = False,
+) -> jax.Array:
   """A kernel [side, side] of a function of q = d' S^-1 d at the place d; zero outside of size x size pixels; sums to 1.
 
   Real-ESRGAN (Wang et al. 2021, arXiv:2107.10833, section 3.2). All arguments but the first may be traced.
@@ -33,7 +43,7 @@ def ellipse(side: int, size, sigmas, angle=0.0, beta=1.0, plateau=False):
   return _normalise(jnp.where(inside, found, 0.0))
 
 
-def sinc(side: int, size, cutoff):
+def sinc(side: int, size: int | jax.Array, cutoff: float | jax.Array) -> jax.Array:
   """The circular low pass [side, side] of a cutoff in radians a pixel; arguments as in `ellipse`. Sums to 1.
 
   cutoff J1(cutoff r) / (2 pi r) at the distance r.
@@ -45,12 +55,12 @@ def sinc(side: int, size, cutoff):
   return _normalise(jnp.where(inside, found, 0.0))
 
 
-def pulse(side: int):
+def pulse(side: int) -> jax.Array:
   """The kernel that changes nothing."""
   return jnp.zeros((side, side)).at[side // 2, side // 2].set(1.0)
 
 
-def j1(x):
+def j1(x: jax.Array) -> jax.Array:
   """Bessel's function of the first kind and order 1, to float32's precision for |x| up to 60: Bessel's integral."""
   t = np.linspace(0, np.pi, 97)
   weights = np.full(97, 1 / 96)
@@ -70,7 +80,7 @@ def _normalise(kernel):
   return kernel / jnp.sum(kernel)
 
 
-def convolve(x, kernel, sides):
+def convolve(x: jax.Array, kernel: jax.Array, sides: Sequence[int] | jax.Array) -> jax.Array:
   """[H, W, C] convolved with [k, k], mirrored at the borders of its `sides`, without the border pixel twice."""
   (h, w), r = x.shape[:2], kernel.shape[0] // 2
   rows, columns = (_mirror(np.arange(-r, n + r), side) for n, side in zip((h, w), sides))
@@ -88,7 +98,13 @@ def _mirror(places, side):
   return jnp.minimum(places, period - places)
 
 
-def resize(x, sides, shape, new_sides, mode):
+def resize(
+  x: jax.Array,
+  sides: Sequence[int] | jax.Array,
+  shape: Sequence[int],
+  new_sides: Sequence[int] | jax.Array,
+  mode: int | jax.Array,
+) -> jax.Array:
   """[H, W, C] -> [*shape, C], as torch.nn.functional.interpolate has it without antialiasing.
 
   Args:

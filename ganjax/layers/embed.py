@@ -1,8 +1,7 @@
 """Embedding of class labels."""
 
-from typing import Any
-
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
@@ -14,11 +13,11 @@ class ClassEmbed(nn.Module):
   num_classes: int
   features: int
   embedding_init: nn.initializers.Initializer = nn.initializers.normal(1.0)
-  dtype: Any = None  # that of the table by default
-  param_dtype: Any = 'float32'
+  dtype: jax.typing.DTypeLike | None = None  # that of the table by default
+  param_dtype: jax.typing.DTypeLike = 'float32'
 
   @nn.compact
-  def __call__(self, label):
+  def __call__(self, label: jax.Array | None) -> jax.Array:
     """Labels, integers [B], or weights of the classes, floats [B, num_classes] -> [B, features].
 
     Weights are how a network sees what lies between classes. An integer outside 0..num_classes - 1 has the row NaN.

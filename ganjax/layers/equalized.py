@@ -5,9 +5,8 @@ of them at one speed. Progressive growing and StyleGAN have a `gain` of sqrt(2) 
 of 1, and what comes out of a layer goes through `activate`, which keeps the variance.
 """
 
-from typing import Any
-
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -16,12 +15,12 @@ from ganjax.layers.conv import add_neighbours, conv, conv_of_doubled, halved_con
 NORMAL = nn.initializers.normal(1.0)
 
 
-def activate(x, *, gain=1.0, clamp=0.0):
+def activate(x: jax.Array, *, gain: float = 1.0, clamp: float = 0.0) -> jax.Array:
   """sqrt(2) * LeakyReLU(0.2), times `gain`, held in [-clamp gain, clamp gain]; a clamp of 0 holds nothing."""
   return limit(nn.leaky_relu(x, 0.2) * (2**0.5 * gain), gain * clamp)
 
 
-def limit(x, clamp):
+def limit(x: jax.Array, clamp: float) -> jax.Array:
   """x in [-clamp, clamp], or where `clamp` is 0 as it is."""
   return jnp.clip(x, -clamp, clamp) if clamp else x
 
@@ -38,10 +37,10 @@ class Dense(nn.Module):
   gain: float = 1.0
   use_bias: bool = True
   bias_init: float = 0.0
-  param_dtype: Any = 'float32'
+  param_dtype: jax.typing.DTypeLike = 'float32'
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     m, inputs = self.lr_multiplier, x.shape[-1]
     init = nn.initializers.normal(1 / m)
     kernel = self.param('kernel', init, (inputs, self.features), self.param_dtype)
@@ -67,11 +66,11 @@ class Conv(nn.Module):
   gain: float = 1.0
   resample: str | None = None
   use_bias: bool = True
-  dtype: Any = None  # None: that of input and parameters together
-  param_dtype: Any = 'float32'
+  dtype: jax.typing.DTypeLike | None = None  # None: that of input and parameters together
+  param_dtype: jax.typing.DTypeLike = 'float32'
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, h, w, features]."""
     shape = (self.kernel, self.kernel, x.shape[-1], self.features)
     w = self.param('kernel', NORMAL, shape, self.param_dtype)

@@ -9,6 +9,7 @@ do that at the speed of memory, and its gradient is another product.
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -20,7 +21,9 @@ from ganjax.layers.conv import conv, depthwise_transpose
 from ganjax.layers.equalized import Dense, activate
 
 
-def lowpass(taps: int, cutoff: float, width: float, rate: float, radial=False) -> np.ndarray:
+def lowpass(
+  taps: int, cutoff: float, width: float, rate: float, radial: bool = False
+) -> np.ndarray:
   """A Kaiser-windowed filter (appendix C.1), float64 [taps], or with `radial` [taps, taps]; its sum is 1.
 
   Args:
@@ -39,7 +42,7 @@ def lowpass(taps: int, cutoff: float, width: float, rate: float, radial=False) -
   return f / f.sum()
 
 
-def separate(taps) -> tuple:
+def separate(taps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """(rows, columns) [R, k] of a filter: its passes along both axes; one [k, k] of both is the sum of R such pairs."""
   if taps.ndim == 1:
     return taps[None], taps[None]
@@ -49,7 +52,15 @@ def separate(taps) -> tuple:
   return u.T[kept] * root, v[kept] * root
 
 
-def filtered_leaky_relu(x, size: int, up: int, down: int, up_taps, down_taps, clamp: float):
+def filtered_leaky_relu(
+  x: jax.Array,
+  size: int,
+  up: int,
+  down: int,
+  up_taps: np.ndarray,
+  down_taps: np.ndarray,
+  clamp: float,
+) -> jax.Array:
   """sqrt(2) LeakyReLU(0.2) at a higher rate, between two filters (equation 6): x [B, n, n, C] -> [B, size, size, C].
 
   The centres of both maps coincide; outside x are zeros.
@@ -139,7 +150,7 @@ class FourierInput(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, w, transform=None):
+  def __call__(self, w: jax.Array, transform: jax.Array | None = None) -> jax.Array:
     exact = lambda a, b: jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
     draw = lambda f, *shape: lambda: f(self.make_rng('params'), shape, self.param_dtype)
     freqs = self.variable('fourier', 'freqs', draw(self._frequencies, self.features, 2)).value

@@ -1,6 +1,9 @@
 """Heads of discriminators: what is made of pooled features. Real or fake in all; the classes in one of three ways."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax.dtypes import widen
@@ -9,7 +12,17 @@ from ganjax.layers.embed import ClassEmbed
 HEADS = 'projection', 'classifier', 'proxy'
 
 
-def apply_head(x, label, *, head, num_classes, embed_dim, wrap, kernel_init, **kinds):
+def apply_head(
+  x: jax.Array,
+  label: jax.Array | None,
+  *,
+  head: str,
+  num_classes: int,
+  embed_dim: int,
+  wrap: Callable[[nn.Module], nn.Module],
+  kernel_init: nn.initializers.Initializer,
+  **kinds: jax.typing.DTypeLike,
+) -> jax.Array | tuple:
   """What D returns for pooled features x [B, C]. Called in a compact method, whose module has the layers.
 
   Args:

@@ -1,5 +1,6 @@
 """What JPEG does to a picture (ITU-T T.81; libjpeg's tables and quality), without a file."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -30,7 +31,7 @@ COSINES[0] /= np.sqrt(2)  # [frequency, pixel], orthonormal
 HIGHEST = lax.Precision.HIGHEST
 
 
-def compress(x, quality):
+def compress(x: jax.Array, quality: float | jax.Array) -> jax.Array:
   """A picture [H, W, C] in [0, 1] as a JPEG file of a quality from 1 to 100 gives it back; sides are multiples of 16.
 
   Colours have half of the resolution, and are interpolated on the way back, as libjpeg does by default.

@@ -5,9 +5,8 @@ the channels of x, and dividing by the length of each output's weights is scalin
 serves the whole batch, without convolutions in groups.
 """
 
-from typing import Any
-
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -35,11 +34,11 @@ class ModulatedConv(nn.Module):
   padding: int | None = None  # zeros on each side; None: as many as keep the size
   up: bool = False
   demodulate: bool = True
-  dtype: Any = None  # None: that of x
-  param_dtype: Any = 'float32'
+  dtype: jax.typing.DTypeLike | None = None  # None: that of x
+  param_dtype: jax.typing.DTypeLike = 'float32'
 
   @nn.compact
-  def __call__(self, x, w):
+  def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
     channels, dtype = x.shape[-1], self.dtype or x.dtype
     style = Dense(channels, bias_init=1.0, param_dtype=self.param_dtype, name='affine')(w)
     ends = (self.features, channels) if self.up else (channels, self.features)

@@ -13,6 +13,7 @@
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -37,7 +38,7 @@ class BatchNorm(nn.Module):
   param_dtype: str = 'float32'
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     features = x.shape[-1:]
     scale = self.param('scale', self.scale_init, features, self.param_dtype)
     bias = self.param('bias', nn.initializers.zeros, features, self.param_dtype)
@@ -61,7 +62,7 @@ class ConditionalBatchNorm(nn.Module):
   param_dtype: str = 'float32'
 
   @nn.compact
-  def __call__(self, x, condition, *, train: bool):
+  def __call__(self, x: jax.Array, condition: jax.Array | None, *, train: bool) -> jax.Array:
     """x [B, ..., C] and labels as `ClassEmbed` takes them, or vectors [B, K] -> [B, ..., C].
 
     Raises:
@@ -86,7 +87,7 @@ class ConditionalBatchNorm(nn.Module):
     return _normalize(self, x, 1 + linear('scale'), linear('bias'), train)
 
 
-def instance_norm(x, eps: float = 1e-5):
+def instance_norm(x: jax.Array, eps: float = 1e-5) -> jax.Array:
   """Normalises each channel of each of [B, ..., C] over its own pixels (Ulyanov et al. 2016, arXiv:1607.08022).
 
   By the biased variance, without scale and bias: torch.nn.InstanceNorm2d. Computed in float32 at least.

@@ -1,5 +1,6 @@
 """Layers of progressive growing (Karras et al. 2017, arXiv:1710.10196), which StyleGAN's networks keep."""
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -7,7 +8,9 @@ from ganjax import UserError
 from ganjax.dtypes import widen
 
 
-def levels(sides: tuple, width: int, channel_base: int) -> tuple:
+def levels(
+  sides: tuple[int, int], width: int, channel_base: int
+) -> tuple[tuple[tuple[int, int], int], ...]:
   """((height, width), channels) of each map of a network that doubles its first one, the smallest first.
 
   Args:
@@ -38,13 +41,13 @@ def levels(sides: tuple, width: int, channel_base: int) -> tuple:
   )
 
 
-def pixel_norm(x, eps=1e-8):
+def pixel_norm(x: jax.Array, eps: float = 1e-8) -> jax.Array:
   """Divides [..., C] by the root mean square over C (section 4.2)."""
   y = widen(x)
   return (y * lax.rsqrt(jnp.mean(y**2, -1, keepdims=True) + eps)).astype(x.dtype)
 
 
-def minibatch_stddev(x, group=4):
+def minibatch_stddev(x: jax.Array, group: int = 4) -> jax.Array:
   """Appends to [B, H, W, C] a channel with the standard deviation over groups of samples (section 3).
 
   Each group has one number: the biased deviation over its samples, averaged over pixels and channels. A group is

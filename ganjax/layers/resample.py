@@ -1,6 +1,7 @@
 """Resampling without parameters, of [B, H, W, C]; by 2: up, mean and max also of [B, H, C] and [B, D, H, W, C]."""
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jax.interpreters import ad, batching, mlir
 from ganjax import UserError
 
 
-def upsample(x):
+def upsample(x: jax.Array) -> jax.Array:
   """Nearest neighbour: each pixel becomes 2 x 2. [B, H, W, C] -> [B, 2H, 2W, C]."""
   b, *sides, c = x.shape
   pairs = [n for side in sides for n in (side, 2)]
@@ -20,7 +21,7 @@ def upsample(x):
   return x.reshape(b, *(2 * side for side in sides), c)
 
 
-def mean_pool(x):
+def mean_pool(x: jax.Array) -> jax.Array:
   """Means of 2 x 2 pixels. [B, H, W, C] -> [B, H/2, W/2, C].
 
   Raises:
@@ -30,7 +31,7 @@ def mean_pool(x):
   return _squares(x).mean(_seconds(x), dtype=x.dtype)
 
 
-def max_pool(x):
+def max_pool(x: jax.Array) -> jax.Array:
   """Maxima of 2 x 2 pixels. [B, H, W, C] -> [B, H/2, W/2, C]. Equal maxima share the gradient.
 
   Raises:
@@ -39,7 +40,7 @@ def max_pool(x):
   return _squares(x).max(_seconds(x))
 
 
-def upsample_bilinear(x, outside='constant'):
+def upsample_bilinear(x: jax.Array, outside: str = 'constant') -> jax.Array:
   """Each new pixel is 3/4 of the nearest and 1/4 of the next, along both axes. [B, H, W, C] -> [B, 2H, 2W, C].
 
   The filter [1, 3, 3, 1] / 4, which is [1, 2, 1] over repeated pixels. Outside the image are zeros, or with 'edge' the
@@ -52,7 +53,7 @@ def upsample_bilinear(x, outside='constant'):
   return x
 
 
-def downsample_bilinear(x):
+def downsample_bilinear(x: jax.Array) -> jax.Array:
   """The filter [1, 3, 3, 1] / 8 along both axes, a quarter of `upsample_bilinear`'s adjoint. -> [B, H/2, W/2, C].
 
   Raises:
@@ -65,7 +66,7 @@ def downsample_bilinear(x):
   return x
 
 
-def interpolate(x, sides, align_corners=False):
+def interpolate(x: jax.Array, sides: Sequence[int], align_corners: bool = False) -> jax.Array:
   """Bilinear interpolation as torch.nn.functional.interpolate has it. [B, H, W, C] -> [B, *sides, C].
 
   There is no antialiasing.
@@ -89,7 +90,7 @@ def _linear(n, side, align_corners):
   return np.maximum(1 - np.abs(at[:, None] - np.arange(n)), 0)
 
 
-def resize_bicubic(x, factor: float):
+def resize_bicubic(x: jax.Array | np.ndarray, factor: float) -> jax.Array:
   """MATLAB's imresize of floats: cubic weights, a = -1/2, antialiased. [B, H, W, C] -> [B, ceil(factor H), ..., C].
 
   Where a picture shrinks, the kernel grows to 4 / factor pixels. Outside the picture it is mirrored, its border pixels
@@ -120,21 +121,21 @@ def _cubic(n, factor):
   return matrix
 
 
-def pixel_shuffle(x, factor: int):
+def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
   """Channels become pixels, in torch's order (arXiv:1609.05158). [B, H, W, C f^2] -> [B, f H, f W, C], f the factor."""
   b, h, w, c = x.shape
   x = x.reshape(b, h, w, c // factor**2, factor, factor).transpose(0, 1, 4, 2, 5, 3)
   return x.reshape(b, factor * h, factor * w, -1)
 
 
-def pixel_unshuffle(x, factor: int):
+def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
   """The inverse of `pixel_shuffle`. [B, f H, f W, C] -> [B, H, W, C f^2]."""
   b, h, w, c = x.shape
   x = x.reshape(b, h // factor, factor, w // factor, factor, c).transpose(0, 1, 3, 5, 2, 4)
   return x.reshape(b, h // factor, w // factor, -1)
 
 
-def adaptive_mean(x, side):
+def adaptive_mean(x: jax.Array, side: int) -> jax.Array:
   """Means over side x side parts of an image, as torch.nn.AdaptiveAvgPool2d. [B, H, W, C] -> [B, side, side, C].
 
   Part i of n pixels reaches from floor(i n / side) to ceil((i + 1) n / side): neighbours overlap where `side` does not
@@ -150,7 +151,7 @@ def _parts(n, side):
   return inside / inside.sum(1, keepdims=True)
 
 
-def smooth(x, padding: int):
+def smooth(x: jax.Array, padding: int) -> jax.Array:
   """The filter [1, 3, 3, 1] / 8 along both axes of [B, H, W, C], with so many zeros on each side, from 0 to 3.
 
   H becomes H + 2 padding - 3. StyleGAN2 (arXiv:1912.04958, appendix B) has it around convolutions of stride 2: behind a
@@ -189,7 +190,7 @@ batching.primitive_batchers[_SMOOTH] = _smooth_many
 mlir.register_lowering(_SMOOTH, mlir.lower_fun(_sum_neighbours, multiple_results=False))
 
 
-def blur(x):
+def blur(x: jax.Array) -> jax.Array:
   """The filter [1, 2, 1] / 4 along both axes of [B, H, W, C], with zeros outside (StyleGAN, arXiv:1812.04948)."""
   for axis in (1, 2):
     before, after = _neighbours(x, axis)
@@ -197,7 +198,7 @@ def blur(x):
   return x
 
 
-def downsample_blurred(x):
+def downsample_blurred(x: jax.Array) -> jax.Array:
   """The filter [1, 2, 1] / 4 along both axes at every second pixel, mirrored outside. -> [B, ceil(H/2), ceil(W/2), C].
 
   Zhang 2019, arXiv:1904.11486.

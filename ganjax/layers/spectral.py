@@ -29,7 +29,7 @@ class SpectralNorm(nn.Module):
   eps: float = 1e-12  # least length that a vector is divided by
 
   @nn.compact
-  def __call__(self, *args):
+  def __call__(self, *args: jax.Array | None) -> jax.Array:
     """The layer's arguments -> its output."""
     if self.is_initializing():
       y = self.layer(*args)  # makes the parameters

@@ -6,6 +6,7 @@ and deviation 1 over the data, cut off at 3 deviations and divided by them.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -14,7 +15,7 @@ FLOOR = 1e-6  # added to magnitudes before the logarithm
 DEVIATIONS = 3
 
 
-def stft(x, size: int):
+def stft(x: jax.Array, size: int) -> jax.Array:
   """Windows of `size` samples of x [B, T], half of it apart, and zeros -> complex [B, 2 T / size, size / 2 + 1]."""
   hop = size // 2
   frames = x.shape[1] // hop
@@ -23,7 +24,7 @@ def stft(x, size: int):
   return jnp.fft.rfft(x[:, at] * _window(size))
 
 
-def istft(spectra, size: int):
+def istft(spectra: jax.Array, size: int) -> jax.Array:
   """Sounds [B, T] of spectra [B, 2 T / size, size / 2 + 1]: windows laid over one another, weighed once more.
 
   It is the inverse of `stft` but for the first half of a window, which fades in, as TensorFlow's does.
@@ -35,7 +36,7 @@ def istft(spectra, size: int):
   return (x / (window[:hop] ** 2 + window[hop:] ** 2)).reshape(len(x), -1)
 
 
-def griffin_lim(magnitude, size: int, rounds: int):
+def griffin_lim(magnitude: jax.Array, size: int, rounds: int) -> jax.Array:
   """Sounds [B, T] of magnitudes [B, 2 T / size, size / 2 + 1], from phases of 0 on."""
 
   def better(_, spectra):
@@ -61,13 +62,13 @@ class Spectrum(nn.Module):
   side: int
   rounds: int = 16  # of Griffin and Lim
 
-  def setup(self):
+  def setup(self) -> None:
     zeros = lambda: jnp.zeros(self.side)
     self.mean = self.variable('spectrum', 'mean', zeros)
     self.var = self.variable('spectrum', 'var', lambda: zeros() + 1)
     self.count = self.variable('spectrum', 'count', lambda: jnp.zeros(()))
 
-  def encode(self, x, *, train: bool):
+  def encode(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Sounds -> pictures; where `train`, and the collection may change, after they were counted in."""
     level = jnp.log(jnp.abs(stft(x[..., 0], 2 * self.side))[..., :-1] + FLOOR)
     if train and self.is_mutable_collection('spectrum'):
@@ -82,7 +83,7 @@ class Spectrum(nn.Module):
     scale = DEVIATIONS * jnp.sqrt(self.var.value)
     return jnp.clip((level - self.mean.value) / scale, -1, 1)[..., None]
 
-  def decode(self, x):
+  def decode(self, x: jax.Array) -> jax.Array:
     """Pictures -> sounds."""
     level = x[..., 0] * DEVIATIONS * jnp.sqrt(self.var.value) + self.mean.value
     magnitude = jnp.pad(jnp.exp(level), ((0, 0), (0, 0), (0, 1)))

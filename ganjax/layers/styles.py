@@ -1,5 +1,6 @@
 """What networks of styles share (StyleGAN, Karras et al. 2018, arXiv:1812.04948): noise, the mean style, truncation."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,13 @@ from ganjax.devices import sharding
 MEAN_DECAY = 0.995  # what the mean style keeps at an update (the authors' code)
 
 
-def draw_noise(module, sizes: dict, batch: int, seeds, dtype):
+def draw_noise(
+  module: nn.Module,
+  sizes: dict[str, tuple[int, int]],
+  batch: int,
+  seeds: jax.Array | None,
+  dtype: jax.typing.DTypeLike,
+) -> dict[str, jax.Array] | None:
   """Noise of a network's layers: {name of a layer: [batch, height, width]}, or None where it is constant.
 
   Args:
@@ -33,7 +40,13 @@ def draw_noise(module, sizes: dict, batch: int, seeds, dtype):
   return {n: x.reshape(batch, *sizes[n]) for n, x in zip(sizes, rows)}
 
 
-def noise_of(module, size, noise, seeds, dtype):
+def noise_of(
+  module: nn.Module,
+  size: tuple[int, ...],
+  noise: jax.Array | None,
+  seeds: jax.Array | None,
+  dtype: jax.typing.DTypeLike,
+) -> jax.Array:
   """A layer's noise: `noise` [B, H, W]; without it, and of a seed below 0, what its collection 'noise' has."""
   draw = lambda: jax.random.normal(module.make_rng('params'), (1, *size), dtype)
   fixed = module.variable('noise', 'constant', draw)
@@ -41,13 +54,18 @@ def noise_of(module, size, noise, seeds, dtype):
   return noise if seeds is None else jnp.where(seeds[:, None, None] < 0, fixed.value, noise)
 
 
-def move_mean(mean, w, decay=MEAN_DECAY):
+def move_mean(mean: jax.Array, w: jax.Array, decay: float = MEAN_DECAY) -> jax.Array:
   """The mean style after an update by styles w [B, W], of which it keeps `decay`."""
   new = jax.lax.stop_gradient(jnp.mean(w, 0))
   return new + decay * (mean - new)
 
 
-def truncate(w, mean, truncation, cutoff=None):
+def truncate(
+  w: jax.Array,
+  mean: jax.Array,
+  truncation: float | jax.Array,
+  cutoff: int | jax.Array | None = None,
+) -> jax.Array:
   """Styles w [B, L, W] drawn towards their mean (StyleGAN, arXiv:1812.04948, appendix B).
 
   Args:

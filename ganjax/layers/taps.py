@@ -7,14 +7,20 @@ import functools
 import itertools
 import math
 import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 
 from ganjax.dtypes import wide, widen
 from ganjax.layers.winograd import dot
 
+if TYPE_CHECKING:  # which imports this
+  from ganjax.layers.conv import Geometry
 
-def by_tap(g):
+
+def by_tap(g: 'Geometry') -> bool:
   """Whether one product for each tap is best: 1x1 kernels, and those that reach far out of the image.
 
   A product by tap leaves out the taps that lie on the padding: 7/16 of them for 4x4, stride 2, from 4x4 to 2x2.
@@ -37,7 +43,7 @@ def _spans(g, axis):
     yield slice(first, first + s * (stop - start), s), slice(start, stop)
 
 
-def taps(g):
+def taps(g: 'Geometry') -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:
   """All taps that touch the image: (indices in w, index of x, index of y), the latter slices of batch and space."""
   for tap in itertools.product(*(enumerate(_spans(g, axis)) for axis in range(len(g.size)))):
     x, y = zip(*(spans for _, spans in tap))
@@ -45,21 +51,21 @@ def taps(g):
       yield tuple(a for a, _ in tap), (slice(None), *x), (slice(None), *y)
 
 
-def place(x, size, spans):
+def place(x: jax.Array, size: Sequence[int], spans: Sequence[slice]) -> jax.Array:
   """Puts x [B, r, c, ...] at spans of zeros [B, *size, ...]."""
   pads = [(s.start, n - s.stop) for s, n in zip(spans, size)]
   return jnp.pad(x, [(0, 0), *pads, *[(0, 0)] * (x.ndim - 1 - len(pads))])
 
 
-def strided_taps(g, x, w):
+def strided_taps(g: 'Geometry', x: jax.Array, w: jax.Array) -> jax.Array:
   return _sum_taps(g, lambda tap, xs: dot(x[xs], w[tap], [x.ndim - 1], [0]), x.dtype)
 
 
-def transposed_taps(g, y, w):
+def transposed_taps(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
   return add_taps(g, lambda tap, ys: dot(y[ys], w[tap], [y.ndim - 1], [1]), y.dtype)
 
 
-def weights_taps(g, x, y):
+def weights_taps(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   zero = jnp.zeros((x.shape[-1], y.shape[-1]), wide(x.dtype))
   pixels = range(x.ndim - 1)
   parts = {tap: dot(x[xs], y[ys], pixels, pixels) for tap, xs, ys in taps(g)}
@@ -67,7 +73,7 @@ def weights_taps(g, x, y):
   return w.reshape(*g.kernel, *zero.shape).astype(x.dtype)
 
 
-def strided_columns(g, x, w):
+def strided_columns(g: 'Geometry', x: jax.Array, w: jax.Array) -> jax.Array:
   """All taps in one product, of all pixels of x, then summed where they meet."""
   x = jnp.pad(x, [(0, 0), *((p, p) for p in g.padding), (0, 0)])
   columns = dot(x, w, [x.ndim - 1], [w.ndim - 2])  # [B, H + 2 p, W + 2 p, kh, kw, F]
@@ -76,13 +82,13 @@ def strided_columns(g, x, w):
   return functools.reduce(operator.add, parts).astype(w.dtype)
 
 
-def transposed_columns(g, y, w):
+def transposed_columns(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
   """All taps in one product."""
   columns = dot(y, w, [y.ndim - 1], [w.ndim - 1])  # [B, h, v, kh, kw, C]
   return add_taps(g, lambda tap, ys: columns[*ys, *tap], y.dtype)
 
 
-def weights_columns(g, x, y):
+def weights_columns(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   """All taps in one product, of stride 1: beside each pixel of x all of y that it is joined with."""
   x = jnp.pad(x, [(0, 0), *((p, p) for p in g.padding), (0, 0)])
   spans = lambda tap: [slice(a, a + m) for a, m in zip(tap, g.out)]
@@ -99,7 +105,11 @@ def _sum_taps(g, product, dtype):
   return functools.reduce(operator.add, parts).astype(dtype)
 
 
-def add_taps(g, product, dtype):
+def add_taps(
+  g: 'Geometry',
+  product: Callable[[tuple[int, ...], tuple[slice, ...]], jax.Array],
+  dtype: jax.typing.DTypeLike,
+) -> jax.Array:
   """Sums what each tap adds to x: within each of the s x s phases of x taps are shifted without gaps."""
   size = [-(-n // s) for n, s in zip(g.size, g.stride)]
   phases = {}
@@ -129,13 +139,13 @@ def _interleave(g, phases):
 # sees a slice of it, and XLA's CPU code is one loop; padding each part makes it several times slower.
 
 
-def strided_depthwise(g, x, w):
+def strided_depthwise(g: 'Geometry', x: jax.Array, w: jax.Array) -> jax.Array:
   x = jnp.pad(x, [(0, 0), *((p, p) for p in g.padding), (0, 0)])
   parts = (x[_window(g, tap)] * w[tap][0] for tap in itertools.product(*map(range, g.kernel)))
   return functools.reduce(operator.add, parts)
 
 
-def transposed_depthwise(g, y, w):
+def transposed_depthwise(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
   # Pixel s j + r of x meets pixel j + (r + p - a) / s of y by the taps a for which that is whole.
   axes = list(zip(g.size, g.out, g.kernel, g.stride, g.padding))
   before = [max(-((p - k + 1) // s), 0) for _, _, k, s, p in axes]
@@ -155,7 +165,7 @@ def transposed_depthwise(g, y, w):
   return _interleave(g, phases)
 
 
-def weights_depthwise(g, x, y):
+def weights_depthwise(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   x = widen(jnp.pad(x, [(0, 0), *((p, p) for p in g.padding), (0, 0)]))
   pixels = tuple(range(x.ndim - 1))
   taps = itertools.product(*map(range, g.kernel))

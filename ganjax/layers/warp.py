@@ -3,10 +3,11 @@
 A flow is [..., H, W, 2], in pixels to the right and down, and says of each pixel where it comes from.
 """
 
+import jax
 import jax.numpy as jnp
 
 
-def warp(x, flow):
+def warp(x: jax.Array, flow: jax.Array) -> jax.Array:
   """x [B, H, W, C], read at each pixel's place plus flow [B, H, W, 2] -> [B, H, W, C].
 
   Beyond the border x is as at the border. It is torch's grid_sample, bilinear, with padding_mode='border' and

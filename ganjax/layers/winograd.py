@@ -10,17 +10,23 @@ three products for four, so 9 for 16 in two, and each map of `layers/conv.py` is
 import functools
 import math
 import operator
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 from jax import export, lax
 
 from ganjax.dtypes import wide, widen
 
+if TYPE_CHECKING:  # which imports this
+  from ganjax.layers.conv import Geometry
+
 OF_X = (1, -1, 0), (0, 1, 0), (0, -1, 1)
 OF_WY = (1, 0), (1, 1), (0, 1)
 
 
-def by_tile(g, batch, channels, features):
+def by_tile(g: 'Geometry', batch: int, channels: int, features: int) -> bool:
   """Whether Winograd's form is there for the shape, and its products large enough to pay for the sums.
 
   They are taken to be where `batch` is a symbol: an exported program serves batches of any size.
@@ -32,13 +38,13 @@ def by_tile(g, batch, channels, features):
   return export.is_symbolic_dim(batch) or batch * math.prod(g.out) >= 1024
 
 
-def strided_tiles(g, x, w):
+def strided_tiles(g: 'Geometry', x: jax.Array, w: jax.Array) -> jax.Array:
   products = _each(lambda a, b: dot(a, b, [3], [0]), _tiles_of_x(g, x), _tiles_of_w(w))
   rows = [_interleave(_mix(zip(*OF_WY), row), 2) for row in products]
   return _interleave(_mix(zip(*OF_WY), rows), 1).astype(x.dtype)
 
 
-def transposed_tiles(g, y, w):
+def transposed_tiles(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
   products = _each(lambda a, b: dot(a, b, [3], [1]), _tiles_of_y(y), _tiles_of_w(w))
   rows = [_overlap(_mix(zip(*OF_X), row), 2) for row in products]
   pairs = _overlap(_mix(zip(*OF_X), rows), 1)
@@ -47,7 +53,7 @@ def transposed_tiles(g, y, w):
   return x.reshape(-1, 2 * h + 2, 2 * v + 2, c)[:, 1:-1, 1:-1].astype(y.dtype)
 
 
-def weights_tiles(g, x, y):
+def weights_tiles(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   # XLA transposes the left factor in memory, so that is y's: half as large as x's where x has half the channels.
   tiles = _tiles_of_y(y), _tiles_of_x(g, x)
   products = _each(lambda a, b: dot(a, b, [0, 1, 2], [0, 1, 2]), *tiles)
@@ -108,6 +114,6 @@ def _overlap(parts, axis):
   return lax.slice_in_dim(both, 0, both.shape[axis] - 1, axis=axis)
 
 
-def dot(a, b, i, j):
+def dot(a: jax.Array, b: jax.Array, i: Sequence[int], j: Sequence[int]) -> jax.Array:
   """Contracts axes i of a with axes j of b."""
   return lax.dot_general(a, b, ((i, j), ((), ())), preferred_element_type=wide(a.dtype))

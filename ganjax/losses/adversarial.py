@@ -5,6 +5,8 @@ A loss NAME is the pair `NAME_D(real, fake)`, which returns the terms of D's los
 at `real`, logits of real images of the same shape; the others may go without. All compute in float32 at least.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -20,7 +22,7 @@ def _check(real, fake):
     )
 
 
-def non_saturating_D(real, fake):
+def non_saturating_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
   """-E log sigmoid(real) - E log(1 - sigmoid(fake)): the discriminator's value (arXiv:1406.2661, equation 1).
 
   Args:
@@ -40,22 +42,22 @@ def non_saturating_D(real, fake):
   }
 
 
-def non_saturating_G(fake, real=None):
+def non_saturating_G(fake: jax.Array, real: jax.Array | None = None) -> jax.Array:
   """-E log sigmoid(fake): the generator's loss with the strong early gradient (arXiv:1406.2661, section 3)."""
   return jnp.mean(jax.nn.softplus(-widen(fake)))
 
 
-def minimax_D(real, fake):
+def minimax_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
   """D's loss is that of `non_saturating_D`: the two games differ in G's alone."""
   return non_saturating_D(real, fake)
 
 
-def minimax_G(fake, real=None):
+def minimax_G(fake: jax.Array, real: jax.Array | None = None) -> jax.Array:
   """E log(1 - sigmoid(fake)): the zero-sum game (arXiv:1406.2661, equation 1); its gradient dies where D is sure."""
   return -jnp.mean(jax.nn.softplus(widen(fake)))
 
 
-def least_squares_D(real, fake):
+def least_squares_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
   """E (real - 1)^2 / 2 + E fake^2 / 2: LSGAN with targets 1 and 0 (arXiv:1611.04076, equation 9).
 
   Arguments, terms and errors as those of `non_saturating_D`.
@@ -67,12 +69,12 @@ def least_squares_D(real, fake):
   }
 
 
-def least_squares_G(fake, real=None):
+def least_squares_G(fake: jax.Array, real: jax.Array | None = None) -> jax.Array:
   """E (fake - 1)^2 / 2 (arXiv:1611.04076, equation 9)."""
   return jnp.mean((widen(fake) - 1) ** 2) / 2
 
 
-def hinge_D(real, fake):
+def hinge_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
   """E max(0, 1 - real) + E max(0, 1 + fake) (arXiv:1705.02894; SNGAN, arXiv:1802.05957, equation 16).
 
   Arguments, terms and errors as those of `non_saturating_D`.
@@ -84,12 +86,12 @@ def hinge_D(real, fake):
   }
 
 
-def hinge_G(fake, real=None):
+def hinge_G(fake: jax.Array, real: jax.Array | None = None) -> jax.Array:
   """-E fake (arXiv:1802.05957, equation 17)."""
   return -jnp.mean(widen(fake))
 
 
-def wasserstein_D(real, fake):
+def wasserstein_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
   """-E real + E fake: minus the distance that a 1-Lipschitz D estimates (arXiv:1701.07875, equation 3).
 
   It is unbounded: D must be kept Lipschitz by clipped weights or a penalty. Arguments, terms and errors as those of
@@ -99,12 +101,12 @@ def wasserstein_D(real, fake):
   return {'loss_real': -jnp.mean(widen(real)), 'loss_fake': jnp.mean(widen(fake))}
 
 
-def wasserstein_G(fake, real=None):
+def wasserstein_G(fake: jax.Array, real: jax.Array | None = None) -> jax.Array:
   """-E fake (arXiv:1701.07875, algorithm 1)."""
   return -jnp.mean(widen(fake))
 
 
-def relativistic_D(real, fake):
+def relativistic_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
   """-E log sigmoid(real - fake) of pairs (relativistic GAN, arXiv:1807.00734; RpGAN, arXiv:2501.05441, equation 2).
 
   Real and fake logits are paired by position. Arguments and errors as those of `non_saturating_D`.
@@ -116,12 +118,12 @@ def relativistic_D(real, fake):
   return {'loss_relativistic': jnp.mean(jax.nn.softplus(widen(fake) - widen(real)))}
 
 
-def relativistic_G(fake, real):
+def relativistic_G(fake: jax.Array, real: jax.Array) -> jax.Array:
   """-E log sigmoid(fake - real) of pairs (arXiv:2501.05441, equation 2); errors as those of `relativistic_D`."""
   return relativistic_D(fake, real)['loss_relativistic']
 
 
-def relativistic_average_D(real, fake):
+def relativistic_average_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
   """Is a picture more real than others are on average? (arXiv:1807.00734, section 4.1; ESRGAN, arXiv:1809.00219.)
 
   (-E log sigmoid(real - E fake) - E log sigmoid(E real - fake)) / 2, where no gradient goes through the means, as in
@@ -136,7 +138,7 @@ def relativistic_average_D(real, fake):
   }
 
 
-def relativistic_average_G(fake, real):
+def relativistic_average_G(fake: jax.Array, real: jax.Array) -> jax.Array:
   """(-E log sigmoid(E fake - real) - E log sigmoid(fake - E real)) / 2: as of D with the roles exchanged.
 
   The gradient goes through the mean of `fake`; real logits are constants. Errors as those of `non_saturating_D`.
@@ -147,7 +149,7 @@ def relativistic_average_G(fake, real):
   return (of_real + jnp.mean(jax.nn.softplus(jnp.mean(real) - fake))) / 2
 
 
-def pair(loss: str) -> tuple:
+def pair(loss: str) -> tuple[Callable[..., dict[str, jax.Array]], Callable[..., jax.Array]]:
   """(NAME_D, NAME_G) of the loss of that name.
 
   Raises:

@@ -7,9 +7,12 @@ global batch.
 """
 
 import inspect
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from ganjax import UserError
 from ganjax.dtypes import widen
@@ -19,7 +22,7 @@ from ganjax.wording import closest
 HEADS = {'auxiliary_classifier': 'classifier', 'contrastive_2c': 'proxy', 'd2d_ce': 'proxy'}
 
 
-def build(fields, head: str) -> Term:
+def build(fields: Mapping[str, Any] | ConfigDict | None, head: str) -> Term:
   """Terms loss_class and loss_class_fake of D's loss, and loss_G_class of G's.
 
   Args:
@@ -67,7 +70,7 @@ def build(fields, head: str) -> Term:
   return Term(D=of_D, G=of_G)
 
 
-def auxiliary_classifier(scores, label):
+def auxiliary_classifier(scores: jax.Array, label: jax.Array) -> jax.Array:
   """-E log p(label): cross-entropy, the log-likelihood L_C of AC-GAN (arXiv:1610.09585, equation 3), negated.
 
   The paper trains D on it with reals and fakes (weights D and D_fake of the method), G with fakes.
@@ -75,7 +78,9 @@ def auxiliary_classifier(scores, label):
   return jnp.mean(_entropy(widen(scores), jax.nn.one_hot(label, scores.shape[-1], dtype=bool)))
 
 
-def contrastive_2c(scores, label, temperature=1.0):
+def contrastive_2c(
+  scores: tuple[jax.Array, jax.Array], label: jax.Array, temperature: float = 1.0
+) -> jax.Array:
   """The conditional contrastive loss 2C of ContraGAN (arXiv:2006.12681, equation 8).
 
   For each sample: its own class's proxy and the other samples of its class against those and all other samples, in
@@ -90,7 +95,12 @@ def contrastive_2c(scores, label, temperature=1.0):
   return jnp.mean(_entropy(every, wanted))
 
 
-def d2d_ce(scores, label, temperature=0.5, margin=0.98):
+def d2d_ce(
+  scores: tuple[jax.Array, jax.Array],
+  label: jax.Array,
+  temperature: float = 0.5,
+  margin: float = 0.98,
+) -> jax.Array:
   """The data-to-data cross-entropy of ReACGAN (arXiv:2111.01118, equation 8 of section 3.3).
 
   For each sample: its class's proxy against the samples of other classes. A similarity to the proxy above `margin`

@@ -1,10 +1,17 @@
 """Penalties of a discriminator that is told what the picture should show."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 
-def matching_aware(D, image, sentence, power):
+def matching_aware(
+  D: Callable[[jax.Array, jax.Array], jax.Array],
+  image: jax.Array,
+  sentence: jax.Array,
+  power: float,
+) -> jax.Array:
   """E |(dD/dx, dD/de)|^p at real pictures x with their texts e (DF-GAN, arXiv:2008.05865, equation 2).
 
   As in the authors' code, |.| is the length of both gradients joined; the paper adds up their lengths. D treats its

@@ -5,13 +5,17 @@ keeps it from ignoring z. The weights in their losses are lambda_dis and lambda_
 10, this is ICR; for CIFAR-10 StudioGAN sets sigma 0.05, lambda_dis 20 and lambda_gen 0.5.
 """
 
+from collections.abc import Mapping
+
+import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from ganjax.dtypes import widen
 from ganjax.losses.term import Term, fields, named
 
 
-def build(given) -> Term:
+def build(given: Mapping[str, float] | ConfigDict | None) -> Term:
   """Terms loss_zcr of D and loss_G_zcr of G.
 
   Args:
@@ -37,12 +41,12 @@ def build(given) -> Term:
   return Term(D=of_D, G=of_G)
 
 
-def zcr_D(logits, moved_logits):
+def zcr_D(logits: jax.Array, moved_logits: jax.Array) -> jax.Array:
   """E (D(G(z)) - D(G(z + e)))^2 over logits of any shape, for D's loss."""
   return _distance(logits, moved_logits)
 
 
-def zcr_G(images, moved_images):
+def zcr_G(images: jax.Array, moved_images: jax.Array) -> jax.Array:
   """-E (G(z) - G(z + e))^2 over images [B, H, W, C], the mean over all values, for G's loss: at most 0."""
   return -_distance(images, moved_images)
 

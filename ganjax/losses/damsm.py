@@ -1,6 +1,7 @@
 """How well pictures and texts go together, place by place and word by word (DAMSM; Xu et al. 2018, AttnGAN,
 arXiv:1711.10485, section 3.2)."""
 
+import jax
 import jax.numpy as jnp
 from jax import nn
 
@@ -8,7 +9,7 @@ from jax import nn
 ATTENTION, MAXIMUM, CHOICE = 4.0, 5.0, 10.0
 
 
-def words(places, text, there):
+def words(places: jax.Array, text: jax.Array, there: jax.Array) -> jax.Array:
   """Scores [B, B], pictures by texts: how near each word is to the places of the picture that it looks at.
 
   Args:
@@ -27,18 +28,18 @@ def words(places, text, there):
   return CHOICE * nn.logsumexp(jnp.where(there[None], near, -jnp.inf), 2)
 
 
-def sentences(pictures, texts):
+def sentences(pictures: jax.Array, texts: jax.Array) -> jax.Array:
   """Scores [B, B] of vectors [B, F] of pictures and of texts."""
   return CHOICE * cosine(pictures[:, None], texts[None])
 
 
-def cosine(a, b):
+def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
   """Of vectors along the last axis."""
   length = lambda x: jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(x), -1), 1e-16))
   return jnp.sum(a * b, -1) / (length(a) * length(b))
 
 
-def matching(scores, alike):
+def matching(scores: jax.Array, alike: jax.Array) -> jax.Array:
   """Cross-entropy of finding each picture's text, and each text's picture, among the others of the batch; a scalar.
 
   Args:

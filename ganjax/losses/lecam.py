@@ -1,13 +1,16 @@
 """LeCam regularization of the discriminator (Tseng et al. 2021, arXiv:2104.03310): logits kept near past means."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from ganjax import UserError
 from ganjax.losses.term import Term, fields
 
 
-def build(given) -> Term:
+def build(given: Mapping[str, float] | ConfigDict | None) -> Term:
   """The term of D's loss, loss_lecam, and the averages, which move after each update of D.
 
   Args:
@@ -39,7 +42,7 @@ def build(given) -> Term:
   return Term(D=loss, keep=keep, extra={'lecam': start()})
 
 
-def start():
+def start() -> dict[str, jax.Array]:
   """The moving averages of D's logits, for TrainState.extra: {'real', 'fake'}, float32 scalars from 0.
 
   The authors' BigGAN code lets them follow D without lag for the first 1,000 steps and adds the penalty after that.
@@ -47,7 +50,9 @@ def start():
   return {'real': jnp.float32(0), 'fake': jnp.float32(0)}
 
 
-def penalty(averages, real_logits, fake_logits):
+def penalty(
+  averages: dict[str, jax.Array], real_logits: jax.Array, fake_logits: jax.Array
+) -> jax.Array:
   """E relu(D(real) - average of fake)^2 + E relu(average of real - D(fake))^2, a float32 scalar, at least 0.
 
   This is the authors' code. Equation 3 of section 3.2 has the squares without relu: the two agree where D tells reals
@@ -64,7 +69,12 @@ def penalty(averages, real_logits, fake_logits):
   return square(real_logits - averages['fake']) + square(averages['real'] - fake_logits)
 
 
-def update(averages, real_logits, fake_logits, decay=0.99):
+def update(
+  averages: dict[str, jax.Array],
+  real_logits: jax.Array,
+  fake_logits: jax.Array,
+  decay: float | jax.Array = 0.99,
+) -> dict[str, jax.Array]:
   """The averages after this batch: decay * average + (1 - decay) * mean of its logits. No gradient passes."""
   old = averages
   logits = jax.lax.stop_gradient({'real': real_logits, 'fake': fake_logits})

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from ganjax.dtypes import widen
 
 
-def patch_nce(query, key, temperature: float = 0.07):
+def patch_nce(query: jax.Array, key: jax.Array, temperature: float = 0.07) -> jax.Array:
   """-E log of the softmax share that a query has of its own key among the keys of its picture.
 
   Args:

@@ -12,9 +12,11 @@ none). A logit map [B, h, w] counts as its sum. Training differentiates once mor
 """
 
 import inspect
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from ganjax import UserError
 from ganjax.dtypes import wide
@@ -25,7 +27,7 @@ from ganjax.views import diffaugment
 from ganjax.wording import closest
 
 
-def build(weights) -> Term:
+def build(weights: Mapping[str, schedules.Schedule] | ConfigDict) -> Term:
   """The terms loss_NAME of D's loss.
 
   Args:
@@ -71,7 +73,13 @@ def _off_one(D, images, target=1.0):
   return jnp.mean((norms / target - 1) ** 2)
 
 
-def gradient_penalty(D, real, fake, key, target=1.0):
+def gradient_penalty(
+  D: Callable[[jax.Array], jax.Array],
+  real: jax.Array,
+  fake: jax.Array,
+  key: jax.Array,
+  target: float = 1.0,
+) -> jax.Array:
   """E (|grad D(x)| - 1)^2 at x between real and fake, a point for each pair: WGAN-GP (arXiv:1704.00028, equation 3).
 
   The weight is the paper's lambda, 10. With a `target` it is E (|grad D(x)| / target - 1)^2 (progressive growing,
@@ -81,7 +89,9 @@ def gradient_penalty(D, real, fake, key, target=1.0):
   return _off_one(D, share * real + (1 - share) * fake, target)
 
 
-def dragan(D, real, fake, key):
+def dragan(
+  D: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array | None, key: jax.Array
+) -> jax.Array:
   """E (|grad D(x)| - 1)^2 at x = real + std(real) / 2 * U(0, 1) of each pixel: DRAGAN (arXiv:1705.07215).
 
   The paper writes normal noise. Its authors' code draws uniform noise above the image, scaled by the deviation of all
@@ -92,17 +102,29 @@ def dragan(D, real, fake, key):
   return _off_one(D, real + jnp.std(real, dtype=float) / 2 * noise)
 
 
-def r1(D, real, fake, key):
+def r1(
+  D: Callable[[jax.Array], jax.Array],
+  real: jax.Array,
+  fake: jax.Array | None,
+  key: jax.Array | None,
+) -> jax.Array:
   """E |grad D(real)|^2 / 2: R1 (arXiv:1801.04406, equation 9). The half is in here: the weight is the paper's gamma."""
   return jnp.mean(_squares(D, real)) / 2
 
 
-def r2(D, real, fake, key):
+def r2(
+  D: Callable[[jax.Array], jax.Array],
+  real: jax.Array | None,
+  fake: jax.Array,
+  key: jax.Array | None,
+) -> jax.Array:
   """E |grad D(fake)|^2 / 2: R2 (arXiv:1801.04406, equation 10). The weight is the paper's gamma, as in `r1`."""
   return jnp.mean(_squares(D, fake)) / 2
 
 
-def cr(D, real, fake, key):
+def cr(
+  D: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array | None, key: jax.Array
+) -> jax.Array:
   """E (D(real) - D(T(real)))^2: consistency regularization (CR-GAN, arXiv:1910.12027, equation 2 at the last layer).
 
   T mirrors with probability 1/2 and moves by whole pixels, up to 1/8 of each side, rounded down (4 at 32
@@ -112,7 +134,9 @@ def cr(D, real, fake, key):
   return _inconsistency(D, real, key)
 
 
-def bcr(D, real, fake, key):
+def bcr(
+  D: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array, key: jax.Array
+) -> jax.Array:
   """`cr` of reals plus `cr` of fakes, with draws of their own: balanced (bCR-GAN, arXiv:2002.04724, section 3.1).
 
   The weight is the paper's lambda_real and lambda_fake, which are both 10 on CIFAR-10.

@@ -1,5 +1,7 @@
 """Regularizers of the generator."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -8,7 +10,7 @@ from ganjax.losses.term import Term
 from ganjax.optim import schedules
 
 
-def build(weight) -> Term:
+def build(weight: schedules.Schedule) -> Term:
   """The term loss_G_orthogonal of G's loss: `orthogonal` times a number or ramp."""
   schedules.check('method.orthogonal', weight)
   if not weight:
@@ -21,7 +23,7 @@ def build(weight) -> Term:
   return Term(G=loss)
 
 
-def orthogonal(params):
+def orthogonal(params: dict) -> jax.Array:
   """|W^T W * (1 - I)|^2 over the weights W of a network, a column an output (BigGAN, arXiv:1809.11096, equation 3).
 
   Only the angles between columns count, not their lengths; the published weight beta is 1e-4. BigGAN-PyTorch adds its
@@ -47,7 +49,13 @@ def orthogonal(params):
     return sum(jax.tree.leaves(jax.tree_util.tree_map_with_path(term, params)))
 
 
-def path_length(synthesize, w, key, mean, decay=0.99):
+def path_length(
+  synthesize: Callable[[jax.Array], jax.Array],
+  w: jax.Array,
+  key: jax.Array,
+  mean: float | jax.Array,
+  decay: float = 0.99,
+) -> tuple[jax.Array, jax.Array]:
   """E (|J_w^T y| - a)^2, y ~ N(0, I) images: path length regularization (StyleGAN2, arXiv:1912.04958, equation 4).
 
   J is the Jacobian of the images by w, and `a` the running mean of these lengths, which is moved first; gradients go

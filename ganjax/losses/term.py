@@ -1,25 +1,27 @@
 """What is added to the losses of D and G: a file here whose `build` returns a Term, and a field of methods/gan.py."""
 
 import zlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
+from ml_collections import ConfigDict
 
 from ganjax import UserError
+from ganjax.method import TrainState
 
 
 class Game(NamedTuple):
   """What an update of D or G has computed before its terms."""
 
-  state: Any  # TrainState, with the statistics of the passes so far
-  images: Any  # reals [B, ...], before augmentation
-  label: Any  # of `fakes`, int32 [n], or None
-  z: Any  # latents [n, Z]
-  fakes: Any  # G(z) [n, ...]
-  of_real: Any  # D's logits of the reals and its class scores or None
-  of_fake: Any  # and of the fakes
-  key: Any  # of this update's draws; a term takes one of its own from it (`named`)
+  state: TrainState  # with the statistics of the passes so far
+  images: jax.Array  # reals [B, ...], before augmentation
+  label: jax.Array | None  # of `fakes`, int32 [n]
+  z: jax.Array  # latents [n, Z]
+  fakes: jax.Array  # G(z) [n, ...]
+  of_real: tuple  # D's logits of the reals and its class scores or None
+  of_fake: tuple  # and of the fakes
+  key: jax.Array  # of this update's draws; a term takes one of its own from it (`named`)
   draw: Callable  # key -> other latents [n, Z]
   generate: Callable  # z [n, Z] -> images [n, ...], by the state that made `fakes`
   judge: Callable  # images of `label` -> (logits, scores), by the state that made `of_fake`, with its draws
@@ -35,12 +37,14 @@ class Term(NamedTuple):
   extra: dict = {}  # what the term keeps in state.extra, at the start
 
 
-def named(key, purpose: str):
+def named(key: jax.Array, purpose: str) -> jax.Array:
   """A key for the purpose of this name."""
   return jax.random.fold_in(key, zlib.crc32(purpose.encode()))
 
 
-def fields(name: str, given, **defaults) -> dict:
+def fields(
+  name: str, given: Mapping[str, float] | ConfigDict | None, **defaults: float | None
+) -> dict[str, float]:
   """`given` with defaults for what it lacks (None: it must be there), or {} where nothing is given.
 
   Raises:
@@ -58,7 +62,7 @@ def fields(name: str, given, **defaults) -> dict:
   return found
 
 
-def check_mapping(name: str, value):
+def check_mapping(name: str, value: object) -> None:
   """Raises UserError where a field of a method is no mapping."""
   if not hasattr(value, 'keys'):  # those of ml_collections are no Mapping
     raise UserError(f'method.{name}={value!r} must be a mapping of names to numbers')

@@ -4,6 +4,10 @@ D so learns at half of G's pace (pix2pix, arXiv:1611.07004, section 3.3), but fo
 loss's scale, such as Adam.
 """
 
+from collections.abc import Callable
+
+import jax
+
 from ganjax import UserError
 from ganjax.losses import adversarial
 from ganjax.wording import closest
@@ -12,7 +16,11 @@ from ganjax.wording import closest
 WEIGHTS = {'non_saturating': (0.5, 1.0), 'least_squares': (1.0, 2.0)}
 
 
-def pair(name: str):
+def pair(
+  name: str,
+) -> tuple[
+  Callable[[jax.Array, jax.Array], dict[str, jax.Array]], Callable[[jax.Array], jax.Array]
+]:
   """(loss_D, loss_G) of 'non_saturating' (cross-entropy) or 'least_squares', called as those of `adversarial`.
 
   Raises:

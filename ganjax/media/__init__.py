@@ -19,6 +19,8 @@ A file has STORED, its dtype; `to_float(x)` and `mirror(x)`, traced, of batches.
 """
 
 import importlib
+from collections.abc import Sequence
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +34,7 @@ class Field(NamedTuple):
   """What one field of an example is."""
 
   kind: str  # a file in this folder
-  shape: tuple  # of one example
+  shape: tuple[int, ...]  # of one example
   # Samples of a sound, or frames of a clip, a second; steps of a roll a beat.
   rate: int | None = None
 
@@ -42,12 +44,12 @@ class Field(NamedTuple):
     return np.dtype(find(self.kind).STORED)
 
 
-def find(kind: str):
+def find(kind: str) -> ModuleType:
   """The module of a kind."""
   return importlib.import_module(f'ganjax.media.{kind}')
 
 
-def sides(resolution) -> tuple:
+def sides(resolution: int | Sequence[int]) -> tuple[int, int]:
   """(height, width) in pixels of a `resolution`: a whole number, the side of a square, or such a pair.
 
   Raises:
@@ -63,7 +65,7 @@ def sides(resolution) -> tuple:
   return tuple(map(int, pair))
 
 
-def simplest(resolution):
+def simplest(resolution: int | Sequence[int]) -> int | tuple[int, int]:
   """A `resolution` as configurations and records have it: a number where it is square, else (height, width)."""
   height, width = sides(resolution)
   return height if height == width else (height, width)

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 from ganjax import media
 
 
-def prepare(batch: dict, key, *, flip: bool, kinds: dict | None = None) -> dict:
+def prepare(
+  batch: dict, key: jax.Array | None, *, flip: bool, kinds: dict[str, str] | None = None
+) -> dict:
   """Stored examples -> what losses see, mirrored with probability 1/2 where `flip`.
 
   Args:

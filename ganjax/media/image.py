@@ -6,7 +6,11 @@ Images are float [N, H, W, C] in [-1, 1] as a generator gives them, or uint8 onc
 import io
 import json
 import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -18,22 +22,22 @@ from ganjax.workdir.files import replace_file
 STORED, ENDING = np.uint8, '.png'
 
 
-def to_float(x):
+def to_float(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
   """uint8 -> float32 in [-1, 1], x / 127.5 - 1; floats stay."""
   return x.astype(jnp.float32) / 127.5 - 1 if x.dtype == jnp.uint8 else x
 
 
-def mirror(x):
+def mirror(x: jax.Array) -> jax.Array:
   """Left is right, [..., H, W, C]."""
   return jnp.flip(x, axis=-2)
 
 
-def show(x):
+def show(x: np.ndarray) -> np.ndarray:
   """The pictures themselves, uint8 [N, H, W, C]."""
   return x
 
 
-def to_stored(images):
+def to_stored(images: jax.Array | np.ndarray) -> np.ndarray:
   """Quantises images [..., H, W, C] in [-1, 1] to uint8: floor(127.5 x + 128), clipped to 0..255.
 
   This is the rounding quantiser of the StyleGAN code, which FID presets assume: -1 -> 0, 0 -> 128,
@@ -54,19 +58,19 @@ def to_stored(images):
   return np.clip(images, 0, 255, out=images).astype(np.uint8)
 
 
-def quantise(images, quantiser):
+def quantise(images: jax.Array, quantiser: str) -> jax.Array:
   """float [-1, 1] -> uint8, traced: 'round' as `to_stored`, 'truncate' as ADM's evaluation does."""
   x = images.astype(jnp.float32)
   x = x * 127.5 + 128 if quantiser == 'round' else (x + 1) * 127.5
   return jnp.clip(x, 0, 255).astype(jnp.uint8)
 
 
-def save(path, x, text, rate=None):
+def save(path: Path, x: np.ndarray, text: dict, rate: int | None = None) -> None:
   """A PNG, see `save_png`."""
   save_png(path, x, text)
 
 
-def grid(images, columns=None):
+def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
   """Lays images [N, H, W, C] out row by row, without gaps, as one [rows H, columns W, C].
 
   Image i is at row i // columns, column i % columns; cells that are left over are white. By default
@@ -81,7 +85,7 @@ def grid(images, columns=None):
   return cells.reshape(rows, columns, h, w, c).swapaxes(1, 2).reshape(rows * h, columns * w, c)
 
 
-def describe(config, step, seed, **more):
+def describe(config: str, step: int, seed: int | str, **more: Any) -> dict[str, Any]:
   """The metadata that every sample file carries: a dict to pass as `text`."""
   return {
     'Software': f'ganjax {__version__}',
@@ -94,7 +98,7 @@ def describe(config, step, seed, **more):
   }
 
 
-def save_png(path, image, text):
+def save_png(path: Path, image: np.ndarray, text: dict) -> None:
   """Writes image uint8 [H, W, C] (C of 1 to 4) as a PNG with one text chunk per item of `text`.
 
   A value that is not a string is written as JSON; one outside Latin-1 goes into an iTXt chunk.
@@ -104,7 +108,7 @@ def save_png(path, image, text):
     file.write(to_png(image, text))
 
 
-def to_png(image, text) -> bytes:
+def to_png(image: np.ndarray, text: dict) -> bytes:
   """The bytes of the PNG that `save_png` writes."""
   info = PngImagePlugin.PngInfo()
   for key, value in text.items():
@@ -116,7 +120,9 @@ def to_png(image, text) -> bytes:
   return file.getvalue()
 
 
-def save_gif(path, frames, text, milliseconds=50):
+def save_gif(
+  path: Path, frames: Iterable[np.ndarray], text: dict, milliseconds: float = 50
+) -> None:
   """Writes frames uint8 [T, H, W, C] as an endless GIF; `text` becomes its comment, as JSON.
 
   Each frame lasts `milliseconds`, to the 10 ms that the format can say. Frames that equal the one
@@ -132,7 +138,7 @@ def save_gif(path, frames, text, milliseconds=50):
     file.write(xmp.gif_block(text) + b';')
 
 
-def save_mp4(path, frames, text, fps=20):
+def save_mp4(path: Path, frames: np.ndarray, text: dict, fps: float = 20) -> None:
   """Writes frames uint8 [T, H, W, C] as an H.264 film of `fps` frames a second; `text` is its comment, as JSON.
 
   Opacity is shown on white; a side of an odd number of pixels gets a white one more, as H.264 halves the colours.
@@ -171,7 +177,7 @@ def save_mp4(path, frames, text, fps=20):
     file.write(xmp.mp4_box(text))
 
 
-def save_npz(path, images, text, labels=None):
+def save_npz(path: Path, images: np.ndarray, text: dict, labels: np.ndarray | None = None) -> None:
   """Writes a sample batch as evaluation suites read it (the convention of ADM, arXiv:2105.05233).
 
   `arr_0` is uint8 [N, H, W, C], or samples of another kind as they are stored; `arr_1` the labels [N] if
@@ -196,7 +202,7 @@ def _to_pil(image):
   return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
-def make_folder(path):
+def make_folder(path: Path) -> None:
   """The folder and those above it. Raises UserError where it cannot be made."""
   try:
     path.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,12 @@ In losses they are the shares of each, float32.
 
 import io
 import json
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import PIL.Image
@@ -22,26 +27,26 @@ BONDS = 4
 SIDE = 96  # of a picture, in pixels
 
 
-def to_float(x):
+def to_float(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
   """bool -> float32, 0 or 1; floats stay."""
   return x.astype(jnp.float32) if x.dtype == jnp.bool_ else x
 
 
-def split(x):
+def split(x: jax.Array | np.ndarray) -> tuple[jax.Array | np.ndarray, jax.Array | np.ndarray]:
   """[..., N, A + 4 N] -> (atoms [..., N, A], bonds [..., N, N, 4])."""
   atoms = x.shape[-2]
   at = x.shape[-1] - BONDS * atoms
   return x[..., :at], x[..., at:].reshape(*x.shape[:-1], atoms, BONDS)
 
 
-def join(atoms, bonds):
+def join(atoms: jax.Array | np.ndarray, bonds: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
   """What `split` takes apart, of NumPy's arrays or JAX's."""
   bonds = bonds.reshape(*bonds.shape[:-2], -1)
   concatenate = np.concatenate if isinstance(atoms, np.ndarray) else jnp.concatenate
   return concatenate([atoms, bonds], -1)
 
 
-def to_stored(x):
+def to_stored(x: jax.Array | np.ndarray) -> np.ndarray:
   """float [..., N, A + 4 N] -> bool: of each atom, and of each bond both ways together, what has the largest share.
 
   No atom is bound to itself, and none to one that is not there. Raises UserError at NaN or infinity.
@@ -57,18 +62,18 @@ def to_stored(x):
   return encode(kinds, orders * (there[..., None] & there[..., None, :] & apart), atoms.shape[-1])
 
 
-def encode(kinds, orders, columns):
+def encode(kinds: np.ndarray, orders: np.ndarray, columns: int) -> np.ndarray:
   """Numbers of elements int [..., N], from 1, and orders of bonds int [..., N, N] -> stored, `columns` for elements."""
   return join(kinds[..., None] == np.arange(columns), orders[..., None] == np.arange(BONDS))
 
 
-def decode(x):
+def decode(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """(numbers of elements int [N], orders of bonds int [N, N]) of a stored one."""
   atoms, bonds = split(np.asarray(x))
   return atoms.argmax(-1), bonds.argmax(-1)
 
 
-def to_mol(x):
+def to_mol(x: np.ndarray) -> Any:
   """RDKit's molecule of a stored one, of which nothing is checked."""
   chem = load_rdkit()
   mol, (kinds, orders) = chem.RWMol(), decode(x)
@@ -79,7 +84,7 @@ def to_mol(x):
   return mol
 
 
-def smiles(x) -> str | None:
+def smiles(x: np.ndarray) -> str | None:
   """The canonical SMILES of a stored molecule; None where there is no atom, where it is in pieces, or not valid.
 
   Valid is what RDKit sanitizes: no atom has more bonds than its element allows.
@@ -95,7 +100,7 @@ def smiles(x) -> str | None:
   return chem.MolToSmiles(mol)
 
 
-def show(x):
+def show(x: np.ndarray) -> np.ndarray:
   """Drawings, uint8 [N, SIDE, SIDE, 3]; of what is not valid grey ones, with the atoms on a circle."""
   chem = load_rdkit()
   from rdkit.Chem.Draw import rdMolDraw2D
@@ -125,7 +130,7 @@ def show(x):
   return out
 
 
-def save(path, x, text, rate=None):
+def save(path: Path, x: np.ndarray, text: dict, rate: int | None = None) -> None:
   """A file of one SMILES, after a line with `text` as JSON behind a '#'; what is not valid is left out, and said.
 
   Raises UserError where it cannot be written.
@@ -136,7 +141,7 @@ def save(path, x, text, rate=None):
     file.write(('\n'.join(lines) + '\n').encode())
 
 
-def load_rdkit():
+def load_rdkit() -> ModuleType:
   """RDKit's package Chem. Raises UserError where it is not there."""
   try:
     from rdkit import Chem
@@ -145,7 +150,7 @@ def load_rdkit():
   return Chem
 
 
-def quiet():
+def quiet() -> AbstractContextManager:
   """A context in which RDKit does not print what it finds wrong."""
   from rdkit import rdBase
 

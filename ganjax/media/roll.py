@@ -8,7 +8,10 @@ parts of one instrument. A note ends where the pitch stops sounding: two in a ro
 import colorsys
 import io
 import json
+from pathlib import Path
+from types import ModuleType
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -27,12 +30,12 @@ SIDE = 192  # pixels of a picture's longer side, at most, where a pixel a step a
 RATE = 16_000  # samples a second of the sound
 
 
-def to_float(x):
+def to_float(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
   """bool -> float32, 1 where a pitch sounds and -1 elsewhere; floats stay."""
   return jnp.where(x, 1.0, -1.0) if x.dtype == jnp.bool_ else x
 
 
-def to_stored(x):
+def to_stored(x: jax.Array | np.ndarray) -> np.ndarray:
   """float [..., T, P, V] -> bool: above 0 a pitch sounds. Raises UserError at NaN or infinity."""
   x = np.asarray(x, np.float32)
   if not np.isfinite(x).all():
@@ -45,19 +48,19 @@ def lowest(pitches: int) -> int:
   return 12 * int((128 - pitches) / 24 + 0.5)
 
 
-def names(voices: int) -> tuple:
+def names(voices: int) -> tuple[str, ...]:
   """What the voices are called."""
   if voices == len(FAMILIES):
     return FAMILIES
   return tuple(f'voice {i + 1}' for i in range(voices))
 
 
-def pitched(x):
+def pitched(x: np.ndarray) -> np.ndarray:
   """The voices [..., V'] of rolls [..., V] whose pitches are heard as such: all but drums."""
   return x[..., 1:] if x.shape[-1] == len(FAMILIES) else x
 
 
-def show(x):
+def show(x: np.ndarray) -> np.ndarray:
   """Time to the right, pitch upwards, a colour a voice, uint8 [N, P k, T k, 3]; Cs have a grey line."""
   count, steps, pitches, voices = x.shape
   out = np.full((count, pitches, steps, 3), 24, np.uint8)
@@ -69,7 +72,7 @@ def show(x):
   return out[:, ::-1].repeat(factor, 1).repeat(factor, 2)
 
 
-def notes(x) -> np.ndarray:
+def notes(x: np.ndarray) -> np.ndarray:
   """int [n, 4] of a roll [T, P, V]: voice, pitch from 0, first step, and the step at which it is over."""
   change = np.diff(np.pad(x, ((1, 1), (0, 0), (0, 0))).astype(np.int8), axis=0)
   # Steps last, so that the k-th start and the k-th end of a pitch are of one note.
@@ -77,7 +80,7 @@ def notes(x) -> np.ndarray:
   return np.concatenate([start, end[:, 2:]], 1)
 
 
-def save(path, x, text, rate=None):
+def save(path: Path, x: np.ndarray, text: dict, rate: int | None = None) -> None:
   """A MIDI file of `rate` steps a beat (by default 4), and beside it its sound as a WAV; `text` is in both, as JSON.
 
   Raises:
@@ -89,7 +92,7 @@ def save(path, x, text, rate=None):
   sound.save(path.with_suffix('.wav'), render(x, rate), text, RATE)
 
 
-def to_midi(x, text, rate) -> bytes:
+def to_midi(x: np.ndarray, text: dict, rate: int) -> bytes:
   """A MIDI file of a roll [T, P, V] of `rate` steps a beat: a track a voice, `text` as JSON in a track before them."""
   mido, ticks = load_mido(), 24  # of a step
   file = mido.MidiFile(type=1, ticks_per_beat=ticks * rate)
@@ -123,7 +126,7 @@ def to_midi(x, text, rate) -> bytes:
   return content.getvalue()
 
 
-def render(x, rate):
+def render(x: np.ndarray, rate: int) -> np.ndarray:
   """The sound of a roll [T, P, V] of `rate` steps a beat, int16 [samples, 1]: strings that are struck, and noise.
 
   A pitch has six partials, which fade the faster the higher they are. Drums are bursts of noise.
@@ -148,7 +151,7 @@ def render(x, rate):
   return sound.to_stored(0.9 * out[:, None] / max(1.0, np.abs(out).max()))
 
 
-def load_mido():
+def load_mido() -> ModuleType:
   """The package mido, which reads and writes MIDI files. Raises UserError where it is not there."""
   try:
     import mido

@@ -1,7 +1,9 @@
 """Solids: voxels, bool [X, Y, Z, C], one channel a part or material; -1 and 1 in losses. Z points up."""
 
 import json
+from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -11,17 +13,17 @@ from ganjax.workdir.files import replace_file
 STORED, ENDING = np.bool_, '.obj'
 
 
-def to_float(x):
+def to_float(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
   """bool -> float32, -1 outside and 1 inside; floats stay."""
   return jnp.where(x, 1.0, -1.0) if x.dtype == jnp.bool_ else x
 
 
-def mirror(x):
+def mirror(x: jax.Array) -> jax.Array:
   """Along X."""
   return jnp.flip(x, axis=-4)
 
 
-def to_stored(x):
+def to_stored(x: jax.Array | np.ndarray) -> np.ndarray:
   """float [..., X, Y, Z, C] -> bool: inside where it is above 0. Raises UserError at NaN or infinity."""
   x = np.asarray(x, np.float32)
   if not np.isfinite(x).all():
@@ -29,7 +31,7 @@ def to_stored(x):
   return x > 0
 
 
-def show(x):
+def show(x: np.ndarray) -> np.ndarray:
   """Views from the front (along Y), the side (along X) and above (along Z), uint8 [N, S, 3 S, 1] of the largest side S.
 
   What is near is bright, what is far dark, and where nothing is, it is black.
@@ -52,7 +54,7 @@ def show(x):
   return np.concatenate([front, side, view(3)], 2)[..., None]
 
 
-def save(path, x, text, rate=None):
+def save(path: Path, x: np.ndarray, text: dict, rate: int | None = None) -> None:
   """A Wavefront OBJ, for each channel an object of the faces between inside and outside; `text` is a comment, as JSON.
 
   A voxel is a cube of side 1. Raises UserError where it cannot be written; `path` is never left half written.

@@ -1,7 +1,9 @@
 """Sounds: int16 [T, C], samples of one channel or two; floats in [-1, 1) in losses."""
 
 import json
+from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.io.wavfile
@@ -19,17 +21,17 @@ WIDTH, HEIGHT, WINDOW = (
 )  # of a picture of a sound, in pixels; of its spectrogram, in samples
 
 
-def to_float(x):
+def to_float(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
   """int16 -> float32 in [-1, 1), x / 32768; floats stay."""
   return x.astype(jnp.float32) / 32768 if x.dtype == jnp.int16 else x
 
 
-def mirror(x):
+def mirror(x: jax.Array) -> jax.Array:
   """A sound has no left and right that may be exchanged."""
   return x
 
 
-def to_stored(x):
+def to_stored(x: jax.Array | np.ndarray) -> np.ndarray:
   """float [..., T, C] -> int16, x 32768 rounded; beyond [-1, 1) it saturates. Raises UserError at NaN or infinity."""
   x = np.asarray(x, np.float32)
   if not np.isfinite(x).all():
@@ -37,7 +39,7 @@ def to_stored(x):
   return np.clip(np.round(x * 32768), -32768, 32767).astype(np.int16)
 
 
-def show(x):
+def show(x: np.ndarray) -> np.ndarray:
   """Waveform above spectrogram, uint8 [N, 2 HEIGHT, WIDTH, 1]; time runs to the right, frequency up.
 
   A spectrogram has 80 dB from black to white, which is its loudest place. Channels are added up.
@@ -69,7 +71,7 @@ def _spectrogram(x):
   return np.clip(255 * (1 + decibels[rows][:, columns] / 80), 0, 255).astype(np.uint8)
 
 
-def save(path, x, text, rate=None):
+def save(path: Path, x: np.ndarray, text: dict, rate: int | None = None) -> None:
   """A WAV of `rate` samples a second (by default 16,000); `text` is its comment (RIFF's INFO, ICMT), as JSON.
 
   Raises UserError where it cannot be written; `path` is never left half written.

@@ -1,6 +1,7 @@
 """Texts: the numbers of their characters in Unicode, int32 [L], 0 after their end."""
 
 import textwrap
+from collections.abc import Iterable
 
 import numpy as np
 import PIL.Image
@@ -18,18 +19,18 @@ WIDTH, HEIGHT, LETTERS, LINES = (
 )  # of a picture of a text, in pixels, and what it has room for
 
 
-def from_str(texts, length) -> np.ndarray:
+def from_str(texts: Iterable[str], length: int) -> np.ndarray:
   """Strings -> int32 [n, length]; what is longer is cut."""
   rows = [np.frombuffer(text[:length].encode('utf-32-le'), np.int32) for text in texts]
   return np.stack([np.pad(row, (0, length - len(row))) for row in rows])
 
 
-def to_str(x) -> list:
+def to_str(x: np.ndarray) -> list[str]:
   """int32 [n, L] -> strings."""
   return [''.join(map(chr, row[row > 0])) for row in np.asarray(x)]
 
 
-def show(x):
+def show(x: np.ndarray) -> np.ndarray:
   """Black on white in a small type, uint8 [N, HEIGHT, WIDTH, 1]; a text that is too long ends in dots."""
   font = PIL.ImageFont.load_default(10)
 

@@ -35,7 +35,7 @@ class ResNet(nn.Module):
   blocks: int = 3
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     conv = lambda features, stride=1: Conv(
       features, 3, stride, 1, use_bias=False, kernel_init=nn.initializers.he_normal()
     )
@@ -55,19 +55,19 @@ class ResNet(nn.Module):
 
 
 def classification_accuracy(
-  images,
-  labels,
-  test_images,
-  test_labels,
+  images: np.ndarray,
+  labels: np.ndarray,
+  test_images: np.ndarray,
+  test_labels: np.ndarray,
   *,
-  mesh,
+  mesh: jax.sharding.Mesh,
   num_classes: int,
   epochs: int,
   batch_size: int = 128,
   seed: int = 0,
   width: int = 16,
   blocks: int = 3,
-) -> dict:
+) -> dict[str, float]:
   """Trains on one set and tests on the other: {'cas_top1', 'cas_top5'}, percent of the test images.
 
   Args:
@@ -100,7 +100,16 @@ def classification_accuracy(
   return {'cas_top1': top1, 'cas_top5': top5}
 
 
-def train(network, images, labels, *, mesh, epochs, batch_size, seed) -> dict:
+def train(
+  network: nn.Module,
+  images: np.ndarray,
+  labels: np.ndarray,
+  *,
+  mesh: jax.sharding.Mesh,
+  epochs: int,
+  batch_size: int,
+  seed: int,
+) -> dict:
   """Trains a classifier with SGD and Nesterov momentum; arguments as above -> its variables, on every device."""
   sharding.check_batch(batch_size, mesh)
   steps = len(images) // batch_size
@@ -145,7 +154,15 @@ def train(network, images, labels, *, mesh, epochs, batch_size, seed) -> dict:
   return {'params': state[0], 'batch_stats': state[1]}
 
 
-def accuracy(network, variables, images, labels, *, mesh, batch_size) -> tuple:
+def accuracy(
+  network: nn.Module,
+  variables: dict,
+  images: np.ndarray,
+  labels: np.ndarray,
+  *,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
+) -> tuple[float, float]:
   """The percentages of images [N, H, W, C] whose label is the likeliest, and among the five likeliest.
 
   A label that ties with others ranks behind them, so that constant or NaN logits score nothing.

@@ -8,7 +8,7 @@ import numpy as np
 SIDE = {1: 16, 3: 6}  # boxes along an axis, of grey and of RGB
 
 
-def shares(x) -> np.ndarray:
+def shares(x: np.ndarray) -> np.ndarray:
   """The share of the pixels of uint8 [N, H, W, C] in each box, float64 [16], or [216] of RGB. Alpha is left out."""
   channels = 1 if x.shape[3] == 1 else 3
   side = SIDE[channels]
@@ -17,12 +17,12 @@ def shares(x) -> np.ndarray:
   return np.bincount(boxes.ravel(), minlength=side**channels) / boxes.size
 
 
-def distance(a, b) -> float:
+def distance(a: np.ndarray, b: np.ndarray) -> float:
   """The share of pixels that would have to change: total variation of two `shares`, from 0 to 1."""
   return float(np.abs(a - b).sum() / 2)
 
 
-def largest(a, b, count=5) -> dict:
+def largest(a: np.ndarray, b: np.ndarray, count: int = 5) -> dict[str, float]:
   """{'#ff8055': a's share minus b's} of the boxes that differ most, by the colours of their centres."""
   order = np.argsort(-np.abs(a - b), kind='stable')[:count]
   return {_name(box, len(a)): float(a[box] - b[box]) for box in order if a[box] != b[box]}

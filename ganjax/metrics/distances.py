@@ -5,6 +5,8 @@ thirds of the time and move counts of neighbours by ones. Where rounding could d
 of differences instead: equal rows are at 0, and ties are ties.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from ganjax import UserError
@@ -13,7 +15,12 @@ BLOCK = 2048  # rows and columns of a block: 32 MiB of distances
 EXACT = 1 << 23  # differences that are squared at once: 64 MiB
 
 
-def squared_blocks(x, y, borders_x=(), borders_y=()):
+def squared_blocks(
+  x: np.ndarray,
+  y: np.ndarray,
+  borders_x: Sequence[np.ndarray] = (),
+  borders_y: Sequence[np.ndarray] = (),
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
   """Yields (rows, columns, squared): slices of x [n, d] and y [N, d] and the float64 block [r, c] of squared distances.
 
   The caller may write into the block. A square of 0 may come out as small as -1e-13 of the squared norms, but on a
@@ -45,7 +52,7 @@ def squared_blocks(x, y, borders_x=(), borders_y=()):
       yield rows, columns, block
 
 
-def squared(x, y, i, j):
+def squared(x: np.ndarray, y: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
   """Squared distances float64 [p] of x[i] [p, d] and y[j] [p, d]: the same whichever set a row is in, and where."""
   out, size = np.empty(len(i)), max(1, EXACT // x.shape[1])
   for start in range(0, len(i), size):
@@ -55,7 +62,9 @@ def squared(x, y, i, j):
   return out
 
 
-def smallest(x, y, k, *, exclude_self=False):
+def smallest(
+  x: np.ndarray, y: np.ndarray, k: int, *, exclude_self: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
   """(indices, squared distances), both [n, k], of the k rows of y [N, d] nearest each of x [n, d], nearest first.
 
   The distances are those of `squared`: 0 for a copy. exclude_self: x is y, and a row is not its own neighbour,

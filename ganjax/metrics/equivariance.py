@@ -20,14 +20,16 @@ REACH, FINE, FILTER = (
 )  # of a filter in pixels; its finer grid; what it is computed over
 
 
-def transforms(kind: str, draws, side: int):
+def transforms(kind: str, draws: jax.Array, side: int) -> jax.Array:
   """What the generator's input goes through, [B, 3, 3], of draws [B, 2] from U(-1, 1): see `latents.transform`."""
   x, y = _shift(kind, draws, side) / side
   degrees = 180 * draws[:, 0] if kind == 'eq_r' else jnp.zeros(len(draws))
   return jax.vmap(latents.transform)(x, y, degrees)
 
 
-def differences(kind: str, still, moved, draws):
+def differences(
+  kind: str, still: jax.Array, moved: jax.Array, draws: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   """(sums of squared differences [B], numbers of values in them [B]).
 
   Args:
@@ -48,7 +50,7 @@ def differences(kind: str, still, moved, draws):
   return squares, jnp.sum(mask, (1, 2, 3)) * still.shape[3]
 
 
-def decibels(squares, counts) -> float:
+def decibels(squares: jax.Array | np.ndarray, counts: jax.Array | np.ndarray) -> float:
   """The peak signal-to-noise ratio of all samples' differences together; pictures span 2.
 
   Raises:
@@ -104,7 +106,7 @@ def _turned(still, moved, angle):
   return wanted, found, inside & known[:, None] & known
 
 
-def oriented_filter(angle, fine: int):
+def oriented_filter(angle: float | jax.Array, fine: int) -> jax.Array:
   """What cuts off the frequencies that the pixels of a picture cannot hold before and after a turn, [n, n].
 
   Two ideal filters of the pixels' squares, one of them turned, convolved; and so their windows.

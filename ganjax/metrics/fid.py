@@ -20,11 +20,11 @@ class Moments:
   into batches. They are centred on the first row, which costs nothing and keeps digits where means are large.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.n = 0
     self._rows = None
 
-  def add(self, features):
+  def add(self, features: np.ndarray) -> None:
     """features: [n, d], any float type, n may differ from call to call. UserError if it holds NaN or infinity."""
     features = np.asarray(features)
     if features.ndim != 2 or (self._rows is not None and features.shape[1] != self._rows.shape[1]):
@@ -49,13 +49,13 @@ class Moments:
         self._outer += self._rows.T @ self._rows
 
   @property
-  def mean(self):
+  def mean(self) -> np.ndarray:
     """float64 [d]."""
     if not self.n:
       raise UserError('no features were added: there is no mean')
     return self._shift + self._centred_mean()
 
-  def cov(self, ddof):
+  def cov(self, ddof: int) -> np.ndarray:
     """float64 [d, d], the sums of squares divided by n - ddof. UserError if that is not positive."""
     if self.n <= ddof:
       raise UserError(f'{self.n} rows have no covariance with ddof {ddof}: evaluate more images')
@@ -66,7 +66,7 @@ class Moments:
     return (self._sum + self._rows[: self.n % CHUNK].sum(0)) / self.n
 
 
-def factor(cov):
+def factor(cov: np.ndarray) -> np.ndarray:
   """A [d, rank] with A A^T = cov, by Cholesky's decomposition with pivots; compute a reference's once and keep it.
 
   cov: float64 [d, d], symmetric, positive semidefinite of any rank; its upper triangle is not read. The rank is counted
@@ -78,7 +78,13 @@ def factor(cov):
   return A
 
 
-def frechet_distance(mean1, cov1, mean2, cov2, factor1=None):
+def frechet_distance(
+  mean1: np.ndarray,
+  cov1: np.ndarray,
+  mean2: np.ndarray,
+  cov2: np.ndarray,
+  factor1: np.ndarray | None = None,
+) -> float:
   """|mean1 - mean2|^2 + Tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2)): equation (6), a float.
 
   means: [d]; covs: [d, d]; factor1: factor(cov1), where it is at hand. Equal statistics give 0 within 1e-12 of the

@@ -10,7 +10,9 @@ from ganjax import UserError
 SPLIT = 5000  # rows of one of ADM's splits
 
 
-def score(logits, *, splits=10, ddof=0, shuffle_seed=2020):
+def score(
+  logits: np.ndarray, *, splits: int | None = 10, ddof: int = 0, shuffle_seed: int | None = 2020
+) -> tuple[float, float]:
   """(mean, standard deviation) over the splits of exp(mean KL(p(y|x) || p(y))): two floats.
 
   logits: [N, K], any float type (the FID network's 1008, without its bias). splits: see `edges`. shuffle_seed: rows are
@@ -39,7 +41,7 @@ def score(logits, *, splits=10, ddof=0, shuffle_seed=2020):
   return float(np.mean(found)), float(np.std(found, ddof=ddof if len(bounds) > 1 else 0))
 
 
-def edges(n, splits) -> list:
+def edges(n: int, splits: int | None) -> list[tuple[int, int]]:
   """(first row, row after the last) of each split of n rows.
 
   splits: how many, split i from row i * n // splits; or None, for 5,000 rows each and the last the rest, as ADM's

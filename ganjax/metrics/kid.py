@@ -10,7 +10,9 @@ from ganjax import UserError
 BLOCK = 2048  # rows of a block of the full estimate: 32 MiB of kernel values
 
 
-def subsets(real, fake, *, subsets=100, size=1000, seed=2020):
+def subsets(
+  real: np.ndarray, fake: np.ndarray, *, subsets: int = 100, size: int = 1000, seed: int = 2020
+) -> tuple[float, float]:
   """(mean, standard deviation) of the distance over random subsets: two floats.
 
   real: [M, d]; fake: [N, d]; each subset draws `size` rows of either without replacement, fake's first: these are
@@ -26,7 +28,7 @@ def subsets(real, fake, *, subsets=100, size=1000, seed=2020):
   return float(np.mean(found)), float(np.std(found))
 
 
-def full(real, fake):
+def full(real: np.ndarray, fake: np.ndarray) -> float:
   """The distance from all pairs, a float: what the mean over subsets estimates, without its noise.
 
   real: [M, d]; fake: [N, d]. Memory beside them is bounded. UserError if a set has fewer than 2 rows, or NaN.

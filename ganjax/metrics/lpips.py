@@ -4,10 +4,12 @@ The features of an ImageNet classifier after each block, of unit length at every
 weighted by channel with weights fitted to human judgements, averaged over pixels and summed over blocks.
 """
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ganjax import UserError
@@ -30,7 +32,7 @@ class Layer(NamedTuple):
 
 
 class Net(NamedTuple):
-  layers: tuple
+  layers: tuple[Layer, ...]
   trunk: weights.File
   lin: weights.File
 
@@ -86,7 +88,9 @@ NETS = {
 }
 
 
-def load(net: str = 'alex', trunk=None, lin=None) -> tuple:
+def load(
+  net: str = 'alex', trunk: str | Path | None = None, lin: str | Path | None = None
+) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]]:
   """The weights of a net.
 
   Args:
@@ -112,7 +116,7 @@ def load(net: str = 'alex', trunk=None, lin=None) -> tuple:
   return convert(body.tensors, head.tensors, net), info
 
 
-def convert(trunk: dict, lin: dict, net: str) -> dict:
+def convert(trunk: dict, lin: dict, net: str) -> dict[str, list[np.ndarray]]:
   """Tensors of the two files -> {'kernels': [kh, kw, C, F], 'biases': [F], 'lin': [F]}, lists of them."""
   variables, channels = {'kernels': [], 'biases': [], 'lin': []}, 3
   for layer in NETS[net].layers:
@@ -127,7 +131,7 @@ def convert(trunk: dict, lin: dict, net: str) -> dict:
   return variables
 
 
-def shapes(net: str) -> dict:
+def shapes(net: str) -> dict[str, list[jax.ShapeDtypeStruct]]:
   """Shapes of what `convert` makes, without a file."""
   shape = lambda *sides: jax.ShapeDtypeStruct(sides, jnp.float32)
   layers, channels = NETS[net].layers, [3, *(layer.features for layer in NETS[net].layers)]
@@ -136,7 +140,7 @@ def shapes(net: str) -> dict:
   return {'kernels': kernels, 'biases': [shape(n) for n in channels[1:]], 'lin': taps}
 
 
-def distance(variables: dict, a, b, net: str = 'alex'):
+def distance(variables: dict, a: jax.Array, b: jax.Array, net: str = 'alex') -> jax.Array:
   """LPIPS of pairs of images, [B]; 0 for equal ones.
 
   Args:

@@ -13,7 +13,7 @@ WEIGHTS = 0.0448, 0.2856, 0.3001, 0.2363, 0.1333
 BATCH = 64  # pairs compared at once
 
 
-def ms_ssim(a, b):
+def ms_ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
   """Multi-scale similarity of pairs, float64 [B], the mean over channels.
 
   a, b: [B, H, W, C] of 0 to 255, any type. As compare_gan's: a scale halves the one before by 2x2 means, odd sides
@@ -35,7 +35,7 @@ def ms_ssim(a, b):
   return product.mean(1)
 
 
-def diversity(images, pairs, seed):
+def diversity(images: np.ndarray, pairs: int, seed: int) -> float:
   """Mean of ms_ssim over random pairs of different images, a float: the lower, the more diverse.
 
   images: uint8 [N, H, W, C]; pairs: how many; seed of the draws. UserError if there are fewer than 2 images.

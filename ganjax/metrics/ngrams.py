@@ -1,18 +1,19 @@
 """Runs of n characters in generated lines and in the data's (arXiv:1704.00028, its section on discrete data)."""
 
 import collections
+from collections.abc import Iterable
 
 import numpy as np
 
 
-def shares(lines, n) -> dict:
+def shares(lines: Iterable[str], n: int) -> dict[str, float]:
   """{run of n characters: its share of all of them}."""
   counts = collections.Counter(one[i : i + n] for one in lines for i in range(len(one) - n + 1))
   total = max(counts.total(), 1)
   return {run: count / total for run, count in counts.items()}
 
 
-def divergence(a, b, n) -> float:
+def divergence(a: Iterable[str], b: Iterable[str], n: int) -> float:
   """The Jensen-Shannon divergence of the runs of two lists of lines, in nats: 0 of the same, log 2 of strangers."""
   p, q = shares(a, n), shares(b, n)
   runs = [*p.keys() | q.keys()]
@@ -22,7 +23,7 @@ def divergence(a, b, n) -> float:
   return float((entropy(p) + entropy(q)) / 2)
 
 
-def copied(lines, data) -> float:
+def copied(lines: Iterable[str], data: Iterable[str]) -> float:
   """The share of lines that stand in the data as they are."""
   known = {*data}
   return float(np.mean([line in known for line in lines]))

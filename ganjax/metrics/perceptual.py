@@ -20,7 +20,7 @@ class Distance(NamedTuple):
   info: dict  # what it is, for records
 
 
-def distances() -> list:
+def distances() -> list[str]:
   """The names of distances: of LPIPS, of the feature networks that give maps, and of pixels."""
   return [*(f'lpips_{net}' for net in lpips.NETS), *features.mapped(), 'pixels']
 

@@ -1,6 +1,7 @@
 """The pitch of sounds by YIN (de Cheveigne and Kawahara 2002, J. Acoust. Soc. Am. 111), which knows no synthesis."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,7 +22,9 @@ def midi(name: str) -> int:
   return NOTES[letter] + len(sharp) + 12 * (int(octave) + 1)
 
 
-def track(x, rate, lowest=50.0, highest=None):
+def track(
+  x: np.ndarray, rate: float, lowest: float = 50.0, highest: float | None = None
+) -> np.ndarray:
   """The median pitch of sounds float [N, T], in Hertz, 0 where nothing repeats: float64 [N].
 
   Args:
@@ -70,7 +73,7 @@ def _period(x, shortest, longest):
   return lag + (0.5 * (a - c) / bend if bend > 1e-12 else 0)
 
 
-def accuracy(x, rate, wanted) -> float:
+def accuracy(x: np.ndarray, rate: float, wanted: Sequence[int] | np.ndarray) -> float:
   """The share of sounds float [N, T] whose nearest semitone is that of `wanted`, MIDI numbers [N]."""
   hertz = track(x, rate)
   found = 69 + 12 * np.log2(np.maximum(hertz, 1) / 440)

@@ -3,6 +3,9 @@
 Karras et al. 2019, arXiv:1812.04948, section 4.1, with StyleGAN2's trimmed mean (arXiv:1912.04958, its published code).
 """
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,13 +13,24 @@ from ganjax import UserError
 from ganjax.sampling import latents
 
 
-def lerp(a, b, t):
+def lerp(a: jax.Array, b: jax.Array, t: float | jax.Array) -> jax.Array:
   """The straight line from `a` (t=0) to `b` (t=1), both [B, ...], t [B] or a number: the path for styles w."""
   t = jnp.asarray(t)
   return a + (b - a) * t.reshape(*t.shape, *[1] * (a.ndim - t.ndim))
 
 
-def lengths(sample, lpips, z, other, t, *, epsilon=1e-4, path=latents.slerp, crop=False, size=256):
+def lengths(
+  sample: Callable[[jax.Array], jax.Array],
+  lpips: Callable[[jax.Array, jax.Array], jax.Array],
+  z: jax.Array,
+  other: jax.Array,
+  t: float | jax.Array,
+  *,
+  epsilon: float = 1e-4,
+  path: Callable[..., jax.Array] = latents.slerp,
+  crop: bool = False,
+  size: int = 256,
+) -> jax.Array:
   """lpips(G(path(t)), G(path(t + epsilon))) / epsilon^2 of pairs of latents, [B].
 
   Args:
@@ -39,7 +53,7 @@ def lengths(sample, lpips, z, other, t, *, epsilon=1e-4, path=latents.slerp, cro
   return lpips(here, there) / epsilon**2
 
 
-def mean(lengths) -> float:
+def mean(lengths: np.ndarray) -> float:
   """The mean of path lengths [N] without those outside the 1st and 99th percentile.
 
   Raises:

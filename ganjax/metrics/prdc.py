@@ -9,7 +9,15 @@ import numpy as np
 from ganjax.metrics import distances
 
 
-def prdc(real, fake, *, pr_k=3, pr_strict=False, dc_k=5, dc_strict=True):
+def prdc(
+  real: np.ndarray,
+  fake: np.ndarray,
+  *,
+  pr_k: int = 3,
+  pr_strict: bool = False,
+  dc_k: int = 5,
+  dc_strict: bool = True,
+) -> dict[str, float]:
   """{'precision', 'recall', 'density', 'coverage'}: floats, ratios of whole counts.
 
   real: [M, d]; fake: [N, d]. A row's ball reaches to its k-th nearest other row of its own set. precision: share of

@@ -17,7 +17,9 @@ _RIDGE = 10.0 ** np.arange(
 )  # shares of the mean squared feature, of which the best by held-out reals is taken
 
 
-def measure(real, real_texts, fake, fake_texts, seed=0) -> tuple:
+def measure(
+  real: np.ndarray, real_texts: np.ndarray, fake: np.ndarray, fake_texts: np.ndarray, seed: int = 0
+) -> tuple[float, float]:
   """(share of fakes whose own text is the nearest of CANDIDATES by cosine, the same of real pictures).
 
   Real pictures are judged by maps that were fitted without theirs and those of equal texts. By chance both are 0.01.

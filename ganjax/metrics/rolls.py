@@ -14,30 +14,30 @@ MAJOR = np.isin(np.arange(12), (0, 2, 4, 5, 7, 9, 11))
 SCALES = np.array([np.roll(MAJOR, key) for key in range(12)])
 
 
-def bars_of(x, steps):
+def bars_of(x: np.ndarray, steps: int) -> np.ndarray:
   """Rolls of `steps` steps a beat -> bars [N, bars, steps of a bar, P, V]."""
   bar = steps * roll.BEATS
   return x.reshape(len(x), x.shape[1] // bar, bar, *x.shape[2:])
 
 
-def chroma(x):
+def chroma(x: np.ndarray) -> np.ndarray:
   """How often each pitch class sounds, [..., P, V] -> [..., 12, V]. The first pitch is a C."""
   return x.reshape(*x.shape[:-2], -1, 12, x.shape[-1]).sum(-3)
 
 
-def empty_bars(x, steps) -> float:
+def empty_bars(x: np.ndarray, steps: int) -> float:
   """The share of the bars of a voice in which it is silent."""
   return float(1 - bars_of(x, steps).any((2, 3)).mean())
 
 
-def pitch_classes(x, steps) -> float:
+def pitch_classes(x: np.ndarray, steps: int) -> float:
   """Pitch classes of a voice in a bar that is not empty, on average: 1 to 12; NaN where all are."""
   bars = bars_of(roll.pitched(x), steps)
   used = (chroma(bars.any(2)) > 0).sum(-2)
   return _mean(used[used > 0])
 
 
-def qualified(x, steps) -> float:
+def qualified(x: np.ndarray, steps: int) -> float:
   """The share of notes of a 32nd note, an eighth of a beat, and of two steps at least; NaN without notes."""
   least, lengths = max(2, -(-steps // 8)), []
   for one in x:
@@ -46,7 +46,7 @@ def qualified(x, steps) -> float:
   return _mean(np.concatenate(lengths) >= least)
 
 
-def in_scale(x) -> float:
+def in_scale(x: np.ndarray) -> float:
   """The share of a roll's sounding steps that lie in the major scale which holds most of them, averaged over rolls."""
   counts = chroma(roll.pitched(x)).sum((1, 3))
   total = counts.sum(1)
@@ -54,7 +54,7 @@ def in_scale(x) -> float:
   return _mean(best[total > 0] / total[total > 0])
 
 
-def tonal_distance(x, steps) -> float:
+def tonal_distance(x: np.ndarray, steps: int) -> float:
   """The distance of two voices in tonal space, averaged over beats in which both sound, and over pairs of voices.
 
   0 is the same pitch classes. NaN where there are no two voices that sound together.

@@ -12,7 +12,7 @@ WINDOW, SIGMA = 11, 1.5  # pixels
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
-def psnr(a, b, *, crop=0, luma=False):
+def psnr(a: np.ndarray, b: np.ndarray, *, crop: int = 0, luma: bool = False) -> np.ndarray:
   """Peak signal-to-noise ratio in dB, float64 [B]; infinity for equal images.
 
   a, b: uint8 [B, H, W, C]. crop: pixels taken off each border first, in super-resolution the scale. luma: on Y of
@@ -24,7 +24,7 @@ def psnr(a, b, *, crop=0, luma=False):
     return 10 * np.log10(255**2 / error)
 
 
-def ssim(a, b, *, crop=0, luma=False):
+def ssim(a: np.ndarray, b: np.ndarray, *, crop: int = 0, luma: bool = False) -> np.ndarray:
   """Structural similarity, float64 [B]: the mean over positions and channels. Arguments as for psnr.
 
   UserError also where less than 11 pixels are left a side.
@@ -34,7 +34,7 @@ def ssim(a, b, *, crop=0, luma=False):
   return (luminance * structure).mean((1, 2, 3))
 
 
-def compare(a, b, size):
+def compare(a: np.ndarray, b: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
   """(luminance, contrast times structure), the factors of equation (13): each [B, H - size + 1, W - size + 1, C].
 
   a, b: float64 [B, H, W, C] of 0 to 255; size: pixels of the Gaussian window's side.

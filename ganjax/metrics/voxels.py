@@ -10,7 +10,7 @@ import scipy.ndimage
 LEAST = 0.95  # of a solid that hangs together, in its largest piece
 
 
-def validity(x) -> float:
+def validity(x: np.ndarray) -> float:
   """The share of solids of which one piece, joined by faces, holds 95 % of the voxels; the empty are not."""
   return float(np.mean([_in_one_piece(one) for one in x]))
 
@@ -21,7 +21,7 @@ def _in_one_piece(x) -> bool:
   return count > 0 and bool(sizes.max() >= LEAST * sizes.sum())
 
 
-def overlaps(x, y):
+def overlaps(x: np.ndarray, y: np.ndarray) -> np.ndarray:
   """Intersection over union of each of x with each of y, float32 [N, M]; of two empty ones 0."""
   a, b = (z.reshape(len(z), -1).astype(np.float32) for z in (x, y))
   both = a @ b.T
@@ -29,6 +29,6 @@ def overlaps(x, y):
   return both / np.maximum(union, 1)
 
 
-def coverage(overlap) -> float:
+def coverage(overlap: np.ndarray) -> float:
   """The share of the M solids of the data that are the nearest of one of the N, of `overlaps` [N, M]."""
   return float(len(np.unique(overlap.argmax(1))) / overlap.shape[1])

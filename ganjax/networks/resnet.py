@@ -222,7 +222,7 @@ def build(
   }
 
 
-def check_head(head, num_classes, embed_dim):
+def check_head(head: str, num_classes: int, embed_dim: int) -> None:
   """Raises UserError for a head that is not known or has no classes, and for sizes below 1 (0 classes: no labels)."""
   if head not in HEADS:
     raise UserError(
@@ -236,7 +236,7 @@ def check_head(head, num_classes, embed_dim):
     raise UserError(f'networks.head={head!r} tells classes apart: networks.num_classes must be set')
 
 
-def check_attention(side, resolution, ups, downs):
+def check_attention(side: int, resolution: int, ups: int, downs: int) -> None:
   """Raises UserError for a side, if not 0, of no map within both a G of `ups` doublings and a D of `downs` halvings."""
   sides = [resolution >> i for i in range(1, min(ups - 1, downs) + 1)]
   if side and side not in sides:

@@ -6,7 +6,14 @@ import jax.numpy as jnp
 from ganjax.optim import schedules
 
 
-def decay(nimg, batch_size: int, half_life_images, rampup=0.0, start_steps=0, step=0):
+def decay(
+  nimg: int | jax.Array,
+  batch_size: int,
+  half_life_images: schedules.Schedule,
+  rampup: float = 0.0,
+  start_steps: int = 0,
+  step: int | jax.Array = 0,
+) -> jax.Array:
   """The factor that the old average keeps at one step.
 
   Args:
@@ -28,7 +35,7 @@ def decay(nimg, batch_size: int, half_life_images, rampup=0.0, start_steps=0, st
   return jnp.where(step < start_steps, 0.0, kept)
 
 
-def step(average: dict, new: dict, factor) -> dict:
+def step(average: dict, new: dict, factor: jax.Array) -> dict:
   """average * factor + new * (1 - factor) of a network's parameters and batch statistics; all else is the new value.
 
   Copied are buffers such as the mean style, noise, magnitudes and vectors of spectral norm, and counters.

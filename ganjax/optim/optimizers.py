@@ -4,17 +4,23 @@ The rate must not depend on optax's own counts: the discriminator makes n_critic
 and a stage may start with fresh optimizer state, while a schedule runs over the whole of training.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from ganjax import UserError
 from ganjax.component import check_arguments
+from ganjax.method import Phase
 from ganjax.optim import schedules
 from ganjax.wording import closest
 
 
-def build(configs, phases, steps: int) -> dict:
+def build(
+  configs: Mapping[str, Mapping[str, Any]], phases: Iterable[Phase], steps: int
+) -> dict[str, optax.GradientTransformationExtraArgs]:
   """One optimizer for each name that the phases use.
 
   Args:
@@ -54,15 +60,15 @@ def _make(config, **schedule):
 
 def adam(
   *,
-  lr: float,
+  lr: schedules.Schedule,
   b1: float,
-  b2: float,
-  eps=1e-8,
-  decay='constant',
-  lazy_every=None,
-  weight_decay=0.0,
+  b2: schedules.Schedule,
+  eps: float = 1e-8,
+  decay: str = 'constant',
+  lazy_every: int | None = None,
+  weight_decay: float = 0.0,
   steps: int,
-):
+) -> optax.GradientTransformationExtraArgs:
   """Adam (arXiv:1412.6980) with the rate `lr`, constant or falling linearly to 0 over `steps`.
 
   With decay 'constant', `lr` may be a schedule of `schedules`, to 0 too; so may `b2`. `weight_decay` times the
@@ -81,7 +87,15 @@ def adam(
   return _scheduled(scale, _rate(lr, decay, steps), lazy_every, weight_decay)
 
 
-def rmsprop(*, lr: float, decay_rate=0.99, eps=1e-8, decay='constant', lazy_every=None, steps: int):
+def rmsprop(
+  *,
+  lr: schedules.Schedule,
+  decay_rate: float = 0.99,
+  eps: float = 1e-8,
+  decay: str = 'constant',
+  lazy_every: int | None = None,
+  steps: int,
+) -> optax.GradientTransformationExtraArgs:
   """RMSProp: g / (sqrt(mean g^2) + eps), the mean over about 1 / (1 - decay_rate) updates, from 0, uncorrected.
 
   As in torch.optim.RMSprop, with which WGAN was found (arXiv:1701.07875). The rate is as in `adam`.

@@ -13,13 +13,19 @@ A decay is {'start', 'inverse'}: `start` / (1 + `inverse` * the training step). 
 """
 
 import math
+from collections.abc import Mapping
+from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from ganjax import UserError
 
+Schedule: TypeAlias = float | Mapping | ConfigDict  # a number, or a mapping of above
 
-def ramp(schedule, step):
+
+def ramp(schedule: Schedule, step: int | jax.Array) -> float | jax.Array:
   """The value at a training step, an int or a traced scalar: a number as it is, a schedule's as a float32 scalar."""
   if not _is_mapping(schedule):
     return schedule
@@ -34,7 +40,7 @@ def ramp(schedule, step):
   return schedule['end'] + (schedule['start'] - schedule['end']) * left
 
 
-def ends(name: str, schedule) -> tuple:
+def ends(name: str, schedule: Schedule) -> tuple[float, ...]:
   """The numbers that bound all values: (number,), or (first, last) of a schedule.
 
   Raises:
@@ -85,7 +91,7 @@ def _ends_of_falls(name, schedule, number):
   return schedule['start'], schedule['start'] * factor ** len(at)
 
 
-def check(name: str, schedule, low: float = 0.0, high: float = math.inf):
+def check(name: str, schedule: Schedule, low: float = 0.0, high: float = math.inf) -> None:
   """Raises UserError unless `schedule`, called `name`, is a number or has finite numbers in [low, high]."""
   if not all(low <= x <= high and math.isfinite(x) for x in ends(name, schedule)):
     schedule = dict(schedule) if _is_mapping(schedule) else schedule
@@ -95,7 +101,7 @@ def check(name: str, schedule, low: float = 0.0, high: float = math.inf):
     )
 
 
-def describe(schedule, unit: str = '') -> str:
+def describe(schedule: Schedule, unit: str = '') -> str:
   """'20,000 images', '0 to 20,000 images over 500 steps', '0.1, times 0.5 at steps 1,000 and 2,000'."""
   unit = f' {unit}' if unit else ''
   if not _is_mapping(schedule):

@@ -14,6 +14,7 @@ let source = null; // the name of an upload, or of found styles
 let running = null; // the request on its way
 let timer = null;
 let url = null;
+let sent = 0; // uploads so far
 
 async function ask(path, body, signal) {
   const raw = body instanceof Blob;
@@ -79,6 +80,7 @@ function show() {
   const mode = $('mode').value;
   for (const one of document.querySelectorAll('[data-mode]')) one.hidden = !one.dataset.mode.split(' ').includes(mode);
   $('for-picture').hidden = !(mode === 'find' || (mode === 'samples' && about.picture));
+  $('for-drawing').hidden = !(mode === 'samples' && about.paints);
   $('strength-value').value = $('strength').value;
   if (about.steps.length) $('step-value').value = about.steps[Number($('step').value)].toLocaleString('en');
   for (const x of document.querySelectorAll('#options input[type=range]')) x.previousElementSibling.lastElementChild.value = x.value;
@@ -151,13 +153,15 @@ function page(by) {
   make();
 }
 
-async function upload() {
-  const [file] = $('picture-file').files;
+async function upload(file) {
+  const mine = ++sent;
   source = null;
   if (file) {
     say('Sending ...');
     try {
-      source = (await (await ask('/upload', file)).json()).source;
+      const kept = (await (await ask('/upload', file)).json()).source;
+      if (mine !== sent) return undefined;
+      source = kept;
       say('');
     } catch (error) {
       $('picture-file').value = '';
@@ -165,6 +169,54 @@ async function upload() {
     }
   }
   return make();
+}
+
+// Lines of a pen on white. Each finished line sends the drawing, which the generator paints.
+function draw() {
+  const pad = $('pad');
+  const pen = pad.getContext('2d', { willReadFrequently: true });
+  const before = []; // the pad as it was before each line
+  let last = null;
+  const place = (event) => {
+    const at = pad.getBoundingClientRect();
+    return [((event.clientX - at.left) * pad.width) / at.width, ((event.clientY - at.top) * pad.height) / at.height];
+  };
+  const wipe = () => pen.fillRect(0, 0, pad.width, pad.height);
+  const line = (event) => {
+    pen.beginPath();
+    pen.moveTo(...last);
+    last = place(event);
+    pen.lineTo(...last);
+    pen.stroke();
+  };
+  const send = () => pad.toBlob(upload);
+  const lift = () => {
+    if (last) send();
+    last = null;
+  };
+  // 2.5 of 64 pixels: as thick as the lines that are learnt from.
+  Object.assign(pen, { lineWidth: (2.5 * pad.width) / 64, lineCap: 'round', lineJoin: 'round', fillStyle: '#fff' });
+  wipe();
+  pad.addEventListener('pointerdown', (event) => {
+    pad.setPointerCapture(event.pointerId);
+    before.push(pen.getImageData(0, 0, pad.width, pad.height));
+    if (before.length > 30) before.shift();
+    last = place(event);
+    line(event);
+  });
+  pad.addEventListener('pointermove', (event) => last && line(event));
+  pad.addEventListener('pointerup', lift);
+  pad.addEventListener('pointercancel', lift);
+  $('undo').addEventListener('click', () => {
+    if (!before.length) return;
+    pen.putImageData(before.pop(), 0, 0);
+    send();
+  });
+  $('clear').addEventListener('click', () => {
+    before.length = 0;
+    wipe();
+    upload();
+  });
 }
 
 async function find() {
@@ -239,7 +291,8 @@ async function begin() {
   }
   $('controls').addEventListener('input', (event) => event.target.type !== 'file' && soon());
   $('controls').addEventListener('submit', (event) => { event.preventDefault(); make(); });
-  $('picture-file').addEventListener('change', upload);
+  $('picture-file').addEventListener('change', () => upload($('picture-file').files[0]));
+  draw();
   $('before').addEventListener('click', () => page(-1));
   $('after').addEventListener('click', () => page(1));
   $('find').addEventListener('click', find);

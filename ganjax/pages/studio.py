@@ -60,6 +60,8 @@ class Studio:
     steps = [] if self.place.is_file() else checkpoint.list_steps(self.place)
     kinds = self.run.spans[-1].fields
     takes = [kinds[name].kind for name in method.examples]
+    picture = takes == ['image']
+    grey = picture and kinds[method.examples[0]].shape[-1] == 1
     return {
       'name': self.run.config.name,
       'place': self._called,
@@ -71,7 +73,8 @@ class Studio:
       'options': {k: v for k, v in method.options.items() if isinstance(v, int | float)},
       'styles': bool(method.styles),
       'moves': kinds[method.makes].kind == 'image' and 'text' not in takes,
-      'picture': takes == ['image'],
+      'picture': picture,
+      'paints': grey and kinds[method.makes].shape[-1] > 1,  # what the user draws
       'text': 'text' in takes,
       'restores': bool(method.restores),
       'nearest': kinds[method.makes].kind == 'image',

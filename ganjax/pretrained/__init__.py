@@ -1,5 +1,6 @@
 """Trained generators that come along with ganjax, by name: `ganjax sample emoji_upscaler`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ class Generator:
     options: what `sample` takes, with defaults, such as {'truncation': 1.0}.
   """
 
-  def __init__(self, name, *, step=None, weights='ema', seed_index=0):
+  def __init__(
+    self, name: str | Path, *, step: int | None = None, weights: str = 'ema', seed_index: int = 0
+  ) -> None:
     """Reads the generator.
 
     Args:
@@ -37,7 +40,13 @@ class Generator:
     self.class_names = provenance.class_names(run_record.saved_record(place))
     self.options = self.run.method.options
 
-  def sample(self, seeds, classes=None, batch_size=64, **options) -> np.ndarray:
+  def sample(
+    self,
+    seeds: Sequence[int] | np.ndarray,
+    classes: int | str | list | tuple | np.ndarray | None = None,
+    batch_size: int = 64,
+    **options: float | str,
+  ) -> np.ndarray:
     """Samples as `ganjax sample` makes them, to the byte: pictures are uint8 [N, H, W, C].
 
     Args:

@@ -1,14 +1,17 @@
 """Directions of styles along which pictures change, found without labels."""
 
+from collections.abc import Iterable, Sequence
+
 import jax
 import numpy as np
 
+from ganjax.method import Method, TrainState
 from ganjax.sampling import styles
 
 KINDS = 'sefa', 'ganspace'
 
 
-def sefa(affines) -> np.ndarray:
+def sefa(affines: Iterable[jax.Array | np.ndarray]) -> np.ndarray:
   """Closed-form factorization (Shen and Zhou 2020, arXiv:2007.06600, equation 4): directions [W, W], one a row.
 
   The directions of unit length that move most what the style goes through first: eigenvectors of A A^T, the largest
@@ -23,7 +26,7 @@ def sefa(affines) -> np.ndarray:
   return _signed(np.linalg.eigh(A @ A.T)[1].T[::-1])
 
 
-def ganspace(w) -> np.ndarray:
+def ganspace(w: np.ndarray) -> np.ndarray:
   """Principal components of styles w [N, W] (Härkönen et al. 2020, arXiv:2004.02546, section 2): [W, W], one a row.
 
   The first has the largest variance. Each is as long as the standard deviation along it, so strengths count these.
@@ -38,7 +41,7 @@ def _signed(x):
   return np.where(largest < 0, -x, x)
 
 
-def find(kind: str, method, state, layers) -> np.ndarray:
+def find(kind: str, method: Method, state: TrainState, layers: Iterable[int]) -> np.ndarray:
   """The directions [W, W] of a kind, of KINDS; of `sefa` those of some layers."""
   if kind == 'ganspace':
     return ganspace(styles.draw(method, state))
@@ -46,7 +49,9 @@ def find(kind: str, method, state, layers) -> np.ndarray:
   return sefa([affines[i] for i in layers])
 
 
-def move(rows, directions, strengths, layers):
+def move(
+  rows: dict, directions: np.ndarray, strengths: Sequence[float], layers: Sequence[int] | np.ndarray
+) -> dict:
   """Each row moved along each direction by each strength: rows [n * D * S, ...], strength by strength.
 
   Args:

@@ -8,7 +8,9 @@ from ganjax import UserError
 from ganjax.sampling import latents
 
 
-def interpolate(rows, frames: int, *, closed: bool, paths=1, num_classes=0):
+def interpolate(
+  rows: dict | np.ndarray, frames: int, *, closed: bool, paths: int = 1, num_classes: int = 0
+) -> dict | np.ndarray:
   """Rows from each to the next, one path after the other, [paths * T, ...].
 
   What moves follows from what a row is made of. Styles 'w' move along a cubic spline through them, in each layer for

@@ -1,11 +1,14 @@
 """The grid of a training: the same samples after every so many steps, beside what they are made from and like."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from ganjax import media
+from ganjax.data import Source
 from ganjax.media import image
+from ganjax.method import Method
 from ganjax.sampling import sampler
 
 COUNT, FROM_EXAMPLES = 64, 16  # samples of a grid; of one whose samples start from examples
@@ -21,13 +24,15 @@ class Grid(NamedTuple):
     right: those of what the data have where a sample stands, if it starts from examples.
   """
 
-  rows: dict
+  rows: dict | np.ndarray
   field: media.Field
-  left: tuple = ()
-  right: tuple = ()
+  left: tuple[np.ndarray, ...] = ()
+  right: tuple[np.ndarray, ...] = ()
 
 
-def build(method, fields, open_source) -> Grid:
+def build(
+  method: Method, fields: dict[str, media.Field], open_source: Callable[[], Source]
+) -> Grid:
   """The grid of seeds 0, 1, ...; of a method that asks for examples, examples spread evenly over a held-out split.
 
   Args:
@@ -55,12 +60,12 @@ def _is_seen(field) -> bool:
   return hasattr(media.find(field.kind), 'show')
 
 
-def show(x, field) -> np.ndarray:
+def show(x: np.ndarray, field: media.Field) -> np.ndarray:
   """Pictures uint8 [N, H, W, C] of stored examples or samples [N, ...] of a field."""
   return media.find(field.kind).show(x)
 
 
-def draw(grid: Grid, pictures, columns=None) -> np.ndarray:
+def draw(grid: Grid, pictures: np.ndarray, columns: int | None = None) -> np.ndarray:
   """One picture uint8 [H, W, C] of the grid, with `pictures` [N, h, w, c] of its samples."""
   cells = [*grid.left, pictures, *grid.right]
   height, depth = max(x.shape[1] for x in cells), max(x.shape[3] for x in cells)

@@ -1,24 +1,27 @@
 """Draws of the latent z."""
 
+from collections.abc import Collection, Iterable
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ganjax import UserError
 from ganjax.devices import sharding
 
 
-def normal(key, n: int, *shape: int):
+def normal(key: jax.Array, n: int, *shape: int) -> jax.Array:
   """z ~ N(0, I), float32 [n, *shape], split over the mesh."""
   return sharding.keep_split(jax.random.normal(key, (n, *shape)))
 
 
-def check_length(z_dim):
+def check_length(z_dim: int) -> None:
   """Raises UserError for a `method.z_dim` that is none."""
   if not (isinstance(z_dim, int) and 0 < z_dim < 2**16):
     raise UserError(f'method.z_dim={z_dim} must be whole, from 1 and below 65,536')
 
 
-def per_seed(seeds, *shape: int, truncation=0.0):
+def per_seed(seeds: jax.Array | np.ndarray, *shape: int, truncation: float = 0.0) -> jax.Array:
   """One z for each seed, float32 [len(seeds), *shape]: a picture depends on its own seed alone, not on its neighbours.
 
   Args:
@@ -42,7 +45,9 @@ def per_seed(seeds, *shape: int, truncation=0.0):
   return jax.vmap(draw)(seeds)
 
 
-def mix(key, w, other, probability, layers=None):
+def mix(
+  key: jax.Array, w: jax.Array, other: jax.Array, probability: float, layers: int | None = None
+) -> jax.Array:
   """Styles w [n, L, W], of which some are those of `other` from a layer on (StyleGAN, arXiv:1812.04948, section 3.1).
 
   Args:
@@ -65,13 +70,19 @@ TAKEN = {
 }
 
 
-def options_of_styles(takes) -> dict:
+def options_of_styles(takes: Iterable[str]) -> dict[str, float | str]:
   """What `of_styles` may be told of samples, and the defaults."""
   options = {'truncation': 1.0, 'cutoff': 0}
   return options | {name: value for one in takes for name, value in TAKEN[one].items()}
 
 
-def of_styles(seeds, dim: int, num_styles: int, takes=('noise',), **options) -> dict:
+def of_styles(
+  seeds: jax.Array | np.ndarray,
+  dim: int,
+  num_styles: int,
+  takes: Collection[str] = ('noise',),
+  **options: float | str,
+) -> dict[str, jax.Array]:
   """z, truncation, and what else is taken of each seed, for a generator of `num_styles` styles.
 
   Args:
@@ -108,7 +119,7 @@ def of_styles(seeds, dim: int, num_styles: int, takes=('noise',), **options) -> 
   }
 
 
-def transform(x, y, degrees):
+def transform(x: float | jax.Array, y: float | jax.Array, degrees: float | jax.Array) -> jax.Array:
   """[3, 3] of places (x, y, 1) in a picture that is to be moved and turned: where its input is to be read.
 
   The inverse of [[cos, sin, x], [-sin, cos, y], [0, 0, 1]] (gen_images.py of StyleGAN3's authors): a turn by `degrees`,
@@ -119,7 +130,9 @@ def transform(x, y, degrees):
   return jnp.asarray(rows, jnp.float32)
 
 
-def slerp(a, b, t):
+def slerp(
+  a: jax.Array | np.ndarray, b: jax.Array | np.ndarray, t: float | jax.Array | np.ndarray
+) -> jax.Array:
   """Spherical interpolation from `a` (t=0) to `b` (t=1), both [..., Z], t broadcast against [...].
 
   A straight line between two Gaussian latents passes through norms that the generator never saw; the great circle

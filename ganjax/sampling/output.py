@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -24,7 +26,7 @@ OF_FILES = '.png', '.jpg', '.jpeg', '.npz', '.gif', '.mp4'  # which a folder's n
 MOVING = 'strip', 'gif', 'mp4'
 
 
-def short(text) -> str:
+def short(text: str) -> str:
   """A part of a file's name: what was typed, and of what is too long for one the beginning and a digest."""
   text = re.sub(r'[^\w.,+-]+', '_', text)
   return (
@@ -32,7 +34,14 @@ def short(text) -> str:
   )
 
 
-def write_files(folder, samples, field, names, text, folders=None):
+def write_files(
+  folder: Path,
+  samples: np.ndarray,
+  field: media.Field,
+  names: Iterable[tuple[str, int | str]],
+  text: Callable[[int | str], dict],
+  folders: Sequence[str] | None = None,
+) -> None:
   """Writes a file for each sample.
 
   Args:
@@ -50,7 +59,19 @@ def write_files(folder, samples, field, names, text, folders=None):
     kind.save(place / f'{name}{kind.ENDING}', sample, text(what), field.rate)
 
 
-def write(out, format, samples, field, text, *, labels, columns, paths, fps, corner):
+def write(
+  out: Path,
+  format: str,
+  samples: np.ndarray,
+  field: media.Field,
+  text: dict,
+  *,
+  labels: np.ndarray | None,
+  columns: int | None,
+  paths: int,
+  fps: int,
+  corner: bool,
+) -> None:
   """Writes all samples in one file of a format of `ENDINGS`.
 
   Args:

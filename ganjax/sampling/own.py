@@ -3,19 +3,23 @@
 import collections
 import io
 import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
 import PIL.ImageMode
+from ml_collections import ConfigDict
 
 from ganjax import UserError, data, text
 from ganjax.data import captions as of_captions
 from ganjax.data import files, folder, pixels
 from ganjax.data.sets import clips as moving
 from ganjax.data.source import Source
+from ganjax.media import Field
 from ganjax.media import text as kind
+from ganjax.method import Method
 
 MOST_TEXTS = 100  # that metadata name
 
@@ -43,11 +47,11 @@ class Own(NamedTuple):
     names: what to call what is made of each: its file's name without the ending, where that is its own.
   """
 
-  read: object
-  paths: list
-  names: list
+  read: Callable[[str], bytes] | None
+  paths: list[str]
+  names: list[str]
 
-  def load(self, index, channels) -> Picture:
+  def load(self, index: int, channels: int) -> Picture:
     """Picture `index` at its own size, turned as EXIF says. Raises UserError where it cannot be decoded."""
 
     def decode(content):
@@ -61,7 +65,7 @@ class Own(NamedTuple):
 
     return self._try(index, decode)
 
-  def source(self, field, name) -> Source:
+  def source(self, field: Field, name: str) -> Source:
     """All of them brought to the size of a media.Field, which is the only one, called `name`."""
     decode = lambda content: folder.decode_picture(content, field.shape[:2], field.shape[2])
     return Source(
@@ -79,7 +83,7 @@ class Own(NamedTuple):
       raise UserError(f'{self.paths[index]} cannot be decoded: {error}') from None
 
 
-def find(place: str, flag='--source') -> Own:
+def find(place: str, flag: str = '--source') -> Own:
   """The pictures of a place, which the `flag` names.
 
   Raises:
@@ -102,7 +106,14 @@ def _names(paths) -> list:
   return [a if count[a] == 1 else b for a, b in zip(stems, whole)]
 
 
-def start(place: str, style_place, method, config, fields: dict, held_out) -> tuple:
+def start(
+  place: str,
+  style_place: str | None,
+  method: Method,
+  config: ConfigDict,
+  fields: dict[str, Field],
+  held_out: Callable[[], Source],
+) -> tuple[Source, Own]:
   """(Source of a user's own pictures or clips, the Own that names them).
 
   Args:
@@ -131,7 +142,9 @@ def start(place: str, style_place, method, config, fields: dict, held_out) -> tu
   return beside(mine.source(fields[name], name), others), mine
 
 
-def clips(place: str, field, name, channels, make) -> tuple:
+def clips(
+  place: str, field: Field, name: str, channels: int, make: Callable[[np.ndarray], np.ndarray]
+) -> tuple[Source, Own]:
   """(Source of the clips of a place, Own of their names): GIFs, films and folders of frames.
 
   Args:
@@ -178,7 +191,7 @@ def clips(place: str, field, name, channels, make) -> tuple:
   return source, Own(None, names, _names(names))
 
 
-def in_styles(mine: Own, styles: Own) -> tuple:
+def in_styles(mine: Own, styles: Own) -> tuple[Own, Own]:
   """Two Own of equal length that have each picture of the first beside each of the second."""
   names = [f'{a}-in-{b}' for a in mine.names for b in styles.names]
   paths = [path for path in mine.paths for _ in styles.paths]
@@ -192,13 +205,13 @@ def beside(source: Source, others: Source) -> Source:
   return source.extend(more, lambda rows: others.read(rows % others.num_examples, tuple(more)))
 
 
-def to_grey(colours) -> np.ndarray:
+def to_grey(colours: np.ndarray) -> np.ndarray:
   """uint8 [H, W, C] -> [H, W, 1], luma of the colours."""
   image = PIL.Image.fromarray(colours[..., 0] if colours.shape[2] == 1 else colours)
   return pixels.prepare(image, None, 1)
 
 
-def field(fields: dict, examples: tuple) -> str:
+def field(fields: dict[str, Field], examples: Sequence[str]) -> str:
   """The one field of pictures, or clips, that samples of a run start from.
 
   Raises:
@@ -211,7 +224,13 @@ def field(fields: dict, examples: tuple) -> str:
   return examples[0]
 
 
-def texts(given: list, config, fields: dict, examples: tuple, known=None) -> Source:
+def texts(
+  given: list[str],
+  config: ConfigDict,
+  fields: dict[str, Field],
+  examples: Sequence[str],
+  known: dict | None = None,
+) -> Source:
   """Texts, with what the run's encoder makes of them.
 
   Args:
@@ -233,7 +252,7 @@ def texts(given: list, config, fields: dict, examples: tuple, known=None) -> Sou
   return of_captions.of_texts(given, encoder, of.get('words', 0))
 
 
-def captions(source: Source | None, indices) -> dict:
+def captions(source: Source | None, indices: np.ndarray | None) -> dict[str, list[str]]:
   """{'texts': the first MOST_TEXTS texts that samples start from, each once}, or {} where they start from none."""
   for name, field in source.fields.items() if source else ():
     if field.kind == 'text':

@@ -48,7 +48,7 @@ FILMED = 50  # pictures of a course
 HELD = 10  # times that the GIF shows the last
 
 
-def main():
+def main() -> None:
   if SOURCE.value is None:
     raise UserError('--source is missing, such as --source me.png')
   if STEPS.value < 1:

@@ -7,7 +7,8 @@ vanishes, and on the noise maps, which are held to look like noise.
 import functools
 import math
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ import numpy as np
 import optax
 
 from ganjax import UserError
+from ganjax.method import Method, Stage, TrainState
 from ganjax.sampling import styles
 
 ADAM, RATE = optax.scale_by_adam(), 0.1
@@ -35,23 +37,23 @@ class Found(NamedTuple):
   """
 
   w: np.ndarray
-  course: list
+  course: np.ndarray
   start: float
   end: float
 
 
 def project(
-  method,
-  stage,
-  state,
-  picture,
-  measure,
+  method: Method,
+  stage: Stage,
+  state: TrainState,
+  picture: np.ndarray,
+  measure: Any,
   *,
-  space='w',
-  steps=1000,
-  seed=303,
-  shown=50,
-  say=None,
+  space: str = 'w',
+  steps: int = 1000,
+  seed: int = 303,
+  shown: int = 50,
+  say: Callable[[str], None] | None = None,
 ) -> Found:
   """The styles of a picture.
 

@@ -1,7 +1,9 @@
 """Recipes of pictures: the flags of `ganjax sample` that a picture was made by, in its metadata or in a JSON file."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -10,7 +12,7 @@ from ganjax import UserError
 SEVERAL = 'text', 'option'  # that may be lists
 
 
-def read(path, flags) -> dict:
+def read(path: str | Path, flags: Collection[str]) -> dict[str, Any]:
   """The recipe in a file, {flag: value}, of some of the `flags`.
 
   Raises:
@@ -33,7 +35,7 @@ def read(path, flags) -> dict:
   return check(found, flags, f'--recipe={path}')
 
 
-def check(recipe, flags, name='the recipe') -> dict:
+def check(recipe: object, flags: Collection[str], name: str = 'the recipe') -> dict[str, Any]:
   """The recipe itself. Raises UserError, which names it `name`, where it holds what is none of `flags`."""
   if not isinstance(recipe, dict):
     raise UserError(f'{name} holds no recipe')

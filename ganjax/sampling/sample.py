@@ -161,7 +161,9 @@ class Opened(NamedTuple):
   held_out: Callable  # opens the data that samples start from
 
 
-def read(run, place, step, weights, seed_index) -> Opened:
+def read(
+  run: experiment.Experiment, place: str | Path, step: int | None, weights: str, seed_index: int
+) -> Opened:
   """Reads the generator of a run, see `run_state.read_generator`."""
   mesh = sharding.make_mesh(jax.local_devices())
   which = dict(step=step, weights=weights, seed_index=seed_index)
@@ -170,7 +172,7 @@ def read(run, place, step, weights, seed_index) -> Opened:
   return Opened(mesh, state, step, weights, held_out)
 
 
-def main(load=experiment.load, read=read):
+def main(load: Callable = experiment.load, read: Callable = read) -> int:
   """Makes what the flags say. Where there are several calls, `load` and `read` may keep what they read."""
   if RECIPE.value:
     typed = COMMAND.given(leave_out=['recipe'])
@@ -246,7 +248,13 @@ def main(load=experiment.load, read=read):
   return int(keep_size and count < len(drawn.names))
 
 
-def make(place, given: dict, ending: str, load=experiment.load, read=read) -> tuple:
+def make(
+  place: str | Path,
+  given: dict,
+  ending: str,
+  load: Callable = experiment.load,
+  read: Callable = read,
+) -> tuple[bytes, str]:
   """The file that `ganjax sample PLACE` writes: (its bytes, its ending).
 
   Args:
@@ -273,8 +281,8 @@ class Drawn(NamedTuple):
 
   seeds: np.ndarray  # int [n]; with classes [n / classes]
   indices: np.ndarray | None  # of the examples that they start from
-  names: list  # (what its file is called, what is said of it) of each
-  classes: list | None  # that each seed is of
+  names: list[tuple[str, int | str]]  # (what its file is called, what is said of it) of each
+  classes: np.ndarray | None  # that each seed is of
   styles: np.ndarray | None  # given in place of seeds
   columns: int | None  # of the grid
   said: str = ''
@@ -481,7 +489,7 @@ def _class_folders(place, labels) -> list:
   return [name(label) for label in labels.tolist()]
 
 
-def in_classes(rows, seeds, chosen):
+def in_classes(rows: dict, seeds: np.ndarray, chosen: np.ndarray) -> dict:
   """Rows of every seed in each of the classes `chosen`, class by class."""
   rows = jax.tree.map(lambda x: np.concatenate([x] * len(chosen)), rows)
   rows['label'] = np.repeat(chosen, len(seeds)).astype(np.int32)

@@ -3,13 +3,16 @@
 import difflib
 import functools
 import re
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
 
 from ganjax import UserError, media
+from ganjax.data import Source
 from ganjax.devices import sharding
 from ganjax.layers.norm import use_standing
+from ganjax.method import Method, Stage, TrainState
 from ganjax.wording import closest
 
 BATCH_NORM_MODES = ('running', 'batch', 'standing')
@@ -18,7 +21,13 @@ MOST_SEEDS = 10_000_000
 STANDING_BATCHES, STANDING_BATCH = 64, 64  # part of what standing statistics are: no setting
 
 
-def rows(method, seeds, source=None, indices=None, **options):
+def rows(
+  method: Method,
+  seeds: np.ndarray,
+  source: Source | None = None,
+  indices: np.ndarray | None = None,
+  **options: float | str,
+) -> dict | np.ndarray:
   """The inputs of `stage.sample`, one row per seed: latents, labels, source pictures. Host arrays.
 
   Args:
@@ -35,12 +44,14 @@ def rows(method, seeds, source=None, indices=None, **options):
   return jax.device_get(method.rows(seeds, examples, **options))
 
 
-def to_floats(examples, fields) -> dict:
+def to_floats(
+  examples: dict[str, np.ndarray], fields: dict[str, media.Field]
+) -> dict[str, jax.Array | np.ndarray]:
   """Stored examples as losses see them, see `ganjax.media`."""
   return {name: media.find(fields[name].kind).to_float(x) for name, x in examples.items()}
 
 
-def parse_options(texts, method) -> dict:
+def parse_options(texts: Iterable[str], method: Method) -> dict[str, float | str]:
   """['truncation=0.7'] -> {'truncation': 0.7}; each value has the type of the method's default.
 
   Raises:
@@ -64,7 +75,7 @@ def parse_options(texts, method) -> dict:
   return found
 
 
-def to_batches(tree, size: int):
+def to_batches(tree: dict | np.ndarray, size: int) -> Iterator[tuple[dict | np.ndarray, int]]:
   """Cuts a pytree of [N, ...] into batches: yields (pytree of [size, ...], number of valid rows).
 
   The last batch repeats its last row up to `size`.
@@ -75,7 +86,9 @@ def to_batches(tree, size: int):
     yield jax.tree.map(lambda x, rows=rows: x[rows], tree), min(size, n - start)
 
 
-def start(stage, state, inputs, *, train=False):
+def start(
+  stage: Stage, state: TrainState, inputs: dict | np.ndarray, *, train: bool = False
+) -> jax.Array:
   """Starts sampling and returns at once: a device array float32 [N, ...], one sample per row of `inputs`."""
   return _sample_function(stage.sample, train)(state, inputs)
 
@@ -90,7 +103,14 @@ def _sample_function(sample, train):
 
 
 def generate(
-  stage, state, inputs, *, mesh, batch_size: int, batch_norm='running', kind='image'
+  stage: Stage,
+  state: TrainState,
+  inputs: dict | np.ndarray,
+  *,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
+  batch_norm: str = 'running',
+  kind: str = 'image',
 ) -> np.ndarray:
   """N samples as their kind is stored (pictures: uint8 [N, H, W, C]). Every process gets all of them.
 
@@ -113,13 +133,28 @@ def generate(
   return np.concatenate(done)
 
 
-def prepare(stage, state, method, *, mesh, batch_norm: str, source=None):
+def prepare(
+  stage: Stage,
+  state: TrainState,
+  method: Method,
+  *,
+  mesh: jax.sharding.Mesh,
+  batch_norm: str,
+  source: Source | None = None,
+) -> TrainState:
   """The state to sample from: `standing(...)` where `batch_norm` is 'standing', else `state` itself."""
   how = dict(mesh=mesh, source=source)
   return standing(stage, state, method, **how) if batch_norm == 'standing' else state
 
 
-def standing(stage, state, method, *, mesh, source=None):
+def standing(
+  stage: Stage,
+  state: TrainState,
+  method: Method,
+  *,
+  mesh: jax.sharding.Mesh,
+  source: Source | None = None,
+) -> TrainState:
   """The state with standing statistics: batch statistics pooled over 64 batches of 64 fakes.
 
   Source: BigGAN, arXiv:1809.11096, section 2. The seeds are -1, -2, ..., which no user's sample has. The result does
@@ -154,7 +189,7 @@ def _standing_function(sample):
   return jax.jit(add)
 
 
-def parse_seeds(text: str, flag='--seeds') -> np.ndarray:
+def parse_seeds(text: str, flag: str = '--seeds') -> np.ndarray:
   """'0-35,40' -> int64 [37]: numbers and ranges (ends included), joined by commas.
 
   At most MOST_SEEDS seeds, each below SEEDS."""
@@ -174,7 +209,7 @@ def parse_seeds(text: str, flag='--seeds') -> np.ndarray:
   return np.concatenate([np.arange(a, b + 1) for a, b in ranges])
 
 
-def parse_classes(text, num_classes, names=None):
+def parse_classes(text: str, num_classes: int, names: Sequence[str] | None = None) -> np.ndarray:
   """'0-2,cat' -> int64 [4]: class numbers, ranges of them, and names from the list `names` of the run."""
   if not num_classes:
     raise UserError('--classes is for conditional runs; this one has no classes')
@@ -196,13 +231,13 @@ def parse_classes(text, num_classes, names=None):
   return chosen
 
 
-def check_seeds(last: int, said: str):
+def check_seeds(last: int, said: str) -> None:
   """Raises UserError where `last`, the largest seed, is not below SEEDS; `said` is the option to name in it."""
   if last >= SEEDS:
     raise UserError(f'{said} goes up to {last:,}: the last seed is {SEEDS - 1:,}')
 
 
-def diversity(pictures) -> float:
+def diversity(pictures: np.ndarray) -> float:
   """Mean root-mean-square difference of all pairs of `pictures` uint8 [N, H, W, C], in units of the range [0, 1].
 
   Falls towards 0 as a generator collapses to one picture.

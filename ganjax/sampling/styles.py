@@ -2,18 +2,20 @@
 
 import functools
 import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from ganjax import UserError
+from ganjax.method import Method, TrainState
 
 DRAWS = 10_000  # z of an average, as in stylegan2-ada-pytorch
 AT_ONCE = 1000
 
 
-def find(method, state, rows, centre=None):
+def find(method: Method, state: TrainState, rows: dict, centre: np.ndarray | None = None) -> dict:
   """Rows with styles 'w' float32 [n, L, W], on the host: `Styles.map`."""
   return jax.device_get(_jitted(method.styles.map)(state, rows, centre))
 
@@ -23,7 +25,9 @@ def _jitted(function):
   return jax.jit(function)
 
 
-def draw(method, state, count=DRAWS, label=None) -> np.ndarray:
+def draw(
+  method: Method, state: TrainState, count: int = DRAWS, label: int | None = None
+) -> np.ndarray:
   """Styles [count, W] of the first layer, of latents that no seed of a user's has; with `label`, of that class."""
   found = []
   for start in range(0, count, AT_ONCE):
@@ -35,7 +39,9 @@ def draw(method, state, count=DRAWS, label=None) -> np.ndarray:
   return np.concatenate(found)[:count]
 
 
-def class_means(method, state, labels, count=DRAWS) -> np.ndarray:
+def class_means(
+  method: Method, state: TrainState, labels: np.ndarray, count: int = DRAWS
+) -> np.ndarray:
   """The mean style [n, W] of the class of each of `labels`, int [n].
 
   A conditional generator's own mean is over all classes: truncation towards it leaves the class.
@@ -44,7 +50,7 @@ def class_means(method, state, labels, count=DRAWS) -> np.ndarray:
   return np.stack([means[label] for label in labels])
 
 
-def mix(rows, columns, layers):
+def mix(rows: dict, columns: dict, layers: Sequence[int] | np.ndarray) -> dict:
   """The style-mixing table (StyleGAN, arXiv:1812.04948, figure 3): rows [R * C, ...], row by row.
 
   Args:
@@ -59,7 +65,7 @@ def mix(rows, columns, layers):
   return table
 
 
-def read(paths, shape) -> tuple:
+def read(paths: Iterable[str | Path], shape: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
   """(styles float32 [n, L, W], names) of .npz files with an array `w` [n, L, W], joined.
 
   `ganjax project` writes such a file; stylegan2-ada-pytorch's projector does too.
@@ -92,7 +98,7 @@ def read(paths, shape) -> tuple:
   return np.concatenate(found), names
 
 
-def shape(method, state) -> tuple:
+def shape(method: Method, state: TrainState) -> tuple[int, int]:
   """(L, W) of the styles of a run."""
   rows = method.rows(np.zeros(1, np.int32), {})
   return jax.eval_shape(method.styles.map, state, rows)['w'].shape[1:]

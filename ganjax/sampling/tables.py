@@ -1,13 +1,18 @@
 """Tables of samples: rows of seeds, columns of what is done to them, and the samples as they are on the border."""
 
+from collections.abc import Collection
+
 import jax
 import numpy as np
 
 from ganjax import UserError
+from ganjax.method import Method
 from ganjax.sampling import sampler
 
 
-def bordered(left, cells, top=None):
+def bordered(
+  left: dict | np.ndarray, cells: dict | np.ndarray, top: dict | np.ndarray | None = None
+) -> dict | np.ndarray:
   """Rows of a table, row by row, with `left` [n] before the cells [n * C] of each, and first `top` [C].
 
   The corner between `left` and `top` is not among them.
@@ -18,13 +23,15 @@ def bordered(left, cells, top=None):
   return rows if top is None else jax.tree.map(lambda *x: np.concatenate(x), top, rows)
 
 
-def columns(each: list):
+def columns(each: list[dict | np.ndarray]) -> dict | np.ndarray:
   """Rows [n * C], row by row, of C columns of n."""
   stack = lambda *x: np.stack(x, 1).reshape(-1, *x[0].shape[1:])
   return jax.tree.map(stack, *each)
 
 
-def parse_sweep(texts, method) -> tuple:
+def parse_sweep(
+  texts: Collection[str], method: Method
+) -> tuple[dict[str, float | str], str, list[float | str]]:
   """--option of which one may have several values -> (options of one, name of the other or '', its values).
 
   Raises:
@@ -41,7 +48,7 @@ def parse_sweep(texts, method) -> tuple:
   return options, name, [one[name] for one in each]
 
 
-def parse_strengths(text) -> list:
+def parse_strengths(text: str) -> list[float]:
   """'-3,-1.5,1.5,3' -> [-3.0, -1.5, 1.5, 3.0]. Raises UserError where they are no numbers."""
   try:
     found = [float(part) for part in text.split(',')]
@@ -52,7 +59,7 @@ def parse_strengths(text) -> list:
   return found
 
 
-def parse_some(text, count: int, flag: str) -> np.ndarray:
+def parse_some(text: str, count: int, flag: str) -> np.ndarray:
   """'0-6' -> int64 [7], of `count` that there are. Raises UserError for others."""
   chosen = sampler.parse_seeds(text, flag)
   if chosen.max() >= count:

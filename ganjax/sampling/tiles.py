@@ -5,14 +5,21 @@ that is cut off again. Tiles overlap by a quarter of their sides. Of the overlap
 sees the end of the tile, are left out, and the inner half blends one tile into the next.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import jax
 import numpy as np
 
 OVERLAP = 4  # tiles share one part in so many of their sides
 
 
-def enlarge(make: Callable, picture, *, multiple: int, tile: int) -> np.ndarray:
+def enlarge(
+  make: Callable[[np.ndarray], jax.Array | np.ndarray],
+  picture: np.ndarray,
+  *,
+  multiple: int,
+  tile: int,
+) -> np.ndarray:
   """What `make` makes of a picture, tile by tile.
 
   Args:
@@ -51,7 +58,7 @@ def enlarge(make: Callable, picture, *, multiple: int, tile: int) -> np.ndarray:
   return done[: factor * height, : factor * width]
 
 
-def mirror(picture, sides) -> np.ndarray:
+def mirror(picture: np.ndarray, sides: Sequence[int]) -> np.ndarray:
   """The picture [h, w, C] with mirrored pixels to the right and below, of the sides given."""
   for axis, side in enumerate(sides):
     n = picture.shape[axis]
@@ -60,7 +67,7 @@ def mirror(picture, sides) -> np.ndarray:
   return picture
 
 
-def starts(size: int, side: int, overlap: int, multiple: int) -> list:
+def starts(size: int, side: int, overlap: int, multiple: int) -> list[int]:
   """Where tiles of a side begin that cover `size`, with at least `overlap` in common; multiples where that can be."""
   step = (side - overlap) // multiple * multiple or side - overlap
   return [*range(0, size - side, step), size - side]

@@ -2,26 +2,30 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from ganjax import UserError, media
+from ganjax.data import Source
 from ganjax.layers.resample import resize_bicubic
 from ganjax.media import image as images
+from ganjax.method import Method, Stage, TrainState
 from ganjax.sampling import own, sampler, tiles
 
 
 class Translator(NamedTuple):
   """What a run makes of a picture of any size."""
 
-  method: object
-  stage: object
-  state: object
+  method: Method
+  stage: Stage
+  state: TrainState
   options: dict
-  source: object  # data.Source of all that samples start from, brought to the size of training
-  mesh: object
+  source: Source  # of all that samples start from, brought to the size of training
+  mesh: jax.sharding.Mesh
   train: bool  # normalised by the statistics of the batch
   tile: int  # pixels, see `tiles.enlarge`
 
@@ -30,7 +34,7 @@ class Translator(NamedTuple):
     """The field of the pictures."""
     return self.method.examples[0]
 
-  def translate(self, picture, index, seed) -> np.ndarray:
+  def translate(self, picture: own.Picture, index: int, seed: int) -> np.ndarray:
     """own.Picture, number `index` of the source -> uint8 [H, W, C], with its alpha if it has one."""
     others = (
       self.source.read(np.array([index]), self.method.examples[1:]) if self.method.style else {}
@@ -54,7 +58,14 @@ class Translator(NamedTuple):
     return np.concatenate([made, np.clip(np.round(alpha), 0, 255).astype(np.uint8)], 2)
 
 
-def write_each(out, translator, mine, indices, names, text) -> int:
+def write_each(
+  out: Path,
+  translator: Translator,
+  mine: own.Own,
+  indices: Iterable[int],
+  names: Sequence[tuple[str, int]],
+  text: Callable[[int], dict],
+) -> int:
   """Writes a file of each of the user's own pictures, one by one; returns how many could be decoded.
 
   A single picture may be written to a file that is named.

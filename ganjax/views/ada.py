@@ -32,7 +32,7 @@ SYM6 = np.array(
 SYM2 = np.array([1 - 3**0.5, 3 - 3**0.5, 3 + 3**0.5, 1 + 3**0.5]) / 32**0.5
 
 
-def check(pipe: str):
+def check(pipe: str) -> None:
   """Raises UserError where `pipe` is no name in `PIPES`."""
   if pipe not in PIPES:
     raise UserError(
@@ -40,7 +40,9 @@ def check(pipe: str):
     )
 
 
-def augment(images, key, p, pipe='bgc'):
+def augment(
+  images: jax.Array, key: jax.Array, p: float | jax.Array, pipe: str = 'bgc'
+) -> jax.Array:
   """Images as D is to see them (arXiv:2006.06676, appendix B).
 
   With N(0, s) of deviation s, each with probability p unless said otherwise, in this order:
@@ -307,18 +309,25 @@ def _cutout(coins, values, p, images):
 # The strength.
 
 
-def start(p=0.0):
+def start(p: float = 0.0) -> dict[str, jax.Array]:
   """The state of ADA, for TrainState.extra: 'p', and the sum and number of signs of D(real) since p was moved."""
   return {name: jnp.float32(x) for name, x in (('p', p), ('signs', 0), ('count', 0))}
 
 
-def note(ada, real_logits):
+def note(ada: dict[str, jax.Array], real_logits: jax.Array) -> dict[str, jax.Array]:
   """Adds what D says of (augmented) real images, logits of any shape, to the state. Passes no gradient."""
   signs = jnp.sum(jnp.sign(jax.lax.stop_gradient(real_logits)), dtype=jnp.float32)
   return {**ada, 'signs': ada['signs'] + signs, 'count': ada['count'] + real_logits.size}
 
 
-def move(ada, step, *, target=0.6, interval=4, images=500_000):
+def move(
+  ada: dict[str, jax.Array],
+  step: int | jax.Array,
+  *,
+  target: float = 0.6,
+  interval: int = 4,
+  images: int = 500_000,
+) -> dict[str, jax.Array]:
   """Moves p by the overfitting heuristic r_t = E[sign(D(real))] (arXiv:2006.06676, section 3.1, equation 1).
 
   At the last of every `interval` steps p goes up where r_t > target and down where it is less, so far that it takes

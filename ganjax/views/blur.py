@@ -3,13 +3,14 @@
 It hides high frequencies in the first images of training, until those of configuration R have settled.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 MOST = 100.0  # pixels
 
 
-def blur(images, sigma):
+def blur(images: jax.Array, sigma: float | jax.Array) -> jax.Array:
   """Images [B, H, W, C] filtered along both axes by weights 2^-(d / sigma)^2 of distances d up to 3 sigma.
 
   Outside are zeros.

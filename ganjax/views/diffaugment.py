@@ -1,6 +1,7 @@
 """Differentiable augmentation of what the discriminator sees, real and fake alike (DiffAugment, arXiv:2006.10738)."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from ganjax import UserError
 POLICIES = 'color', 'translation', 'cutout'
 
 
-def check(policy: str):
+def check(policy: str) -> None:
   """Raises UserError where `policy` is no list of names in `POLICIES`, joined by commas and each there once."""
   names = str(policy).split(',')
   if set(names) - set(POLICIES) or len(set(names)) < len(names):
@@ -20,7 +21,7 @@ def check(policy: str):
     )
 
 
-def diffaugment(images, key, policy, cutout=0.5):
+def diffaugment(images: jax.Array, key: jax.Array, policy: str, cutout: float = 0.5) -> jax.Array:
   """Images as D is to see them: each is changed by draws of its own (arXiv:2006.10738, section 3).
 
   In the order of `POLICIES`, whatever the order in `policy`:
@@ -55,7 +56,12 @@ def diffaugment(images, key, policy, cutout=0.5):
   return images
 
 
-def translate(images, key, mode='constant', most=lambda side: int(side / 8 + 0.5)):
+def translate(
+  images: jax.Array,
+  key: jax.Array,
+  mode: str = 'constant',
+  most: Callable[[int], int] = lambda side: int(side / 8 + 0.5),
+) -> jax.Array:
   """Moves each image by a whole number of pixels, up to `most(side)`; `mode`, as in jnp.pad, is what comes in."""
   b, h, w, c = images.shape
   reach = [most(side) for side in (h, w)]

@@ -7,12 +7,14 @@ import numpy as np
 from ganjax.devices import sharding
 
 
-def start(size: int, shape: tuple, dtype='float32') -> dict:
+def start(
+  size: int, shape: tuple[int, ...], dtype: jax.typing.DTypeLike = 'float32'
+) -> dict[str, np.ndarray | np.int32]:
   """An empty pool of `size` pictures of `shape`: {'images' [size, ...], 'count' int32: how many it holds}."""
   return {'images': np.zeros((size, *shape), dtype), 'count': np.int32(0)}
 
 
-def exchange(pool: dict, images, key):
+def exchange(pool: dict, images: jax.Array, key: jax.Array) -> tuple[dict, jax.Array]:
   """What D sees for new fakes [B, ...] -> (pool, images), one after the other as CycleGAN's code does.
 
   While the pool is not full a fake is stored and returned. Then, with probability 1/2, it takes the place of a random

@@ -1,9 +1,11 @@
 """How a discriminator sees images, real and fake alike, in every loss: blurred, augmented, then packed."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from ganjax import UserError
 from ganjax.optim import schedules
@@ -26,7 +28,14 @@ class View(NamedTuple):
   watch: dict = {}  # see `Method.watch`
 
 
-def build(packing=1, *, diffaugment=None, cutout=0.5, ada=None, blur=0.0) -> View:
+def build(
+  packing: int = 1,
+  *,
+  diffaugment: str | None = None,
+  cutout: float = 0.5,
+  ada: Mapping[str, Any] | ConfigDict | None = None,
+  blur: schedules.Schedule = 0.0,
+) -> View:
   """The view of a method's fields.
 
   Args:
@@ -111,7 +120,7 @@ def _adaptive(packing, /, pipe='bgc', p=None, **moves) -> View:
   return View(see, note, move, {'ada': adaptive.start()}, {'ada_p': (HIGH, TOO_HIGH)})
 
 
-def pack(images, packing: int):
+def pack(images: jax.Array, packing: int) -> jax.Array:
   """[B, ..., C] -> [B / packing, ..., packing * C]: neighbours in the batch become one.
 
   Raises:

@@ -1,5 +1,6 @@
 """The pages: links lead somewhere, commands are taken, the tutorial's code trains, the README stays short."""
 
+import ast
 import os
 import re
 import shlex
@@ -94,6 +95,36 @@ def test_marked_commands_run(block, tmp_path):
   how = dict(cwd=tmp_path, env=environment, capture_output=True, text=True)
   done = subprocess.run(['bash', '-euo', 'pipefail', '-c', own + block], **how)
   assert done.returncode == 0, done.stderr[-2000:]
+
+
+def unannotated(node) -> list:
+  """Functions of a module or class that others call, and that lack the kind of a parameter or of the result."""
+  missing = []
+  for one in node.body:
+    name = getattr(one, 'name', '_')
+    if isinstance(one, ast.ClassDef) and name[0] != '_':
+      missing += [f'{name}.{method}' for method in unannotated(one)]
+    called = name[0] != '_' or name in ('__init__', '__call__')
+    if isinstance(one, ast.FunctionDef) and called:
+      taken = one.args
+      each = [*taken.posonlyargs, *taken.args, *taken.kwonlyargs, taken.vararg, taken.kwarg]
+      given = [x for x in each if x and x.arg not in ('self', 'cls')]
+      if not one.returns or not all(x.annotation for x in given):
+        missing.append(name)
+  return missing
+
+
+def test_what_is_public_is_annotated():
+  """What the page of Python shows, with `py.typed` beside it, says what each function takes and gives."""
+  made = ast.parse((command.ROOT / 'docs/make.py').read_text())
+  (public,) = (
+    ast.literal_eval(node.value)
+    for node in made.body
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'PUBLIC'
+  )
+  modules = {name: command.ROOT / f'ganjax/{name}.py' for name in public}
+  missing = {name: unannotated(ast.parse(path.read_text())) for name, path in modules.items()}
+  assert len(missing) > 20 and not any(missing.values()), missing
 
 
 def test_the_readme_is_short():

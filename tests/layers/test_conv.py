@@ -37,12 +37,13 @@ GEOMETRIES = [
   ((8, 8, 8), (4, 4, 4), 2, 1),  # 3D-GAN's, of solids
   ((2, 2, 2), (3, 3, 3), 2, 1),  # by tap
   ((3, 5, 4), (3, 2, 4), (1, 2, 1), (1, 0, 2)),  # of a clip
+  ((9, 8), (4, 4), 1, 2),  # y larger than x
 ]
 
 
 ALL_SLOW = [pytest.param(g, marks=pytest.mark.slow) for g in GEOMETRIES]
 # Those that differ in kind; all of them in the slow tests.
-KINDS = (0, 1, 2, 6, 8, 14, 16)
+KINDS = (0, 1, 2, 6, 8, 14, 16, 18)
 ALL = [
   pytest.param(g, marks=[] if i in KINDS else [pytest.mark.slow]) for i, g in enumerate(GEOMETRIES)
 ]
@@ -576,6 +577,16 @@ def test_shapes_that_do_not_fit():
     conv_transpose(jnp.zeros((1, 4, 4, 5)), w, 2, 1, (0, 2))
   with pytest.raises(TypeError, match='one dtype'):
     conv(jnp.zeros((1, 8, 8, 3)), w.astype('bfloat16'))
+
+
+@pytest.mark.parametrize('geometry', [GEOMETRIES[4], GEOMETRIES[18]], ids=str)
+def test_the_weights_gradient_has_no_kernel_larger_than_its_image(geometry):
+  """XLA's CPU compiler leaves its fast path there."""
+  g, x, _, y = example(*geometry, channels=8, features=8)
+  closed = jax.make_jaxpr(lambda x, y: forms.weights_cpu(g, x, y))(x, y)
+  (found,) = (e for e in closed.eqns if e.primitive.name == 'conv_general_dilated')
+  sides = [np.array(v.aval.shape[1:3]) for v in found.invars]
+  assert (sides[1] <= sides[0]).all()
 
 
 @pytest.mark.slow

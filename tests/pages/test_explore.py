@@ -10,13 +10,16 @@ import threading
 import time
 
 import browser
+import jax
+import jax.numpy as jnp
 import pytest
 import style_run
 import uvicorn
 from PIL import Image
 
 import ganjax
-from ganjax import UserError, commandline
+from ganjax import UserError, commandline, experiment
+from ganjax import config as configs
 from ganjax.pages import explore, server, studio
 from ganjax.sampling import sample
 
@@ -300,6 +303,72 @@ def test_a_missing_package_and_a_port_in_use(monkeypatch, workdir, port):
   monkeypatch.setitem(__import__('sys').modules, 'uvicorn', None)
   with pytest.raises(UserError, match=r"the package uvicorn is missing: .*'\.\[explore\]'"):
     explore.main()
+
+
+@pytest.fixture(scope='module')
+def painter(tmp_path_factory):
+  """A run that paints line drawings, untrained."""
+  made = configs.base('painter')
+  made.update(batch_size=4, steps=4)
+  made.data.update(dataset='sketches', of='emoji', split='rest', resolution=16)
+  made.networks = dict(name='pix2pix', width=4, width_D=4, downs=3, layers_D=1)
+  made.networks.update(dropout_levels=(), norm='instance')
+  made.method = dict(name='pix2pix')
+  made.optim.G = made.optim.D = configs.adam(lr=1e-3)
+  made.eval.split = 'test'
+  run = experiment.build(made)
+  state = jax.jit(run.init)(jax.random.key(0)).replace(step=jnp.int32(4))
+  return style_run.save(run, state, tmp_path_factory.mktemp('painter') / 'run')
+
+
+@pytest.mark.slow
+def test_who_may_draw(painter, workdir):
+  """The page offers its pad for line drawings in, coloured pictures out."""
+  with studio.Studio(painter) as made:
+    assert made.about()['picture'] and made.about()['paints']
+  with studio.Studio(workdir) as made:
+    assert not made.about()['paints']
+
+
+@pytest.mark.slow
+@browser.needed
+def test_drawing_in_a_browser(painter):
+  """A finished line is painted; undone, the pad and the picture are as before; cleared, held-out drawings are back."""
+  with serving(painter) as port, browser.page() as (page, seen):
+    made = '#picture:not([hidden]):not(.stale)'
+    page.goto(f'http://127.0.0.1:{port}/?token={TOKEN}')
+    page.wait_for_selector(made)
+    wide = lambda side: browser.until(lambda: page.evaluate('picture.naturalWidth') == side)
+    inked = lambda: page.evaluate(
+      "pad.getContext('2d').getImageData(0, 0, 512, 512).data.filter((x, i) => i % 4 == 0 && x < 128).length"
+    )
+    address = lambda: page.evaluate('picture.src')
+    wide(3 * 16)  # 8 held-out drawings
+    assert inked() == 0
+
+    def line(y):
+      before, box = address(), page.locator('#pad').bounding_box()
+      page.mouse.move(box['x'] + box['width'] / 4, box['y'] + y * box['height'])
+      page.mouse.down()
+      page.mouse.move(box['x'] + box['width'] * 3 / 4, box['y'] + y * box['height'])
+      page.mouse.up()
+      browser.until(lambda: address() != before)
+      wide(16)
+
+    line(0.25)
+    one = inked()
+    # Half of the pad long, 2.5 of 64 pixels thick, with round ends.
+    assert abs(one - (256 * 20 + 10**2 * 3.14)) < 300
+    line(0.75)
+    assert abs(inked() - 2 * one) < 50
+    before = address()
+    page.locator('#undo').click()
+    browser.until(lambda: address() != before)
+    assert inked() == one
+    page.locator('#clear').click()
+    wide(3 * 16)
+    assert inked() == 0
+    assert not [x for x in seen if not x.startswith(f'request http://127.0.0.1:{port}/')]
 
 
 @pytest.mark.slow
