@@ -366,10 +366,16 @@ def _head(node) -> str:
     line = f'def {node.name}({ast.unparse(node.args)}){returns}: ...'
     if len(line) <= 100:
       return line
-    # Commas outside of brackets and strings part the arguments, which then have a line each.
-    parts = re.findall(
-      r"(?:[^,\[({']|'[^']*'|\[[^]]*\]|\([^)]*\)|\{[^}]*\})+", ast.unparse(node.args)
-    )
+    parts, depth = (
+      [''],
+      0,
+    )  # commas outside of brackets part the arguments, which then have a line each
+    for letter in ast.unparse(node.args):
+      depth += (letter in '([{') - (letter in ')]}')
+      if letter == ',' and not depth:
+        parts.append('')
+      else:
+        parts[-1] += letter
     return '\n'.join(
       [f'def {node.name}(', *(f'  {part.strip()},' for part in parts), f'){returns}: ...']
     )
