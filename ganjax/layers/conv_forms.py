@@ -6,13 +6,14 @@ A form takes the geometry and two of x [B, H, W, C], y [B, h, v, F], w [kh, kw, 
 """
 
 import functools
+import itertools
 import math
 import operator
 from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import export, lax
 
 from ganjax.dtypes import widen
 from ganjax.layers.taps import (
@@ -165,7 +166,7 @@ def transposed_cpu(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
     return transposed_tiles(g, y, w)
   if by_depth(g):
     return transposed_depth(g, y, w)
-  if by_phase(g, w.shape[-2]):
+  if by_phase(g, y.shape[0], w.shape[-2]):
     return transposed_phases(g, y, w)
   if max(g.stride) == 1 and math.prod(g.kernel) <= math.prod(g.out):
     return transposed_lax(g, y, w)
@@ -219,21 +220,41 @@ def weights_parts(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   return functools.reduce(operator.add, parts).astype(x.dtype)
 
 
-# One axis on CPU: the s phases of x as so many channels, so that the stride is 1.
+# Strides on CPU: the phases of x, s along each axis, as so many channels, so that the stride is 1.
 
 
-def by_phase(g: 'Geometry', channels: int) -> bool:
-  """Whether there is one axis, long beside the kernel, and channels enough: else one product for all taps is faster."""
-  return len(g.size) == 1 and channels >= 16 and g.stride[0] * g.out[0] >= 8 * g.kernel[0]
+def by_phase(g: 'Geometry', batch: int, channels: int) -> bool:
+  """Whether phases are faster than one product for all taps, whose result is summed where taps meet.
+
+  Of one axis: where it is long beside the kernel, with channels enough. Of more: where that result does not stay in a
+  cache. 4x4 of stride 2 from 32 to 16 channels, 16x16 to 32x32 pixels: of 128 pictures 8 ms for 48, of 16 no matter.
+  """
+  if len(g.size) == 1:
+    return channels >= 16 and g.stride[0] * g.out[0] >= 8 * g.kernel[0]
+  if max(g.stride) == 1:
+    return False
+  columns = math.prod(g.out) * math.prod(g.kernel) * channels
+  return export.is_symbolic_dim(batch) or batch * columns >= 1 << 21
 
 
 def transposed_phases(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
-  (n,), (m,), (k,), (s,), (p,) = g.size, g.out, g.kernel, g.stride, g.padding
-  kernel, channels = -(-k // s), w.shape[-2]
-  w = jnp.pad(w, ((0, kernel * s - k), (0, 0), (0, 0))).reshape(kernel, s * channels, -1)
-  one = g._replace(size=(m + kernel - 1,), kernel=(kernel,), stride=(1,), padding=(0,))
-  x = transposed_lax(one, y, w).reshape(y.shape[0], -1, channels)
-  return jnp.pad(x, ((0, 0), (0, max(0, n + p - x.shape[1])), (0, 0)))[:, p : p + n]
+  axes, (channels, features) = len(g.size), w.shape[-2:]
+  kernel = tuple(-(-k // s) for k, s in zip(g.kernel, g.stride))
+  spare = (k * s - n for k, s, n in zip(kernel, g.stride, g.kernel))
+  w = jnp.pad(w, [*((0, n) for n in spare), (0, 0), (0, 0)])
+  # Of each axis a tap of y, then a phase; all taps first, then all phases.
+  w = w.reshape(*itertools.chain(*zip(kernel, g.stride)), channels, features)
+  w = w.transpose(*range(0, 2 * axes, 2), *range(1, 2 * axes, 2), 2 * axes, 2 * axes + 1)
+  sides = tuple(m + k - 1 for m, k in zip(g.out, kernel))
+  ones, zeros = (1,) * axes, (0,) * axes
+  one = g._replace(size=sides, kernel=kernel, stride=ones, padding=zeros)
+  x = transposed_lax(one, y, w.reshape(*kernel, -1, features))
+  x = x.reshape(y.shape[0], *sides, *g.stride, channels)
+  x = x.transpose(0, *(i for a in range(1, axes + 1) for i in (a, a + axes)), 2 * axes + 1)
+  x = x.reshape(y.shape[0], *(n * s for n, s in zip(sides, g.stride)), channels)
+  short = (max(0, n + p - m) for n, p, m in zip(g.size, g.padding, x.shape[1:-1]))
+  x = jnp.pad(x, [(0, 0), *((0, n) for n in short), (0, 0)])
+  return x[:, *(slice(p, p + n) for n, p in zip(g.size, g.padding))]
 
 
 # Three axes on CPU: for each depth of y a picture, whose channels hold the depths of x that it sees, so that XLA's fast

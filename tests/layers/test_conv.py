@@ -96,9 +96,7 @@ def test_forms_agree(x64, geometry):
   g, x, w, y = example(*geometry)
   tiles = forms.by_tile(g, 64, 64, 64)
   assert tiles == (geometry == GEOMETRIES[0])
-  kinds = ['lax', 'cpu', *(['tiles'] if tiles else [])]
-  if len(g.size) == 1:
-    kinds += ['phases']
+  kinds = ['lax', 'cpu', 'phases', *(['tiles'] if tiles else [])]
   if np.prod(g.kernel) < 64:  # else they take long to compile
     kinds += ['taps', 'columns']
   apart = {'weights': ['columns']} if max(g.stride) > 1 else {}  # there for stride 1 alone
@@ -135,6 +133,9 @@ def test_choice_by_shape(monkeypatch):
       patch.setattr(forms, f'{name}_columns', lambda g, a, b: None)
       found = getattr(forms, f'{name}_cpu')(g, *dict(strided=(x, w), weights=(x, y))[name])
       assert (found is None) == chosen
+  narrow = Geometry((32, 32), (4, 4), (2, 2), (1, 1))
+  assert forms.by_phase(narrow, 128, 16) and not forms.by_phase(narrow, 16, 16)
+  assert not forms.by_phase(narrow._replace(stride=(1, 1)), 128, 16)
   g = [example(*geometry)[0] for geometry in GEOMETRIES]
   assert {forms.by_tap(each) for each in g} == {True, False}
   assert forms.by_tap(g[1]) and not forms.by_tap(g[0])
