@@ -70,6 +70,12 @@ USES = {
     'often none that exists, and fine detail is not drawn. `ganjax copies emoji32`: 0 of 1,000 samples are nearer to a '
     'training picture than 99% of 1,000 training pictures are to another one.',
   ),
+  'emoji_painter': (
+    'ganjax sample emoji_painter --source drawing.png --out painted.png',
+    'Paints line drawings in the manner of emoji, 64 pixels a side: dark lines, two or three pixels wide, on white. '
+    '`ganjax explore emoji_painter` has a pad to draw on. Faces, people, food and animals get colours that suit them; '
+    'other things get some that often do not.',
+  ),
   'emoji_upscaler': (
     'ganjax sample emoji_upscaler --source small.png --out large.png',
     'Enlarges drawings four times. It learnt from emoji alone: photographs come out soft.',
