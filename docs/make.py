@@ -90,10 +90,11 @@ CARDS = f"""# Generators that come along
 ganjax sample digits --classes 0-9 --seeds 0-9 --out digits.png
 ganjax sample emoji32 --seeds 0-7 --format files --out small
 ganjax sample emoji_upscaler --source small --out large
+ganjax sample emoji_painter --seeds 0-15 --out painted.png
 ganjax verify emoji_upscaler
 ```
 
-The first three commands need no training and no download; the second and the third draw emoji and enlarge them. The
+The first four commands need no training and no download; the second and the third draw emoji and enlarge them. The
 last measures a generator again and compares the values with its records. In Python:
 
 ```python
