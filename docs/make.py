@@ -169,6 +169,7 @@ FIELDS = f"""# Fields of a recipe
 
 Each can be set on the command line: `--config.batch_size=64`, `--config.optim.G.lr=1e-4`. What else `networks`,
 `method` and `data` take depends on what they name: [networks](networks.md), [methods](methods.md), [data](data.md).
+These can be set too, whether the recipe's file has them or not: `--config.method.penalties.r1=10`.
 
 | field | default | what |
 |---|---|---|

@@ -165,6 +165,28 @@ def test_mistakes_name_what_is_right(monkeypatch, arguments, line):
   assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize(
+  'typed, section, expected',
+  [
+    (['method.packing=2'], 'method', {'packing': 2}),
+    (['method.orthogonal=1'], 'method', {'orthogonal': 1.0}),  # a number that has a fraction
+    (['method.diffaugment=color,cutout'], 'method', {'diffaugment': 'color,cutout'}),
+    (['method.penalties.r1=10', 'method.penalties.r2=0.5'], 'method', {'penalties': {'r1': 10, 'r2': 0.5}}),
+    (['networks.name=resnet', 'networks.attention=16'], 'networks', {'attention': 16}),
+    (['data.labels=style'], 'data', {'labels': 'style'}),
+  ],
+)  # fmt: skip
+def test_what_a_file_leaves_at_its_default_can_be_set(monkeypatch, typed, section, expected):
+  made = read(monkeypatch, *EMOJI, *(f'--config.{one}' for one in typed))
+  config = commandline.config(made._flags['config'])
+  part = config[section].to_dict()
+  plain = commandline.config(read(monkeypatch, *EMOJI)._flags['config'])[section].to_dict()
+  assert {name: part[name] for name in expected} == expected
+  assert part.keys() - plain.keys() == {*expected}  # and nothing else
+  (name, value), *_ = expected.items()
+  assert type(part[name]) is type(value)
+
+
 def test_a_quoted_home_is_one(monkeypatch):
   monkeypatch.setenv('HOME', '/home/somebody')
   assert read(monkeypatch, '--workdir', '~/run')._flags['workdir'].value == '/home/somebody/run'
@@ -280,7 +302,7 @@ def test_a_run_whose_reader_and_terminal_are_gone_saves(tmp_path, numbers, statu
     time.sleep(0.1)
   for number in numbers:
     process.send_signal(number)
-  assert process.wait(60) == status
+  assert process.wait(240) == status
   assert checkpoint.list_steps(tmp_path)[-1] == lines()
 
 

@@ -15,8 +15,8 @@ PACKAGE = command.ROOT / 'ganjax'
 # From the ground up. A file may import what lies below its floor, and what is in its own room.
 FLOORS = (
   'wording dtypes',
-  'commandline',
   'component method',
+  'commandline',
   'devices',
   'workdir optim layers',
   'media views text degradations',
