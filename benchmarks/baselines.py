@@ -21,6 +21,7 @@ from ganjax.evaluation.measure import Extractors, measure
 from ganjax.evaluation.presets import parse_metrics, parse_presets
 from ganjax.layers.resample import resize_bicubic
 from ganjax.media import image
+from ganjax.metrics import neighbours
 
 
 def main():
@@ -35,22 +36,27 @@ def main():
   processes.start()
   mesh, run = sharding.make_mesh(), experiment.load(args.run)
   held = run.held_out(run.spans[-1])
-  (start,), made = run.method.examples, run.method.makes
+  (start, *more), made = run.method.examples or ['nothing'], run.method.makes
+  kinds = {held.fields[name].kind for name in (start, made) if name in held.fields}
+  if more or kinds != {'image'} or start not in held.fields:
+    parser.error(
+      f'{args.run} makes {made} of {start}: baselines are of pictures, each made of one picture'
+    )
   real = sides.of_source(held, made)
   starts, targets = read_all(held, start), read_all(held, made)
   found = {'the start itself': as_samples(starts, targets.shape)}
-  if start in held.fields and start not in run.method.derived:
+  if start not in run.method.derived:
     trained = data.whole(run.config.data, run.config.data.split)
-    nearest = find_nearest(starts, read_all(trained, start))
-    found['target of the nearest training pair'] = read_all(trained, made)[nearest]
-  rows = []
+    flat = lambda x: x.reshape(len(x), -1).astype(np.float32)
+    nearest, _ = neighbours.nearest(flat(starts), flat(read_all(trained, start)), k=1)
+    found['target of the nearest training pair'] = read_all(trained, made)[nearest[:, 0]]
+  metrics, presets, rows = parse_metrics(args.metrics), parse_presets('ttur'), []
+  work = dict(extractors=Extractors(), mesh=mesh, crop=args.crop)
+  work['batch_size'] = backend.evaluation_batch(mesh)
+  command = f'python benchmarks/baselines.py {args.run} --metrics={args.metrics}'
+  command += f' --crop={args.crop}' if args.crop else ''
   for name, pictures in found.items():
-    work = dict(extractors=Extractors(), mesh=mesh, crop=args.crop)
-    work['batch_size'] = backend.evaluation_batch(mesh)
-    presets = parse_presets('ttur')
-    results = measure(side(name, pictures), real, parse_metrics(args.metrics), presets, **work)
-    command = f'python benchmarks/baselines.py {args.run} --metrics={args.metrics}'
-    command += f' --crop={args.crop}' if args.crop else ''
+    results = measure(side(name, pictures), real, metrics, presets, **work)
     kept = [{**one.record, 'by': 'command', 'command': command} for one in results]
     if args.out:
       records.append(args.out, kept)
@@ -80,12 +86,6 @@ def as_samples(starts, shape):
       ]
     )
   return np.broadcast_to(starts, shape) if starts.shape[-1] == 1 else starts
-
-
-def find_nearest(a, b):
-  """For each of a [N, ...] the row of b [M, ...] at the smallest Euclidean distance."""
-  a, b = (x.reshape(len(x), -1).astype(np.float32) for x in (a, b))
-  return np.argmin((b**2).sum(1) - 2 * a @ b.T, 1)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
-"""Layers of sound and of solids, forward and with both gradients, against PyTorch: python benchmarks/convolutions.py
+"""Layers of sound, pictures and solids, with both gradients, against PyTorch: python benchmarks/convolutions.py
 
 Needs the extra `bench`. WaveGAN's (Donahue et al. 2018, arXiv:1802.04208, tables 3 and 4) and 3D-GAN's (Wu et al. 2016,
-arXiv:1610.07584, section 3.1), at a batch for CPUs. Outputs and gradients are compared first; then both take turns.
+arXiv:1610.07584, section 3.1), those of vid2vid's discriminators whose output is larger than their input, and the
+narrow ones of MoCoGAN, at a batch for CPUs. Outputs and gradients are compared first; then both take turns.
 """
 
 import argparse
@@ -28,10 +29,13 @@ NETWORKS = {
     (1, 25, 4, 11, 16),
     ((16384, 1, 64), (4096, 64, 128), (1024, 128, 256), (256, 256, 512), (64, 512, 1024)),
   ),
+  'vid2vid': ((2, 4, 1, 2, 4), ((17, 32, 64), (9, 64, 128))),
+  'MoCoGAN': ((2, 4, 2, 1, 128), ((64, 3, 16), (32, 16, 32), (16, 32, 64))),
   '3D-GAN': ((3, 4, 2, 1, 4), ((64, 1, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512))),
 }
 TORCH = {
   1: (functional.conv1d, functional.conv_transpose1d),
+  2: (functional.conv2d, functional.conv_transpose2d),
   3: (functional.conv3d, functional.conv_transpose3d),
 }
 
@@ -39,7 +43,7 @@ TORCH = {
 def measure(shape, layer, transposed, rounds):
   """(Seconds of ganjax, seconds of torch) of a layer, round by round."""
   (axes, kernel, stride, padding, batch), (size, channels, features) = shape, layer
-  small, rng = size // stride, np.random.default_rng(0)
+  small, rng = (size + 2 * padding - kernel) // stride + 1, np.random.default_rng(0)
   draw = lambda *shape: rng.standard_normal(shape, np.float32)
   extra = size - ((small - 1) * stride + kernel - 2 * padding) if transposed else 0
   x, y = draw(batch, *[size] * axes, channels), draw(batch, *[small] * axes, features)
@@ -86,11 +90,14 @@ def main():
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument('--rounds', type=int, default=5)
-  rounds = parser.parse_args().rounds
+  parser.add_argument('--networks', default=','.join(NETWORKS))
+  args = parser.parse_args()
+  rounds = args.rounds
   cores = len(os.sched_getaffinity(0))
   torch.set_num_threads(cores)
   print(f'{backend.platform()}, {cores} cores; ms, the shortest of {rounds} rounds')
-  for name, (shape, layers) in NETWORKS.items():
+  for name in args.networks.split(','):
+    shape, layers = NETWORKS[name]
     for transposed in (False, True):
       whole = np.zeros(2)
       for layer in layers:

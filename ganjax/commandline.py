@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict, config_dict, config_flags
+from ml_collections import ConfigDict, config_flags
 
-from ganjax import UserError, component, wording
+from ganjax import UserError, overrides, wording
 
 _HELP = {'--help', '-help', '-h', '--helpfull', '--helpshort'}
 _CONFIG = ('--config', '-config')
@@ -156,7 +156,7 @@ class Command:
       'config', help_string=text, flag_values=self._flags
     )
     flag = self._flags['config']
-    flag.parser = _Loader(flag.parser)
+    flag.parser = overrides.Loader(flag.parser)
     return self._config
 
   def run(self, flag) -> Path:
@@ -291,75 +291,10 @@ class Command:
     config_flags.DEFINE_config_file('config', flag_values=alone, sys_argv=[''])
     try:
       found = alone(['', f'--config={path[0]}']) and alone.config
-      more = [f'{section}.{name}' for section, own in _arguments(found).items() for name in own]
-      return {f'config.{name}': None for name in [*wording.field_names(found), *more]}
+      names = [*wording.field_names(found), *overrides.addable(found)]
+      return {f'config.{name}': None for name in names}
     except Exception:
       return {}
-
-
-class _Loader(flags.ArgumentParser):
-  """Loads a file as `parser` does. What the file leaves at its default becomes a field where the command line sets it.
-
-  So `--config.method.packing=2` and `--config.method.penalties.r1=10` go with every recipe of the method.
-  """
-
-  def __init__(self, parser):
-    self._parser = parser
-
-  def parse(self, argument):
-    config = self._parser.parse(argument)
-    given = [re.match(r'--?config\.(\w+)\.(\w+)(?:\.(\w+))?(?:=(.*))?$', arg) for arg in sys.argv]
-    given = [found.groups() for found in given if found]
-    if not any(_is_missing(config, *names) for *names, _ in given):
-      return config  # as most do, and components are slow to import
-    for section, arguments in _arguments(config, given).items():
-      part = config[section]
-      with part.unlocked():
-        for own, field, inner, _ in given:
-          if own != section or field not in arguments:
-            continue
-          default = arguments[field]
-          if inner and default is None:
-            part[field] = part.get(field) or {}
-            if isinstance(part[field], ConfigDict) and inner not in part[field]:
-              part[field][inner] = config_dict.placeholder(object)
-          elif field not in part and not inner:
-            part[field] = config_dict.placeholder(object) if default is None else default
-    return config
-
-  def flag_type(self):
-    return self._parser.flag_type()
-
-
-def _is_missing(config, section, field, inner):
-  """Whether a section of components lacks a field, or a mapping there what is within."""
-  part = config.get(section) if section in ('networks', 'method', 'data') else None
-  if not isinstance(part, ConfigDict):
-    return False
-  value = part.get(field)
-  return (
-    field not in part
-    or bool(inner)
-    and inner not in (value if isinstance(value, ConfigDict) else ())
-  )
-
-
-def _arguments(config, given=()) -> dict:
-  """{section: {argument: default}}: what a configuration's network, method and data set take.
-
-  given: (section, field, _, value) of overrides, which may name others.
-  """
-  found = {}
-  for section, kind, field in (
-    ('networks', 'networks', 'name'),
-    ('method', 'methods', 'name'),
-    ('data', 'data.sets', 'dataset'),
-  ):
-    part = config.get(section)
-    if isinstance(part, ConfigDict):
-      named = [value for own, name, _, value in given if (own, name) == (section, field)]
-      found[section] = component.defaults(kind, str((named or [part.get(field)])[-1]))
-  return found
 
 
 def words(given: dict) -> list:

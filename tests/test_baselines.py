@@ -11,16 +11,10 @@ import pytest
 from ganjax import config as configs
 from ganjax import data, experiment
 from ganjax.layers.resample import resize_bicubic
-from ganjax.metrics import ssim
+from ganjax.metrics import neighbours, ssim
 
 JOB = runpy.run_path(str(Path(__file__).parents[1] / 'benchmarks/baselines.py'), run_name='job')
 RNG = np.random.default_rng(0)
-
-
-def test_the_nearest_row():
-  a, b = (RNG.integers(0, 256, (n, 3, 4, 1), np.uint8) for n in (5, 7))
-  far = ((a[:, None].astype(int) - b) ** 2).sum((2, 3, 4))
-  np.testing.assert_array_equal(JOB['find_nearest'](a, b), far.argmin(1))
 
 
 def test_starts_in_the_shape_of_targets():
@@ -50,9 +44,28 @@ def test_what_is_measured(monkeypatch, tmp_path, capsys):
   names = ['the start itself', 'target of the nearest training pair']
   assert [one['fake']['name'] for one in found] == names
   assert found[0]['command'] == 'python benchmarks/baselines.py runs/a --metrics=ssim'
+  trained = data.build(dataset='sketches', resolution=16, split='rest')
   held = data.build(dataset='sketches', resolution=16, split='test')
   pairs = held.read(np.arange(held.num_examples))
   itself = ssim.ssim(np.repeat(pairs['source'], 3, -1), pairs['target'], luma=True).mean()
   assert found[0]['values']['ssim'] == pytest.approx(itself, rel=1e-5)
-  assert found[1]['values']['ssim'] > found[0]['values']['ssim']
+  known = trained.read(np.arange(trained.num_examples))
+  flat = lambda x: x.reshape(len(x), -1).astype(np.float32)
+  rows, _ = neighbours.nearest(flat(pairs['source']), flat(known['source']), k=1)
+  others = known['target'][rows[:, 0]]
+  nearest = ssim.ssim(others, pairs['target'], luma=True).mean()
+  assert found[1]['values']['ssim'] == pytest.approx(nearest, rel=1e-5)
   assert all(name in capsys.readouterr().out for name in names[:1])
+
+
+def test_a_run_that_starts_from_no_picture(monkeypatch, capsys):
+  config = configs.base('none')
+  config.data.update(dataset='emoji', resolution=16)
+  config.networks, config.method = dict(name='mlp', width=5), dict(name='gan', z_dim=4)
+  config.optim = dict(G=configs.adam(), D=configs.adam())
+  run = experiment.build(config)
+  monkeypatch.setattr(experiment, 'load', lambda place: run)
+  monkeypatch.setattr(sys, 'argv', ['baselines.py', 'runs/a'])
+  with pytest.raises(SystemExit):
+    JOB['main']()
+  assert 'runs/a makes image of nothing: baselines are of pictures' in capsys.readouterr().err

@@ -302,7 +302,7 @@ def test_a_run_whose_reader_and_terminal_are_gone_saves(tmp_path, numbers, statu
     time.sleep(0.1)
   for number in numbers:
     process.send_signal(number)
-  assert process.wait(240) == status
+  assert process.wait(60) == status
   assert checkpoint.list_steps(tmp_path)[-1] == lines()
 
 

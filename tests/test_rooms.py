@@ -16,6 +16,7 @@ PACKAGE = command.ROOT / 'ganjax'
 FLOORS = (
   'wording dtypes',
   'component method',
+  'overrides',
   'commandline',
   'devices',
   'workdir optim layers',
