@@ -305,12 +305,11 @@ def test_a_missing_package_and_a_port_in_use(monkeypatch, workdir, port):
     explore.main()
 
 
-@pytest.fixture(scope='module')
-def painter(tmp_path_factory):
-  """A run that paints line drawings, untrained."""
+def save_painter(workdir, channels=3):
+  """A run that paints line drawings, untrained; its pictures are grey with one channel."""
   made = configs.base('painter')
   made.update(batch_size=4, steps=4)
-  made.data.update(dataset='sketches', of='emoji', split='rest', resolution=16)
+  made.data.update(dataset='sketches', of='emoji', split='rest', resolution=16, channels=channels)
   made.networks = dict(name='pix2pix', width=4, width_D=4, downs=3, layers_D=1)
   made.networks.update(dropout_levels=(), norm='instance')
   made.method = dict(name='pix2pix')
@@ -318,16 +317,22 @@ def painter(tmp_path_factory):
   made.eval.split = 'test'
   run = experiment.build(made)
   state = jax.jit(run.init)(jax.random.key(0)).replace(step=jnp.int32(4))
-  return style_run.save(run, state, tmp_path_factory.mktemp('painter') / 'run')
+  return style_run.save(run, state, workdir)
+
+
+@pytest.fixture(scope='module')
+def painter(tmp_path_factory):
+  return save_painter(tmp_path_factory.mktemp('painter') / 'run')
 
 
 @pytest.mark.slow
-def test_who_may_draw(painter, workdir):
+def test_who_may_draw(painter, workdir, tmp_path):
   """The page offers its pad for line drawings in, coloured pictures out."""
   with studio.Studio(painter) as made:
     assert made.about()['picture'] and made.about()['paints']
-  with studio.Studio(workdir) as made:
-    assert not made.about()['paints']
+  for other in workdir, save_painter(tmp_path / 'grey', channels=1):
+    with studio.Studio(other) as made:
+      assert not made.about()['paints']
 
 
 @pytest.mark.slow
