@@ -20,7 +20,6 @@ _CACHE = os.environ.get('JAX_COMPILATION_CACHE_DIR') or str(
   Path(tempfile.gettempdir()) / 'ganjax-test-xla'
 )
 _LIBC = ctypes.CDLL(None)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and so would what tests start
 jax.config.update('jax_compilation_cache_dir', _CACHE)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.3)
 jax.config.update('jax_disable_most_optimizations', True)
@@ -33,6 +32,12 @@ def programs():
   jax.clear_caches()
   if hasattr(_LIBC, 'malloc_trim'):  # glibc keeps what is freed
     _LIBC.malloc_trim(0)
+
+
+@pytest.fixture(autouse=True)
+def hangup():
+  """SIGHUP is heard: nohup ignores it, and the TPU's compiler once it is loaded, and so would what tests start."""
+  signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
