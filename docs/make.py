@@ -313,15 +313,17 @@ def arguments(what) -> str:
   """What each file of `ganjax/{what}` takes: the arguments of its `build`, as its docstring has them."""
   about, section, given = TAKEN[what]
   text = about
-  for file in sorted((ROOT / 'ganjax' / what).glob('[!_]*.py')):
-    module = ast.parse(file.read_text())
-    build = next(x for x in module.body if isinstance(x, ast.FunctionDef) and x.name == 'build')
+  for file, module in files(what):
+    build = builder(module)
     taken = build.args.args + build.args.kwonlyargs
     defaults = [None] * len(build.args.args) + build.args.kw_defaults
     default = {a.arg: f'`{ast.unparse(d)}`' if d else '' for a, d in zip(taken, defaults)}
-    found = re.search(r'^Args:\n(.*?)(?:\n\n|\Z)', ast.get_docstring(build) or '', re.M | re.S)
-    entries = re.findall(r'^  (\w[\w, ]*): (.*(?:\n {4}.*)*)', found[1] if found else '', re.M)
     rows = ''
+    entries = described(build)
+    if build.args.kwarg:  # an argument for each file of a folder
+      for term, its in files('losses/terms'):
+        entries.append((term.stem, dict(described(builder(its)))['given']))
+        default[term.stem] = '`None`'
     for names, said in entries:
       own = [name for name in names.split(', ') if name not in given]
       if own:
@@ -331,6 +333,23 @@ def arguments(what) -> str:
     text += f'\n## {file.stem}\n\n{ast.get_docstring(module).partition(chr(10) * 2)[0]}\n\n'
     text += f'| `{section}` | default | what |\n|---|---|---|\n{rows}' if rows else ''
   return text
+
+
+def files(folder):
+  """The files of `ganjax/{folder}` that hold components, and what they parse to."""
+  for file in sorted((ROOT / 'ganjax' / folder).glob('[!_]*.py')):
+    yield file, ast.parse(file.read_text())
+
+
+def builder(module):
+  """The `build` of a component."""
+  return next(x for x in module.body if isinstance(x, ast.FunctionDef) and x.name == 'build')
+
+
+def described(function) -> list:
+  """Pairs of names and text in the Args of a docstring."""
+  found = re.search(r'^Args:\n(.*?)(?:\n\n|\Z)', ast.get_docstring(function) or '', re.M | re.S)
+  return re.findall(r'^  (\w[\w, ]*): (.*(?:\n {4}.*)*)', found[1] if found else '', re.M)
 
 
 def commands() -> str:

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -11,6 +12,7 @@ from ml_collections import ConfigDict
 from ganjax import UserError
 from ganjax.wording import closest
 
+EMPTY = inspect.Parameter.empty
 DEEPEST = 64  # layers or blocks: each is traced and compiled
 
 
@@ -27,16 +29,26 @@ def build(kind: str, arguments: Mapping[str, Any] | ConfigDict, **more: Any) -> 
   """
   arguments = dict(arguments)
   name = arguments.pop('name')
-  package = importlib.import_module(f'ganjax.{kind}')
-  known = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
+  known = names(kind)
   if name not in known:
     raise UserError(
       f'{kind}.name={name!r} is not known{closest(name, known)}; there are {", ".join(known)}'
     )
-  build = importlib.import_module(f'ganjax.{kind}.{name}').build
-  taken = check_arguments(f'{kind} {name!r}', build, arguments, {*more, 'nets'})
+  build = load(kind, name).build
+  known = check_arguments(f'{kind} {name!r}', build, arguments, {*more, 'nets'})
   nets = [more.pop('nets')] if 'nets' in more else []
-  return build(*nets, **arguments, **{k: v for k, v in more.items() if k in taken})
+  return build(*nets, **arguments, **{k: v for k, v in more.items() if k in known})
+
+
+def names(kind: str) -> list[str]:
+  """Names of the files in the folder `kind`, sorted."""
+  package = importlib.import_module(f'ganjax.{kind}')
+  return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def load(kind: str, name: str) -> ModuleType:
+  """The file `name` of the folder `kind`."""
+  return importlib.import_module(f'ganjax.{kind}.{name}')
 
 
 def check_depth(**counts: int) -> None:
@@ -51,22 +63,35 @@ def check_depth(**counts: int) -> None:
 def defaults(kind: str, name: str) -> dict[str, Any]:
   """Arguments of a component's `build` that a configuration may lack, with their values; {} where there is none."""
   try:
-    build = importlib.import_module(f'ganjax.{kind}.{name}').build
+    build = load(kind, name).build
   except ModuleNotFoundError:
     return {}
-  taken = inspect.signature(build).parameters.values()
-  return {one.name: one.default for one in taken if one.default is not one.empty}
+  return {name: default for name, default in taken(build).items() if default is not EMPTY}
+
+
+def taken(function: Callable) -> dict[str, Any]:
+  """{argument: its default, or EMPTY} of a function.
+
+  `**more: Annotated[Any, KIND]` stands for an argument for each file of the folder KIND, None by default.
+  """
+  found = {}
+  for one in inspect.signature(function).parameters.values():
+    if one.kind is one.VAR_KEYWORD:
+      found |= dict.fromkeys(names(one.annotation.__metadata__[0]))
+    else:
+      found[one.name] = one.default
+  return found
 
 
 def check_arguments(
   what: str, function: Callable, arguments: Mapping[str, Any], others: Iterable[str]
-) -> Mapping[str, inspect.Parameter]:
-  """Raises UserError unless `function` takes `arguments`, which with `others` are all that it needs; its parameters."""
-  taken = inspect.signature(function).parameters
+) -> Iterable[str]:
+  """Raises UserError unless `function` takes `arguments`, which with `others` are all that it needs; what it takes."""
+  known = taken(function)
   advice = 'write a config for it, rather than override the name'
-  if extra := sorted(arguments.keys() - taken.keys() | arguments.keys() & set(others)):
+  if extra := sorted(arguments.keys() - known.keys() | arguments.keys() & set(others)):
     raise UserError(f'{what} does not take {", ".join(extra)}: {advice}')
-  needed = {name for name, parameter in taken.items() if parameter.default is parameter.empty}
+  needed = {name for name, default in known.items() if default is EMPTY}
   if missing := sorted(needed - arguments.keys() - set(others)):
     raise UserError(f'{what} needs {", ".join(missing)}: {advice}')
-  return taken
+  return known

@@ -3,6 +3,7 @@
 Losses and samples call networks by `apply`, on the state that training changes.
 """
 
+import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -179,6 +180,11 @@ def spans(method: Method, steps: int, batch_size: int) -> tuple[Span, ...]:
     out.append(Span(stage, start, start + length, size, images))
     start, images = start + length, images + length * size
   return tuple(out)
+
+
+def named(key: jax.Array, purpose: str) -> jax.Array:
+  """A key for the purpose of this name, such as 'dropout'."""
+  return jax.random.fold_in(key, zlib.crc32(purpose.encode()))
 
 
 def name_nets(nets: dict[str, nn.Module]) -> dict[str, nn.Module]:

@@ -6,68 +6,13 @@ What `scores` are is the matter of D's head: logits [B, num_classes] of its 'cla
 global batch.
 """
 
-import inspect
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
-from ganjax import UserError
 from ganjax.dtypes import widen
-from ganjax.losses.term import Term, check_mapping
-from ganjax.wording import closest
 
+# Name of a loss -> head of D that it needs.
 HEADS = {'auxiliary_classifier': 'classifier', 'contrastive_2c': 'proxy', 'd2d_ce': 'proxy'}
-
-
-def build(fields: Mapping[str, Any] | ConfigDict | None, head: str) -> Term:
-  """Terms loss_class and loss_class_fake of D's loss, and loss_G_class of G's.
-
-  Args:
-    fields: None, or {'name': a loss here; 'D', 'D_fake', 'G': its weights (1, 0, 1 by default); its other arguments}.
-    head: of the discriminator: the losses need 'classifier' or 'proxy'.
-
-  Raises:
-    UserError: fields that do not fit.
-  """
-  if not fields:
-    if head in HEADS.values():
-      raise UserError(f'networks.head={head!r} needs a method.class_loss: {", ".join(HEADS)}')
-    return Term()
-  check_mapping('class_loss', fields)
-  arguments = dict(fields)
-  name = arguments.pop('name', None)
-  if name not in HEADS:
-    raise UserError(
-      f'method.class_loss.name={name!r} is not known{closest(name, HEADS)}; there are {", ".join(HEADS)}'
-    )
-  if head != HEADS[name]:
-    raise UserError(f'method.class_loss {name} needs networks.head={HEADS[name]!r}, not {head!r}')
-  weight = {k: arguments.pop(k, default) for k, default in dict(D=1.0, D_fake=0.0, G=1.0).items()}
-  loss = globals()[name]
-  numbers = {**weight, **arguments}
-  if not all(isinstance(x, (int, float)) and x >= 0 for x in numbers.values()):
-    raise UserError(f'method.class_loss {name} takes numbers from 0, not {numbers}')
-  if arguments.get('temperature', 1) == 0:
-    raise UserError(f'method.class_loss {name} needs a temperature above 0')
-  extra = arguments.keys() - inspect.signature(loss).parameters
-  if extra:
-    raise UserError(f'method.class_loss {name} does not take {", ".join(sorted(extra))}')
-
-  def weighted(kind, metric, out, label):
-    return {metric: weight[kind] * loss(out[1], label, **arguments)} if weight[kind] else {}
-
-  def of_D(game):
-    return weighted('D', 'loss_class', game.of_real, game.label) | weighted(
-      'D_fake', 'loss_class_fake', game.of_fake, game.label
-    )
-
-  def of_G(game):
-    return weighted('G', 'loss_G_class', game.of_fake, game.label)
-
-  return Term(D=of_D, G=of_G)
 
 
 def auxiliary_classifier(scores: jax.Array, label: jax.Array) -> jax.Array:

@@ -1,45 +1,7 @@
 """LeCam regularization of the discriminator (Tseng et al. 2021, arXiv:2104.03310): logits kept near past means."""
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
-
-from ganjax import UserError
-from ganjax.losses.term import Term, fields
-
-
-def build(given: Mapping[str, float] | ConfigDict | None) -> Term:
-  """The term of D's loss, loss_lecam, and the averages, which move after each update of D.
-
-  Args:
-    given: None, or {'weight', 'decay' (0.99 by default), 'start_steps' (0)}: the penalty comes after so many steps.
-      Until then the averages are the newest values.
-
-  Raises:
-    UserError: other fields, or a decay of 1 or more.
-  """
-  given = fields('lecam', given, weight=None, decay=0.99, start_steps=0)
-  if not given:
-    return Term()
-  if given['decay'] >= 1:
-    raise UserError(f'method.lecam.decay={given["decay"]} must be below 1')
-
-  def started(game):
-    return game.state.step >= given['start_steps']
-
-  def loss(game):
-    averages = game.state.extra['lecam']
-    value = penalty(averages, game.of_real[0], game.of_fake[0])
-    return {'loss_lecam': started(game) * given['weight'] * value}
-
-  def keep(game):
-    decay = jnp.where(started(game), given['decay'], 0.0)
-    averages = game.state.extra['lecam']
-    return {'lecam': update(averages, game.of_real[0], game.of_fake[0], decay)}
-
-  return Term(D=loss, keep=keep, extra={'lecam': start()})
 
 
 def start() -> dict[str, jax.Array]:

@@ -11,52 +11,14 @@ Batch norm in D does not: the penalty is then defined, but is no longer the publ
 none). A logit map [B, h, w] counts as its sum. Training differentiates once more, reverse over reverse.
 """
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
-from ganjax import UserError
 from ganjax.dtypes import wide
 from ganjax.losses import consistency
-from ganjax.losses.term import Term, check_mapping, named
-from ganjax.optim import schedules
 from ganjax.views import diffaugment
-from ganjax.wording import closest
-
-
-def build(weights: Mapping[str, schedules.Schedule] | ConfigDict) -> Term:
-  """The terms loss_NAME of D's loss.
-
-  Args:
-    weights: {NAME here: a number or ramp}. D runs in train mode, and its statistics are dropped.
-
-  Raises:
-    UserError: an unknown name.
-  """
-  check_mapping('penalties', weights)
-  weights = dict(weights)
-  of_this_file = lambda f: inspect.isfunction(f) and f.__module__ == __name__
-  known = [n for n, f in globals().items() if of_this_file(f) and n != 'build' and n[0] != '_']
-  for name, weight in weights.items():
-    if name not in known:
-      raise UserError(
-        f'method.penalties.{name} is not known{closest(name, known)}; penalties are {", ".join(sorted(known))}'
-      )
-    schedules.check(f'method.penalties.{name}', weight)
-
-  def loss(game):
-    logits = lambda x: game.critic(x, named(game.key, 'penalties'))
-    # A key of each penalty's own, whatever the others are.
-    return {
-      f'loss_{name}': schedules.ramp(weight, game.state.step)
-      * globals()[name](logits, game.images, game.fakes, named(game.key, name))
-      for name, weight in weights.items()
-    }
-
-  return Term(D=loss)
 
 
 def _squares(D, images):

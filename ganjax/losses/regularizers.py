@@ -6,21 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from ganjax.dtypes import wide, widen
-from ganjax.losses.term import Term
-from ganjax.optim import schedules
-
-
-def build(weight: schedules.Schedule) -> Term:
-  """The term loss_G_orthogonal of G's loss: `orthogonal` times a number or ramp."""
-  schedules.check('method.orthogonal', weight)
-  if not weight:
-    return Term()
-
-  def loss(game):
-    now = schedules.ramp(weight, game.state.step)
-    return {'loss_G_orthogonal': now * orthogonal(game.state.params['G'])}
-
-  return Term(G=loss)
 
 
 def orthogonal(params: dict) -> jax.Array:

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 from ganjax import UserError, features
 from ganjax.layers.resample import interpolate
 from ganjax.losses import adversarial, damsm
-from ganjax.losses.term import named
-from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply
+from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply, named
 from ganjax.networks.attngan import sizes
 from ganjax.sampling import latents
 

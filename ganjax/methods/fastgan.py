@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jax import nn
 
 from ganjax import UserError
-from ganjax.losses.term import named
-from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply
+from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply, named
 from ganjax.metrics import lpips
 from ganjax.networks.fastgan import quarter_of
 from ganjax.sampling import latents

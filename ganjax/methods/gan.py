@@ -10,17 +10,16 @@ fakes with the labels of the real batch, so that classes are as frequent among f
 
 import functools
 import operator
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 from jax import nn
 
 from ganjax import UserError
-from ganjax.losses import adversarial, consistency, regularizers
-from ganjax.losses import classes as class_losses
-from ganjax.losses import lecam as lecam_loss
-from ganjax.losses import penalties as kinds
-from ganjax.losses.term import Game, named
-from ganjax.method import Aux, Method, Phase, Stage, apply
+from ganjax.losses import adversarial
+from ganjax.losses import terms as kinds
+from ganjax.losses.terms import Game
+from ganjax.method import Aux, Method, Phase, Stage, apply, named
 from ganjax.sampling import latents
 from ganjax.views import view as views
 
@@ -32,17 +31,13 @@ def build(
   loss='non_saturating',
   n_critic=1,
   fakes_per_real=1,
-  penalties=None,
   penalties_every=1,
-  class_loss=None,
   packing=1,
   diffaugment=None,
   ada=None,
-  lecam=None,
-  zcr=None,
-  orthogonal=0.0,
   freeze_D=(),
   most_right_D=1.0,
+  **terms: Annotated[Any, kinds.FOLDER],
 ):
   """A step is n_critic updates of D, then one of G.
 
@@ -52,21 +47,14 @@ def build(
     loss: NAME of the pair NAME_D, NAME_G in `ganjax.losses.adversarial`.
     n_critic: updates of D a step, each on a batch of its own.
     fakes_per_real: G trains on so many times D's batch of fakes (2 in SNGAN, arXiv:1802.05957, and its descendants).
-    penalties: {NAME in `ganjax.losses.penalties`: weight}, added to D's loss; the weight is what that penalty's paper
-      calls lambda or gamma, a number or a `schedules.ramp` over steps.
     penalties_every: 1, or k: the penalties leave D's loss for a phase of their own, D_penalty, at every k-th step, as
       often in it as D, and k times as strong (lazy regularization, arXiv:1912.04958, appendix B).
-    class_loss: None, or a loss of D's class scores: {'name': NAME in `ganjax.losses.classes`; 'D', 'D_fake', 'G':
-      weights on reals and on fakes in D's loss, and in G's; arguments of that loss}.
     packing, diffaugment, ada: what D sees images through, see `view.build`.
-    lecam: None, or {'weight', 'decay', 'start_steps'}: LeCam regularization (`ganjax.losses.lecam`), after so many
-      steps. With microbatches its averages move, and are read, once a part.
-    zcr: None, or {'sigma', 'D', 'G'}: latent consistency (arXiv:2002.04724, section 3.2), a deviation and two weights.
-    orthogonal: weight of `regularizers.orthogonal` in G's loss, a number or ramp.
     freeze_D: layers of D that stay as they are, such as ('Conv_0',): of a run that starts from another's networks
       (`config.init_from`; FreezeD, Mo et al. 2020, arXiv:2002.10964).
     most_right_D: D is left as it is at batches of which it tells a larger share right, reals above 0 and fakes below:
       0.8 in 3D-GAN (arXiv:1610.07584, section 3.1).
+    **terms: what is added to the losses: NAME=what the file NAME of `ganjax/losses/terms/` takes.
   """
   G, D = nets['G'], nets['D']
   makes = getattr(G, 'makes', 'image')
@@ -84,8 +72,8 @@ def build(
     )
   loss_D, loss_G = _pair(loss, fakes_per_real)
   view = views.build(packing, diffaugment=diffaugment, ada=ada)
-  penalties = penalties or {}
-  smooth = kinds.build(penalties)
+  penalties, class_loss = terms.get('penalties'), terms.get('class_loss')
+  added = kinds.build(terms, nets)
   if penalties_every < 1 or (penalties_every > 1 and not penalties):
     raise UserError(
       f'method.penalties_every={penalties_every} must be at least 1, and 1 where there are no penalties'
@@ -94,13 +82,8 @@ def build(
     raise UserError('method.packing does not go with method.penalties, which are of single images')
   if classes and packing > 1:
     raise UserError('method.packing is for networks without classes: a pack has no one label')
-  terms = [
-    class_losses.build(class_loss, getattr(D, 'head', 'projection')),
-    *([smooth] if penalties_every == 1 else []),
-    consistency.build(zcr),
-    lecam_loss.build(lecam),
-    regularizers.build(orthogonal),
-  ]
+  smooth = added['penalties']
+  in_D = [term for term in added.values() if term is not smooth or penalties_every == 1]
 
   coded = getattr(G, 'coded', None)  # the shape that D sees, where that is not the data's
 
@@ -161,9 +144,9 @@ def build(
     real, fake = of_real[0], of_fake[0]
     found = loss_D(real, fake)
     now = game(state, images, label, z, fakes, key, of_real, of_fake, before)
-    for term in terms:
+    for term in in_D:
       found |= term.D(now)
-    for term in terms:
+    for term in added.values():
       state = state.replace(extra={**state.extra, **term.keep(now)})
     state = view.note(state, real)
     # |logit| > 4.6: D(x) below 0.01 or above 0.99, where the minimax gradient has died.
@@ -191,7 +174,7 @@ def build(
     of_real, _ = judge(state, images, label, named(key, 'real'))
     found = {'loss_G': loss_G(of_fake[0], of_real[0])}
     now = game(state, images, labels, z, fakes, key, of_real, of_fake, state)
-    for term in terms:
+    for term in added.values():
       found |= term.G(now)
     state, seen = view.move(state)
     return sum(found.values()), Aux(state, {**found, **seen})
@@ -224,7 +207,7 @@ def build(
     stages=(Stage(tuple(phases), sample),),
     n_critic=n_critic,
     ema=('G',),
-    extra=functools.reduce(operator.or_, (term.extra for term in terms), view.extra),
+    extra=functools.reduce(operator.or_, (term.extra for term in added.values()), view.extra),
     num_classes=classes,
     makes=makes,
     judge=lambda state, images, label, key: judge(state, images, label, key)[0][0],

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 
 from ganjax import UserError
 from ganjax.losses import adversarial
-from ganjax.losses.term import named
-from ganjax.method import Aux, Method, Phase, Stage, apply
+from ganjax.method import Aux, Method, Phase, Stage, apply, named
 from ganjax.sampling import latents
 
 MOST_FRAMES = 1000  # of a sample

@@ -13,8 +13,7 @@ from jax import nn
 from ganjax import UserError, features
 from ganjax.layers.resample import interpolate
 from ganjax.losses import adversarial
-from ganjax.losses.term import named
-from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply
+from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply, named
 from ganjax.sampling import latents
 from ganjax.views import view as views
 

@@ -19,8 +19,7 @@ from ganjax import UserError
 from ganjax.devices import backend
 from ganjax.layers.warp import warp
 from ganjax.losses import translation
-from ganjax.losses.term import named
-from ganjax.method import Aux, Method, Phase, Stage, apply
+from ganjax.method import Aux, Method, Phase, Stage, apply, named
 from ganjax.networks.vid2vid import BEFORE, FLOW_UNIT, STRETCH, spacing
 
 SURE = 0.02  # squared distance of colours from which on a flow does not explain a pixel

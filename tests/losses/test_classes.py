@@ -1,5 +1,7 @@
 """Losses of class scores against loops written from the papers, limits, and gradients."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from ganjax import UserError
 from ganjax.losses import classes as class_losses
-from ganjax.losses.term import Game
+from ganjax.losses.terms import Game, class_loss
 
 RNG = np.random.default_rng(0)
 LABEL = np.array([0, 1, 0, 2, 1, 0])
@@ -84,8 +86,12 @@ def test_gradients_are_finite_and_right(loss):
   np.testing.assert_allclose(np.sum(slope * direction), numeric, rtol=1e-6)
 
 
+def built(given, head):
+  return class_loss.build(given, {'D': SimpleNamespace(head=head)})
+
+
 def test_build_weighs_and_names():
-  term = class_losses.build(dict(name='d2d_ce', D=0.5, G=2.0, margin=0.9), 'proxy')
+  term = built(dict(name='d2d_ce', D=0.5, G=2.0, margin=0.9), 'proxy')
   value = d2d(EMBEDDINGS, PROXIES, LABEL, 0.5, 0.9)
   out = (None, (EMBEDDINGS, PROXIES))
   game = Game(**{**dict.fromkeys(Game._fields), 'of_real': out, 'of_fake': out, 'label': LABEL})
@@ -93,7 +99,7 @@ def test_build_weighs_and_names():
   assert of_D.keys() == {'loss_class'} and of_G.keys() == {'loss_G_class'}
   np.testing.assert_allclose(of_D['loss_class'], 0.5 * value, rtol=1e-12)
   np.testing.assert_allclose(of_G['loss_G_class'], 2 * value, rtol=1e-12)
-  none = class_losses.build(None, 'projection')
+  none = built(None, 'projection')
   assert none.D(game) == none.G(game) == {}
 
 
@@ -105,4 +111,4 @@ def test_build_weighs_and_names():
 ])  # fmt: skip
 def test_build_refuses(fields, head, message):
   with pytest.raises(UserError, match=message):
-    class_losses.build(fields, head)
+    built(fields, head)

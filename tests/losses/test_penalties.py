@@ -15,8 +15,9 @@ from ganjax import config as configs
 from ganjax.devices import sharding
 from ganjax.layers.conv import Conv
 from ganjax.losses import penalties
-from ganjax.losses.term import Game, named
-from ganjax.method import name_nets, spans
+from ganjax.losses.terms import Game
+from ganjax.losses.terms import penalties as term
+from ganjax.method import name_nets, named, spans
 from ganjax.methods import gan
 from ganjax.optim import optimizers as optim
 from ganjax.update import active, init, make_update
@@ -106,10 +107,10 @@ def test_each_penalty_draws_by_a_key_of_its_own():
   game = dict(state=SimpleNamespace(step=0), images=real, fakes=fake, key=jax.random.key(0))
   game |= {'critic': lambda x, key: logits(x)}
   game = Game(**{**dict.fromkeys(Game._fields), **game})
-  terms = penalties.build({'gradient_penalty': 2.0, 'cr': 3.0}).D(game)
+  terms = term.build({'gradient_penalty': 2.0, 'cr': 3.0}, {}).D(game)
   for name, weight in (('gradient_penalty', 2.0), ('cr', 3.0)):
     key = named(game.key, name)
-    alone = penalties.build({name: weight}).D(game)[f'loss_{name}']
+    alone = term.build({name: weight}, {}).D(game)[f'loss_{name}']
     assert (
       terms[f'loss_{name}'] == alone == weight * getattr(penalties, name)(logits, real, fake, key)
     )

@@ -1,6 +1,8 @@
 """The additions to the plain game in methods/gan.py: each does what its formula says, through the real update."""
 
 import runpy
+import sys
+import textwrap
 
 import device_run
 import flax.linen as nn
@@ -9,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ml_collections import ConfigDict
 
-from ganjax import UserError, experiment, run_record, run_state
+from ganjax import UserError, experiment, overrides, run_record, run_state
 from ganjax.devices import sharding
 from ganjax.layers.embed import ClassEmbed
 from ganjax.losses import classes as class_losses
-from ganjax.losses.term import named
-from ganjax.method import name_nets, spans
+from ganjax.losses import terms as kinds
+from ganjax.method import name_nets, named, spans
 from ganjax.methods import gan
 from ganjax.sampling import latents
 from ganjax.training.feed import Feed
@@ -225,6 +228,29 @@ def test_the_orthogonal_regularizer_turns_columns_apart():
 
   _, found, _ = terms(method, state, 'G')
   np.testing.assert_allclose(found['loss_G_orthogonal'], 0.1 * overlap(state), rtol=1e-4)
+
+
+def test_a_file_is_a_term(tmp_path, monkeypatch):
+  """Its name is an argument of the method and a field of a recipe, and its value is in the losses."""
+  code = """
+    from ganjax.losses.terms import Term
+    def build(given, nets):
+      small = lambda game: {'loss_G_small': given * (game.fakes**2).mean()}
+      return Term(G=small) if given else Term()
+  """
+  (tmp_path / 'small.py').write_text(textwrap.dedent(code))
+  monkeypatch.setattr(kinds, '__path__', [*kinds.__path__, str(tmp_path)])
+  method, state = made(small=0.5)
+  loss, found, _ = terms(method, state, 'G')
+  assert found['loss_G_small'] > 0
+  np.testing.assert_allclose(loss, found['loss_G'] + found['loss_G_small'], rtol=1e-6)
+  config = ConfigDict(dict(method=dict(name='gan', z_dim=3)))
+  assert 'method.small' in overrides.addable(config)
+  overrides.add(config, ['--config.method.small=0.5'])
+  assert config.method.small is None
+  with pytest.raises(UserError, match='method.smal is not known.*small'):
+    made(smal=0.5)
+  monkeypatch.delitem(sys.modules, 'ganjax.losses.terms.small')
 
 
 def test_D_sees_reals_and_fakes_through_the_view_in_every_loss():

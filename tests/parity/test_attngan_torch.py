@@ -13,8 +13,7 @@ from test_mocogan_torch import value
 from ganjax import component, media
 from ganjax import config as configs
 from ganjax.losses import damsm
-from ganjax.losses.term import named
-from ganjax.method import name_nets, spans
+from ganjax.method import name_nets, named, spans
 from ganjax.networks import attngan
 from ganjax.optim import optimizers
 from ganjax.update import init, make_update

@@ -8,8 +8,7 @@ from test_mocogan_torch import KINDS, value
 
 from ganjax import UserError, component
 from ganjax import config as configs
-from ganjax.losses.term import named
-from ganjax.method import name_nets, spans
+from ganjax.method import name_nets, named, spans
 from ganjax.networks import gan_cls
 from ganjax.optim import optimizers
 from ganjax.update import init, make_update

@@ -10,8 +10,7 @@ from test_biggan_torch import close
 
 from ganjax import UserError, component, media
 from ganjax import config as configs
-from ganjax.losses.term import named
-from ganjax.method import name_nets, spans
+from ganjax.method import name_nets, named, spans
 from ganjax.methods import mocogan as method_file
 from ganjax.networks import mocogan
 from ganjax.optim import optimizers

@@ -16,8 +16,7 @@ from benchmarks.torch_nets import Residual
 from ganjax import component, media
 from ganjax import config as configs
 from ganjax.layers.warp import warp
-from ganjax.losses.term import named
-from ganjax.method import name_nets, spans
+from ganjax.method import name_nets, named, spans
 from ganjax.methods import vid2vid as method_file
 from ganjax.networks import vid2vid
 from ganjax.optim import optimizers

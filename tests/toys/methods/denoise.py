@@ -8,8 +8,7 @@ arXiv:2112.07804).
 import jax
 import jax.numpy as jnp
 
-from ganjax.losses.term import named
-from ganjax.method import Aux, Method, Phase, Stage, apply
+from ganjax.method import Aux, Method, Phase, Stage, apply, named
 from ganjax.sampling import latents
 
 

@@ -1,14 +1,19 @@
-"""What is added to the losses of D and G: a file here whose `build` returns a Term, and a field of methods/gan.py."""
+"""What is added to the losses of D and G, a file each: `build(given, nets) -> Term`, whose name is a field of `method`.
 
-import zlib
+`given` is that field, None where a recipe does not set it: the file then adds nothing. `nets` are the networks.
+"""
+
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 
-from ganjax import UserError
+from ganjax import UserError, component
 from ganjax.method import TrainState
+from ganjax.wording import closest
+
+FOLDER = 'losses.terms'
 
 
 class Game(NamedTuple):
@@ -21,7 +26,7 @@ class Game(NamedTuple):
   fakes: jax.Array  # G(z) [n, ...]
   of_real: tuple  # D's logits of the reals and its class scores or None
   of_fake: tuple  # and of the fakes
-  key: jax.Array  # of this update's draws; a term takes one of its own from it (`named`)
+  key: jax.Array  # of this update's draws; a term takes one of its own from it (`method.named`)
   draw: Callable  # key -> other latents [n, Z]
   generate: Callable  # z [n, Z] -> images [n, ...], by the state that made `fakes`
   judge: Callable  # images of `label` -> (logits, scores), by the state that made `of_fake`, with its draws
@@ -37,9 +42,23 @@ class Term(NamedTuple):
   extra: dict = {}  # what the term keeps in state.extra, at the start
 
 
-def named(key: jax.Array, purpose: str) -> jax.Array:
-  """A key for the purpose of this name."""
-  return jax.random.fold_in(key, zlib.crc32(purpose.encode()))
+def build(given: Mapping[str, Any], nets: Mapping[str, Any]) -> dict[str, Term]:
+  """The term of each file here, by name.
+
+  Args:
+    given: {NAME of a file: what it is built from}.
+    nets: the networks, by name.
+
+  Raises:
+    UserError: names of no file, or what a file does not take.
+  """
+  files = component.names(FOLDER)
+  for name in given:
+    if name not in files:
+      raise UserError(
+        f'method.{name} is not known{closest(name, files)}; terms are {", ".join(files)}'
+      )
+  return {name: component.load(FOLDER, name).build(given.get(name), nets) for name in files}
 
 
 def fields(

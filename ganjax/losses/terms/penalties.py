@@ -1,0 +1,54 @@
+"""Penalties that keep the discriminator smooth (`ganjax.losses.penalties`)."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ganjax import UserError
+from ganjax.losses import penalties
+from ganjax.losses.terms import Term, check_mapping
+from ganjax.method import named
+from ganjax.optim import schedules
+from ganjax.wording import closest
+
+
+def build(
+  given: Mapping[str, schedules.Schedule] | ConfigDict | None, nets: Mapping[str, Any]
+) -> Term:
+  """Adds loss_NAME to D's loss for each penalty.
+
+  D runs in train mode, and its statistics are dropped.
+
+  Args:
+    given: {NAME in `ganjax.losses.penalties`: weight}, added to D's loss; the weight is what that penalty's paper calls
+      lambda or gamma, a number or a `schedules.ramp` over steps.
+    nets: not needed.
+
+  Raises:
+    UserError: an unknown name, or no weight.
+  """
+  if not given:
+    return Term()
+  check_mapping('penalties', given)
+  weights = dict(given)
+  of_that_file = lambda f: inspect.isfunction(f) and f.__module__ == penalties.__name__
+  known = {n: f for n, f in vars(penalties).items() if of_that_file(f) and n[0] != '_'}
+  for name, weight in weights.items():
+    if name not in known:
+      raise UserError(
+        f'method.penalties.{name} is not known{closest(name, known)}; penalties are {", ".join(sorted(known))}'
+      )
+    schedules.check(f'method.penalties.{name}', weight)
+
+  def loss(game):
+    logits = lambda x: game.critic(x, named(game.key, 'penalties'))
+    # A key of each penalty's own, whatever the others are.
+    return {
+      f'loss_{name}': schedules.ramp(weight, game.state.step)
+      * known[name](logits, game.images, game.fakes, named(game.key, name))
+      for name, weight in weights.items()
+    }
+
+  return Term(D=loss)
