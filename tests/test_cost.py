@@ -67,7 +67,9 @@ def test_a_gradient_penalty_costs_its_passes_alone(penalty, passes):
   assert (passes - 0.5) * forward < total - plain < (passes + 0.25) * forward
 
 
-@pytest.mark.parametrize('penalty, batches', [('cr', 1), ('bcr', 2)])
+@pytest.mark.parametrize(
+  'penalty, batches', [('cr', 1), ('bcr', 2), ('r1_difference', 1), ('r2_difference', 1)]
+)
 def test_a_consistency_penalty_costs_two_passes_back_and_one_forward(penalty, batches):
   """Forward is the changed images' alone, where D keeps no state that its passes for the loss have moved.
 
