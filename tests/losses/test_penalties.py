@@ -269,7 +269,7 @@ def test_a_lazy_penalty_is_a_phase_k_times_as_strong():
   [
     (
       dict(penalties={'gp': 10.0}),
-      r'penalties.gp is not known; .* dragan, gradient_penalty, r1, r2',
+      r'penalties.gp is not known; .* dragan, gradient_penalty, r1, r1_difference, r2',
     ),
     (dict(penalties={'r1': -1.0}), r'penalties.r1=-1.0'),
     (dict(penalties={'r1': float('nan')}), r'penalties.r1=nan'),
