@@ -116,7 +116,7 @@ def unannotated(node) -> list:
 
 def test_what_is_public_is_annotated():
   """What the page of Python shows, with `py.typed` beside it, says what each function takes and gives."""
-  made = ast.parse((command.ROOT / 'docs/make.py').read_text())
+  made = ast.parse((command.ROOT / 'docs/from_code.py').read_text())
   (public,) = (
     ast.literal_eval(node.value)
     for node in made.body
