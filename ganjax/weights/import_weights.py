@@ -44,7 +44,7 @@ from ganjax import config as configs
 from ganjax.devices import processes, sharding
 from ganjax.method import TrainState
 from ganjax.sampling import styles
-from ganjax.weights import published, stylegans, translators
+from ganjax.weights import fastgans, published, stylegans, translators
 from ganjax.workdir import checkpoint, files, lock
 
 
@@ -121,24 +121,34 @@ def _whole():
   """Of a file that holds all networks."""
   path = Path(FILE.value)
   found = stylegans.read(path, FORMAT.value)
-  networks, place = stylegans.describe(found, path)
+  fast = fastgans.are(found)
+  config = (
+    fastgans.configure(found, path)
+    if fast
+    else _config(path.stem, *stylegans.describe(found, path))
+  )
 
   def read(run, state):
     shapes = lambda net: {'params': state.params[net], 'stats': state.stats[net]}
     layout = getattr(run.method.nets['G'], 'layout', ())
 
     def take(name, net):
+      if fast:
+        return fastgans.take(found[name], shapes(net), path)
       return stylegans.take(found[name], net, shapes(net), path, layout if net == 'G' else ())
 
     now = {net: take(net, net) for net in 'GD' if net in found}
-    average = _with_mean(run, take('G_ema', 'G'))
+    average = take('G_ema', 'G')
+    average = average if fast else _with_mean(run, average)
     return {'G': average, **now}, {'G': average}
 
-  write(_config(path.stem, networks, place), read)
+  write(config, read)
   processes.say(
-    f'{", ".join(found)} of {path} are in {WORKDIR.value}: {networks["name"]}, {place["resolution"]} pixels; to '
+    f'{", ".join(found)} of {path} are in {WORKDIR.value}: {config.networks.name}, {config.data.resolution} pixels; to '
     'train on, give a config these networks, and --config.init_from'
   )
+  if 'D' not in found:
+    processes.say('D is not among them: it begins anew')
 
 
 def _config(name, networks, place) -> ConfigDict:

@@ -26,6 +26,8 @@ KNOWN |= {'_codecs encode', 'argparse Namespace', 'functools partial', 'collecti
 FAMILIES = 'torch', 'torch_utils', 'dnnlib', 'numpy', 'training', 'pg_modules', 'timm'
 DEEPEST = 64  # modules within modules
 TENSORFLOW = 'dnnlib.tflib.network Network'
+# Left out: it judges features of another network, which it holds.
+PROJECTED = 'pg_modules.discriminator ProjectedDiscriminator'
 
 
 class Module(NamedTuple):
@@ -68,7 +70,9 @@ def read(data: bytes, name: str) -> dict:
     found = {
       key: _module(x)
       for key, x in expect(dict, root).items()
-      if isinstance(x, _Object) and ('_modules' in x.state or x.name == TENSORFLOW)
+      if isinstance(x, _Object)
+      and x.name != PROJECTED
+      and ('_modules' in x.state or x.name == TENSORFLOW)
     }
   except Exception as error:  # noqa: BLE001 (whatever a damaged file leads to)
     raise UserError(f'cannot read {name}: {torch_file.one_line(error)}') from None

@@ -39,8 +39,6 @@ def read(path, format: str) -> dict:
     found = _of_rosinality(data, str(path))
   else:
     found = {k: v for k, v in pickles.read(data, str(path)).items() if k in ('G', 'D', 'G_ema')}
-    if 'D' in found and found['D'].name == 'ProjectedDiscriminator':
-      del found['D']  # it judges no pictures
     for net, module in found.items():
       if module.name == 'Network':
         found[net] = tensorflow_styles.convert(net, module, path)

@@ -1,0 +1,142 @@
+"""Published FastGANs: generators of projected-gan's .pkl, of its configurations fastgan and fastgan_lite, and in the
+form of its first release, whose blocks alternate.
+
+D of such a file judges features of a frozen network, and is left out.
+"""
+
+import re
+import runpy
+
+import numpy as np
+import scipy.linalg
+
+from ganjax import UserError, commandline
+from ganjax.devices import processes
+from ganjax.weights import torch_file
+from ganjax.weights.places import fill, find_layer, torch_axes
+
+ARRAYS = {'kernel': 'weight_orig', 'bias': 'bias', 'scale': 'weight', 'noise': 'weight'}
+ARRAYS |= {'mean': 'running_mean', 'var': 'running_var', 'u': 'weight_u'}
+UNUSED = r'.*\.(weight_v|num_batches_tracked)'
+TRIED = 32  # vectors among whose combinations `_start` looks
+
+
+def are(found: dict) -> bool:
+  """Whether the networks of `stylegans.read` are FastGANs."""
+  return 'synthesis.to_big.weight_orig' in found['G_ema'].tensors
+
+
+def configure(found: dict, path):
+  """The configuration of a run of the networks of a file.
+
+  Raises:
+    UserError: a generator with classes, or one that is none of projected-gan's.
+  """
+  arrays = found['G_ema'].tensors
+  if 'synthesis.embed.weight' in arrays:
+    raise UserError(
+      f'{path}: G_ema is a FastGAN with classes (synthesis.embed.weight), which is not read'
+    )
+  try:
+    pattern = r'synthesis\.feat_(\d+)\.1\.weight_orig'
+    width = {
+      int(m[1]): x.shape[0] // 2 for k, x in arrays.items() if (m := re.fullmatch(pattern, k))
+    }
+    channels, seen = arrays['synthesis.to_big.weight_orig'].shape[:2]
+    # Generators of 128 pixels have a block for 256, which they do not use.
+    side = 128 if max(width) == 256 and seen == width[128] else max(width)
+    sides = sorted(n for n in width if n <= side)
+    double = tuple(f'synthesis.feat_{n}.5.weight_orig' in arrays for n in sides)
+    kinds = {(True,) * len(sides): 'double', (False,) * len(sides): 'single'}
+    kinds[tuple(i % 2 == 0 for i in range(len(sides)))] = 'alternating'
+    if double not in kinds:
+      raise ValueError('some of its blocks have one convolution, some two')
+    recipe = commandline.configs_folder() / 'projected_folder.py'
+    config = runpy.run_path(str(recipe))['get_config']()
+    config.name = path.stem
+    config.data.update(dataset='./pictures', resolution=side, channels=channels)
+    config.networks.update(width=width[128], blocks=kinds[double])
+    config.method.z_dim = arrays['synthesis.init.init.0.weight_orig'].shape[0]
+  except (KeyError, ValueError, IndexError) as error:
+    why = f'it lacks {error}' if isinstance(error, KeyError) else torch_file.one_line(error)
+    raise UserError(f'{path}: G_ema is no FastGAN of projected-gan: {why}') from None
+  return config
+
+
+def take(module, template, path):
+  """{'params', 'stats'} of G, host arrays, from a published one.
+
+  PyTorch divides weights by u W v in evaluation, with u and v of the file; here one iteration from u finds the divisor.
+  u is set so that they are equal.
+
+  Args:
+    module: pickles.Module.
+    template: shapes of ours.
+    path: of the file, for messages.
+
+  Raises:
+    UserError: see `places.fill`; or u and v that no u stands for.
+  """
+  arrays = module.tensors
+  rules = [
+    (r'(?:ConvTranspose|SpectralNorm)_0', lambda: 'init.init.0'),
+    (r'BatchNorm_0', lambda: 'init.init.1'),
+    (r'Conv_0|SpectralNorm_1', lambda: 'to_big'),
+    (r'Excite_(\d)/(?:Conv|SpectralNorm)_(\d)', lambda i, j: f'se_{64 << i}.main.{1 + 2 * j}'),
+    (r'UpBlock_(\d)/(?:Conv|SpectralNorm)_(\d)', lambda i, j: f'feat_{8 << i}.{1 + 4 * j}'),
+    (r'UpBlock_(\d)/noise_(\d)', lambda i, j: f'feat_{8 << i}.{2 + 4 * j}'),
+    # Behind the noise, which blocks of one convolution do not have.
+    (
+      r'UpBlock_(\d)/BatchNorm_(\d)',
+      lambda i, j: (
+        f'feat_{8 << i}.{2 + (f"synthesis.feat_{8 << i}.5.weight_orig" in arrays) + 4 * j}'
+      ),
+    ),
+  ]
+
+  def find(where, shape):
+    *layer, kind = where[2:] if where[0] == 'stats' else where[1:]
+    if kind.startswith('noise'):
+      layer, kind, shape = [*layer, kind], 'noise', (1,)
+    there = f'synthesis.{find_layer("/".join(layer), rules, "G")}'
+    name, turn = f'{there}.{ARRAYS[kind]}', lambda x: x
+    if kind == 'kernel':
+      shape, turn = torch_axes(kind, shape)
+    elif kind == 'u':
+      turn = lambda u: _start(arrays, there, u, path)
+    return name, shape, turn
+
+  side = max(8 << int(name[8:]) for name in template['params'] if name.startswith('UpBlock_'))
+  unused = rf'{UNUSED}|synthesis\.(feat|se)_{2 * side}\..*' if side == 128 else UNUSED
+  return fill(template, arrays, find, path, 'G', unused)
+
+
+def _start(arrays, layer, u, path):
+  """The vector from which one iteration, |W W' u| / |W' u|, finds u W v of a layer of the file.
+
+  It is a combination of u and of random vectors: of the two among them of which that quotient is least and greatest.
+  """
+  weight, v = arrays[f'{layer}.weight_orig'], arrays.get(f'{layer}.weight_v')
+  # Transposed convolutions have their inputs first.
+  matrix = np.moveaxis(weight, 1, 0) if layer.endswith('init.init.0') else weight
+  matrix = matrix.reshape(len(matrix), -1).astype(np.float64)
+  if v is None or v.shape != matrix.shape[1:]:
+    raise UserError(f'{path}: {layer}.weight_v of G is missing, or not float {matrix.shape[1:]}')
+  sigma = u @ matrix @ v
+  count = min(*matrix.shape, TRIED) - 1
+  others = np.random.default_rng(0).normal(size=(len(matrix), count))
+  basis, _ = np.linalg.qr(np.concatenate([u[:, None], others], 1))
+  right = matrix.T @ basis
+  left = matrix @ right
+  squares, vectors = scipy.linalg.eigh(left.T @ left, right.T @ right)
+  share = (sigma**2 - squares[0]) / max(squares[-1] - squares[0], 1e-30)
+  share = np.clip(share, 0, 1)
+  start = basis @ (np.sqrt(1 - share) * vectors[:, 0] + np.sqrt(share) * vectors[:, -1])
+  found = np.linalg.norm(matrix @ (matrix.T @ start)) / np.linalg.norm(matrix.T @ start)
+  if not sigma > 0:
+    raise UserError(f'{path}: weight_u and weight_v of {layer} divide its weights by {sigma:.6g}')
+  if abs(found - sigma) > 1e-5 * sigma:
+    processes.say(
+      f'weights of {layer} are divided by {found:.6g} here and by {sigma:.6g} in {path}: pictures differ by as much'
+    )
+  return start / np.linalg.norm(start)
