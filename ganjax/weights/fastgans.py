@@ -15,8 +15,11 @@ from ganjax.devices import processes
 from ganjax.weights import torch_file
 from ganjax.weights.places import fill, find_layer, torch_axes
 
-ARRAYS = {'kernel': 'weight_orig', 'bias': 'bias', 'scale': 'weight', 'noise': 'weight'}
-ARRAYS |= {'mean': 'running_mean', 'var': 'running_var', 'u': 'weight_u'}
+# Our names of arrays -> those that they may have there.
+WEIGHT = ('weight',)
+ARRAYS = {'kernel': ('weight_orig',), 'bias': ('bias',), 'scale': WEIGHT, 'noise': WEIGHT}
+ARRAYS |= {'embedding': WEIGHT, 'u': ('weight_u',)}
+ARRAYS |= {kind: (f'running_{kind}', f'stored_{kind}') for kind in ('mean', 'var')}
 UNUSED = r'.*\.(weight_v|num_batches_tracked)'
 TRIED = 32  # vectors among whose combinations `_start` looks
 
@@ -30,15 +33,11 @@ def configure(found: dict, path):
   """The configuration of a run of the networks of a file.
 
   Raises:
-    UserError: a generator with classes, or one that is none of projected-gan's.
+    UserError: a generator that is none of projected-gan's.
   """
   arrays = found['G_ema'].tensors
-  if 'synthesis.embed.weight' in arrays:
-    raise UserError(
-      f'{path}: G_ema is a FastGAN with classes (synthesis.embed.weight), which is not read'
-    )
   try:
-    pattern = r'synthesis\.feat_(\d+)\.1\.weight_orig'
+    pattern = r'synthesis\.feat_(\d+)\.(?:1|conv1?)\.weight_orig'
     width = {
       int(m[1]): x.shape[0] // 2 for k, x in arrays.items() if (m := re.fullmatch(pattern, k))
     }
@@ -46,7 +45,7 @@ def configure(found: dict, path):
     # Generators of 128 pixels have a block for 256, which they do not use.
     side = 128 if max(width) == 256 and seen == width[128] else max(width)
     sides = sorted(n for n in width if n <= side)
-    double = tuple(f'synthesis.feat_{n}.5.weight_orig' in arrays for n in sides)
+    double = tuple(_is_double(arrays, n) for n in sides)
     kinds = {(True,) * len(sides): 'double', (False,) * len(sides): 'single'}
     kinds[tuple(i % 2 == 0 for i in range(len(sides)))] = 'alternating'
     if double not in kinds:
@@ -55,9 +54,12 @@ def configure(found: dict, path):
     config = runpy.run_path(str(recipe))['get_config']()
     config.name = path.stem
     config.data.update(dataset='./pictures', resolution=side, channels=channels)
-    config.networks.update(width=width[128], blocks=kinds[double])
+    # The table of classes has 1000 rows, whatever their number.
+    rows = len(arrays.get('synthesis.embed.weight', ()))
+    classes = min(found['G_ema'].settings.get('c_dim') or rows, rows)
+    config.networks.update(width=width[128], blocks=kinds[double], num_classes=classes)
     config.method.z_dim = arrays['synthesis.init.init.0.weight_orig'].shape[0]
-  except (KeyError, ValueError, IndexError) as error:
+  except (KeyError, ValueError, IndexError, TypeError) as error:
     why = f'it lacks {error}' if isinstance(error, KeyError) else torch_file.one_line(error)
     raise UserError(f'{path}: G_ema is no FastGAN of projected-gan: {why}') from None
   return config
@@ -78,19 +80,32 @@ def take(module, template, path):
     UserError: see `places.fill`; or u and v that no u stands for.
   """
   arrays = module.tensors
+
+  def block(i, kind, j):
+    """Their name of 'conv', 'noise' or 'bn' number j of our `UpBlock_i`."""
+    side = 8 << i
+    double = _is_double(arrays, side)
+    if 'synthesis.embed.weight' not in arrays:
+      # Blocks of one convolution have no noise before the norm.
+      return f'feat_{side}.{ {"conv": 1, "noise": 2, "bn": 2 + double}[kind] + 4 * j }'
+    return f'feat_{side}.{kind}{j + 1 if double and kind != "noise" else ""}'
+
   rules = [
     (r'(?:ConvTranspose|SpectralNorm)_0', lambda: 'init.init.0'),
     (r'BatchNorm_0', lambda: 'init.init.1'),
     (r'Conv_0|SpectralNorm_1', lambda: 'to_big'),
+    (r'ClassEmbed_0', lambda: 'embed'),
     (r'Excite_(\d)/(?:Conv|SpectralNorm)_(\d)', lambda i, j: f'se_{64 << i}.main.{1 + 2 * j}'),
-    (r'UpBlock_(\d)/(?:Conv|SpectralNorm)_(\d)', lambda i, j: f'feat_{8 << i}.{1 + 4 * j}'),
-    (r'UpBlock_(\d)/noise_(\d)', lambda i, j: f'feat_{8 << i}.{2 + 4 * j}'),
-    # Behind the noise, which blocks of one convolution do not have.
+    (r'UpBlock_(\d)/(?:Conv|SpectralNorm)_(\d)', lambda i, j: block(i, 'conv', j)),
+    (r'UpBlock_(\d)/noise_(\d)', lambda i, j: block(i, 'noise', j)),
+    (r'UpBlock_(\d)/(?:Conditional)?BatchNorm_(\d)', lambda i, j: block(i, 'bn', j)),
     (
-      r'UpBlock_(\d)/BatchNorm_(\d)',
-      lambda i, j: (
-        f'feat_{8 << i}.{2 + (f"synthesis.feat_{8 << i}.5.weight_orig" in arrays) + 4 * j}'
-      ),
+      r'UpBlock_(\d)/ConditionalBatchNorm_(\d)/(?:scale|SpectralNorm_0)',
+      lambda i, j: f'{block(i, "bn", j)}.gain',
+    ),
+    (
+      r'UpBlock_(\d)/ConditionalBatchNorm_(\d)/(?:bias|SpectralNorm_1)',
+      lambda i, j: f'{block(i, "bn", j)}.bias',
     ),
   ]
 
@@ -99,16 +114,24 @@ def take(module, template, path):
     if kind.startswith('noise'):
       layer, kind, shape = [*layer, kind], 'noise', (1,)
     there = f'synthesis.{find_layer("/".join(layer), rules, "G")}'
-    name, turn = f'{there}.{ARRAYS[kind]}', lambda x: x
+    names, turn = [f'{there}.{name}' for name in ARRAYS[kind]], lambda x: x
     if kind == 'kernel':
       shape, turn = torch_axes(kind, shape)
     elif kind == 'u':
       turn = lambda u: _start(arrays, there, u, path)
-    return name, shape, turn
+    elif kind == 'embedding':
+      classes, shape = shape[0], (len(arrays.get(names[0], ())), shape[1])
+      turn = lambda x: x[:classes]
+    return names, shape, turn
 
   side = max(8 << int(name[8:]) for name in template['params'] if name.startswith('UpBlock_'))
   unused = rf'{UNUSED}|synthesis\.(feat|se)_{2 * side}\..*' if side == 128 else UNUSED
   return fill(template, arrays, find, path, 'G', unused)
+
+
+def _is_double(arrays, side) -> bool:
+  """Whether a block has two convolutions, without classes or with them."""
+  return any(f'synthesis.feat_{side}.{name}.weight_orig' in arrays for name in ('5', 'conv2'))
 
 
 def _start(arrays, layer, u, path):

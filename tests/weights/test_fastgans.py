@@ -27,14 +27,22 @@ def conv(name, *shape, transposed=False):
   return found
 
 
-def generator(side, form):
-  """{name: shape} of G of projected-gan."""
+def generator(side, form, classes=False):
+  """{name: shape} of G of projected-gan, with a table of 10 classes or without."""
   sides = [4 << i for i in range(1 + max(side, 256).bit_length() - 3)]
   c = {n: int(WIDTH * factor) for n, factor in zip(sides, (16, 8, 4, 2, 2, 1, 0.5, 0.25))}
   found = conv('init.init.0', Z, 2 * c[4], 4, 4, transposed=True)
   found |= torch_files.normed('init.init.1', 2 * c[4])
   for n, double in zip(sides[1:], FORMS[form]):
     for j, inputs in enumerate((c[n // 2], c[n])[: 1 + double]):
+      if classes:
+        own = f'{j + 1}' if double else ''
+        found |= conv(f'feat_{n}.conv{own}', 2 * c[n], inputs, 3, 3)
+        found |= {f'feat_{n}.bn{own}.stored_{kind}': (2 * c[n],) for kind in ('mean', 'var')}
+        for kind in ('gain', 'bias'):
+          found |= torch_files.spectral(f'feat_{n}.bn{own}.{kind}', 2 * c[n], Z)
+        found |= {f'feat_{n}.noise.weight': (1,)} if double else {}
+        continue
       at = f'feat_{n}.{1 + 4 * j}', f'feat_{n}.{2 + double + 4 * j}'
       found |= conv(at[0], 2 * c[n], inputs, 3, 3) | torch_files.normed(at[1], 2 * c[n])
       found |= {f'feat_{n}.{2 + 4 * j}.weight': (1,)} if double else {}
@@ -42,6 +50,7 @@ def generator(side, form):
       found |= conv(f'se_{n}.main.1', c[n], c[n // 16], 4, 4)
       found |= conv(f'se_{n}.main.3', c[n], c[n], 1, 1)
   found |= torch_files.spectral('to_big', 3, c[side], 3, 3)
+  found |= {'embed.weight': (10, Z)} if classes else {}
   return {f'synthesis.{name}': shape for name, shape in found.items()}
 
 
@@ -67,8 +76,8 @@ def fill(shapes) -> dict:
 
 
 def take(arrays):
-  """(the configuration, ours) of a file's arrays."""
-  found = {'G_ema': pickles.Module('Generator', arrays, {})}
+  """(the configuration, ours) of a file's arrays, of three classes if it has any."""
+  found = {'G_ema': pickles.Module('Generator', arrays, {'c_dim': 3})}
   config = fastgans.configure(found, PATH)
   config.networks.width_D = 1
   run = experiment.build(config)
@@ -77,29 +86,44 @@ def take(arrays):
   return config, fastgans.take(found['G_ema'], shapes, PATH)
 
 
-@pytest.mark.parametrize('side, form', [(128, 'double'), (256, 'single'), (512, 'alternating')])
-def test_every_number_finds_a_place(side, form):
-  shapes = generator(side, form)
-  arrays = fill(shapes)
+@pytest.mark.parametrize('side, form, classes', [
+  (128, 'double', False),
+  (256, 'single', False),
+  (512, 'alternating', False),
+  (128, 'double', True),
+  (256, 'single', True),
+])  # fmt: skip
+def test_every_number_finds_a_place(side, form, classes):
+  arrays = fill(generator(side, form, classes))
   config, ours = take(arrays)
+  assert config.networks.num_classes == (3 if classes else 0)
   assert (config.data.resolution, config.networks.blocks) == (side, form)
   assert (config.networks.width, config.method.z_dim) == (WIDTH, Z)
   vectors = ours['stats'].pop('spectral_norm')
   left_out = ('weight_u', 'weight_v', 'num_batches_tracked')
   theirs = [
-    x.ravel()
+    x[: 3 if 'embed' in name else None].ravel() if x.ndim else x.ravel()
     for name, x in arrays.items()
     if not name.endswith(left_out) and not (side == 128 and '_256.' in name)
   ]
   found = np.concatenate([np.ravel(x) for x in jax.tree.leaves(ours)])
   np.testing.assert_array_equal(np.sort(found), np.sort(np.concatenate(theirs)))
   # One iteration from each u finds the divisor that the file's u and v give.
-  for layer, u in (
-    ('synthesis.init.init.0', vectors['SpectralNorm_0']),
-    ('synthesis.to_big', vectors['SpectralNorm_1']),
-    ('synthesis.feat_16.1', vectors['UpBlock_1']['SpectralNorm_0']),
-    ('synthesis.se_128.main.3', vectors['Excite_1']['SpectralNorm_1']),
-  ):
+  block = vectors['UpBlock_1']
+  layers = {
+    'init.init.0': vectors['SpectralNorm_0'],
+    'to_big': vectors['SpectralNorm_1'],
+    'se_128.main.3': vectors['Excite_1']['SpectralNorm_1'],
+  }
+  if classes:
+    norm, number = block['ConditionalBatchNorm_0'], '1' if form == 'double' else ''
+    layers[f'feat_16.conv{number}'] = block['SpectralNorm_0']
+    layers[f'feat_16.bn{number}.gain'] = norm['SpectralNorm_0']
+    layers[f'feat_16.bn{number}.bias'] = norm['SpectralNorm_1']
+  else:
+    layers['feat_16.1'] = block['SpectralNorm_0']
+  for layer, u in layers.items():
+    layer = f'synthesis.{layer}'
     matrix, theirs, v = matrix_of(arrays, layer), *(arrays[f'{layer}.weight_{k}'] for k in 'uv')
     right = matrix.T @ u['u']
     sigma = np.linalg.norm(matrix @ right) / np.linalg.norm(right)
