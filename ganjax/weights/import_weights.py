@@ -1,4 +1,4 @@
-"""Starts a run from published PyTorch weights.
+"""Starts a run from published weights.
 
     ganjax import --format stylegan --file ffhq.pkl --workdir runs/ffhq
     ganjax import --format basicsr --file RealESRGAN_x4plus.pth --workdir runs/realesrgan
@@ -8,9 +8,9 @@
 
 The workdir is that of a run at step 0: `ganjax sample`, `evaluate`, `train` and `--config.init_from` take it. Files are
 read without torch and run nothing. A network that has no file keeps its initial weights. What the published networks
-have that ours have not by default is set in the configuration, and said. Files of StyleGAN2 and StyleGAN3 hold all
-networks and say what they are, as do those of networks that translate or enlarge pictures: these formats take no
---config. Formats: see `ganjax.weights.published`, `stylegans` and `translators`.
+have that ours have not by default is set in the configuration, and said. Files of StyleGAN2, StyleGAN3 and FastGAN hold
+all networks and say what they are, as do those of networks that translate or enlarge pictures: these formats take no
+--config. Formats: see `ganjax.weights.published`, `stylegans`, `fastgans` and `translators`.
 """
 
 from ganjax import commandline
@@ -22,8 +22,8 @@ FORMAT = COMMAND.choice(
   'format',
   None,
   ['stylegan', 'rosinality', 'basicsr', 'cyclegan', 'mimicry', 'biggan_pytorch'],
-  'Whose files these are; stylegan: stylegan2-ada-pytorch, stylegan3; basicsr: ESRGAN, Real-ESRGAN; cyclegan: '
-  'pytorch-CycleGAN-and-pix2pix, CUT.',
+  'Whose files these are; stylegan: stylegan2-ada-pytorch, stylegan3, projected-gan, and of TensorFlow stylegan2 and '
+  'stylegan2-ada; basicsr: ESRGAN, Real-ESRGAN; cyclegan: pytorch-CycleGAN-and-pix2pix, CUT.',
 )
 FILE = COMMAND.string('file', None, 'File of all networks, or of the one that makes pictures.')
 BACK = COMMAND.string('back', None, 'File of the generator from B to A, of cyclegan.')

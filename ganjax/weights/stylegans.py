@@ -1,7 +1,7 @@
 """Published StyleGAN2 and StyleGAN3: what their networks are, and where each of their arrays goes.
 
-  stylegan: .pkl of stylegan2-ada-pytorch, stylegan3 (either generation), projected-gan's StyleGAN2, and of StyleGAN2 in
-    TensorFlow (see `tensorflow_styles`).
+  stylegan: .pkl of stylegan2-ada-pytorch, stylegan3 (either generation), projected-gan's StyleGAN2 (its FastGANs: see
+    `fastgans`), and of StyleGAN2 in TensorFlow (see `tensorflow_styles`).
   rosinality: .pt of stylegan2-pytorch (rosinality), and files converted to its names.
 
 What a network is follows from the shapes of its arrays; the settings that came with it say what shapes do not.
@@ -69,7 +69,8 @@ def describe(found: dict, path) -> tuple:
     place = {'z_dim': inputs - (w_dim if classes else 0), **own.pop('place')}
   except (KeyError, ValueError, IndexError, TypeError) as error:
     raise UserError(
-      f'{path}: G_ema, a {found["G_ema"].name}, is none of StyleGAN2 or StyleGAN3 ({torch_file.one_line(error)})'
+      f'{path}: G_ema, a {found["G_ema"].name}, is none of StyleGAN2, StyleGAN3 or FastGAN '
+      f'({torch_file.one_line(error)})'
     ) from None
   return {**own, **shared}, place
 

@@ -80,7 +80,7 @@ def test_hostile_and_foreign_files_are_refused(rebuild, tmp_path, monkeypatch):
     'NoneType where a str': {'G_ema': Call(rebuild, {})},
     'list where a dict': [1],
     'holds no networks': {'a': 1},
-    'Generator, is none of StyleGAN2 or StyleGAN3': {'G_ema': shared},
+    'Generator, is none of StyleGAN2, StyleGAN3 or FastGAN': {'G_ema': shared},
     'holds no G_ema; it has G, D': {'G': shared, 'D': network(rebuild)},
   }
   for says, value in cases.items():
