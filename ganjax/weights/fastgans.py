@@ -69,7 +69,7 @@ def take(module, template, path):
   """{'params', 'stats'} of G, host arrays, from a published one.
 
   PyTorch divides weights by u W v in evaluation, with u and v of the file; here one iteration from u finds the divisor.
-  u is set so that they are equal.
+  u is set so that they are equal. Where no u does that, a line says by how much they differ.
 
   Args:
     module: pickles.Module.
@@ -77,7 +77,7 @@ def take(module, template, path):
     path: of the file, for messages.
 
   Raises:
-    UserError: see `places.fill`; or u and v that no u stands for.
+    UserError: see `places.fill`; or weights without a divisor.
   """
   arrays = module.tensors
 
@@ -85,10 +85,11 @@ def take(module, template, path):
     """Their name of 'conv', 'noise' or 'bn' number j of our `UpBlock_i`."""
     side = 8 << i
     double = _is_double(arrays, side)
-    if 'synthesis.embed.weight' not in arrays:
-      # Blocks of one convolution have no noise before the norm.
-      return f'feat_{side}.{ {"conv": 1, "noise": 2, "bn": 2 + double}[kind] + 4 * j }'
-    return f'feat_{side}.{kind}{j + 1 if double and kind != "noise" else ""}'
+    if 'synthesis.embed.weight' in arrays:
+      return f'feat_{side}.{kind}{j + 1 if double and kind != "noise" else ""}'
+    # Blocks of one convolution have no noise before the norm.
+    first = {'conv': 1, 'noise': 2, 'bn': 2 + double}[kind]
+    return f'feat_{side}.{first + 4 * j}'
 
   rules = [
     (r'(?:ConvTranspose|SpectralNorm)_0', lambda: 'init.init.0'),
@@ -151,13 +152,15 @@ def _start(arrays, layer, u, path):
   basis, _ = np.linalg.qr(np.concatenate([u[:, None], others], 1))
   right = matrix.T @ basis
   left = matrix @ right
+  if not sigma > 0 or np.linalg.matrix_rank(right) < count + 1:
+    raise UserError(
+      f'{path}: weights of {layer} are of a rank below {count + 1}, or divided by {sigma:.6g}'
+    )
   squares, vectors = scipy.linalg.eigh(left.T @ left, right.T @ right)
   share = (sigma**2 - squares[0]) / max(squares[-1] - squares[0], 1e-30)
   share = np.clip(share, 0, 1)
   start = basis @ (np.sqrt(1 - share) * vectors[:, 0] + np.sqrt(share) * vectors[:, -1])
   found = np.linalg.norm(matrix @ (matrix.T @ start)) / np.linalg.norm(matrix.T @ start)
-  if not sigma > 0:
-    raise UserError(f'{path}: weight_u and weight_v of {layer} divide its weights by {sigma:.6g}')
   if abs(found - sigma) > 1e-5 * sigma:
     processes.say(
       f'weights of {layer} are divided by {found:.6g} here and by {sigma:.6g} in {path}: pictures differ by as much'

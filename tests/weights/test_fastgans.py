@@ -143,7 +143,16 @@ def test_a_divisor_that_cannot_be_had_is_said(capsys):
 f32 = lambda *shape: np.zeros(shape, np.float32)
 REFUSED = {
   'another v': ('synthesis.feat_8.1.weight_v', f32(3), r'feat_8\.1\.weight_v of G is missing, or'),
-  'no divisor': ('synthesis.to_big.weight_u', f32(3), 'to_big divide its weights by 0'),
+  'no divisor': (
+    'synthesis.to_big.weight_u',
+    f32(3),
+    'to_big are of a rank below 3, or divided by 0',
+  ),
+  'rank': (
+    'synthesis.feat_8.1.weight_orig',
+    f32(128, 128, 3, 3),
+    r'feat_8\.1 are of a rank below 32',
+  ),
   'NaN': ('synthesis.to_big.bias', f32(3) + np.nan, r'to_big\.bias of G has values that are NaN'),
   'missing': ('synthesis.se_64.main.3.weight_orig', None, r'lacks synthesis\.se_64\.main\.3'),
   'unknown': ('synthesis.feat_8.9.weight', f32(2), r'feat_8\.9\.weight \(2,\) has no place in G'),
