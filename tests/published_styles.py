@@ -1,4 +1,7 @@
-"""Files of published StyleGANs, written by stand-in classes that pickle to the same opcodes and names (needs torch)."""
+"""Files of published StyleGANs, written by stand-in classes that pickle to the same opcodes and names; their imports.
+
+It needs torch.
+"""
 
 import argparse
 import io
@@ -6,8 +9,14 @@ import pickle
 import sys
 import types
 
+import jax
 import numpy as np
 import torch
+
+from ganjax import experiment, run_state
+from ganjax.devices import sharding
+from ganjax.sampling import sampler
+from ganjax.weights import import_weights
 
 BUFFERS = 'w_avg', 'noise_const', 'resample_filter', 'freqs', 'phases', 'transform', 'magnitude_ema'
 BUFFERS += 'up_filter', 'down_filter'
@@ -167,3 +176,23 @@ def rosinality(G, D) -> dict:
     'args': argparse.Namespace(size=32),
     'ada_aug_p': 0.0,
   }
+
+
+def bring(path, format, monkeypatch):
+  """(experiment, state, method's sample) of an imported run."""
+  out = path.with_suffix('')
+  line = ['ganjax import', '--format', format, '--file', str(path), '--workdir', str(out)]
+  monkeypatch.setattr('sys.argv', line)
+  import_weights.COMMAND.read(line)
+  import_weights.main()
+  run = experiment.load(out)
+  state, step, weights = run_state.read_generator(
+    run, out, sharding.make_mesh(jax.devices()[:1]), step=None, weights='ema'
+  )
+  assert (step, weights) == (0, 'ema')
+  return run, state
+
+
+def pictures(run, state, **options):
+  rows = sampler.rows(run.method, np.arange(4), **options)
+  return rows, np.asarray(sampler.start(run.spans[0].stage, state, rows))

@@ -46,7 +46,7 @@ class BatchNorm(nn.Module):
 
 
 class ConditionalBatchNorm(nn.Module):
-  """`BatchNorm` with scale 1 + s(y) and bias b(y) for each sample's condition y, both linear in y without a constant.
+  """`BatchNorm` with scale 1 + s(y) and bias b(y) for each sample's condition y, both linear in y.
 
   A class label selects s and b from tables (de Vries et al. 2017, arXiv:1707.00683, section 3; in GANs, Miyato and
   Koyama 2018, arXiv:1802.05637). A vector, such as BigGAN's shared embedding joined with a part of z
@@ -58,6 +58,7 @@ class ConditionalBatchNorm(nn.Module):
   eps: float = 1e-5
   kernel_init: nn.initializers.Initializer = nn.initializers.zeros  # of s and b
   wrap: Callable = lambda layer: layer  # of the layers that are s and b: SpectralNorm in BigGAN
+  use_bias: bool = False  # whether s and b of a vector have constants
   dtype: str = 'float32'
   param_dtype: str = 'float32'
 
@@ -80,7 +81,8 @@ class ConditionalBatchNorm(nn.Module):
       if self.num_classes:
         layer = ClassEmbed(self.num_classes, x.shape[-1], embedding_init=self.kernel_init, **kinds)
       else:
-        layer = nn.Dense(x.shape[-1], use_bias=False, kernel_init=self.kernel_init, **kinds)
+        how = dict(use_bias=self.use_bias, kernel_init=self.kernel_init)
+        layer = nn.Dense(x.shape[-1], **how, **kinds)
       y = self.wrap(layer)(condition)
       return y.reshape(x.shape[0], *[1] * (x.ndim - 2), -1)
 

@@ -86,7 +86,7 @@ class UpBlock(nn.Module):
       if condition is None:
         x = BatchNorm(scale_init=self.scale_init, **kinds)(x, train=train)
       else:
-        how = dict(wrap=SpectralNorm, kernel_init=self.how['kernel_init'])
+        how = dict(wrap=SpectralNorm, kernel_init=self.how['kernel_init'], use_bias=True)
         x = ConditionalBatchNorm(**how, **kinds)(x, condition, train=train)
       x = glu(x)
     return x

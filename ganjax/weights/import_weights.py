@@ -1,4 +1,4 @@
-"""Starts a run from published PyTorch weights.
+"""Starts a run from published weights.
 
     ganjax import --format stylegan --file ffhq.pkl --workdir runs/ffhq
     ganjax import --format basicsr --file RealESRGAN_x4plus.pth --workdir runs/realesrgan
@@ -8,9 +8,9 @@
 
 The workdir is that of a run at step 0: `ganjax sample`, `evaluate`, `train` and `--config.init_from` take it. Files are
 read without torch and run nothing. A network that has no file keeps its initial weights. What the published networks
-have that ours have not by default is set in the configuration, and said. Files of StyleGAN2 and StyleGAN3 hold all
-networks and say what they are, as do those of networks that translate or enlarge pictures: these formats take no
---config. Formats: see `ganjax.weights.published`, `stylegans` and `translators`.
+have that ours have not by default is set in the configuration, and said. Files of StyleGAN2, StyleGAN3 and FastGAN hold
+all networks and say what they are, as do those of networks that translate or enlarge pictures: these formats take no
+--config. Formats: see `ganjax.weights.published`, `stylegans`, `fastgans` and `translators`.
 """
 
 from ganjax import commandline
@@ -22,8 +22,8 @@ FORMAT = COMMAND.choice(
   'format',
   None,
   ['stylegan', 'rosinality', 'basicsr', 'cyclegan', 'mimicry', 'biggan_pytorch'],
-  'Whose files these are; stylegan: stylegan2-ada-pytorch, stylegan3; basicsr: ESRGAN, Real-ESRGAN; cyclegan: '
-  'pytorch-CycleGAN-and-pix2pix, CUT.',
+  'Whose files these are; stylegan: stylegan2-ada-pytorch, stylegan3, projected-gan, and of TensorFlow stylegan2 and '
+  'stylegan2-ada; basicsr: ESRGAN, Real-ESRGAN; cyclegan: pytorch-CycleGAN-and-pix2pix, CUT.',
 )
 FILE = COMMAND.string('file', None, 'File of all networks, or of the one that makes pictures.')
 BACK = COMMAND.string('back', None, 'File of the generator from B to A, of cyclegan.')
@@ -44,7 +44,7 @@ from ganjax import config as configs
 from ganjax.devices import processes, sharding
 from ganjax.method import TrainState
 from ganjax.sampling import styles
-from ganjax.weights import published, stylegans, translators
+from ganjax.weights import fastgans, published, stylegans, translators
 from ganjax.workdir import checkpoint, files, lock
 
 
@@ -121,24 +121,34 @@ def _whole():
   """Of a file that holds all networks."""
   path = Path(FILE.value)
   found = stylegans.read(path, FORMAT.value)
-  networks, place = stylegans.describe(found, path)
+  fast = fastgans.are(found)
+  config = (
+    fastgans.configure(found, path)
+    if fast
+    else _config(path.stem, *stylegans.describe(found, path))
+  )
 
   def read(run, state):
     shapes = lambda net: {'params': state.params[net], 'stats': state.stats[net]}
     layout = getattr(run.method.nets['G'], 'layout', ())
 
     def take(name, net):
+      if fast:
+        return fastgans.take(found[name], shapes(net), path)
       return stylegans.take(found[name], net, shapes(net), path, layout if net == 'G' else ())
 
     now = {net: take(net, net) for net in 'GD' if net in found}
-    average = _with_mean(run, take('G_ema', 'G'))
+    average = take('G_ema', 'G')
+    average = average if fast else _with_mean(run, average)
     return {'G': average, **now}, {'G': average}
 
-  write(_config(path.stem, networks, place), read)
+  write(config, read)
   processes.say(
-    f'{", ".join(found)} of {path} are in {WORKDIR.value}: {networks["name"]}, {place["resolution"]} pixels; to '
+    f'{", ".join(found)} of {path} are in {WORKDIR.value}: {config.networks.name}, {config.data.resolution} pixels; to '
     'train on, give a config these networks, and --config.init_from'
   )
+  if 'D' not in found:
+    processes.say('D is not among them: it begins anew')
 
 
 def _config(name, networks, place) -> ConfigDict:

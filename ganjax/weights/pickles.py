@@ -1,8 +1,11 @@
-"""Reads published pickles of whole networks without running them: those of stylegan2-ada-pytorch and its descendants.
+"""Reads published pickles of whole networks without running them: those of stylegan2-ada-pytorch and its descendants,
+and those of StyleGAN2 in TensorFlow.
 
 Such a file holds {'G', 'D', 'G_ema', ...}: modules as they were in memory, with the source text of their classes, which
-`pickle.load` would compile and run. Here the opcodes are interpreted by hand, as `torch_file` does. A class is a name,
-an object a dictionary of its attributes; the source text is dropped. A name outside `KNOWN` and FAMILIES is refused.
+`pickle.load` would compile and run. A file of TensorFlow holds (G, D, Gs): objects of dnnlib.tflib.Network, each with
+its source text and its variables as NumPy arrays. Here the opcodes are interpreted by hand, as `torch_file` does. A
+class is a name, an object a dictionary of its attributes; the source text is dropped. A name outside `KNOWN` and
+FAMILIES is refused.
 """
 
 import io
@@ -22,6 +25,9 @@ KNOWN |= {
 KNOWN |= {'_codecs encode', 'argparse Namespace', 'functools partial', 'collections defaultdict'}
 FAMILIES = 'torch', 'torch_utils', 'dnnlib', 'numpy', 'training', 'pg_modules', 'timm'
 DEEPEST = 64  # modules within modules
+TENSORFLOW = 'dnnlib.tflib.network Network'
+# Left out: it judges features of another network, which it holds.
+PROJECTED = 'pg_modules.discriminator ProjectedDiscriminator'
 
 
 class Module(NamedTuple):
@@ -29,8 +35,10 @@ class Module(NamedTuple):
 
   Attributes:
     name: of its class.
-    tensors: 'synthesis.b4.conv1.weight' -> array, read-only: parameters and buffers.
-    settings: the arguments that it was made with, those of nested dictionaries by their own names.
+    tensors: 'synthesis.b4.conv1.weight', in TensorFlow 'synthesis/4x4/Conv/weight' -> array, read-only: parameters and
+      buffers.
+    settings: the arguments that it was made with, those of nested dictionaries by their own names, and attributes that
+      are whole numbers, such as 'version' in TensorFlow.
   """
 
   name: str
@@ -41,8 +49,8 @@ class Module(NamedTuple):
 class _Object:
   """What stands for an object of a class, or the result of a call."""
 
-  def __init__(self, name):
-    self.name, self.state = name, {}
+  def __init__(self, name, args=()):
+    self.name, self.args, self.state = name, args, {}
 
 
 def read(data: bytes, name: str) -> dict:
@@ -53,14 +61,18 @@ def read(data: bytes, name: str) -> dict:
     name: what to call it in messages.
 
   Raises:
-    UserError: anything but a dictionary of networks; nothing in the file is run.
+    UserError: anything but a dictionary of networks, or TensorFlow's three; nothing in the file is run.
   """
   try:
     root, _ = torch_file.interpret(io.BytesIO(data), OBJECTS)
+    if type(root) is tuple and len(root) == 3:
+      root = dict(zip(('G', 'D', 'G_ema'), root))
     found = {
       key: _module(x)
       for key, x in expect(dict, root).items()
-      if isinstance(x, _Object) and '_modules' in x.state
+      if isinstance(x, _Object)
+      and x.name != PROJECTED
+      and ('_modules' in x.state or x.name == TENSORFLOW)
     }
   except Exception as error:  # noqa: BLE001 (whatever a damaged file leads to)
     raise UserError(f'cannot read {name}: {torch_file.one_line(error)}') from None
@@ -77,20 +89,46 @@ def _module(one) -> Module:
     if id(module) in seen or depth > DEEPEST:
       raise ValueError('it has a module in two places, or too deep')
     seen.add(id(module))
-    state = expect(_Object, module).state
+    state = expect(dict, expect(_Object, module).state)
+    children, mark = '_modules', '.'
+    if module.name == TENSORFLOW:
+      children, mark = 'components', '/'
+      for name, x in expect(list, state['variables']):
+        tensors[prefix + expect(str, name)] = _array(expect(_Object, x))
     for kind in ('_parameters', '_buffers'):
       for name, x in expect(dict, state.get(kind, {})).items():
         if isinstance(x, np.ndarray):
           tensors[f'{prefix}{name}'] = x
-    for name, child in expect(dict, state.get('_modules', {})).items():
+    for name, child in expect(dict, state.get(children, {})).items():
       if child is not None:
-        walk(child, f'{prefix}{name}.', depth + 1)
+        walk(child, f'{prefix}{name}{mark}', depth + 1)
 
   walk(one, '', 0)
   settings = {}
-  for name, value in expect(dict, one.state.get('_init_kwargs', {})).items():
-    settings |= value if isinstance(value, dict) else {name: value}
+  for kind in ('_init_kwargs', 'static_kwargs'):
+    for name, value in expect(dict, one.state.get(kind, {})).items():
+      settings |= value if isinstance(value, dict) else {name: value}
+  settings |= {name: x for name, x in one.state.items() if type(x) is int}
   return Module(one.name.split()[-1], tensors, settings)
+
+
+def _array(x: _Object) -> np.ndarray:
+  """The NumPy array or number that a pickle describes, a view of the file's own bytes."""
+  kind, order = x.name.split('.')[-1], 'C'
+  if kind == 'multiarray scalar':
+    (dtype, data), shape = x.args, ()
+  elif kind == 'numeric _frombuffer':  # of protocol 5
+    data, dtype, shape, order = x.args
+  else:
+    _, shape, dtype, fortran, data = expect(tuple, x.state)
+    order = 'F' if fortran else 'C'
+  dtype = expect(_Object, dtype)
+  code, mark = dtype.args[0], dtype.state[1]
+  if code not in ('f2', 'f4', 'f8') or mark != '<':
+    raise ValueError(f'it has numbers of the kind {mark}{code}: little-endian floats are read')
+  found = np.frombuffer(data, f'<{code}').reshape(shape, order=order)
+  found.flags.writeable = False
+  return found
 
 
 def _known(name) -> bool:
@@ -119,11 +157,11 @@ def _reduce(name, args):
     return found
   if name.endswith(' _reconstructor'):
     return _Object(expect(torch_file.Global, args[0]).name)
-  return _Object(name)
+  return _Object(name, args)
 
 
 def _build(value, state):
-  if isinstance(value, _Object) and isinstance(state, dict):
+  if isinstance(value, _Object) and isinstance(state, (dict, tuple)):
     value.state = state
 
 

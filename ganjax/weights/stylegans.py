@@ -1,6 +1,7 @@
 """Published StyleGAN2 and StyleGAN3: what their networks are, and where each of their arrays goes.
 
-  stylegan: .pkl of stylegan2-ada-pytorch, stylegan3 (either generation) and projected-gan's StyleGAN2.
+  stylegan: .pkl of stylegan2-ada-pytorch, stylegan3 (either generation), projected-gan's StyleGAN2 (its FastGANs: see
+    `fastgans`), and of StyleGAN2 in TensorFlow (see `tensorflow_styles`).
   rosinality: .pt of stylegan2-pytorch (rosinality), and files converted to its names.
 
 What a network is follows from the shapes of its arrays; the settings that came with it say what shapes do not.
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from ganjax import UserError
-from ganjax.weights import pickles, torch_file
+from ganjax.weights import pickles, tensorflow_styles, torch_file
 from ganjax.weights.places import fill
 
 FORMATS = 'stylegan', 'rosinality'
@@ -38,6 +39,9 @@ def read(path, format: str) -> dict:
     found = _of_rosinality(data, str(path))
   else:
     found = {k: v for k, v in pickles.read(data, str(path)).items() if k in ('G', 'D', 'G_ema')}
+    for net, module in found.items():
+      if module.name == 'Network':
+        found[net] = tensorflow_styles.convert(net, module, path)
   if 'G_ema' not in found:
     raise UserError(f'{path} holds no G_ema; it has {", ".join(found) or "no networks"}')
   return found
@@ -65,7 +69,8 @@ def describe(found: dict, path) -> tuple:
     place = {'z_dim': inputs - (w_dim if classes else 0), **own.pop('place')}
   except (KeyError, ValueError, IndexError, TypeError) as error:
     raise UserError(
-      f'{path}: G_ema, a {found["G_ema"].name}, is none of StyleGAN2 or StyleGAN3 ({torch_file.one_line(error)})'
+      f'{path}: G_ema, a {found["G_ema"].name}, is none of StyleGAN2, StyleGAN3 or FastGAN '
+      f'({torch_file.one_line(error)})'
     ) from None
   return {**own, **shared}, place
 

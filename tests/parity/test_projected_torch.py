@@ -73,7 +73,9 @@ class G(Twin):
       return self.norm(x, f'{path}/BatchNorm_{number}')
     y = F.embedding(torch.tensor(self.label), self.p['ClassEmbed_0']['embedding'])
     at = f'{path}/ConditionalBatchNorm_{number}'
-    scale, bias = (F.linear(y, self.weight(at, i, n)) for i, n in enumerate(('scale', 'bias')))
+    constant = lambda name: self.at(self.p, f'{at}/{name}')['bias']
+    linear = lambda i, name: F.linear(y, self.weight(at, i, name), constant(name))
+    scale, bias = linear(0, 'scale'), linear(1, 'bias')
     x = F.batch_norm(x, None, None, training=True)
     return x * (1 + scale)[:, :, None, None] + bias[:, :, None, None]
 

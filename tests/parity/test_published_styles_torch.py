@@ -7,11 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from ganjax import experiment, run_state
+from ganjax import run_state
 from ganjax.devices import sharding
 from ganjax.networks import stylegan3
-from ganjax.sampling import sampler
-from ganjax.weights import import_weights, stylegans
+from ganjax.weights import stylegans
 
 torch = pytest.importorskip('torch')
 pytestmark = pytest.mark.slow  # a whole import, each
@@ -104,26 +103,6 @@ class Net:
     return (x * self.map(None, label)).sum(1) / x.shape[1] ** 0.5
 
 
-def bring(path, format, monkeypatch):
-  """(experiment, state, method's sample) of an imported run."""
-  out = path.with_suffix('')
-  line = ['ganjax import', '--format', format, '--file', str(path), '--workdir', str(out)]
-  monkeypatch.setattr('sys.argv', line)
-  import_weights.COMMAND.read(line)
-  import_weights.main()
-  run = experiment.load(out)
-  state, step, weights = run_state.read_generator(
-    run, out, sharding.make_mesh(jax.devices()[:1]), step=None, weights='ema'
-  )
-  assert (step, weights) == (0, 'ema')
-  return run, state
-
-
-def pictures(run, state, **options):
-  rows = sampler.rows(run.method, np.arange(4), **options)
-  return rows, np.asarray(sampler.start(run.spans[0].stage, state, rows))
-
-
 @pytest.mark.parametrize('case', ['ada', 'of classes', 'rosinality'])
 def test_stylegan2(case, tmp_path, monkeypatch):
   classes, clamp = (3, 1.5) if case == 'of classes' else (0, 256.0)
@@ -134,7 +113,7 @@ def test_stylegan2(case, tmp_path, monkeypatch):
   path = tmp_path / 'x.pkl'
   if case == 'rosinality':
     torch.save(files.rosinality(G, D), path)
-    run, state = bring(path, case, monkeypatch)
+    run, state = files.bring(path, case, monkeypatch)
     clamp = 0
     # A file of a training has no mean style: it is that of 10,000 z.
     mean = np.asarray(state.stats['G']['styles']['w_avg'])
@@ -146,14 +125,14 @@ def test_stylegan2(case, tmp_path, monkeypatch):
     networks = dict(G=files.network(other, **settings), G_ema=files.network(G, **settings))
     networks['D'] = files.network(D, epilogue_kwargs=files.EasyDict(mbstd_group_size=4))
     path.write_bytes(files.pickled(**networks))
-    run, state = bring(path, 'stylegan', monkeypatch)
+    run, state = files.bring(path, 'stylegan', monkeypatch)
     assert run.config.networks.mapping_layers == 2 and run.config.networks.clamp == clamp
     raw = run_state.read_generator(
       run, tmp_path / 'x', sharding.make_mesh(jax.devices()[:1]), step=0, weights='raw'
     )[0]
     found = raw.params['G']['synthesis']['const'][..., 0]
     np.testing.assert_array_equal(found, other['synthesis.b4.const'][0])
-  rows, images = pictures(run, state, noise='constant', truncation=0.7)
+  rows, images = files.pictures(run, state, noise='constant', truncation=0.7)
   label = torch.eye(3)[np.asarray(rows['label'])] if classes else None
   net = Net(G, clamp)
   w = net.map(torch.tensor(np.asarray(rows['z'])), label)
@@ -217,7 +196,7 @@ def test_stylegan3(rotates, tmp_path, monkeypatch):
   path = tmp_path / 'x.pkl'
   G = files.network(arrays, img_resolution=32, mapping_kwargs=files.EasyDict(num_layers=2), **sizes)
   path.write_bytes(files.pickled(G_ema=G, G=G, D=files.network(D)))
-  run, state = bring(path, 'stylegan', monkeypatch)
+  run, state = files.bring(path, 'stylegan', monkeypatch)
   own = run.config.networks
   assert (own.layers, own.rotates, own.clamp, own.width_D, own.channel_base_D) == (
     4,
@@ -226,7 +205,7 @@ def test_stylegan3(rotates, tmp_path, monkeypatch):
     6,
     128,
   )
-  _, images = pictures(run, state, rotate=10.0)
+  _, images = files.pictures(run, state, rotate=10.0)
   assert np.isfinite(images).all() and images.shape == (4, 32, 32, 3) and images.std() > 0.01
   # What each array is for, by the twin's formulas of one layer and of the input.
   state = jax.device_get(state)

@@ -53,6 +53,19 @@ def test_source_text_is_not_run(rebuild, protocol, tmp_path, monkeypatch):
   assert Path('ran').exists()  # the payload works
 
 
+def test_a_discriminator_of_features_is_left_out(rebuild, monkeypatch):
+  """projected-gan's, a plain class, also where one module stands in two places."""
+  module = types.ModuleType('pg_modules.discriminator')
+  module.ProjectedDiscriminator = type('ProjectedDiscriminator', (), {})
+  module.ProjectedDiscriminator.__module__ = module.__name__
+  monkeypatch.setitem(sys.modules, 'pg_modules', types.ModuleType('pg_modules'))
+  monkeypatch.setitem(sys.modules, module.__name__, module)
+  D, shared = module.ProjectedDiscriminator(), network(rebuild)
+  D._modules = {'a': shared, 'b': shared}
+  found = pickles.read(pickle.dumps({'G_ema': network(rebuild), 'D': D}, 4), 'x.pkl')
+  assert [*found] == ['G_ema']
+
+
 def test_hostile_and_foreign_files_are_refused(rebuild, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   shared = network(rebuild)
@@ -67,7 +80,7 @@ def test_hostile_and_foreign_files_are_refused(rebuild, tmp_path, monkeypatch):
     'NoneType where a str': {'G_ema': Call(rebuild, {})},
     'list where a dict': [1],
     'holds no networks': {'a': 1},
-    'Generator, is none of StyleGAN2 or StyleGAN3': {'G_ema': shared},
+    'Generator, is none of StyleGAN2, StyleGAN3 or FastGAN': {'G_ema': shared},
     'holds no G_ema; it has G, D': {'G': shared, 'D': network(rebuild)},
   }
   for says, value in cases.items():
