@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ganjax import UserError, cache_folder
+from ganjax.devices import cpu
 
 
 class Examples(NamedTuple):
@@ -105,11 +106,6 @@ def lock_file(path, doing):
     file.close()
 
 
-def cores() -> int:
-  """Those that this process may use: of a machine that jobs share, its own alone."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-
-
 @contextlib.contextmanager
 def _writing(root):
   """Turns what the disk refuses into one line."""
@@ -175,7 +171,7 @@ def _build(entry, examples, specs, key):
 
 def _decode_all(examples, specs):
   """Yields {name: array} for consecutive chunks, decoded by as many threads as there are cores."""
-  workers = cores()
+  workers = cpu.cores()
   chunk = min(256, max(1, 2**23 // max(1, _size(examples, specs) // examples.count)))
   starts = range(0, examples.count, chunk)
   begun = shown = time.monotonic()

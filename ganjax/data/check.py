@@ -26,8 +26,8 @@ from PIL import Image
 from ganjax import UserError
 from ganjax import config as configs
 from ganjax.data import folder, pixels
-from ganjax.data.cache import cores
 from ganjax.data.files import open_files
+from ganjax.devices import cpu
 from ganjax.media import image as images
 
 SHEET = 64  # pictures in the contact sheet
@@ -80,7 +80,7 @@ def look(files, paths) -> list:
     except Exception:  # noqa: BLE001 (Pillow raises anything on a broken file)
       return folder.explain(lambda path: prepare(files, path, 8), path)
 
-  with ThreadPoolExecutor(cores()) as pool:
+  with ThreadPoolExecutor(cpu.cores()) as pool:
     return list(pool.map(one, paths))
 
 

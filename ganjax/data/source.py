@@ -11,7 +11,8 @@ import numpy as np
 
 from ganjax import UserError, media
 from ganjax.data import folder
-from ganjax.data.cache import Examples, cores, open_arrays
+from ganjax.data.cache import Examples, open_arrays
+from ganjax.devices import cpu
 
 _ORDER, _SUBSET = 0, 1  # what a random stream is for: no two purposes share one
 
@@ -224,7 +225,7 @@ def _permutation(seed, epoch, length, purpose):
 
 def _decoder(examples, fields):
   """A read function that decodes at every access, with as many threads as cores."""
-  workers = cores()
+  workers = cpu.cores()
   pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix='decode')
 
   def decode(rows):

@@ -17,6 +17,11 @@ def platform() -> str:
   return device.platform if device else jax.default_backend()
 
 
+def devices() -> int:
+  """How many a batch may lie on: those of the mesh in use, else all."""
+  return jax.sharding.get_abstract_mesh().size or jax.device_count()
+
+
 def activations() -> str:
   """The dtype of activations where a configuration leaves it to us: TPUs multiply in bfloat16 in any case."""
   return 'bfloat16' if platform() == 'tpu' else 'float32'
