@@ -3,8 +3,8 @@
 XLA (jax 0.10, by YNNPACK) divides a convolution among cores by its features and by the pixels of a row of the output,
 at least 64 of each to a part, and more where a part would be little work. Few features on small pictures are one part.
 So pictures, and strips of rows, are laid into one picture with long rows: the products are the same, and what is copied
-is little beside them. 3x3 from 64 to 32 channels on one picture of 128x128, on two cores: 5.9 ms, and 3.5 in two strips; 4x4 of
-stride 2 from 32 to 64 on 64 pictures of 16x16: 2.8 ms, and 2.0 in rows of 16.
+is little beside them. 3x3 from 64 to 32 channels on one picture of 128x128, on two cores: 5.9 ms, and 3.5 in two
+strips; 4x4 of stride 2 from 32 to 64 on 64 pictures of 16x16: 2.8 ms, and 2.0 in rows of 16.
 """
 
 import math
@@ -37,11 +37,11 @@ def count(shape, dtype, kernel, stride, pads, cores=None, devices=None) -> tuple
 
   Pictures lie beside others of their device: `devices` hold equal parts of the batch.
   """
-  batch, channels, features = shape[0], shape[-1], kernel[-1]
+  batch, features = shape[0], kernel[-1]
   cores = cores or cpu.cores()
   h, v = _out(shape, kernel, stride, pads)
   row, numbers = v * math.prod(kernel), math.prod(shape[1:]) + h * v * features
-  dense = channels >= 16 and features >= 8 and h * row >= DENSE * numbers
+  dense = math.prod(kernel[:-1]) >= 256 and features >= 8 and h * row >= DENSE * numbers
   if dtype != jnp.float32 or cores == 1 or not dense or min(*pads[0], *pads[1]) < 0:
     return 1, 1
   wanted, parts = 1, max(1, features // SIDE)

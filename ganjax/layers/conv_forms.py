@@ -284,7 +284,7 @@ def transposed_phases(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
   sides = tuple(m + k - 1 for m, k in zip(g.out, kernel))
   ones, zeros = (1,) * axes, (0,) * axes
   one = g._replace(size=sides, kernel=kernel, stride=ones, padding=zeros)
-  x = transposed_beside(one, y, w.reshape(*kernel, -1, features))
+  x = transposed_lax(one, y, w.reshape(*kernel, -1, features))
   x = x.reshape(y.shape[0], *sides, *g.stride, channels)
   x = x.transpose(0, *(i for a in range(1, axes + 1) for i in (a, a + axes)), 2 * axes + 1)
   x = x.reshape(y.shape[0], *(n * s for n, s in zip(sides, g.stride)), channels)

@@ -143,6 +143,7 @@ def test_side_by_side_is_the_convolution_of_each(x64, kernel, stride, pads, pict
   ((1, 32, 32, 192), (3, 3, 192, 64), 1, 2, 1, (1, 4)),  # work enough, pixels not
   ((64, 16, 16, 32), (3, 3, 32, 128), 1, 2, 1, (8, 1)),  # features enough, work not
   ((64, 32, 32, 3), (3, 3, 3, 64), 1, 2, 1, (1, 1)),  # few products for each number
+  ((64, 16, 16, 32), (2, 2, 32, 256), 1, 2, 1, (1, 1)),  # and for each product of the result
   ((4, 64, 64, 16), (3, 3, 16, 16), 1, 2, 1, (1, 1)),
   ((1, 4, 4, 64), (3, 3, 64, 64), 1, 2, 1, (1, 1)),  # too small for strips
   ((64, 16, 16, 32), (4, 4, 32, 64), 2, 1, 1, (1, 1)),
@@ -159,7 +160,7 @@ def test_how_many_lie_side_by_side(shape, kernel, stride, cores, devices, wanted
   ((1, 64, 64, 64), (3, 3, 64, 32), 1),
 ])  # fmt: skip
 def test_cpu_lays_pictures_side_by_side(monkeypatch, shape, kernel, stride):
-  """In the strided map and in the transposed one, also in phases; numbers are those of XLA's own."""
+  """In the strided map, and in the transposed one of stride 1; numbers are those of XLA's own."""
   monkeypatch.setattr(beside.cpu, 'cores', lambda: 2)
   monkeypatch.setattr(beside.backend, 'devices', lambda: 1)
   g = Geometry(shape[1:3], kernel[:2], (stride,) * 2, (1, 1))
@@ -172,7 +173,7 @@ def test_cpu_lays_pictures_side_by_side(monkeypatch, shape, kernel, stride):
     found = jax.jit(functools.partial(getattr(forms, f'{name}_cpu'), g))(*args)
     wanted = getattr(forms, f'{name}_lax')(g, *args)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
-  assert len(seen) == 2
+  assert len(seen) == (2 if stride == 1 else 1)
 
 
 def test_choice_by_shape(monkeypatch):
