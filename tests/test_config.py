@@ -161,7 +161,7 @@ COUNTS = {
   'cyclegan_horse2zebra': (11_378_179, 11_378_179, 2_764_737, 2_764_737),
   'dragan_cifar': (3_813_379, 5_860_865),
   'gan3d_solids': (453_257, 43_673),
-  'molgan_smiles': (355_057, 80_129),
+  'molgan_smiles': (355_057, 80_129, 80_129),
   'musegan_chorales': (123_628, 54_933),
   'musegan_folder': (2_578_127, 1_365_841),
   'gan_mnist': (2_503_984, 1_231_441),

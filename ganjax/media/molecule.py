@@ -23,6 +23,18 @@ from ganjax.workdir.files import replace_file
 
 STORED, ENDING = np.bool_, '.smi'
 ELEMENTS = 'C', 'N', 'O', 'F', 'S', 'Cl', 'Br', 'P', 'I'
+MOST_BONDS = (
+  0,
+  4,
+  3,
+  2,
+  1,
+  6,
+  1,
+  1,
+  5,
+  5,
+)  # of no atom, and of one of each element, hydrogens among them
 BONDS = 4
 SIDE = 96  # of a picture, in pixels
 
@@ -54,12 +66,17 @@ def to_stored(x: jax.Array | np.ndarray) -> np.ndarray:
   x = np.asarray(x, np.float32)
   if not np.isfinite(x).all():
     raise UserError('generated molecules hold NaN or Inf: the generator has diverged')
+  return encode(*likeliest(x), x.shape[-1] - BONDS * x.shape[-2])
+
+
+def likeliest(x: jax.Array | np.ndarray) -> tuple[jax.Array | np.ndarray, jax.Array | np.ndarray]:
+  """Floats as in `to_stored` -> (numbers of elements int [..., N], orders of bonds int [..., N, N])."""
   atoms, bonds = split(x)
   kinds = atoms.argmax(-1)
   orders = (bonds + bonds.swapaxes(-3, -2)).argmax(-1)
   there = kinds > 0
   apart = ~np.eye(x.shape[-2], dtype=bool)
-  return encode(kinds, orders * (there[..., None] & there[..., None, :] & apart), atoms.shape[-1])
+  return kinds, orders * (there[..., None] & there[..., None, :] & apart)
 
 
 def encode(kinds: np.ndarray, orders: np.ndarray, columns: int) -> np.ndarray:

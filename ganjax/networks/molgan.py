@@ -6,9 +6,9 @@ of 128 and 64, all with tanh. Each graph convolution sees the atoms' elements ag
 bond; as in the authors' code it does not divide by the number of neighbours. Weights as TensorFlow draws them (Glorot
 uniform).
 
-There is no reward network here: this is the paper's lambda = 1, the adversarial loss alone. The authors' code has a
-penalty of the gradient of each atom and bond; here, as in the paper, it is of the whole graph. Bonds are Kekule's, so
-there is no aromatic one, which the authors have as a fifth kind.
+With `value` there is V, the network of the reward, of D's layers and a sigmoid. The authors' code has a penalty of the
+gradient of each atom and bond; here, as in the paper, it is of the whole graph. Bonds are Kekule's, so there is no
+aromatic one, which the authors have as a fifth kind.
 """
 
 import flax.linen as nn
@@ -44,9 +44,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-  """Shares of elements and bonds [B, N, A + 4 N] -> logits [B]."""
+  """Shares of elements and bonds [B, N, A + 4 N] -> logits [B], or their sigmoid."""
 
   width: int
+  sigmoid: bool
   dtype: str
   param_dtype: str
   num_classes = 0
@@ -66,15 +67,17 @@ class Discriminator(nn.Module):
     graph = jnp.tanh((gate * told).sum(1))
     for width in self.width, self.width // 2:
       graph = jnp.tanh(dense(width)(graph))
-    return dense(1)(graph)[:, 0]
+    logits = dense(1)(graph)[:, 0]
+    return nn.sigmoid(logits) if self.sigmoid else logits
 
 
-def build(*, fields, width=128, width_D=None, dtype='float32', param_dtype='float32'):
-  """The pair {'G', 'D'}.
+def build(*, fields, width=128, width_D=None, value=False, dtype='float32', param_dtype='float32'):
+  """The pair {'G', 'D'}, or 'V' with them.
 
   Args:
     fields: of the data, of which `molecule` says the sizes.
-    width, width_D: of G's first layer and of D's, 128 in the paper; by default D has G's.
+    width, width_D: of G's first layer and of D's, 128 in the paper; by default D has G's. V has D's.
+    value: whether there is V, which `methods/molgan.py` needs.
     dtype, param_dtype: of activations and of parameters.
 
   Raises:
@@ -88,7 +91,8 @@ def build(*, fields, width=128, width_D=None, dtype='float32', param_dtype='floa
   if min(width, width_D) < 2:
     raise UserError('networks.width and networks.width_D must be at least 2')
   kinds = dict(dtype=dtype, param_dtype=param_dtype)
-  return {
+  nets = {
     'G': Generator(fields['molecule'].shape, width, **kinds),
-    'D': Discriminator(width_D, **kinds),
+    'D': Discriminator(width_D, False, **kinds),
   }
+  return nets | ({'V': Discriminator(width_D, True, **kinds)} if value else {})

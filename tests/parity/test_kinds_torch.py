@@ -55,6 +55,10 @@ def make_config(name):
   config.steps, config.batch_size = 10, BATCH
   config.data.update(data)
   config.networks.update(networks, dtype='float64', param_dtype='float64')
+  if name == 'MolGAN':  # the game alone; its reward is in tests/methods/test_molgan.py
+    config.networks.value = False
+    config.method = dict(name='gan', loss='wasserstein', penalties=dict(gradient_penalty=10.0))
+    del config.optim.V
   config.method.update(z_dim=7, n_critic=1)
   config.ema.half_life_images = 0
   return config
