@@ -21,10 +21,11 @@ COLUMNS = 1 + ELEMENTS + molecule.BONDS * ATOMS
 
 
 def sparse(count, elements, rng):
-  """Shares of few bonds, of which some are valid molecules."""
+  """Shares of few atoms and bonds, of which some are valid molecules."""
   x = rng.random((count, ATOMS, 1 + elements + molecule.BONDS * ATOMS)).astype(np.float32)
   kinds, bonds = molecule.split(x)
-  return molecule.join(kinds, bonds + np.array([0.85, 0, 0, 0], np.float32))
+  few = lambda x, more: x + more * (np.arange(x.shape[-1]) == 0).astype(np.float32)
+  return molecule.join(few(kinds, 0.5), few(bonds, 0.6))
 
 
 @pytest.mark.parametrize('elements', [4, 9])
