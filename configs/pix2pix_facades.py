@@ -10,6 +10,14 @@ statistics, in training and, as in the paper, after.
     python train.py --config configs/pix2pix_facades.py --workdir runs/facades --config.data.data_dir=FACADES
 
 FACADES is a folder with the folders train, val and test, as the authors' download has them.
+
+The samples and values on this page are of 128 pixels, half of the width, seven halvings, instance norm, batches of four
+and 120 epochs, whose rate falls to 0, on two busy CPU cores:
+
+    ganjax train pix2pix_facades --workdir runs/facades --config.data.data_dir=FACADES --config.data.resolution=128 \\
+      --config.data.jitter=16 --config.networks.downs=7 --config.networks.width=32 --config.networks.width_D=32 \\
+      --config.networks.norm=instance --config.networks.dropout_levels='(0,1)' --config.batch_size=4 \\
+      --config.steps=12000 --config.optim.G.decay=linear --config.optim.D.decay=linear
 """
 
 from ml_collections import config_dict

@@ -169,7 +169,7 @@ def test_mistakes_name_what_is_right(monkeypatch, arguments, line):
   'typed, section, expected',
   [
     (['method.packing=2'], 'method', {'packing': 2}),
-    (['method.orthogonal=1'], 'method', {'orthogonal': 1.0}),  # a number that has a fraction
+    (['method.most_right_D=1'], 'method', {'most_right_D': 1.0}),  # a number that has a fraction
     (['method.diffaugment=color,cutout'], 'method', {'diffaugment': 'color,cutout'}),
     (['method.penalties.r1=10', 'method.penalties.r2=0.5'], 'method', {'penalties': {'r1': 10, 'r2': 0.5}}),
     (['networks.name=resnet', 'networks.attention=16'], 'networks', {'attention': 16}),

@@ -178,9 +178,10 @@ def make_twins(config):
   if config.networks.name == 'biggan':
     up, down, downs = biggan.SHAPES[32]
     head = config.networks.get('head', 'projection')
+    in_place = config.networks.get('relu_skip', False)
     nets = {
       'G': biggans.G(up, 8, True, False, 16),
-      'D': biggans.D(down, downs, False, 16, 1, head),
+      'D': biggans.D(down, downs, False, 16, 1, head, in_place),
     }
     return (
       nets,
