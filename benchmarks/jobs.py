@@ -4,13 +4,17 @@ A job may be stopped or killed at any time; started again, it goes on where it w
 """
 
 import importlib
+import io
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
+
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -19,6 +23,7 @@ os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
 
 from ganjax import UserError
 from ganjax.workdir import lock
+from ganjax.workdir.files import replace_file
 
 
 def folder(text) -> Path:
@@ -43,6 +48,26 @@ def configure(name, base, *changes):
     with node.ignore_type():  # a number where there was a ramp
       node[last] = value
   return config
+
+
+def pack(path, images, names):
+  """Writes uint8 [N, H, W, C] of one or three channels as PNGs of these names into a zip archive, a data set.
+
+  An archive that is there stays as it is. Raises UserError where it cannot be written.
+  """
+  if path.exists():
+    return
+  with replace_file(path) as file, zipfile.ZipFile(file, 'w') as archive:
+    for image, name in zip(images, names, strict=True):
+      png = io.BytesIO()
+      Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(png, 'PNG')
+      archive.writestr(name, png.getvalue())
+
+
+def spread(values, form='.1f') -> str:
+  """Mean and range of the values of several seeds, as tables show them."""
+  mean = sum(values) / len(values)
+  return f'{mean:{form}} ({min(values):{form}} to {max(values):{form}})'
 
 
 def run(*command):
