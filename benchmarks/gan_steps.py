@@ -35,8 +35,8 @@ from ganjax.weights import published
 # Case -> (method of benchmarks/cifar.py, format of the twin's weights, widths that differ).
 CASES = {
   'sngan': ('sngan', 'mimicry', {}),
-  'biggan': ('biggan', 'biggan_pytorch', {}),
-  'biggan_32': ('biggan', 'biggan_pytorch', {'width': 32, 'width_D': 32}),
+  'biggan': ('biggan', 'biggan_pytorch', {'relu_skip': False}),
+  'biggan_32': ('biggan', 'biggan_pytorch', {'width': 32, 'width_D': 32, 'relu_skip': False}),
 }
 
 
