@@ -69,12 +69,12 @@ TAKES = f"""# What recipes take
 {MADE}
 
 ```
-python benchmarks/recipes.py dcgan_emoji --out docs/records/takes.jsonl
+python benchmarks/recipes.py dcgan_emoji emoji32 --seconds 20 --out docs/records/takes.jsonl
 ```
 
-This command trained each recipe for a minute on a machine with nothing else to do, from a cold compilation cache: two
-cores of an Intel Xeon (Sapphire Rapids), no GPU. What a GPU takes was not measured. Memory is the most that the process
-held. A recipe that is missing was not measured; recipes for large pictures need an accelerator.
+This command trained each recipe for 20 seconds after its first step, from a cold compilation cache, on a machine with
+nothing else to do: two cores of an Intel Xeon (Sapphire Rapids), no GPU. What a GPU takes was not measured. Memory is
+the most that the process held. A recipe that is missing was not measured; those for large pictures need an accelerator.
 
 | recipe | first step | images a second | all steps | memory | ganjax, commit |
 |---|---|---|---|---|---|
