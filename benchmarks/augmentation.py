@@ -8,7 +8,6 @@ the one of digits moves its training pictures by up to 2 pixels, the one of CIFA
 them. A job that was stopped or killed goes on where it was when started again; W/results.json keeps what is done.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ import jobs
 import mnist_classifier
 import numpy as np
 
-from ganjax import UserError, data
+from ganjax import UserError, config, data
 from ganjax.devices import processes, sharding
 from ganjax.metrics import cas
 from ganjax.workdir.files import write_json
@@ -145,10 +144,7 @@ def table(results, sets) -> str:
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--workdir', required=True, type=jobs.folder)
+  parser = jobs.parser(__doc__)
   parser.add_argument('--data_dir', type=jobs.folder, help="TFDS's, which holds mnist and cifar10")
   parser.add_argument('--sets', default=','.join(SETS))
   args = parser.parse_args()
@@ -171,7 +167,4 @@ def main():
 
 
 if __name__ == '__main__':
-  try:
-    sys.exit(main())
-  except UserError as error:
-    sys.exit(f'error: {error}')
+  config.run(main)

@@ -6,7 +6,6 @@ each. A job that was stopped or killed goes on where it was when started again. 
 --config benchmarks/cifar.py:sngan --workdir runs/sngan
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import jobs
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ganjax import UserError
+from ganjax import UserError, config
 from ganjax.evaluation import records
 from ganjax.workdir.files import replace_file
 
@@ -83,10 +82,7 @@ def picture(path, runs):
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--workdir', required=True, type=jobs.folder)
+  parser = jobs.parser(__doc__)
   parser.add_argument('--data_dir', type=jobs.folder, help="TFDS's, which holds cifar10")
   parser.add_argument('--methods', default=','.join(METHODS))
   args = parser.parse_args()
@@ -109,7 +105,4 @@ def main():
 
 
 if __name__ == '__main__':
-  try:
-    sys.exit(main())
-  except UserError as error:
-    sys.exit(f'error: {error}')
+  config.run(main)

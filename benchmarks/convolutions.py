@@ -1,8 +1,9 @@
 """Layers of sound, pictures and solids, with both gradients, against PyTorch: python benchmarks/convolutions.py
 
 Needs the extra `bench`. WaveGAN's (Donahue et al. 2018, arXiv:1802.04208, tables 3 and 4) and 3D-GAN's (Wu et al. 2016,
-arXiv:1610.07584, section 3.1), those of vid2vid's discriminators whose output is larger than their input, and the
-narrow ones of MoCoGAN, at a batch for CPUs. Outputs and gradients are compared first; then both take turns.
+arXiv:1610.07584, section 3.1), those of vid2vid's discriminators whose output is larger than their input, the narrow
+ones of MoCoGAN, and some of ESRGAN's generator, of few features on one picture, at a batch for CPUs. Outputs and
+gradients are compared first; then both take turns.
 """
 
 import argparse
@@ -31,6 +32,7 @@ NETWORKS = {
   ),
   'vid2vid': ((2, 4, 1, 2, 4), ((17, 32, 64), (9, 64, 128))),
   'MoCoGAN': ((2, 4, 2, 1, 128), ((64, 3, 16), (32, 16, 32), (16, 32, 64))),
+  'ESRGAN': ((2, 3, 1, 1, 1), ((32, 64, 32), (32, 192, 64), (128, 64, 32))),
   '3D-GAN': ((3, 4, 2, 1, 4), ((64, 1, 64), (32, 64, 128), (16, 128, 256), (8, 256, 512))),
 }
 TORCH = {

@@ -3,6 +3,7 @@
 A job may be stopped or killed at any time; started again, it goes on where it was.
 """
 
+import argparse
 import importlib
 import io
 import os
@@ -31,6 +32,15 @@ def folder(text) -> Path:
   if '://' in text:
     raise UserError(f'{text} is in a bucket: a job can work in folders of a disk alone')
   return Path(text).expanduser().absolute()
+
+
+def parser(doc) -> argparse.ArgumentParser:
+  """The command line of a script of this doc, with --workdir, the job's folder."""
+  made = argparse.ArgumentParser(
+    description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  made.add_argument('--workdir', required=True, type=folder)
+  return made
 
 
 def configure(name, base, *changes):

@@ -7,7 +7,6 @@ killed goes on where it was when started again; `W/results.json` keeps what is d
 One of the runs by hand: python train.py --config benchmarks/stacked_mnist.py:dcgan --workdir runs/stacked
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -19,7 +18,7 @@ import jobs
 import mnist_classifier
 import numpy as np
 
-from ganjax import UserError, data
+from ganjax import UserError, config, data
 from ganjax.metrics.modes import kl_to_uniform, modes
 from ganjax.workdir.files import write_json
 
@@ -143,10 +142,7 @@ def table(results, methods) -> str:
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--workdir', required=True, type=jobs.folder)
+  parser = jobs.parser(__doc__)
   parser.add_argument('--data_dir', type=jobs.folder, help="TFDS's, which holds mnist")
   parser.add_argument('--methods', default=','.join(METHODS))
   parser.add_argument('--steps', type=int, default=BUDGET['steps'])
@@ -187,7 +183,4 @@ def main():
 
 
 if __name__ == '__main__':
-  try:
-    sys.exit(main())
-  except UserError as error:
-    sys.exit(f'error: {error}')
+  config.run(main)

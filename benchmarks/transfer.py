@@ -6,7 +6,6 @@ arXiv:2002.10964). The table has the Frechet distance on EfficientNet-Lite0 of 1
 all Fluent emoji: mean and range of the seeds. A job that was stopped or killed goes on where it was when started again.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parent))  # train.py reads this fil
 
 import jobs
 
-from ganjax import UserError
+from ganjax import UserError, config
 from ganjax.data import emoji
 from ganjax.evaluation import records
 
@@ -85,10 +84,7 @@ def table(found) -> str:
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument('--workdir', required=True, type=jobs.folder)
+  parser = jobs.parser(__doc__)
   workdir = parser.parse_args().workdir
   workdir.mkdir(parents=True, exist_ok=True)
   place, _ = pictures(workdir, SOURCE)
@@ -102,7 +98,4 @@ def main():
 
 
 if __name__ == '__main__':
-  try:
-    sys.exit(main())
-  except UserError as error:
-    sys.exit(f'error: {error}')
+  config.run(main)

@@ -51,6 +51,12 @@ def load(kind: str, name: str) -> ModuleType:
   return importlib.import_module(f'ganjax.{kind}.{name}')
 
 
+def functions(module: ModuleType) -> dict[str, Callable]:
+  """{name: function} of a file's own functions without a leading underscore, by name."""
+  own = lambda f: inspect.isfunction(f) and f.__module__ == module.__name__
+  return {name: f for name, f in sorted(vars(module).items()) if own(f) and name[0] != '_'}
+
+
 def check_depth(**counts: int) -> None:
   """Raises UserError where a network would have more of something, such as `blocks`, than compile in minutes."""
   for name, count in counts.items():

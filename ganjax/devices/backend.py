@@ -18,7 +18,7 @@ def platform() -> str:
 
 
 def devices() -> int:
-  """How many a batch may lie on: those of the mesh in use, else all."""
+  """The number of devices that a batch may lie on: of the mesh in use (`jax.set_mesh`), else of all."""
   return jax.sharding.get_abstract_mesh().size or jax.device_count()
 
 

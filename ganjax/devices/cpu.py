@@ -4,5 +4,5 @@ import os
 
 
 def cores() -> int:
-  """Those that this process may use: of a machine that jobs share, its own alone."""
+  """The number of cores that this process may use, which on a shared machine may be fewer than there are."""
   return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()

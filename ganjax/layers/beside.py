@@ -1,25 +1,65 @@
-"""Convolutions on all cores of a CPU: pictures of a batch, and strips of a picture's rows, side by side.
+"""Convolutions of pictures on all cores of a CPU: pictures of a batch, and strips of their rows, side by side.
 
 XLA (jax 0.10, by YNNPACK) divides a convolution among cores by its features and by the pixels of a row of the output,
 at least 64 of each to a part, and more where a part would be little work. Few features on small pictures are one part.
 So pictures, and strips of rows, are laid into one picture with long rows: the products are the same, and what is copied
-is little beside them. 3x3 from 64 to 32 channels on one picture of 128x128, on two cores: 5.9 ms, and 3.5 in two
-strips; 4x4 of stride 2 from 32 to 64 on 64 pictures of 16x16: 2.8 ms, and 2.0 in rows of 16.
+is little beside them where it stays in a cache. With both gradients, before and after, on two cores, as
+`benchmarks/convolutions.py --networks ESRGAN` prints it: 3x3 from 192 to 64 channels on one picture of 32x32, 6.8 to
+7.9 ms and 4.3 to 6.3; from 64 to 32 on 128x128, 20 to 25 ms and 16 to 21.
 """
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 from jax import export, lax
 
 from ganjax.devices import backend, cpu
+from ganjax.layers.native import strided_lax, transposed_lax
+
+if TYPE_CHECKING:  # which imports this
+  from ganjax.layers.conv import Geometry
 
 ORDERS = ('NHWC', 'HWIO', 'NHWC')
 SIDE = 64  # pixels, and features, of a part at least
 ROW = 1 << 21  # products of a row of the output for each core
+CACHE = (
+  1 << 20
+)  # numbers of a batch, x and y together: to lay more side by side costs more than it saves
 DENSE = 80  # products for each number that is copied, below which copying costs more than it saves
+
+
+def strided_beside(g: 'Geometry', x: jax.Array, w: jax.Array) -> jax.Array:
+  if len(g.size) != 2:
+    return strided_lax(g, x, w)
+  return convolve(x, w, g.stride, [(p, p) for p in g.padding])
+
+
+def transposed_beside(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
+  """Of stride 1."""
+  if len(g.size) != 2:
+    return transposed_lax(g, y, w)
+  pads = [(k - 1 - p, n + p - m) for n, m, k, p in zip(g.size, g.out, g.kernel, g.padding)]
+  return convolve(y, jnp.flip(w, (0, 1)).swapaxes(-1, -2), g.stride, pads)
+
+
+def by_channels(g: 'Geometry', channels: int, features: int) -> bool:
+  """Whether x is the better kernel: XLA divides the work among cores by the last axis of the kernel, 64 to a part.
+
+  The figures above are with it.
+  """
+  fits = len(g.size) == 2 and max(g.stride) == 1 and min(g.kernel) > 1
+  fits = fits and g.size == g.out
+  return fits and channels >= max(128, 2 * features) and features >= 8
+
+
+def weights_swapped(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
+  """Of stride 1: y is the image and x the kernel."""
+  pads = [(k - 1 - p, n + p - m) for n, m, k, p in zip(g.size, g.out, g.kernel, g.padding)]
+  w = lax.conv_general_dilated(y, x, g.stride, pads, dimension_numbers=('CHWN', 'IHWO', 'HWNC'))
+  return jnp.flip(w, (0, 1)).swapaxes(-1, -2)
 
 
 def convolve(
@@ -32,10 +72,23 @@ def convolve(
   return side_by_side(x, w, stride, pads, pictures, strips)
 
 
-def count(shape, dtype, kernel, stride, pads, cores=None, devices=None) -> tuple[int, int]:
+def count(
+  shape: Sequence[int],
+  dtype: jax.typing.DTypeLike,
+  kernel: Sequence[int],
+  stride: Sequence[int],
+  pads: Sequence[tuple[int, int]],
+  cores: int | None = None,
+  devices: int | None = None,
+) -> tuple[int, int]:
   """How many pictures, and strips of each, lie side by side: powers of two, (1, 1) where nothing is gained.
 
-  Pictures lie beside others of their device: `devices` hold equal parts of the batch.
+  Args:
+    shape, dtype: of x [B, H, W, C]; B may be a symbol.
+    kernel: shape of w [kh, kw, C, F].
+    stride, pads: of each spatial axis.
+    cores: of the processor; by default those of this one.
+    devices: that hold equal parts of the batch, by default those in use. Pictures lie beside others of their device.
   """
   batch, features = shape[0], kernel[-1]
   cores = cores or cpu.cores()
@@ -43,6 +96,8 @@ def count(shape, dtype, kernel, stride, pads, cores=None, devices=None) -> tuple
   row, numbers = v * math.prod(kernel), math.prod(shape[1:]) + h * v * features
   dense = math.prod(kernel[:-1]) >= 256 and features >= 8 and h * row >= DENSE * numbers
   if dtype != jnp.float32 or cores == 1 or not dense or min(*pads[0], *pads[1]) < 0:
+    return 1, 1
+  if not export.is_symbolic_dim(batch) and batch > 1 and batch * numbers > CACHE:
     return 1, 1
   wanted, parts = 1, max(1, features // SIDE)
   while wanted * row < ROW * cores or parts * max(1, wanted * v // SIDE) < cores:
@@ -57,8 +112,15 @@ def count(shape, dtype, kernel, stride, pads, cores=None, devices=None) -> tuple
   return (pictures, strips) if strips == 1 or h >= 4 * strips else (1, 1)
 
 
-def side_by_side(x, w, stride, pads, pictures: int, strips: int) -> jax.Array:
-  """The convolution, with so many pictures of the batch, and strips of each, in one row.
+def side_by_side(
+  x: jax.Array,
+  w: jax.Array,
+  stride: Sequence[int],
+  pads: Sequence[tuple[int, int]],
+  pictures: int,
+  strips: int,
+) -> jax.Array:
+  """`convolve`, with so many pictures, which divide B, and strips of each in one row.
 
   Between two pictures there are zeros, as many as either sees beyond its border.
   """

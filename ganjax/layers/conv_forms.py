@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-from jax import export, lax
+from jax import export
 
 from ganjax.dtypes import widen
-from ganjax.layers import beside
+from ganjax.layers.beside import by_channels, strided_beside, transposed_beside, weights_swapped
+from ganjax.layers.native import strided_lax, transposed_lax, weights_lax
 from ganjax.layers.taps import (
   add_taps,
   by_tap,
@@ -41,67 +42,6 @@ from ganjax.layers.winograd import (
 
 if TYPE_CHECKING:  # which imports this
   from ganjax.layers.conv import Geometry
-
-# Native forms.
-
-
-def strided_lax(g: 'Geometry', x: jax.Array, w: jax.Array) -> jax.Array:
-  pads = [(p, p) for p in g.padding]
-  return lax.conv_general_dilated(
-    x,
-    w,
-    g.stride,
-    pads,
-    dimension_numbers=_orders(g, 'N*C', '*IO', 'N*C'),
-    feature_group_count=g.groups,
-  )
-
-
-def transposed_lax(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
-  pads = [
-    (k - 1 - p, n + p - (s * (m - 1) + 1))
-    for n, m, k, s, p in zip(g.size, g.out, g.kernel, g.stride, g.padding)
-  ]
-  return lax.conv_general_dilated(
-    y,
-    jnp.flip(_channels_in_rows(g.groups, w), range(len(g.size))),
-    (1,) * len(g.size),
-    pads,
-    g.stride,
-    dimension_numbers=_orders(g, 'N*C', '*OI', 'N*C'),
-    feature_group_count=g.groups,
-  )
-
-
-def weights_lax(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
-  pads = [
-    (p, k - 1 + s * (m - 1) + 1 - n - p)
-    for n, m, k, s, p in zip(g.size, g.out, g.kernel, g.stride, g.padding)
-  ]
-  return lax.conv_general_dilated(
-    x,
-    y,
-    (1,) * len(g.size),
-    pads,
-    rhs_dilation=g.stride,
-    dimension_numbers=_orders(g, 'C*N', 'I*O', '*NC'),
-    batch_group_count=g.groups,
-  )
-
-
-def _orders(g, *orders):
-  """The names of axes, the spatial ones in place of *."""
-  return tuple(order.replace('*', 'HWD'[: len(g.size)]) for order in orders)
-
-
-def _channels_in_rows(groups, w):
-  """w [kh, kw, C / groups, F] -> [kh, kw, C, F / groups], the same numbers."""
-  if groups == 1:
-    return w
-  *kernel, c, f = w.shape
-  w = w.reshape(*kernel, c, groups, f // groups).swapaxes(-3, -2)
-  return w.reshape(*kernel, groups * c, f // groups)
-
 
 # TPU forms: native, but for groups narrower than the 128 channels that its products take. XLA lays these out with the
 # batch as the fastest axis, padded to 128, and back. So neighbouring groups form a block of 128, whose kernel holds
@@ -174,20 +114,6 @@ def transposed_cpu(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
   return transposed_columns(g, y, w)
 
 
-def strided_beside(g: 'Geometry', x: jax.Array, w: jax.Array) -> jax.Array:
-  if len(g.size) != 2:
-    return strided_lax(g, x, w)
-  return beside.convolve(x, w, g.stride, [(p, p) for p in g.padding])
-
-
-def transposed_beside(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
-  """Of stride 1."""
-  if len(g.size) != 2:
-    return transposed_lax(g, y, w)
-  pads = [(k - 1 - p, n + p - m) for n, m, k, p in zip(g.size, g.out, g.kernel, g.padding)]
-  return beside.convolve(y, jnp.flip(w, (0, 1)).swapaxes(-1, -2), g.stride, pads)
-
-
 def weights_cpu(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   if g.groups > 1:
     depthwise = g.groups == x.shape[-1] == y.shape[-1]
@@ -217,25 +143,6 @@ def has_few(g: 'Geometry', features: int) -> bool:
   the weights' gradient is, and only of one picture, which has no parts: 3x3 from 64 to 3 on 128x128, 56 ms and 4.
   """
   return len(g.size) == 2 and max(g.stride) == 1 and features < 8
-
-
-def by_channels(g: 'Geometry', channels: int, features: int) -> bool:
-  """Whether x is the better kernel: XLA divides the work among cores by the last axis of the kernel, 64 to a part.
-
-  3x3 from 192 to 64 on one picture of 32x32, on two cores: 2.7 ms for the weights with y as the kernel, and 1.8.
-  """
-  fits = len(g.size) == 2 and max(g.stride) == 1 and min(g.kernel) > 1
-  fits = fits and all(
-    2 * p == k - 1 for p, k in zip(g.padding, g.kernel)
-  )  # x and y are of one size
-  return fits and channels >= max(128, 2 * features) and features >= 8
-
-
-def weights_swapped(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
-  """Of stride 1: y is the image and x the kernel."""
-  pads = [(k - 1 - p, n + p - m) for n, m, k, p in zip(g.size, g.out, g.kernel, g.padding)]
-  w = lax.conv_general_dilated(y, x, g.stride, pads, dimension_numbers=('CHWN', 'IHWO', 'HWNC'))
-  return jnp.flip(w, (0, 1)).swapaxes(-1, -2)
 
 
 def weights_parts(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:

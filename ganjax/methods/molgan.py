@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, component
 from ganjax.dtypes import widen
 from ganjax.losses import rewards, terms
 from ganjax.method import Aux, Method, Phase, apply, named
@@ -49,14 +49,14 @@ def build(
   """
   if 'V' not in nets:
     raise UserError('method.name=molgan needs networks.value=True, the network of the reward')
-  known = ('druglikeness', 'valid')
+  known = component.functions(rewards)
   if reward not in known:
     raise UserError(
       f'method.reward={reward!r} is not known{closest(reward, known)}; there are {", ".join(known)}'
     )
   schedules.check('method.adversarial', adversarial, 0.0, 1.0)
   game = gan.build({k: nets[k] for k in 'GD'}, z_dim=z_dim, loss=loss, n_critic=n_critic, **more)
-  G, V, of = nets['G'], nets['V'], getattr(rewards, reward)
+  G, V, of = nets['G'], nets['V'], known[reward]
   (stage,) = game.stages
   *critics, generator = stage.phases
 
@@ -68,11 +68,11 @@ def build(
     """V's squared error on reals and fakes."""
     fakes, found = make(state, batch, key), {}
     for name, x in ('real', batch['molecule']), ('fake', jax.lax.stop_gradient(fakes)):
-      known = of(x)
+      worth = of(x)
       told, state = apply(V, state, x, train=True, key=named(key, name))
       found |= {
-        f'loss_V_{name}': jnp.mean((widen(told) - known) ** 2),
-        f'reward_{name}': jnp.mean(known),
+        f'loss_V_{name}': jnp.mean((widen(told) - worth) ** 2),
+        f'reward_{name}': jnp.mean(worth),
       }
     return found['loss_V_real'] + found['loss_V_fake'], Aux(state, found)
 

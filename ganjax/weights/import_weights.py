@@ -121,25 +121,16 @@ def _whole():
   """Of a file that holds all networks."""
   path = Path(FILE.value)
   found = stylegans.read(path, FORMAT.value)
-  fast = fastgans.are(found)
-  config = (
-    fastgans.configure(found, path)
-    if fast
-    else _config(path.stem, *stylegans.describe(found, path))
-  )
+  if fastgans.are(found):
+    config, reader = fastgans.configure(found, path), _fastgan
+  else:
+    config, reader = _config(path.stem, *stylegans.describe(found, path)), _stylegan
 
   def read(run, state):
     shapes = lambda net: {'params': state.params[net], 'stats': state.stats[net]}
-    layout = getattr(run.method.nets['G'], 'layout', ())
-
-    def take(name, net):
-      if fast:
-        return fastgans.take(found[name], shapes(net), path)
-      return stylegans.take(found[name], net, shapes(net), path, layout if net == 'G' else ())
-
+    take = lambda name, net: reader(run, found[name], net, shapes(net), path)
     now = {net: take(net, net) for net in 'GD' if net in found}
-    average = take('G_ema', 'G')
-    average = average if fast else _with_mean(run, average)
+    average = _with_mean(run, take('G_ema', 'G'))
     return {'G': average, **now}, {'G': average}
 
   write(config, read)
@@ -149,6 +140,15 @@ def _whole():
   )
   if 'D' not in found:
     processes.say('D is not among them: it begins anew')
+
+
+def _fastgan(run, module, net, template, path):
+  return fastgans.take(module, template, path)
+
+
+def _stylegan(run, module, net, template, path):
+  layout = getattr(run.method.nets[net], 'layout', ())
+  return stylegans.take(module, net, template, path, layout)
 
 
 def _config(name, networks, place) -> ConfigDict:
@@ -167,12 +167,11 @@ def _config(name, networks, place) -> ConfigDict:
 
 
 def _with_mean(run, net):
-  """A generator of a file without a mean style, which is then that of many z."""
-  mean = net['stats']['styles']['w_avg']
-  if np.any(mean):
+  """A generator with styles of a file without their mean, which is then the mean of many z."""
+  if 'styles' not in net['stats'] or np.any(net['stats']['styles']['w_avg']):
     return net
   state = TrainState(0, (), {'G': net['params']}, {'G': net['stats']}, {}, {}, {})
-  mean = styles.draw(run.method, state).mean(0).astype(mean.dtype)
+  mean = styles.draw(run.method, state).mean(0).astype(net['stats']['styles']['w_avg'].dtype)
   return {**net, 'stats': {**net['stats'], 'styles': {'w_avg': mean}}}
 
 

@@ -1,12 +1,11 @@
 """Penalties that keep the discriminator smooth (`ganjax.losses.penalties`)."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from ganjax import UserError
+from ganjax import UserError, component
 from ganjax.losses import penalties
 from ganjax.losses.terms import Term, check_mapping
 from ganjax.method import named
@@ -32,13 +31,11 @@ def build(
   if not given:
     return Term()
   check_mapping('penalties', given)
-  weights = dict(given)
-  of_that_file = lambda f: inspect.isfunction(f) and f.__module__ == penalties.__name__
-  known = {n: f for n, f in vars(penalties).items() if of_that_file(f) and n[0] != '_'}
+  weights, known = dict(given), component.functions(penalties)
   for name, weight in weights.items():
     if name not in known:
       raise UserError(
-        f'method.penalties.{name} is not known{closest(name, known)}; penalties are {", ".join(sorted(known))}'
+        f'method.penalties.{name} is not known{closest(name, known)}; penalties are {", ".join(known)}'
       )
     schedules.check(f'method.penalties.{name}', weight)
 
