@@ -3,7 +3,7 @@
 XLA (jax 0.10, by YNNPACK) divides a convolution among cores by its features and by the pixels of a row of the output,
 at least 64 of each to a part, and more where a part would be little work. Few features on small pictures are one part.
 So pictures, and strips of rows, are laid into one picture with long rows: the products are the same, and what is copied
-is little beside them where it stays in a cache. With both gradients, before and after, on two cores, as
+is little beside them. With both gradients, before and after, on two cores, as
 `benchmarks/convolutions.py --networks ESRGAN` prints it: 3x3 from 192 to 64 channels on one picture of 32x32, 6.8 to
 7.9 ms and 4.3 to 6.3; from 64 to 32 on 128x128, 20 to 25 ms and 16 to 21.
 """
@@ -25,9 +25,6 @@ if TYPE_CHECKING:  # which imports this
 ORDERS = ('NHWC', 'HWIO', 'NHWC')
 SIDE = 64  # pixels, and features, of a part at least
 ROW = 1 << 21  # products of a row of the output for each core
-CACHE = (
-  1 << 20
-)  # numbers of a batch, x and y together: to lay more side by side costs more than it saves
 DENSE = 80  # products for each number that is copied, below which copying costs more than it saves
 
 
@@ -96,8 +93,6 @@ def count(
   row, numbers = v * math.prod(kernel), math.prod(shape[1:]) + h * v * features
   dense = math.prod(kernel[:-1]) >= 256 and features >= 8 and h * row >= DENSE * numbers
   if dtype != jnp.float32 or cores == 1 or not dense or min(*pads[0], *pads[1]) < 0:
-    return 1, 1
-  if not export.is_symbolic_dim(batch) and batch > 1 and batch * numbers > CACHE:
     return 1, 1
   wanted, parts = 1, max(1, features // SIDE)
   while wanted * row < ROW * cores or parts * max(1, wanted * v // SIDE) < cores:

@@ -33,7 +33,6 @@ def test_side_by_side_is_the_convolution_of_each(kernel, stride, pads, pictures,
 @pytest.mark.parametrize('shape, kernel, stride, cores, devices, wanted', [
   ((1, 128, 128, 64), (3, 3, 64, 32), 1, 2, 1, (1, 2)),
   ((64, 16, 16, 32), (4, 4, 32, 64), 2, 2, 1, (16, 1)),
-  ((128, 16, 16, 32), (4, 4, 32, 64), 2, 2, 1, (1, 1)),  # more than a cache holds
   ((64, 16, 16, 32), (4, 4, 32, 64), 2, 2, 8, (8, 2)),  # eight of a device's pictures
   ((8, 64, 64, 16), (4, 4, 16, 32), 2, 2, 1, (8, 2)),
   ((1, 128, 128, 64), (3, 3, 64, 64), 1, 2, 1, (1, 1)),  # rows are long enough
