@@ -23,18 +23,8 @@ from ganjax.workdir.files import replace_file
 
 STORED, ENDING = np.bool_, '.smi'
 ELEMENTS = 'C', 'N', 'O', 'F', 'S', 'Cl', 'Br', 'P', 'I'
-MOST_BONDS = (
-  0,
-  4,
-  3,
-  2,
-  1,
-  6,
-  1,
-  1,
-  5,
-  5,
-)  # of no atom, and of one of each element, hydrogens among them
+# Of no atom, and of one of each element, those to hydrogens among them.
+MOST_BONDS = 0, 4, 3, 2, 1, 6, 1, 1, 5, 5
 BONDS = 4
 SIDE = 96  # of a picture, in pixels
 

@@ -72,3 +72,20 @@ def test_cpu_lays_pictures_side_by_side(monkeypatch, shape, kernel, stride):
     wanted = getattr(forms, f'{name}_lax')(g, *args)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
   assert len(seen) == (2 if stride == 1 else 1)
+
+
+@pytest.mark.parametrize('channels, features, stride, padding, chosen', [
+  (192, 64, 1, 1, True),
+  (128, 64, 1, 1, True),
+  (128, 96, 1, 1, False),
+  (96, 32, 1, 1, False),
+  (192, 4, 1, 1, False),
+  (192, 64, 2, 1, False),
+  (192, 64, 1, 0, False),
+])  # fmt: skip
+def test_the_wider_factor_is_the_kernel_of_the_weights(channels, features, stride, padding, chosen):
+  g = Geometry((8, 8), (3, 3), (stride,) * 2, (padding,) * 2)
+  assert beside.by_channels(g, channels, features) == chosen
+  x, y = (a.astype(jnp.float32) for a in draw((2, 8, 8, channels), (2, *g.out, features)))
+  text = str(jax.make_jaxpr(functools.partial(forms.weights_cpu, g))(x, y))
+  assert ('rev[' in text) == chosen  # it comes out mirrored

@@ -41,6 +41,20 @@ def test_valid_is_what_rdkit_accepts(elements):
   assert rewards.valid(nothing.astype(np.float32)) == 0
 
 
+@pytest.mark.parametrize('element', molecule.ELEMENTS)
+def test_as_many_bonds_as_rdkit_allows(element):
+  """One atom of each element with one to seven carbons."""
+  pytest.importorskip('rdkit')
+  kinds, orders = np.ones((7, 8), int), np.zeros((7, 8, 8), int)
+  kinds[:, 0] = 1 + molecule.ELEMENTS.index(element)
+  for i in range(7):
+    kinds[i, i + 2 :] = 0
+    orders[i, 0, 1 : i + 2] = orders[i, 1 : i + 2, 0] = 1
+  x = molecule.encode(kinds, orders, 1 + len(molecule.ELEMENTS))
+  wanted = [molecule.smiles(one) is not None for one in x]
+  np.testing.assert_array_equal(rewards.valid(x.astype(np.float32)), wanted)
+
+
 def test_druglikeness_is_rdkits():
   pytest.importorskip('rdkit')
   from rdkit.Chem import QED, MolFromSmiles
