@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
 
 from ganjax import UserError
+from ganjax.wording import closest
 from ganjax.workdir import lock
 from ganjax.workdir.files import replace_file
 
@@ -47,7 +48,7 @@ def configure(name, base, *changes):
   """The configuration `base` of configs/, renamed, with the fields {'a.b': value} changed. Raises UserError."""
   known = sorted(path.stem for path in ROOT.glob('configs/*.py'))
   if base not in known:
-    raise UserError(f'there is no config {base!r}; there are {", ".join(known)}')
+    raise UserError(f'there is no config {base!r}{closest(base, known)}; there are {", ".join(known)}')
   config = importlib.import_module(f'configs.{base}').get_config()
   config.name = name
   for field, value in (item for change in changes for item in change.items()):
