@@ -48,7 +48,9 @@ def configure(name, base, *changes):
   """The configuration `base` of configs/, renamed, with the fields {'a.b': value} changed. Raises UserError."""
   known = sorted(path.stem for path in ROOT.glob('configs/*.py'))
   if base not in known:
-    raise UserError(f'there is no config {base!r}{closest(base, known)}; there are {", ".join(known)}')
+    raise UserError(
+      f'there is no config {base!r}{closest(base, known)}; there are {", ".join(known)}'
+    )
   config = importlib.import_module(f'configs.{base}').get_config()
   config.name = name
   for field, value in (item for change in changes for item in change.items()):
