@@ -124,7 +124,11 @@ def test_tiny_is_so_in_both_networks_of_the_configs_that_are_timed():
 REFUSED = {
   'steps': ('accelerator.py', ['--steps', '101'], '--steps=101 must be a multiple of 10'),
   'none': ('accelerator.py', ['--steps_per_dispatch', '0'], 'must be 1 or more'),
-  'config': ('accelerator.py', ['--configs', 'dcgan'], "no config 'dcgan' .did you mean dcgan_emoji..; .* dcgan_cifar, "),
+  'config': (
+    'accelerator.py',
+    ['--configs', 'dcgan'],
+    "no config 'dcgan' .did you mean dcgan_emoji..; .* dcgan_cifar, ",
+  ),
 } | {
   name: (f'{name}.py', ['--workdir', 'gs://b/jobs', which, '?'], '^gs://b/jobs is in a bucket')
   for name, which in (
