@@ -6,8 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.io.wavfile
-import scipy.signal
+import scipy  # whose parts load where they are used: `signal` takes as long as JAX
 
 from ganjax import UserError
 from ganjax.media import xmp

@@ -5,7 +5,7 @@ values of A1^T A2 where S = A A^T: no matrix square root is taken, and fewer row
 """
 
 import numpy as np
-from scipy.linalg.lapack import dpstrf
+import scipy
 from threadpoolctl import threadpool_limits
 
 from ganjax import UserError
@@ -72,7 +72,7 @@ def factor(cov: np.ndarray) -> np.ndarray:
   cov: float64 [d, d], symmetric, positive semidefinite of any rank; its upper triangle is not read. The rank is counted
   down to LAPACK's d * 2.2e-16 of the largest variance.
   """
-  lower, pivots, rank, _ = dpstrf(np.asarray(cov, np.float64), lower=1)
+  lower, pivots, rank, _ = scipy.linalg.lapack.dpstrf(np.asarray(cov, np.float64), lower=1)
   A = np.zeros((len(lower), rank))
   A[pivots - 1] = np.tril(lower[:, :rank])
   return A

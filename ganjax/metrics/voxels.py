@@ -5,7 +5,7 @@ of distances of points.
 """
 
 import numpy as np
-import scipy.ndimage
+import scipy
 
 LEAST = 0.95  # of a solid that hangs together, in its largest piece
 

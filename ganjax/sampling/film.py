@@ -2,7 +2,7 @@
 
 import jax
 import numpy as np
-from scipy.interpolate import CubicSpline
+import scipy
 
 from ganjax import UserError
 from ganjax.sampling import latents
@@ -44,7 +44,9 @@ def interpolate(
   def spline(x):
     ends = np.concatenate([x, x[:1]]) if closed else x
     how = 'periodic' if closed else 'natural'
-    curve = CubicSpline(np.arange(len(ends)), ends.astype(np.float64), bc_type=how)
+    curve = scipy.interpolate.CubicSpline(
+      np.arange(len(ends)), ends.astype(np.float64), bc_type=how
+    )
     return curve((np.arange(len(ends) - 1)[:, None] + t).ravel())
 
   def move(name, x):

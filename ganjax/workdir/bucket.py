@@ -15,7 +15,6 @@ import shutil
 import time
 from pathlib import Path
 
-import fsspec
 import jax
 
 from ganjax import UserError, cache_folder, leads_out
@@ -70,6 +69,8 @@ class _Bucket:
     logging.getLogger('gcsfs').setLevel(logging.CRITICAL)
     # A request that is never answered would be waited for.
     options = {'requests_timeout': 300} if url.startswith('gs:') else {}
+    import fsspec  # takes as long as Flax
+
     with self._errors('read'):
       self._fs, self._root = fsspec.core.url_to_fs(url.rstrip('/'), **options)
     self._holder = holder.Holder(self._fs, self._at('.holder'), url)

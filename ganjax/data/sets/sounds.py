@@ -8,7 +8,7 @@ import math
 import os
 
 import numpy as np
-import scipy.signal
+import scipy
 from absl import logging
 
 from ganjax import UserError, media
