@@ -1,9 +1,9 @@
 """The first conditional GAN: multilayer perceptrons on MNIST, 28x28 grey, given the digit.
 
-Paper: Mirza and Osindero 2014, arXiv:1411.1784, section 4.1. Its figure, a Parzen window log-likelihood of 132 +- 1.8
-nats (table 1), is no longer trusted as a measure (arXiv:1511.01844) and is not computed here; no FID is published.
-Networks of the paper's units, in which z and the label, and the image and the label, first have layers of their own,
-and of its dropout in D; the optimizer is that of gan_mnist, where the paper has momentum and a falling rate.
+Paper: Mirza and Osindero 2014, arXiv:1411.1784, section 4.1. Its figure is a Parzen window log-likelihood of 132 +- 1.8
+nats (table 1), which says little of how samples look (arXiv:1511.01844); no FID is published. Networks of the paper's
+units, in which z and the label, and the image and the label, first have layers of their own, and of its dropout in D;
+the optimizer is that of gan_mnist, where the paper has momentum and a falling rate.
 
     python train.py --config configs/cgan_mnist.py --workdir runs/cgan
 """
@@ -17,6 +17,7 @@ def get_config():
   config.batch_size = 100
 
   config.data.dataset = 'mnist'
+  config.data.split = 'train[:50000]'
   config.data.resolution = 28
   config.data.channels = 1
 

@@ -11,7 +11,7 @@ from ganjax.devices import backend, sharding
 from ganjax.evaluation import classes
 from ganjax.evaluation.extract import pictures
 from ganjax.evaluation.presets import MOVED
-from ganjax.metrics import cas, colours, equivariance, lpips, ms_ssim, ppl, ssim
+from ganjax.metrics import cas, colours, equivariance, lpips, ms_ssim, parzen, ppl, ssim
 
 MS_SSIM_PAIRS = 1000
 CAS_EPOCHS = 90  # as StudioGAN trains it
@@ -31,6 +31,7 @@ def compute(kind, fake, real, extractors, *, mesh, batch_size, crop=0, matched=N
     'lpips': _lpips,
     'ms_ssim': _ms_ssim,
     'colours': _colours,
+    'parzen': _parzen,
     'ppl': _ppl,
     'ppl_w': _ppl,
     **dict.fromkeys(MOVED, _equivariance),
@@ -91,6 +92,17 @@ def _colours(kind, fake, real, extractors, work):
   if len(found[0]) != len(found[1]):
     raise UserError('colours compares grey pictures with grey ones, and colours with colours')
   return {'colours_moved': colours.distance(*found)}, {'differ_most': colours.largest(*found)}
+
+
+def _parzen(kind, fake, real, extractors, work):
+  """How likely the reals are under a Gaussian around each fake."""
+  a, b = (pictures(side, np.arange(side.count), **work) for side in (fake, real))
+  if a.shape[1:] != b.shape[1:] or min(len(a), len(b)) < 2:
+    raise UserError(
+      f'parzen takes two pictures or more on both sides, of one size: fakes are {list(a.shape)}, reals {list(b.shape)}'
+    )
+  mean, error, widths = parzen.measure(a, b)
+  return {'parzen': mean, 'parzen_error': error}, {'widths': widths}
 
 
 def _ppl(kind, fake, real, extractors, work):

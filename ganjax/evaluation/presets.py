@@ -95,7 +95,7 @@ _ANY = ('fd', 'kid_full', 'kid', 'prdc', 'intra_fd', 'neighbours', 'r_precision'
 PAIRED = ('psnr', 'ssim', 'lpips')  # the i-th picture of one side against the i-th of the other
 PATHS = 'ppl', 'ppl_w'  # of a generator
 MOVED = 'eq_t', 'eq_t_frac', 'eq_r'  # of a generator whose input may be moved
-PIXELS = (*PAIRED, 'ms_ssim', *PATHS, *MOVED, 'cas', 'colours')
+PIXELS = (*PAIRED, 'ms_ssim', *PATHS, *MOVED, 'cas', 'colours', 'parzen')
 OF_KIND = {
   'pitch': 'sound',
   'voxels': 'solid',
@@ -121,9 +121,10 @@ _VALUES = {
   'ms_ssim': ('ms_ssim', 'ms_ssim_real'),
   'cas': ('cas_top1', 'cas_top5'),
   'colours': ('colours_moved',),
+  'parzen': ('parzen', 'parzen_error'),
 }
 _HIGHER = ('is', 'precision', 'recall', 'density', 'coverage', 'psnr', 'ssim', 'cas', 'r', 'eq')
-_HIGHER += ('pitch', 'voxels', 'molecules')
+_HIGHER += ('pitch', 'voxels', 'molecules', 'parzen')
 _LOWER = ('fid', 'fd', 'sfid', 'kid', 'intra', 'lpips', 'ppl', 'ngrams', 'colours')
 
 

@@ -11,7 +11,7 @@ import pytest
 from ganjax import UserError
 from ganjax.devices.sharding import make_mesh
 from ganjax.evaluation import pixels, sides
-from ganjax.metrics import lpips, ms_ssim, ppl, ssim
+from ganjax.metrics import lpips, ms_ssim, parzen, ppl, ssim
 
 
 class Extractors:
@@ -80,6 +80,16 @@ def test_colours_are_of_all_pictures_of_both_sides():
   assert record == {'differ_most': {'#151515': pytest.approx(0.1), '#eaeaea': pytest.approx(-0.1)}}
   with pytest.raises(UserError, match='grey pictures with grey ones'):
     _compute('colours', _side(fake), _side(real[..., :1]))
+
+
+def test_parzen_is_of_all_reals_under_all_fakes():
+  rng = np.random.default_rng(0)
+  fake, real = (rng.integers(0, 256, (n, 4, 4, 1)).astype(np.uint8) for n in (11, 9))
+  values, record = _compute('parzen', _side(fake), _side(real))
+  mean, error, widths = parzen.measure(fake, real)
+  assert values == {'parzen': mean, 'parzen_error': error} and record == {'widths': widths}
+  with pytest.raises(UserError, match='two pictures or more on both sides, of one size'):
+    _compute('parzen', _side(fake), _side(real[:, :3]))
 
 
 def test_ms_ssim_is_over_all_classes_of_a_sorted_side(monkeypatch):
