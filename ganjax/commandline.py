@@ -31,6 +31,7 @@ COMMANDS = {
   'evaluate': 'evaluation.evaluate',
   'verify': 'evaluation.verify',
   'copies': 'evaluation.copies',
+  'marked': 'sampling.marked',
   'compare': 'evaluation.compare',
   'report': 'pages.report',
   'explore': 'pages.explore',

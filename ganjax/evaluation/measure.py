@@ -16,7 +16,16 @@ from ganjax.evaluation import classes, kinds, pixels, reference
 from ganjax.evaluation.extract import FeaturePlan, pictures
 from ganjax.evaluation.presets import MOVED, OF_KIND, PAIRED, PATHS, PIXELS
 from ganjax.media import image as images
-from ganjax.metrics import fid, inception_score, kid, lpips, neighbours, prdc, r_precision
+from ganjax.metrics import (
+  class_shares,
+  fid,
+  inception_score,
+  kid,
+  lpips,
+  neighbours,
+  prdc,
+  r_precision,
+)
 
 # Metrics of moments, and of which output; the others take whole rows.
 _MOMENTS = {'fd': 'features', 'sfd': 'spatial'}
@@ -167,6 +176,8 @@ def check(metrics, fake, real, stored=None):
             f'{metric.name} needs labels, and the {what}, {side.info["name"]}, have none '
             '(a folder for each class; arr_1 in an .npz; a conditional generator)'
           )
+    if metric.kind == 'classes' and (real.labels is None or (real.labels() >= 0).sum() < 2):
+      raise UserError(f'{metric.name} needs reals with labels, and {real.info["name"]} has none')
     if metric.kind == 'kid' and min(fake.count, real.count) < KID_SUBSET:
       raise UserError(
         f'{metric.name} takes subsets of {KID_SUBSET:,}, and there are {fake.count:,} fakes and {real.count:,} reals: '
@@ -269,6 +280,11 @@ def _values(metric, preset, matched, fake, real, known_real, known_fake):
   if metric.kind == 'r_precision':
     found = r_precision.measure(a, real.texts(), b, fake.texts())
     return dict(zip(metric.values, found)), {'candidates': r_precision.CANDIDATES}
+  if metric.kind == 'classes':
+    labels = np.asarray(real.labels())
+    names = real.class_names or range(labels.max() + 1)
+    moved, each = class_shares.measure(a, b, labels, names)
+    return {metric.values[0]: moved}, {'by_class': each}
   if metric.kind == 'intra_fd':
     value, each = _intra(preset, a, b, matched)
     return {metric.values[0]: value}, {'by_class': each}

@@ -91,7 +91,7 @@ _INCEPTION = {
   'neighbours': 'neighbours',
 }
 # On another network: the kind, then the network's name.
-_ANY = ('fd', 'kid_full', 'kid', 'prdc', 'intra_fd', 'neighbours', 'r_precision')
+_ANY = ('fd', 'kid_full', 'kid', 'prdc', 'intra_fd', 'neighbours', 'r_precision', 'classes')
 PAIRED = ('psnr', 'ssim', 'lpips')  # the i-th picture of one side against the i-th of the other
 PATHS = 'ppl', 'ppl_w'  # of a generator
 MOVED = 'eq_t', 'eq_t_frac', 'eq_r'  # of a generator whose input may be moved
@@ -121,11 +121,12 @@ _VALUES = {
   'ms_ssim': ('ms_ssim', 'ms_ssim_real'),
   'cas': ('cas_top1', 'cas_top5'),
   'colours': ('colours_moved',),
+  'classes': ('classes_moved',),
   'parzen': ('parzen', 'parzen_error'),
 }
 _HIGHER = ('is', 'precision', 'recall', 'density', 'coverage', 'psnr', 'ssim', 'cas', 'r', 'eq')
 _HIGHER += ('pitch', 'voxels', 'molecules', 'parzen')
-_LOWER = ('fid', 'fd', 'sfid', 'kid', 'intra', 'lpips', 'ppl', 'ngrams', 'colours')
+_LOWER = ('fid', 'fd', 'sfid', 'kid', 'intra', 'lpips', 'ppl', 'ngrams', 'colours', 'classes')
 
 
 def parse_metrics(text: str) -> list:

@@ -111,6 +111,9 @@ RECIPE = COMMAND.string(
   None,
   'Flags in a file: JSON, or a PNG or GIF that has them. Flags beside it come first.',
 )
+MARK = COMMAND.switch(
+  'mark', 'Adds an invisible mark to the pixels of pictures, which `ganjax marked` finds.'
+)
 BARE = COMMAND.switch('bare', 'Files say nothing of how they were made.')
 # What needs styles.
 BY_STYLES = MIX, DIRECTIONS, CLASS_AVERAGES, STYLES
@@ -137,6 +140,7 @@ from ganjax import config as configs
 from ganjax.data import provenance
 from ganjax.devices import processes, sharding
 from ganjax.media import image as images
+from ganjax.media import mark
 from ganjax.method import TrainState
 from ganjax.sampling import (
   directions,
@@ -209,13 +213,16 @@ def main(load: Callable = experiment.load, read: Callable = read) -> int:
     made = _rows(drawn, method, state, format, source, options, swept, values)
     rows, labels, columns, told = made
   field = span.fields[method.makes]
+  if MARK.value and field.kind != 'image':
+    raise UserError(f'--mark is for pictures, and this run makes {field.kind}s')
+  finish = mark.add if MARK.value else lambda x: x
   out = Path(OUT.value) if OUT.value else run_state.generated(place, _name(run, step, format))
   options |= {swept: values} if swept else {}
   about = run_state.about(run, SEED_INDEX.value) | ({'options': options} if options else {}) | told
   about |= {'styles': [name for name, _ in drawn.names]} if STYLES.value else {}
   about |= {'class_averages': True} if CLASS_AVERAGES.value else {}
   about |= own.captions(source, drawn.indices)
-  recipe = {'seeds': SEEDS.value, **COMMAND.given(leave_out=PLACES), 'step': step}
+  recipe = {'seeds': SEEDS.value, 'step': step, **COMMAND.given(leave_out=PLACES)}
 
   def text(seed):
     if BARE.value:
@@ -228,10 +235,10 @@ def main(load: Callable = experiment.load, read: Callable = read) -> int:
     translator = translate.Translator(
       method, stage, state, options, source, mesh, train, TILE.value
     )
-    count = translate.write_each(out, translator, mine, drawn.indices, drawn.names, text)
+    count = translate.write_each(out, translator, mine, drawn.indices, drawn.names, text, finish)
   else:
     how = dict(batch_size=BATCH.value, kind=field.kind, mesh=mesh, batch_norm=BATCH_NORM.value)
-    samples = sampler.generate(stage, state, rows, **how)
+    samples = finish(sampler.generate(stage, state, rows, **how))
     count = len(samples)
     if format in output.MANY:
       folders = _class_folders(place, labels) if format == 'folders' else None

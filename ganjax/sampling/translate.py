@@ -65,10 +65,11 @@ def write_each(
   indices: Iterable[int],
   names: Sequence[tuple[str, int]],
   text: Callable[[int], dict],
+  finish: Callable[[np.ndarray], np.ndarray],
 ) -> int:
   """Writes a file of each of the user's own pictures, one by one; returns how many could be decoded.
 
-  A single picture may be written to a file that is named.
+  A single picture may be written to a file that is named. `finish` is what is done last to a picture uint8 [H, W, C].
   """
   if out.suffix and len(names) > 1:
     raise UserError(f'--out={out}: {len(names)} pictures need a folder')
@@ -82,7 +83,7 @@ def write_each(
       continue
     path = out if out.suffix else out / f'{stem}.png'
     images.make_folder(path.parent)
-    images.save_png(path, translator.translate(picture, index, seed), text(seed))
+    images.save_png(path, finish(translator.translate(picture, index, seed)), text(seed))
     count += 1
     now = time.monotonic()
     if now - said > 10 and i + 1 < len(names):

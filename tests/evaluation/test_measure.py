@@ -433,6 +433,21 @@ def test_pictures_without_a_label_are_in_no_class():
     _measure(_side(images, np.full(60, -1)), _side(images, labels), 'intra_fid')
 
 
+def test_shares_of_classes_are_of_the_reals_labels():
+  reals = _pictures(40)
+  labels = np.arange(40) % 4
+  labels[39] = -1
+  fakes = reals[labels == 2]
+  (result,) = _measure(_side(fakes), _side(reals, labels), 'classes_mobilenet_v2')
+  each = result.record['by_class']
+  assert next(iter(each)) == '2' and set(each) == {'0', '1', '2', '3'}
+  assert result.record['values'] == {'classes_moved_mobilenet_v2': each['2']} and each['2'] > 0.4
+  with pytest.raises(
+    UserError, match='classes_mobilenet_v2 needs reals with labels, and x has none'
+  ):
+    _measure(_side(fakes), _side(reals), 'classes_mobilenet_v2')
+
+
 def test_nearest_neighbours_find_a_copy():
   a = _pictures(50)
   fakes = _pictures(12, 1)
