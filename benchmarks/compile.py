@@ -19,6 +19,7 @@ import jax
 from ganjax import experiment
 from ganjax.devices import sharding
 from ganjax.tpu import roofline
+from ganjax.training import dispatch
 from ganjax.update import count
 
 
@@ -30,7 +31,7 @@ def measure(name) -> str:
   lines = []
   for _, phases in roofline.patterns(span.stage):
     start = time.monotonic()
-    lowered = roofline.trace(run, span, mesh, phases).lower()
+    lowered = dispatch.trace(run, run.update(span), span, mesh, phases).lower()
     traced = time.monotonic()
     cost = lowered.compile().cost_analysis()
     done = time.monotonic()

@@ -61,7 +61,9 @@ def test_help(name, tmp_path):
   module = importlib.import_module(f'ganjax.{commandline.COMMANDS[name]}')
   assert done.stdout.startswith(module.__doc__.strip())
   assert (
-    name in ('configs', 'verify', 'marked') or '\n  --out ' in done.stdout or '\n  --workdir ' in done.stdout
+    name in ('configs', 'verify', 'marked')
+    or '\n  --out ' in done.stdout
+    or '\n  --workdir ' in done.stdout
   )
   assert ('\n  batch_size ' in done.stdout) == ('\n  --config ' in done.stdout)
   assert max(map(len, done.stdout.splitlines())) <= 120 and not [*tmp_path.glob('new')]

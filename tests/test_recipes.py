@@ -95,8 +95,10 @@ TRACED += ('dcgan_celeba',)
 QUICK = ('wgan_gp_cnn_cifar', 'progressive_emoji', 'stylegan2_ada_cifar')
 
 
-def shrunk(name):
+def shrunk(name, **networks):
+  """The experiment of a recipe at its smallest; `networks` are fields of it."""
   config, _ = load(name)
+  config.networks.update(networks)
   config.update(batch_size=4, steps=10)
   # Self-attention takes channels in eights: those of 64x64 maps are as many as the width.
   width = 8 if name in ('biggan_imagenet128', 'emoji') else 4

@@ -16,7 +16,6 @@ import time
 from typing import NamedTuple
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec
 
 from ganjax import UserError, experiment
 from ganjax.devices import sharding
@@ -85,29 +84,9 @@ def patterns(stage) -> list:
   return [(found.count(one) / period, one) for one in dict.fromkeys(found)]
 
 
-def trace(run, span, mesh, phases, steps=1):
-  """A dispatch, traced for shapes that are split over the mesh as training splits them."""
-  place = lambda spec: (
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))
-  )
-  whole = place(PartitionSpec())
-  state = jax.tree.map(whole, jax.eval_shape(run.init, run.key))
-  n = span.batch_size
-  # As `feed.Feed` has them.
-  axes = () if steps == 1 else (steps,)
-  axes += () if isinstance(run.config.data.seed, int) else (run.config.seeds,)
-  split = place(PartitionSpec(*[None] * len(axes), 'batch'))
-  batch = {
-    name: jax.ShapeDtypeStruct((*axes, n, *field.shape), field.dtype)
-    for name, field in span.fields.items()
-  }
-  batches = (jax.tree.map(split, batch),) * run.method.n_critic
-  frozen = jax.tree.map(whole, {n: net.variables for n, net in run.method.frozen.items()})
-  return run.update(span).trace(state, batches, frozen, phases=phases, steps=steps)
-
-
 def _compile(run, span, mesh, share, steps, phases) -> Program:
-  lowered = trace(run, span, mesh, phases, steps).lower(lowering_platforms=('tpu',))
+  traced = dispatch.trace(run, run.update(span), span, mesh, phases, steps)
+  lowered = traced.lower(lowering_platforms=('tpu',))
   start = time.monotonic()
   try:
     compiled = lowered.compile()
@@ -213,7 +192,8 @@ def lower(config, count: int) -> list:
     span = run.spans[-1]  # the last stage has the largest pictures
     sharding.check_batch(span.batch_size, mesh, config.microbatches)
     for share, phases in patterns(span.stage):
-      lowered = trace(run, span, mesh, phases).lower(lowering_platforms=('cuda',))
+      traced = dispatch.trace(run, run.update(span), span, mesh, phases)
+      lowered = traced.lower(lowering_platforms=('cuda',))
       cost = lowered.cost_analysis()
       out.append((share, phases, cost['flops'], cost['bytes accessed'], lowered.as_text()))
   return out

@@ -4,7 +4,13 @@ A dispatch is one call of the jitted update: one step, or `config.steps_per_disp
 """
 
 import collections
+import contextlib
 import math
+import threading
+from collections.abc import Iterator
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from ganjax import config as configs
 from ganjax.devices import backend
@@ -49,6 +55,45 @@ def programs(run, span, devices: int) -> dict:
     found[steps, active(span.stage, step)] += steps
     step += steps
   return {program: count / (step - span.start) for program, count in found.items()}
+
+
+def trace(run, update, span, mesh, phases, steps=1) -> jax.stages.Traced:
+  """A dispatch of `update`, the run's of a stage, traced for shapes that are split over the mesh as training's are."""
+  place = lambda spec: (
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))
+  )
+  whole = place(PartitionSpec())
+  state = jax.tree.map(whole, jax.eval_shape(run.init, run.key))
+  # As `feed.Feed` has them.
+  axes = () if steps == 1 else (steps,)
+  axes += () if isinstance(run.config.data.seed, int) else (run.config.seeds,)
+  split = place(PartitionSpec(*[None] * len(axes), 'batch'))
+  batch = {
+    name: jax.ShapeDtypeStruct((*axes, span.batch_size, *field.shape), field.dtype)
+    for name, field in span.fields.items()
+  }
+  batches = (jax.tree.map(split, batch),) * run.method.n_critic
+  frozen = jax.tree.map(whole, {n: net.variables for n, net in run.method.frozen.items()})
+  return update.trace(state, batches, frozen, phases=phases, steps=steps)
+
+
+@contextlib.contextmanager
+def compiled_ahead(run, update, span, source, mesh, step: int) -> Iterator[None]:
+  """Compiles the dispatch at `step` beside the block, and ends with both: JAX finds it when `update` is called."""
+  steps, phases = steps_at(run, span, mesh.size, step), active(span.stage, step)
+  seen = span._replace(fields=source.fields)  # which may lack labels
+  lowered = trace(run, update, seen, mesh, phases, steps).lower()
+
+  def work():
+    with contextlib.suppress(Exception):  # the call of `update` fails alike, and says so
+      lowered.compile()
+
+  thread = threading.Thread(target=work)
+  thread.start()
+  try:
+    yield
+  finally:
+    thread.join()
 
 
 def _most(run, span, devices) -> int:

@@ -77,14 +77,19 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
       log.write(step, values)
       checkpoints.best = monitor.best_step
 
+  updates = [
+    diagnose.find_nans(run.update(span)) if config.debug_nans else run.update(span)
+    for span in run.spans
+  ]
   if step == 0:
-    log.add(step, {}, sample())
+    ahead = dispatch.compiled_ahead(run, updates[0], run.spans[0], sources[0], mesh, step)
+    with contextlib.nullcontext() if config.debug_nans else ahead:
+      log.add(step, {}, sample())
   elif monitor.due(step):
     evaluate()
-  for span, source in zip(run.spans, sources):
+  for span, source, update in zip(run.spans, sources, updates):
     if step >= span.stop or interrupt.at():
       continue
-    update = diagnose.find_nans(run.update(span)) if config.debug_nans else run.update(span)
     steps_at = functools.partial(dispatch.steps_at, run, span, mesh.size)
     feed = Feed(source, span, method.n_critic, config.data.seed, mesh, step, steps_at=steps_at)
     with contextlib.closing(feed):

@@ -306,6 +306,17 @@ def train(tmp_path):
   signal.set_wakeup_fd(-1)
 
 
+def test_the_first_dispatch_is_compiled_once(train, caplog):
+  """Beside the first grid, and found again when it is called."""
+  jax.config.update('jax_log_compiles', True)  # in all threads
+  train('run', configure(steps=1, steps_per_dispatch=1, **SMALL))
+  jax.config.update('jax_log_compiles', False)
+  done = [m for m in caplog.messages if m.startswith('Finished XLA compilation of jit(update)')]
+  assert len(done) == 1
+  where = [r.threadName for r in caplog.records if r.getMessage() == done[0]]
+  assert where != ['MainThread']
+
+
 class Signalled(experiment.Experiment):
   """An experiment that gets SIGTERM within the dispatch of the step before `last`."""
 
@@ -319,6 +330,7 @@ class Signalled(experiment.Experiment):
         os.kill(os.getpid(), signal.SIGTERM)
       return update(state, *args, **static)
 
+    signalled.trace = update.trace
     return signalled
 
 
