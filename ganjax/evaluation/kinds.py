@@ -5,8 +5,9 @@ import numpy as np
 
 from ganjax import UserError, media
 from ganjax.devices import sharding
+from ganjax.features import notes
 from ganjax.media import line, molecule
-from ganjax.metrics import molecules, ngrams, pitch, rolls, voxels
+from ganjax.metrics import fid, molecules, ngrams, pitch, rolls, voxels
 
 MOST = 5000  # solids of a side that are held against each other
 
@@ -14,8 +15,8 @@ MOST = 5000  # solids of a side that are held against each other
 def compute(kind, fake, real, *, mesh, batch_size):
   """({name of a value: float}, more for the record) of one metric of `presets.OF_KIND`."""
   work = dict(mesh=mesh, batch_size=batch_size)
-  functions = {'pitch': _pitch, 'voxels': _voxels, 'ngrams': _ngrams}
-  functions |= {'rolls': _rolls, 'molecules': _molecules}
+  functions = {'pitch': _pitch, 'fd_notes': _fd_notes, 'voxels': _voxels}
+  functions |= {'ngrams': _ngrams, 'rolls': _rolls, 'molecules': _molecules}
   return functions[kind](fake, real, work)
 
 
@@ -43,6 +44,26 @@ def _pitch(fake, real, work):
       heard = samples(side, **work).astype(np.float64).mean(-1) / 2**15
       values[name] = pitch.accuracy(heard, side.field.rate or 16_000, notes[side.labels()])
   return values, {'tracker': 'YIN', 'threshold': pitch.THRESHOLD}
+
+
+def _fd_notes(fake, real, work):
+  """The Frechet distance on the features of `features/notes.py`. Channels are mixed to one."""
+  params, about = notes.load()
+  moments = []
+  for side in fake, real:
+    x, rate = samples(side, **work), side.field.rate or 16_000
+    moments.append(fid.Moments())
+    for start in range(0, len(x), work['batch_size']):
+      heard = x[start : start + work['batch_size']].astype(np.float32).mean(-1) / 2**15
+      moments[-1].add(np.asarray(_features(params, notes.resample(heard, rate))))
+  a, b = moments
+  value = fid.frechet_distance(a.mean, a.cov(1), b.mean, b.cov(1))
+  return {'fd_notes': value}, {**about, 'ddof': 1}
+
+
+@jax.jit
+def _features(params, x):
+  return notes.Classifier().apply({'params': params}, x)['features']
 
 
 def _voxels(fake, real, work):

@@ -22,7 +22,8 @@ def r_v(method, stage, state, train, held_out, *, mesh, batch_size: int) -> floa
     mesh, batch_size: as many pictures at a time; whole batches alone are looked at, one at least.
   """
   count = max(min(IMAGES, train.num_examples, held_out.num_examples) // batch_size, 1)
-  names = ('image', 'label') if method.num_classes else ('image',)
+  kind = method.makes
+  names = (kind, 'label') if method.num_classes else (kind,)
   judge, sample = _functions(method.judge, stage.sample)
   local = sharding.local_rows(batch_size, mesh)
   place = lambda tree: sharding.place_batch(
@@ -39,8 +40,8 @@ def r_v(method, stage, state, train, held_out, *, mesh, batch_size: int) -> floa
           own = place(sampler.to_floats(own, source.fields))
         else:
           rows = place(sampler.rows(method, at))
-          own = {'image': sample(state, rows)} | ({'label': rows['label']} if names[1:] else {})
-        found.append(judge(state, own['image'], own.get('label'), jax.random.key(i)))
+          own = {kind: sample(state, rows)} | ({'label': rows['label']} if names[1:] else {})
+        found.append(judge(state, own[kind], own.get('label'), jax.random.key(i)))
       means.append(np.mean(jax.device_get(found), dtype=np.float64))
   real, other, fake = means
   return float((real - other) / max(real - fake, 1e-8))

@@ -98,6 +98,7 @@ MOVED = 'eq_t', 'eq_t_frac', 'eq_r'  # of a generator whose input may be moved
 PIXELS = (*PAIRED, 'ms_ssim', *PATHS, *MOVED, 'cas', 'colours', 'parzen')
 OF_KIND = {
   'pitch': 'sound',
+  'fd_notes': 'sound',
   'voxels': 'solid',
   'ngrams': 'line',
   'rolls': 'roll',

@@ -7,6 +7,7 @@ A network is one file here that defines
   RESIZE    how images come to that, one of resize.KINDS
   SCALE     (offset, factor), numbers or three of them: pixel values x in 0..255 become (x - offset) * factor
   convert   tensors of the file -> the module's variables
+`notes.py` is apart: it takes sounds, and its weights come along.
 """
 
 import importlib

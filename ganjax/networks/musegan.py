@@ -1,11 +1,15 @@
 """MuseGAN (Dong et al. 2018, arXiv:1709.06298): rolls by networks that voices share and networks of each voice.
 
 The layers are those of the authors' later code (its presets `default`), for 4 bars of 48 steps, 84 pitches and 5
-voices; there are no latents of each voice, as the paper's hybrid model has them. G: a layer to a map a bar, two
-transposed convolutions that all voices share, then for each voice two ways to every step and pitch, pitches first and
-steps first, which are joined. Batch norm and ReLU after each layer, and before the last tanh batch norm too. D mirrors
-it, without norms, with LeakyReLU(0.2); beside it two streams see how often each pitch class sounds in a beat, and how
-many notes begin or end at a step. Its logit is the mean of those of all neighbouring bars.
+voices. G: a layer to a map a bar, two transposed convolutions that all voices share, then for each voice two ways to
+every step and pitch, pitches first and steps first, which are joined. Batch norm and ReLU after each layer, and before
+the last tanh batch norm too. D mirrors it, without norms, with LeakyReLU(0.2); beside it two streams see how often each
+pitch class sounds in a beat, and how many notes begin or end at a step. Its logit is the mean of those of all
+neighbouring bars.
+
+With `hybrid` G is the paper's hybrid model (section MuseGAN). Every voice has layers of its own from the bar on, and
+four latents reach it: a shared one, its own, and two more, shared and its own, that networks of their own turn into one
+a bar. These networks are those of the preset `hybrid` in the authors' earlier code, with ReLU.
 
 For other sizes the factors of steps and octaves differ, see `factors`. Weights from a normal distribution of deviation
 0.05, cut off at two.
@@ -68,12 +72,27 @@ class Blocks(nn.Module):
     return y.reshape(*y.shape[:3], -1) + b
 
 
+def _overlapping(x, groups, features, kernel, **how):
+  """A transposed convolution for each of `groups` of channels on its own: [B, T, P, G C] -> [B, t, p, G features]."""
+  if groups == 1:
+    return ConvTranspose(features, kernel, **how)(x)
+  axes = dict(variable_axes={'params': 0}, split_rngs={'params': True})
+  each = nn.vmap(ConvTranspose, in_axes=3, out_axes=3, **axes)(features, kernel, **how)
+  x = each(x.reshape(*x.shape[:3], groups, -1))
+  return x.reshape(*x.shape[:3], -1)
+
+
 class Generator(nn.Module):
-  """z [B, Z] from N(0, I) -> rolls [B, T, P, V] in (-1, 1)."""
+  """z [B, Z] from N(0, I) -> rolls [B, T, P, V] in (-1, 1).
+
+  With `hybrid` z is 2 (V + 1) latents of one length: those of all bars, the shared one first, then those that bars are
+  made of. Raises UserError where Z is no multiple of that.
+  """
 
   shape: tuple  # of a roll
   steps: int
   width: int
+  hybrid: bool
   dtype: str
   param_dtype: str
   num_classes = 0
@@ -84,22 +103,47 @@ class Generator(nn.Module):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     length, pitches, voices = self.shape
     first, (columns, kernel), last = factors(self.steps, pitches)
+    bars = length // (BEATS * self.steps)
     norm = lambda x: BatchNorm(**kinds)(x, train=train)
+    how = dict(kernel_init=INIT, **kinds)
 
     def layer(x, features, kernel, **more):
       return nn.relu(norm(Blocks(self.width * features, kernel, **more, up=True, **kinds)(x)))
 
-    x = layer(z[:, None, None], 32, (length // (BEATS * self.steps), 1))
-    x = x.reshape(-1, 1, 1, x.shape[-1])  # a bar at a time up to the end
-    x = layer(x, 16, (BEATS, columns))
-    how = dict(stride=(first, 2), kernel_init=INIT, **kinds)
-    x = nn.relu(norm(ConvTranspose(8 * self.width, (first, kernel), **how)(x)))
-
     own = dict(voices=voices, apart=True)
-    pitch_first = layer(layer(x, 2, (1, 12), voices=voices), 1, (last, 1), **own)
-    time_first = layer(layer(x, 2, (last, 1), voices=voices), 1, (1, 12), **own)
+    if self.hybrid:
+      of_all, of_bars = self._cut(z)
+      groups = voices + 1
+      x = of_bars.reshape(len(z), 1, 1, -1)
+      x = layer(x, 16, (max(bars - 1, 1), 1), voices=groups, apart=True)
+      x = nn.relu(norm(_overlapping(x, groups, of_all.shape[-1], (min(bars, 2), 1), **how)))
+      x = x.reshape(len(z), bars, groups, -1)
+      x = jnp.concatenate([jnp.broadcast_to(of_all[:, None], x.shape), x], -1)
+      x = jnp.concatenate([jnp.broadcast_to(x[:, :, :1], x[:, :, 1:].shape), x[:, :, 1:]], -1)
+    else:
+      x = layer(z[:, None, None], 32, (bars, 1))
+    x = x.reshape(len(z) * bars, 1, 1, -1)  # a bar at a time up to the end
+    x = layer(x, 16, (BEATS, columns), **(own if self.hybrid else {}))
+    groups = voices if self.hybrid else 1
+    octaves = _overlapping(x, groups, 8 * self.width, (first, kernel), stride=(first, 2), **how)
+    x = nn.relu(norm(octaves))
+
+    split = dict(voices=voices, apart=self.hybrid)
+    pitch_first = layer(layer(x, 2, (1, 12), **split), 1, (last, 1), **own)
+    time_first = layer(layer(x, 2, (last, 1), **split), 1, (1, 12), **own)
     x = norm(Blocks(1, (1, 1), **own, **kinds)(_join(voices, pitch_first, time_first)))
     return jnp.tanh(x).reshape(-1, *self.shape)
+
+  def _cut(self, z):
+    """Two times the shared latent and those of voices, [B, V + 1, n]: of all bars, and what bars are made of."""
+    parts = 2 * (self.shape[2] + 1)
+    if z.shape[1] % parts:
+      raise UserError(
+        f'method.z_dim={z.shape[1]} must be a multiple of {parts}: networks.hybrid=True has two latents that are '
+        f'shared, and two of each of {self.shape[2]} voices'
+      )
+    z = z.reshape(len(z), 2, parts // 2, -1)
+    return z[:, 0], z[:, 1]
 
 
 class Discriminator(nn.Module):
@@ -150,12 +194,13 @@ def _join(voices, *parts):
   return x.reshape(*x.shape[:-2], -1)
 
 
-def build(*, fields, width=16, width_D=None, dtype='float32', param_dtype='float32'):
+def build(*, fields, width=16, width_D=None, hybrid=False, dtype='float32', param_dtype='float32'):
   """The pair {'G', 'D'}.
 
   Args:
     fields: of the data, of which `roll` says the sizes.
     width, width_D: channels of G's last hidden layers and of D's first, 16 in the authors' code; by default D has G's.
+    hybrid: whether G is the paper's hybrid model, with latents and layers of each voice.
     dtype, param_dtype: of activations and of parameters.
 
   Raises:
@@ -172,6 +217,6 @@ def build(*, fields, width=16, width_D=None, dtype='float32', param_dtype='float
     raise UserError('networks.width and networks.width_D must be at least 1')
   kinds = dict(dtype=dtype, param_dtype=param_dtype)
   return {
-    'G': Generator(field.shape, field.rate, width, **kinds),
+    'G': Generator(field.shape, field.rate, width, hybrid, **kinds),
     'D': Discriminator(field.shape, field.rate, width_D, **kinds),
   }

@@ -5,12 +5,14 @@ import math
 import jax
 import numpy as np
 import pytest
+import scipy
 
 from ganjax import UserError, data
 from ganjax.data.sets import notes, solids
 from ganjax.devices import sharding
 from ganjax.evaluation import measure, sides
 from ganjax.evaluation.presets import higher_is_better, parse_metrics, parse_presets
+from ganjax.features import notes as judge
 from ganjax.media import Field, line, molecule
 from ganjax.metrics import molecules, ngrams, pitch, rolls, voxels
 
@@ -164,6 +166,35 @@ def test_samples_go_through_the_evaluation():
   assert values['rolls_in_scale'] == values['rolls_in_scale_real'] == 1
   assert values['rolls_empty_bars'] == 0 and len(values) == 10
   assert values['rolls_tonal_distance'] == rolls.tonal_distance(x > 0, 4)
+
+
+def test_the_distance_of_sounds_orders_them():
+  """Other notes of the data, at either rate, are near; the further off pitch, instrument and noise, the farther."""
+  rows, instrument = np.arange(144), np.arange(144) // 12 % 3
+
+  def side(higher=0.0, instrument=instrument, noise=0.0, split=1, rate=RATE):
+    x = notes.render(rows, split, rate // 2, rate, 72 + rows % 12 + higher, instrument) / 2**15
+    x = x + noise * np.random.default_rng(0).normal(size=x.shape)
+    return fakes(Field('sound', x.shape[1:], rate), jax.numpy.asarray(x, 'float32'), len(x))
+
+  real = side(split=0)
+  distance = lambda **how: found('fd_notes', side(**how), real)['fd_notes']
+  same, other, faster = distance(split=0), distance(), distance(rate=2 * RATE)
+  network = jax.jit(lambda x: judge.Classifier().apply({'params': judge.load()[0]}, x)['features'])
+  of = lambda side: network(judge.resample(side.images({}, rows)[..., 0], RATE))
+  a, b = (np.asarray(of(one), float) for one in (real, side()))
+  mean, (c, d) = a.mean(0) - b.mean(0), (np.cov(x.T) for x in (a, b))
+  root = scipy.linalg.sqrtm(c @ d + 1e-9 * np.eye(64)).real
+  assert other == pytest.approx(mean @ mean + np.trace(c + d - 2 * root), rel=1e-2)
+  assert same == pytest.approx(0, abs=1e-3) and 0 < other < 30 and faster < 30
+  assert 1.5 * max(other, faster) < distance(higher=0.25) < distance(higher=1) < distance(higher=7)
+  some, all_sines = np.where(rows % 2, 0, instrument), 0 * instrument
+  assert 10 * other < distance(instrument=some) < distance(instrument=all_sines)
+  noisy = [distance(split=0, noise=size) for size in (1e-3, 1e-2, 0.1)]
+  assert 1 < noisy[0] < 0.1 * noisy[1] < 0.1 * noisy[2]
+  assert higher_is_better('fd_notes') is False
+  with pytest.raises(UserError, match='fd_notes needs the pictures of a real side'):
+    measure.check(parse_metrics('fd_notes'), real, None)
 
 
 def test_molecules_go_through_the_evaluation():

@@ -162,11 +162,45 @@ def test_musegan_is_of_the_authors_code():
   assert out == (2,) and number == 5 * voice + shared + streams + layer(384, 512, 2) + 513
 
 
-@pytest.mark.parametrize('steps, octaves', [(1, 2), (6, 10)])
-def test_rolls_of_any_size(steps, octaves):
+def test_the_hybrid_musegan_has_layers_of_each_voice():
+  """Four latents of 32 numbers reach a voice; what makes bars has 256 features at 3 places, then 32 at 4 bars."""
+  fields = {'roll': Field('roll', (192, 84, 5), 12)}
+  nets = component.build('networks', dict(name='musegan', hybrid=True), fields=fields)
+  out, number = shapes(nets['G'], jnp.zeros((2, 2 * 6 * 32)))
+  layer = lambda i, o, k: i * o * k + 3 * o
+  temporal = layer(32, 256, 3) + layer(256, 32, 2)
+  voice = layer(128, 256, 12) + layer(256, 128, 12)
+  voice += 2 * layer(128, 32, 12) - 9 * 128 * 32 + 2 * layer(32, 16, 12) - 9 * 32 * 16
+  voice += layer(32, 1, 1)
+  assert out == (2, 192, 84, 5) and number == 6 * temporal + 5 * voice
+  with pytest.raises(UserError, match='method.z_dim=128 must be a multiple of 12: networks.hybrid'):
+    shapes(nets['G'], jnp.zeros((2, 128)))
+
+
+def test_latents_of_the_hybrid_musegan_reach_their_voice_and_bars():
+  fields = {'roll': Field('roll', (48, 24, 3), 4)}  # 3 bars of 16 steps
+  how = dict(name='musegan', width=1, hybrid=True)
+  G = component.build('networks', how, fields=fields)['G']
+  z = jax.random.normal(jax.random.key(0), (1, 2, 4, 2))  # of all bars, of bars; shared, of voices
+  variables = jax.jit(lambda: G.init(jax.random.key(1), z.reshape(1, -1), train=False))()
+  # Weights that no depth fades, so that every change is seen.
+  larger = jax.tree.map(lambda w: w * 8, variables['params'])
+  run = jax.jit(lambda z: G.apply({**variables, 'params': larger}, z.reshape(1, -1), train=False))
+  bars = lambda z: np.asarray(run(z)).reshape(3, 16, 24, 3)
+  assert np.ptp(bars(z), 0).max() > 1e-3  # bars differ,
+  assert np.ptp(bars(z.at[:, 1].set(0)), 0).max() == 0  # by the latents that they are made of alone
+  for half in 0, 1:
+    for part in range(4):
+      changed = np.abs(bars(z.at[:, half, part].add(1)) - bars(z)).max((0, 1, 2)) > 0
+      assert changed.tolist() == [part in (0, voice + 1) for voice in range(3)]
+
+
+@pytest.mark.parametrize('steps, octaves, hybrid', [(1, 2, False), (6, 10, False), (1, 3, True)])
+def test_rolls_of_any_size(steps, octaves, hybrid):
   fields = {'roll': Field('roll', (8 * steps, 12 * octaves, 2), steps)}
-  nets = component.build('networks', dict(name='musegan', width=1), fields=fields)
-  assert shapes(nets['G'], jnp.zeros((3, 5)))[0] == (3, *fields['roll'].shape)
+  how = dict(name='musegan', width=1, hybrid=hybrid)
+  nets = component.build('networks', how, fields=fields)
+  assert shapes(nets['G'], jnp.zeros((3, 6)))[0] == (3, *fields['roll'].shape)
   assert shapes(nets['D'], jnp.zeros((3, *fields['roll'].shape)))[0] == (3,)
 
 
