@@ -102,6 +102,7 @@ OF_KIND = {
   'ngrams': 'line',
   'rolls': 'roll',
   'molecules': 'molecule',
+  'motion': 'clip',
 }  # metrics of samples that are no pictures
 _VALUES = {
   'pitch': ('pitch_accuracy', 'pitch_accuracy_real'),
@@ -112,6 +113,11 @@ _VALUES = {
     f'rolls_{value}{end}'
     for end in ('', '_real')
     for value in ('empty_bars', 'pitch_classes', 'qualified', 'in_scale', 'tonal_distance')
+  ),
+  'motion': tuple(
+    f'motion_{value}{end}'
+    for end in ('', '_real')
+    for value in ('speed', 'steady', 'bounce_error', 'blank')
   ),
   'kid': ('kid', 'kid_std'),
   'is': ('is', 'is_std'),
