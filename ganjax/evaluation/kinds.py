@@ -105,7 +105,7 @@ def _motion(fake, real, work):
   data = real.info
   if data.get('dataset') != 'moving' or data['number'] != 1:
     raise UserError(
-      f'motion follows the one drawing of data.dataset=moving with data.number=1, and {data["name"]} is another set: '
+      f'motion follows the one drawing of data.dataset=moving with data.number=1, and {data["name"]} is not such: '
       'take frame_fd_mobilenet_v2'
     )
   positions = functools.partial(motion.positions, ground=moving.SPRITES[data['sprites']])
