@@ -85,6 +85,7 @@ TRACED += (
   'gan_cls_cub',
   'dfgan_cub',
   'dfgan_coco',
+  'mocogan_actions',
   'mocogan_emoji',
   'mocogan_mnist',
   'vid2vid_emoji',

@@ -1,4 +1,4 @@
-"""One pass over a side: pictures through feature networks, on all devices, several networks and presets at once."""
+"""One pass over a side: pictures or clips through feature networks, on all devices, several presets at once."""
 
 import collections
 import functools
@@ -37,7 +37,7 @@ class ExtractedFeatures(NamedTuple):
   """What a plan wanted of a side."""
 
   moments: dict  # output -> Moments
-  rows: dict  # output -> float32 [N, d]
+  rows: dict  # output -> float32 [N, d], of clips by a network of pictures [N T, d]
 
 
 class Stopped(Exception):  # noqa: N818 (no error: someone asked to stop)
@@ -55,7 +55,7 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
     side: a `sides.Side`.
     plans: {key: FeaturePlan}.
     mesh: devices.
-    batch_size: pictures at a time, rounded up to a multiple of the devices.
+    batch_size: pictures at a time, rounded up to a multiple of the devices; of clips their frames.
     stop: asked before each batch, on all processes alike.
 
   Returns:
@@ -65,7 +65,8 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
     Stopped: `stop` returned True.
     UserError: features hold NaN or infinity.
   """
-  size = -(-batch_size // mesh.size) * mesh.size
+  frames = side.field.shape[0] if side.kind == 'clip' else 1
+  size = -(-batch_size // (frames * mesh.size)) * mesh.size
   mine = sharding.local_rows(size, mesh)
   variables = sharding.replicate({k: plan.extractor.variables for k, plan in plans.items()}, mesh)
   make = _pictures(side.images, tuple(sorted({plan.quantiser for plan in plans.values()})))
@@ -90,6 +91,7 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
     for key, (moments, rows) in found.items():
       for name, value in outputs[key].items():
         value = np.asarray(value)[:count]
+        value = value.reshape(-1, value.shape[-1])  # also those of frames
         if not np.isfinite(value).all():
           raise UserError(
             f'features of {side.info["name"]} are NaN or infinite: the generator has diverged, or weights are damaged'

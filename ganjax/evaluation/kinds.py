@@ -1,13 +1,16 @@
-"""Metrics of samples that are no pictures: of sounds, solids, lines, piano rolls, molecules."""
+"""Metrics of samples that are no pictures: of sounds, solids, lines, piano rolls, molecules, clips."""
+
+import functools
 
 import jax
 import numpy as np
 
 from ganjax import UserError, media
+from ganjax.data.sets import moving
 from ganjax.devices import sharding
 from ganjax.features import notes
 from ganjax.media import line, molecule
-from ganjax.metrics import fid, molecules, ngrams, pitch, rolls, voxels
+from ganjax.metrics import fid, molecules, motion, ngrams, pitch, rolls, voxels
 
 MOST = 5000  # solids of a side that are held against each other
 
@@ -17,11 +20,12 @@ def compute(kind, fake, real, *, mesh, batch_size):
   work = dict(mesh=mesh, batch_size=batch_size)
   functions = {'pitch': _pitch, 'fd_notes': _fd_notes, 'voxels': _voxels}
   functions |= {'ngrams': _ngrams, 'rolls': _rolls, 'molecules': _molecules}
+  functions |= {'motion': _motion}
   return functions[kind](fake, real, work)
 
 
-def samples(side, *, mesh, batch_size) -> np.ndarray:
-  """All samples of a side as their kind is stored, on the host."""
+def samples(side, each=np.asarray, *, mesh, batch_size) -> np.ndarray:
+  """All samples of a side as their kind is stored, on the host; or what `each` makes of every batch of them."""
   size, done = -(-batch_size // mesh.size) * mesh.size, []
   mine = sharding.local_rows(size, mesh)
   run = jax.jit(lambda state, rows: sharding.keep_whole(side.images(state, rows)))
@@ -29,7 +33,7 @@ def samples(side, *, mesh, batch_size) -> np.ndarray:
     for start in range(0, side.count, size):
       rows = sharding.place_batch(side.rows(np.arange(start, start + size)[mine]), mesh)
       found = np.asarray(run(side.state, rows))[: side.count - start]
-      done.append(media.find(side.field.kind).to_stored(found) if side.sample else found)
+      done.append(each(media.find(side.field.kind).to_stored(found) if side.sample else found))
   return np.concatenate(done)
 
 
@@ -116,3 +120,25 @@ def _molecules(fake, real, work):
     'molecules_valid_real': molecules.validity(b),
   }
   return values, {}
+
+
+def _motion(fake, real, work):
+  """The motion of the drawing in the fakes, and in the data."""
+  data = real.info
+  if data.get('dataset') != 'moving' or data['number'] != 1:
+    raise UserError(
+      f'motion follows the one drawing of data.dataset=moving with data.number=1, and {data["name"]} is not such: '
+      'take frame_fd_mobilenet_v2'
+    )
+  positions = functools.partial(motion.positions, ground=moving.SPRITES[data['sprites']])
+  room = [n - data['size'] for n in real.field.shape[1:3]]
+  values = {}
+  for end, side in ('', fake), ('_real', real):
+    paths = samples(side, positions, **work)
+    if paths.shape[1] < 3:
+      raise UserError(
+        f'motion takes clips of 3 frames and more, and {side.info["name"]} has {paths.shape[1]}'
+      )
+    found = motion.measure(paths, room, data['speed'])
+    values |= {f'motion_{name}{end}': value for name, value in found._asdict().items()}
+  return values, {'steady_to': motion.STEADY, 'faint': motion.FAINT}

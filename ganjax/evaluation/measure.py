@@ -28,7 +28,7 @@ from ganjax.metrics import (
 )
 
 # Metrics of moments, and of which output; the others take whole rows.
-_MOMENTS = {'fd': 'features', 'sfd': 'spatial'}
+_MOMENTS = {'fd': 'features', 'sfd': 'spatial', 'frame_fd': 'features', 'fvd': 'features'}
 KID_SUBSETS, KID_SUBSET, KID_SEED = 100, 1000, 2020  # torch-fidelity's
 FAKES_ALONE = ('is', *PATHS, *MOVED)  # look at no reals
 ALONE = (*FAKES_ALONE, 'ms_ssim', 'pitch')  # need no reals
@@ -66,7 +66,9 @@ class Extractors:
       path = self._weights.get(network)
       self._loaded[key] = found = features.load(network, path, dtype=dtype, **pipeline)
       if not found.info['weights_verified']:
-        processes.say(f'note: the weights of {network} are not the published file; records say so')
+        processes.say(
+          f'note: nothing says that the weights of {network} are the published file; records say so'
+        )
     return self._loaded[key]
 
   def lpips(self, net):
@@ -159,7 +161,7 @@ def check(metrics, fake, real, stored=None):
     found = {'count': side.count, 'class_names': side.class_names}
     processes.check_same(f'pictures in {side.info.get("name", "the fakes")}', found)
   for metric in metrics:
-    wanted = OF_KIND.get(metric.kind, 'image')
+    wanted = metric.of
     for side in filter(None, (fake, real)):
       if side.kind != wanted:
         what = 'pictures' if wanted == 'image' else f'{wanted}s'
@@ -254,7 +256,12 @@ def _values(metric, preset, matched, fake, real, known_real, known_fake):
         f'statistics of {len(a.mean)} features cannot be compared with {len(b.mean)} of {metric.network}'
       )
     value = fid.frechet_distance(a.mean, a.cov, b.mean, b.cov, a.factor)
-    more = {'ddof': preset.ddof, 'ddof_real': a.ddof, 'num_real': a.n or None}
+    more = {'ddof': preset.ddof, 'ddof_real': a.ddof}
+    more |= (
+      {'frames_fake': b.n, 'frames_real': a.n}
+      if metric.kind == 'frame_fd'
+      else {'num_real': a.n or None}
+    )
     return {metric.values[0]: value}, more
   if metric.kind == 'is':
     logits = known_fake.rows[preset.is_logits]

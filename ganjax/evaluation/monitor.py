@@ -245,10 +245,10 @@ def warnings(history) -> list:
   """
   if not history:
     return []
-  out = []
+  out, distances = [], ('fid', 'sfid', 'fd', 'kid', 'frame', 'fvd')
   for name, value in history[-1][1].items():
     kind = name.split('_')[0]
-    if '_std' in name or kind not in ('fid', 'sfid', 'fd', 'kid', 'recall', 'coverage', 'sample'):
+    if '_std' in name or kind not in (*distances, 'recall', 'coverage', 'sample'):
       continue
     points = [(step, values[name]) for step, values in history if name in values]
     rises = kind in ('recall', 'coverage', 'sample')

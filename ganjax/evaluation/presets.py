@@ -74,9 +74,14 @@ class Metric(NamedTuple):
   @property
   def values(self) -> tuple:
     """The names of its values; the first is what it is called for."""
-    if self.network == 'inception' and self.kind in ('fd', 'sfd', 'intra_fd'):
+    if self.network == 'inception' and self.kind in ('fd', 'sfd', 'intra_fd', 'frame_fd'):
       return (self.name,)
     return tuple(f'{value}{self.suffix}' for value in _VALUES.get(self.kind, (self.kind,)))
+
+  @property
+  def of(self) -> str:
+    """The kind of the samples that it is of."""
+    return 'clip' if self.kind in CLIPS else OF_KIND.get(self.kind, 'image')
 
 
 # On the FID Inception: name -> kind.
@@ -89,9 +94,22 @@ _INCEPTION = {
   'sfid': 'sfd',
   'intra_fid': 'intra_fd',
   'neighbours': 'neighbours',
+  'frame_fid': 'frame_fd',
 }
 # On another network: the kind, then the network's name.
-_ANY = ('fd', 'kid_full', 'kid', 'prdc', 'intra_fd', 'neighbours', 'r_precision', 'classes')
+_ANY = (
+  'fd',
+  'kid_full',
+  'kid',
+  'prdc',
+  'intra_fd',
+  'neighbours',
+  'r_precision',
+  'classes',
+  'frame_fd',
+)
+_ANY_OF_CLIPS = ('fvd',)
+CLIPS = ('frame_fd', *_ANY_OF_CLIPS)  # features of clips: of single frames, and of whole clips
 PAIRED = ('psnr', 'ssim', 'lpips')  # the i-th picture of one side against the i-th of the other
 PATHS = 'ppl', 'ppl_w'  # of a generator
 MOVED = 'eq_t', 'eq_t_frac', 'eq_r'  # of a generator whose input may be moved
@@ -103,6 +121,7 @@ OF_KIND = {
   'ngrams': 'line',
   'rolls': 'roll',
   'molecules': 'molecule',
+  'motion': 'clip',
 }  # metrics of samples that are no pictures
 _VALUES = {
   'pitch': ('pitch_accuracy', 'pitch_accuracy_real'),
@@ -113,6 +132,11 @@ _VALUES = {
     f'rolls_{value}{end}'
     for end in ('', '_real')
     for value in ('empty_bars', 'pitch_classes', 'qualified', 'in_scale', 'tonal_distance')
+  ),
+  'motion': tuple(
+    f'motion_{value}{end}'
+    for end in ('', '_real')
+    for value in ('speed', 'steady', 'bounce_error', 'blank')
   ),
   'kid': ('kid', 'kid_std'),
   'is': ('is', 'is_std'),
@@ -128,6 +152,7 @@ _VALUES = {
 _HIGHER = ('is', 'precision', 'recall', 'density', 'coverage', 'psnr', 'ssim', 'cas', 'r', 'eq')
 _HIGHER += ('pitch', 'voxels', 'molecules', 'parzen')
 _LOWER = ('fid', 'fd', 'sfid', 'kid', 'intra', 'lpips', 'ppl', 'ngrams', 'colours', 'classes')
+_LOWER += ('frame', 'fvd')
 
 
 def parse_metrics(text: str) -> list:
@@ -143,19 +168,28 @@ def _parse(name) -> Metric:
     return Metric(name, name, None)
   if name in _INCEPTION:
     return Metric(name, _INCEPTION[name], 'inception')
-  for kind in _ANY:
-    network = name.removeprefix(f'{kind}_')
-    if network != name and network in features.names() and network != 'inception':
-      return Metric(name, kind, network)
+  if name in (found := _named_by_networks()):
+    return Metric(name, *found[name])
   known = _known()
   raise UserError(
     f'metric {name!r} is not known{closest(name, known)}; there are {", ".join(known)}'
   )
 
 
+def _named_by_networks() -> dict:
+  """{name: (kind, network)}, but for the Inception."""
+  kinds = {'image': _ANY, 'clip': _ANY_OF_CLIPS}
+  return {
+    f'{kind}_{network}': (kind, network)
+    for of, some in kinds.items()
+    for network in features.names(of)
+    for kind in some
+    if network != 'inception'
+  }
+
+
 def _known() -> list:
-  others = [n for n in features.names() if n != 'inception']
-  return [*_INCEPTION, *(f'{kind}_{n}' for n in others for kind in _ANY), *PIXELS, *OF_KIND]
+  return [*_INCEPTION, *_named_by_networks(), *PIXELS, *OF_KIND]
 
 
 def parse_presets(text: str) -> dict:

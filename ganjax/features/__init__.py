@@ -1,4 +1,4 @@
-"""Feature networks: images in, features of a published frozen network out.
+"""Feature networks: images or clips in, features of a published frozen network out.
 
 A network is one file here that defines
   Network   a Linen module, Network(dtype=...): scaled images [B, SIZE, SIZE, 3] -> dict of arrays, with 'features'
@@ -7,6 +7,7 @@ A network is one file here that defines
   RESIZE    how images come to that, one of resize.KINDS
   SCALE     (offset, factor), numbers or three of them: pixel values x in 0..255 become (x - offset) * factor
   convert   tensors of the file -> the module's variables
+  KIND      'clip' where it takes clips [B, T, SIZE, SIZE, 3], not images
 `notes.py` is apart: it takes sounds, and its weights come along.
 """
 
@@ -32,14 +33,21 @@ DTYPES = 'float32', 'bfloat16'
 class Extractor(NamedTuple):
   name: str
   variables: dict  # arrays on the host; the caller places them
-  apply: Callable  # (variables, images uint8 or float 0..255 [B, H, W, 1 or 3]) -> dict of float32 arrays; jittable
+  # (variables, images uint8 or float 0..255 [B, H, W, 1 or 3]) -> dict of float32 arrays; jittable. Of clips
+  # [B, T, H, W, 1 or 3] those of each clip, or of a network of images those of each frame, [B, T, ...].
+  apply: Callable
   info: dict  # what it is, for records: network, weights_*, resize, scale, size, dtype
 
 
-def names() -> list[str]:
-  """The networks that there are."""
+def names(kind: str | None = None) -> list[str]:
+  """The networks that there are, or those that take a kind: 'image', 'clip'."""
   files = (m.name for m in pkgutil.iter_modules(__path__))
-  return sorted(n for n in files if hasattr(module(n), 'Network'))
+  found = sorted(n for n in files if hasattr(module(n), 'Network'))
+  return [n for n in found if kind in (None, _kind(module(n)))]
+
+
+def _kind(network):
+  return getattr(network, 'KIND', 'image')
 
 
 def mapped() -> list[str]:
@@ -111,11 +119,15 @@ def load(
   tensors, found = weights.load(own.FILE, path)
 
   def apply(variables, images):
-    if images.shape[3] == 1:
-      images = jnp.repeat(images, 3, 3)
-    x = resizing.resize(images, own.SIZE, kind)
-    outputs = network.apply(variables, (x - jnp.array(offset)) * jnp.array(factor))
-    return {key: y.astype(jnp.float32) for key, y in outputs.items()}
+    if images.shape[-1] == 1:
+      images = jnp.repeat(images, 3, -1)
+    whole = images.shape[:-3]  # [B], or of clips [B, T]
+    x = resizing.resize(images.reshape(-1, *images.shape[-3:]), own.SIZE, kind)
+    x = (x - jnp.array(offset)) * jnp.array(factor)
+    if _kind(own) == 'clip':
+      x, whole = x.reshape(*whole, *x.shape[1:]), whole[:1]
+    outputs = network.apply(variables, x)
+    return {k: y.reshape(*whole, *y.shape[1:]).astype(jnp.float32) for k, y in outputs.items()}
 
   info = {
     'network': name,

@@ -19,14 +19,17 @@ from ganjax.dtypes import wide
 from ganjax.layers.conv import conv
 from ganjax.weights.files import take
 
-Pads = tuple[tuple[int, int], tuple[int, int]]  # zeros before and after the rows, and the columns
+Pads = tuple[tuple[int, int], ...]  # zeros before and after the rows, and the columns
 
 
 class Conv(nn.Module):
-  """Convolution or, if `depthwise`, one filter for each channel; then bias and activation."""
+  """Convolution or, if `depthwise`, one filter for each channel; then bias and activation.
+
+  Kernel and pads have a number for each spatial axis: two for pictures, three for clips.
+  """
 
   features: int
-  kernel: tuple[int, int] = (1, 1)
+  kernel: tuple[int, ...] = (1, 1)
   stride: int = 1
   pads: Pads = ((0, 0), (0, 0))
   act: Callable = nn.relu
@@ -34,23 +37,24 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[B, H, W, C] -> [B, h, v, features]."""
-    channels = 1 if self.depthwise else x.shape[3]
+    """[B, H, W, C] -> [B, h, v, features]; [B, T, H, W, C] -> [B, t, h, v, features]."""
+    channels = 1 if self.depthwise else x.shape[-1]
     w, b = _weights(self, (*self.kernel, channels, self.features), x.dtype)
-    if self.kernel == (1, 1) and self.stride == 1:
-      y = jnp.dot(x, w[0, 0], precision=precision(x.dtype))
+    if max(self.kernel) == 1 and self.stride == 1:
+      y = jnp.dot(x, w.reshape(w.shape[-2:]), precision=precision(x.dtype))
     else:
       cpu = self._ours if self.depthwise or self.stride > 1 else self._native
       y = lax.platform_dependent(x, w, cpu=cpu, default=self._native)
     return self.act(y + b)
 
   def _native(self, x, w):
+    axes = 'DHW'[-len(self.kernel) :]
     return lax.conv_general_dilated(
       x,
       w,
-      (self.stride, self.stride),
+      (self.stride,) * len(axes),
       self.pads,
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      dimension_numbers=(f'N{axes}C', f'{axes}IO', f'N{axes}C'),
       feature_group_count=self.features if self.depthwise else 1,
       precision=precision(x.dtype),
     )
@@ -144,7 +148,7 @@ def mean(x: jax.Array) -> jax.Array:
 
 def convert(
   network: nn.Module,
-  size: int,
+  size: int | Sequence[int],
   tensors: dict[str, np.ndarray],
   names: Callable[[str], tuple[str, str | None]],
   eps: float,
@@ -152,8 +156,8 @@ def convert(
   """Variables of a network of `Conv` and `Linear` from a PyTorch state_dict.
 
   Args:
-    network: module that takes [B, size, size, 3].
-    size: in pixels.
+    network: module that takes [B, size, size, 3], or [B, *size, 3].
+    size: in pixels; of clips frames, rows and columns.
     tensors: name -> np.ndarray; float64 gives float64 variables.
     names: path of a layer, 'block_3/conv' -> the prefixes of its convolution and of its batch norm, or None for that.
     eps: what the batch norms add to the variance.
@@ -161,14 +165,16 @@ def convert(
   Raises:
     UserError: a tensor that is missing or has another shape.
   """
-  image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-  shapes = jax.eval_shape(network.init, jax.random.key(0), image)['params']
+  size = (size, size) if isinstance(size, int) else size
+  x = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+  shapes = jax.eval_shape(network.init, jax.random.key(0), x)['params']
   params = {}
   for path, leaf in traverse_util.flatten_dict(shapes).items():
     if path[-1] != 'kernel':
       continue
     conv, norm = names('/'.join(path[:-1]))
-    order = (3, 2, 0, 1) if len(leaf.shape) == 4 else (1, 0)  # HWIO -> OIHW
+    axes = len(leaf.shape) - 2
+    order = (axes + 1, axes, *range(axes))  # HWIO -> OIHW
     w = take(tensors, f'{conv}.weight', tuple(leaf.shape[i] for i in order))
     vector = functools.partial(take, tensors, shape=w.shape[:1])
     if norm is None:

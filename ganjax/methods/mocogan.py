@@ -1,13 +1,14 @@
 """MoCoGAN (Tulyakov et al. 2018, arXiv:1707.04993, section 3.2): clips, judged frame by frame and as a whole.
 
-A batch has `clip` [B, T, H, W, C]. The categories of the paper's section 3.3 are left out.
+A batch has `clip` [B, T, H, W, C], and `label` [B] where the networks have classes (section 3.3): fakes have evenly
+drawn ones, the discriminator of clips learns those of reals, and G is to make clips of which it tells the label.
 """
 
 import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
-from ganjax.losses import adversarial
+from ganjax.losses import adversarial, classes
 from ganjax.method import Aux, Method, Phase, Stage, apply, named
 from ganjax.sampling import latents
 
@@ -18,13 +19,14 @@ def build(nets, *, fields, z_dim=50, motion_dim=10, frames_per_clip=3):
   """A step is an update of both discriminators, then one of G.
 
   Args:
-    nets: {'G': (content, noise) -> clips, 'D_frames': pictures -> logits, 'D_clips': clips -> logits}.
+    nets: {'G': (content, noise, label) -> clips, 'D_frames': pictures -> logits, 'D_clips': clips -> logits, or
+      with classes (logits, scores)}.
     fields: of the data.
     z_dim, motion_dim: lengths of the content and of a motion code, drawn from N(0, I).
     frames_per_clip: so many frames of each clip, drawn at random, are judged one by one. The authors draw 10 frames
       and 3 clips a step, each anew.
   """
-  G = nets['G']
+  G, num_classes = nets['G'], nets['G'].num_classes
   length = fields['clip'].shape[0]
   latents.check_length(z_dim)
   latents.check_length(motion_dim)
@@ -36,53 +38,64 @@ def build(nets, *, fields, z_dim=50, motion_dim=10, frames_per_clip=3):
   def generate(state, key, count):
     content = latents.normal(named(key, 'content'), count, z_dim)
     noise = latents.normal(named(key, 'motion'), count, 1 + length, motion_dim)
-    return apply(G, state, content, noise, train=True)
+    label = None
+    if num_classes:
+      label = jax.random.randint(named(key, 'label'), (count,), 0, num_classes)
+    return *apply(G, state, content, noise, label, train=True), label
 
   def judge(state, clips, key):
-    """({'frames', 'clips'}: logits, the state that keeps the statistics of both)."""
-    out = {}
+    """({'frames', 'clips'}: logits, class scores or None, the state that keeps the statistics of both)."""
+    out, scores = {}, None
     seen = {'frames': pick(clips, key, frames_per_clip), 'clips': clips}
     for name, x in seen.items():
       out[name], state = apply(nets[f'D_{name}'], state, x, train=True)
-    return out, state
+    if num_classes:
+      out['clips'], scores = out['clips']
+    return out, scores, state
 
   def discriminators(state, batch, key):
-    """The sum of both losses. Keeps statistics of both passes, real then fake; G's are dropped."""
+    """The sum of all losses. Keeps statistics of both passes, real then fake; G's are dropped."""
     clips, terms = batch['clip'], {}
-    fakes, _ = generate(state, key, len(clips))
-    real, state = judge(state, clips, named(key, 'frames of reals'))
-    fake, state = judge(state, fakes, named(key, 'frames of fakes'))
+    fakes, _, _ = generate(state, key, len(clips))
+    real, scores, state = judge(state, clips, named(key, 'frames of reals'))
+    fake, _, state = judge(state, fakes, named(key, 'frames of fakes'))
     for name in real:
       found = adversarial.non_saturating_D(real[name], fake[name])
       terms |= {f'{term}_{name}': loss for term, loss in found.items()}
+    if num_classes:
+      terms['loss_class'] = classes.auxiliary_classifier(scores, batch['label'])
     return sum(terms.values()), Aux(state, terms)
 
   def generator(state, batch, key):
-    """The sum of both losses. Keeps G's statistics; those of the discriminators are dropped."""
-    fakes, state = generate(state, key, len(batch['clip']))
-    logits, _ = judge(state, fakes, named(key, 'frames of fakes'))
+    """The sum of all losses. Keeps G's statistics; those of the discriminators are dropped."""
+    fakes, state, label = generate(state, key, len(batch['clip']))
+    logits, scores, _ = judge(state, fakes, named(key, 'frames of fakes'))
     terms = {f'loss_G_{n}': adversarial.non_saturating_G(x) for n, x in logits.items()}
+    if num_classes:
+      terms['loss_G_class'] = classes.auxiliary_classifier(scores, label)
     return sum(terms.values()), Aux(state, terms)
 
   def inputs(batch):
     clips = batch['clip']
     noise = jnp.zeros((len(clips), 1 + length, motion_dim))
+    label = (jnp.zeros(len(clips), jnp.int32),) if num_classes else ()
     return {
-      'G': (jnp.zeros((len(clips), z_dim)), noise),
+      'G': (jnp.zeros((len(clips), z_dim)), noise, *label),
       'D_frames': (clips[:, 0],),
       'D_clips': (clips,),
     }
 
   def rows(seeds, examples, frames=length):
-    """Content and noise of each seed; more `frames` go on where fewer end."""
+    """Content and noise of each seed; more `frames` go on where fewer end. Seed n is of class n mod their number."""
     if not 0 < frames <= MOST_FRAMES:
       raise UserError(f'frames={frames} must be from 1 to {MOST_FRAMES}')
     drawn = latents.per_seed(seeds, z_dim + (1 + frames) * motion_dim)
     noise = drawn[:, z_dim:].reshape(len(drawn), 1 + frames, motion_dim)
-    return {'z': drawn[:, :z_dim], 'motion': noise}
+    label = {'label': jnp.asarray(seeds, jnp.int32) % num_classes} if num_classes else {}
+    return {'z': drawn[:, :z_dim], 'motion': noise, **label}
 
   def sample(state, row, **mode):
-    return apply(G, state, row['z'], row['motion'], **mode)
+    return apply(G, state, row['z'], row['motion'], row.get('label'), **mode)
 
   phases = (
     Phase('D', discriminators, ('D_frames', 'D_clips'), 'D'),
@@ -95,6 +108,7 @@ def build(nets, *, fields, z_dim=50, motion_dim=10, frames_per_clip=3):
     options={'frames': length},
     stages=(Stage(phases, sample),),
     ema=('G',),
+    num_classes=num_classes,
     makes='clip',
   )
 

@@ -2,11 +2,14 @@
 
 A recurrent cell turns noise into a path of motion codes; each frame is drawn from the content and its motion code. One
 discriminator sees frames, the other clips. As in the authors' code no layer but batch norm has a bias.
+
+With classes (section 3.3) a category lies between content and motion, and the discriminator of clips tells it.
 """
 
 import math
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
@@ -17,16 +20,17 @@ from ganjax.networks.srresnet import TORCH_INIT
 
 class Generator(nn.Module):
   """Content [B, Z] and noise [B, 1 + T, M] -> clips [B, T, S, S, channels] in (-1, 1); the first noise is the cell's
-  state at the start.
+  state at the start. With classes also labels, integers [B] or weights of the classes [B, num_classes].
   """
 
   channels: int
   widths: tuple  # of the maps, from the smallest, 4x4
+  num_classes: int
   dtype: str
   param_dtype: str
 
   @nn.compact
-  def __call__(self, content, noise, *, train: bool):
+  def __call__(self, content, noise, label=None, *, train: bool):
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     layer = dict(use_bias=False, kernel_init=TORCH_INIT, **kinds)
     count, steps, size = noise.shape
@@ -34,8 +38,13 @@ class Generator(nn.Module):
       size, kernel_init=TORCH_INIT, recurrent_kernel_init=TORCH_INIT, param_dtype=self.param_dtype
     )
     motion = nn.RNN(cell)(noise[:, 1:], initial_carry=noise[:, 0])
-    still = jnp.broadcast_to(content[:, None], (count, steps - 1, content.shape[1]))
-    x = jnp.concatenate([still, motion], 2).reshape(-1, 1, 1, content.shape[1] + size)
+    still = content
+    if self.num_classes:
+      category = label if label.ndim == 2 else jax.nn.one_hot(label, self.num_classes)
+      still = jnp.concatenate([content, category.astype(content.dtype)], 1)
+    width = still.shape[1] + size
+    still = jnp.broadcast_to(still[:, None], (count, steps - 1, still.shape[1]))
+    x = jnp.concatenate([still, motion], 2).reshape(-1, 1, 1, width)
     norm = lambda x: nn.relu(BatchNorm(**kinds)(x, train=train))
     x = norm(ConvTranspose(self.widths[0], 4, **layer)(x))
     for features in self.widths[1:]:
@@ -62,9 +71,13 @@ class Frames(nn.Module):
 
 
 class Clips(nn.Module):
-  """The discriminator of clips [B, T, S, S, C] -> logits [B, t], of stretches of time that overlap."""
+  """The discriminator of clips [B, T, S, S, C] -> logits [B, t], of stretches of time that overlap.
+
+  With classes (these, scores [B, num_classes], means over the stretches).
+  """
 
   widths: tuple
+  num_classes: int
   dtype: str
   param_dtype: str
 
@@ -75,16 +88,18 @@ class Clips(nn.Module):
     for i, features in enumerate(self.widths):
       x = Conv(features, 4, stride=(1, 2, 2), padding=(0, 1, 1), **layer)(x)
       x = nn.leaky_relu(BatchNorm(**kinds)(x, train=train) if i else x, 0.2)
-    return Conv(1, 4, **layer)(x)[:, :, 0, 0, 0]
+    x = Conv(1 + self.num_classes, 4, **layer)(x)[:, :, 0, 0]
+    return (x[..., 0], jnp.mean(x[..., 1:], 1)) if self.num_classes else x[..., 0]
 
 
-def build(*, fields, width=64, width_D=None, dtype='float32', param_dtype='float32'):
+def build(*, fields, width=64, width_D=None, num_classes=0, dtype='float32', param_dtype='float32'):
   """{'G', 'D_frames', 'D_clips'}.
 
   Args:
     fields: of the data: clips.
     width: channels of G's largest maps but the frames themselves; smaller maps have 2, 4 and 8 times it.
     width_D: of the first layer of both discriminators, by default that of G.
+    num_classes: of the labels, or 0.
     dtype, param_dtype: of activations and of parameters; the recurrent cell's are float32 and more.
 
   Raises:
@@ -112,7 +127,7 @@ def build(*, fields, width=64, width_D=None, dtype='float32', param_dtype='float
   widths = lambda width, count: tuple(width * min(2**i, 8) for i in range(count))
   kinds = dict(dtype=dtype, param_dtype=param_dtype)
   return {
-    'G': Generator(channels, widths(width, levels)[::-1], **kinds),
+    'G': Generator(channels, widths(width, levels)[::-1], num_classes, **kinds),
     'D_frames': Frames(width_D, **kinds),
-    'D_clips': Clips(widths(width_D, levels), **kinds),
+    'D_clips': Clips(widths(width_D, levels), num_classes, **kinds),
   }

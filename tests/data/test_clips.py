@@ -151,3 +151,28 @@ def test_a_folder_without_clips(folder):
   (folder / 'only').mkdir()
   with pytest.raises(UserError, match='no clips in'):
     own(folder / 'only')
+
+
+def test_folders_of_clips_are_classes(folder, tmp_path):
+  """Where all clips lie in them, below the folder of a split; a folder of frames is a clip, no class."""
+  source = own(folder, frames=2)
+  assert source.class_names is None and source.fields.keys() == {'clip'}
+  top = tmp_path / 'actions'
+  for split, places in ('train', ('jump/a.gif', 'walk/b.gif', 'walk/c')), ('test', ('walk/a.gif',)):
+    for place in places:
+      to = top / split / place
+      to.parent.mkdir(parents=True, exist_ok=True)
+      if place == 'walk/c':
+        (folder / 'walk').rename(to)
+      else:
+        to.write_bytes((folder / 'a.gif').read_bytes())
+  source = own(top, frames=2)
+  assert source.class_names == ('jump', 'walk')
+  np.testing.assert_array_equal(source.read(np.arange(3), ('label',))['label'], [0, 1, 1])
+  rows = source.rows(0, 0, 30)
+  found = source.read_rows(rows)
+  np.testing.assert_array_equal(found['label'], rows[:, 0] > 0)
+  assert found['label'].dtype == np.int32 and found['clip'].shape == (30, 2, 8, 8, 3)
+  edges = data.build(dataset='edges', of='clips', data_dir=str(top), resolution=8, frames=2)
+  np.testing.assert_array_equal(edges.read(np.arange(3))['label'], [0, 1, 1])
+  assert own(top, frames=2, split='test').class_names == ('walk',)

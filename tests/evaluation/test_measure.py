@@ -17,6 +17,7 @@ from ganjax.evaluation.extract import FeaturePlan, Stopped, extract
 from ganjax.evaluation.measure import measure
 from ganjax.evaluation.presets import PRESETS, higher_is_better, parse_metrics, parse_presets
 from ganjax.features import Extractor
+from ganjax.media import Field
 from ganjax.metrics import cas, fid, inception_score, kid, prdc
 
 DIM = 12
@@ -520,3 +521,66 @@ def test_presets_of_one_pipeline_share_the_network_and_it_is_compiled_once():
   for images in _pictures(20), _pictures(33, 1):
     extract(_side(images), plan, mesh=make_mesh(), batch_size=8)
   assert traces == [(8, 4, 4, 3)]
+
+
+def _clips(n, seed, low=0, frames=3):
+  """A side of clips, and their frames as pictures."""
+  pictures = _pictures(n * frames, seed, low)
+  clips = pictures.reshape(n, frames, *pictures.shape[1:])
+  return _side(clips)._replace(field=Field('clip', clips.shape[1:])), pictures
+
+
+@pytest.mark.parametrize(('devices', 'batch'), [(1, 7), (4, 100)])
+def test_clips_are_seen_frame_by_frame(devices, batch):
+  """As the network's features of the frames as pictures are; never called FID or FD."""
+  net = Networks()
+
+  def get(network, preset):
+    # Of clips features are [B, T, DIM], as `features.load` has it.
+    made = net.get(network, preset)
+
+    def apply(variables, clips):
+      found = made.apply(variables, clips.reshape(-1, *clips.shape[2:]))
+      return {k: y.reshape(*clips.shape[:2], -1) for k, y in found.items()}
+
+    return made._replace(apply=apply)
+
+  fake, b = _clips(25, 1, low=60)
+  real, a = _clips(31, 0)
+  both = types.SimpleNamespace(get=get)
+  how = dict(networks=both, devices=devices, batch=batch)
+  results = _measure(fake, real, 'frame_fid,frame_fd_mobilenet_v2', **how)
+  (fid_, fd) = (r.record for r in results)
+  assert list(fid_['values']) == ['frame_fid']
+  assert list(fd['values']) == ['frame_fd_mobilenet_v2']
+  frechet = lambda x, y: fid.frechet_distance(x.mean(0), np.cov(x.T), y.mean(0), np.cov(y.T))
+  x, y = (net.features(frames).astype(np.float64) for frames in (a, b))
+  np.testing.assert_allclose(fid_['values']['frame_fid'], frechet(x, y), rtol=1e-4)
+  assert (fd['num_fake'], fd['num_real']) == (25, 31)
+  assert (fd['frames_fake'], fd['frames_real']) == (75, 93)
+  with pytest.raises(UserError, match='fd_mobilenet_v2 is for pictures, and x has clips'):
+    _measure(fake, real, 'fd_mobilenet_v2', **how)
+  with pytest.raises(UserError, match='frame_fid is for clips, and x has images'):
+    _measure(_side(a), _side(a), 'frame_fid', **how)
+
+
+def test_fvd_is_of_whole_clips():
+  """Of one row of features for each clip."""
+  fake, b = _clips(25, 1, low=60)
+  real, a = _clips(31, 0)
+  matrix = np.random.default_rng(0).normal(size=(3 * 4 * 4 * 3, 5)).astype(np.float32)
+
+  def apply(variables, clips):
+    x = clips.astype(jnp.float32).reshape(len(clips), -1) / 255
+    return {'features': jnp.tanh(x @ variables)}
+
+  info = {'network': 'i3d', 'resize': 'none', 'scale': [0, 1], 'dtype': 'float32'}
+  extractor = Extractor('i3d', matrix, apply, info | {'weights_verified': False})
+  networks = types.SimpleNamespace(get=lambda network, preset: extractor)
+  (result,) = _measure(fake, real, 'fvd_i3d', networks=networks, batch=8)
+  found = lambda x, n: np.tanh(x.reshape(n, -1).astype(np.float64) / 255 @ matrix)
+  x, y = found(a, 31), found(b, 25)
+  wanted = fid.frechet_distance(x.mean(0), np.cov(x.T), y.mean(0), np.cov(y.T))
+  np.testing.assert_allclose(result.record['values']['fvd_i3d'], wanted, rtol=1e-4)
+  assert result.record['network'] == 'i3d' and result.record['weights_verified'] is False
+  assert result.record['num_real'] == 31

@@ -39,8 +39,28 @@ def test_another_network_is_named_in_every_value():
   assert prdc.values == tuple(f'{value}_mobilenet_v2' for value in four)
 
 
+def test_of_clips_the_name_says_what_is_compared():
+  frames, other, clips, motion = parse_metrics('frame_fid,frame_fd_mobilenet_v2,fvd_i3d,motion')
+  assert (frames.kind, frames.network, frames.values) == ('frame_fd', 'inception', ('frame_fid',))
+  assert (other.kind, other.network) == ('frame_fd', 'mobilenet_v2')
+  assert other.values == ('frame_fd_mobilenet_v2',)
+  assert (clips.kind, clips.network, clips.values) == ('fvd', 'i3d', ('fvd_i3d',))
+  assert {m.of for m in (frames, other, clips, motion)} == {'clip'}
+  assert higher_is_better('fvd_i3d') is higher_is_better('frame_fid') is False
+
+
 @pytest.mark.parametrize(
-  'name', ['fid_efficientnet_lite0', 'fd_inception', 'is_mobilenet_v2', 'fidd', 'fd']
+  'name',
+  [
+    'fid_efficientnet_lite0',
+    'fd_inception',
+    'is_mobilenet_v2',
+    'fidd',
+    'fd',
+    'fvd',
+    'fvd_mobilenet_v2',
+    'fd_i3d',
+  ],
 )
 def test_nothing_else_passes_for_a_metric(name):
   with pytest.raises(UserError, match=f"metric '{name}' is not known.*there are fid, kid"):

@@ -56,6 +56,7 @@ def path(tmp_path, monkeypatch):
 def test_a_network_is_one_file(path):
   assert {'efficientnet_lite0', 'inception', 'mobilenet_v2', 'tiny'} <= set(features.names())
   assert not {'weights', 'resize', 'layers'} & set(features.names())
+  assert features.names('clip') == ['i3d'] and 'tiny' in features.names('image')
   extractor = features.load('tiny', path)
   found = jax.jit(extractor.apply)(extractor.variables, IMAGES)
   assert found['features'].shape == (3, 8) and found['features'].dtype == jnp.float32
@@ -77,6 +78,16 @@ def test_grey_images_are_three_equal_channels_and_floats_pixel_values(path):
   want = extractor.apply(extractor.variables, np.repeat(grey, 3, 3))['features']
   found = extractor.apply(extractor.variables, grey.astype(np.float32))['features']
   np.testing.assert_allclose(found, want, rtol=1e-6)
+
+
+def test_a_network_of_images_sees_the_frames_of_clips(path):
+  extractor = features.load('tiny', path)
+  found = extractor.apply(extractor.variables, np.stack([IMAGES, IMAGES[::-1]]))
+  want = extractor.apply(extractor.variables, IMAGES)
+  for name in 'features', 'pixels':
+    assert found[name].shape == (2, *want[name].shape)
+    np.testing.assert_allclose(found[name][0], want[name], rtol=1e-5)
+    np.testing.assert_allclose(found[name][1], want[name][::-1], rtol=1e-5)
 
 
 def test_scale_resize_and_dtype_can_be_chosen(path):
@@ -120,7 +131,7 @@ def test_options_for_compilation_keep_convolutions_from_ynnpack_and_are_left_whe
 
 def test_what_cannot_be_is_refused(path):
   for args, kwargs, message in (
-    (('inceptoin',), {}, 'inceptoin.*efficientnet_lite0, inception, .*mobilenet_v2'),
+    (('inceptoin',), {}, 'inceptoin.*efficientnet_lite0, i3d, inception, .*mobilenet_v2'),
     (('tiny', path), {'resize': 'lanczos'}, 'lanczos.*tf1_bilinear'),
     (('tiny', path), {'dtype': 'float16'}, 'float16.*bfloat16'),
     (('mobilenet_v2', path), {}, 'features.1.conv.0.0.weight'),

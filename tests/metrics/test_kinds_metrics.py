@@ -8,13 +8,13 @@ import pytest
 import scipy
 
 from ganjax import UserError, data
-from ganjax.data.sets import notes, solids
+from ganjax.data.sets import moving, notes, solids
 from ganjax.devices import sharding
 from ganjax.evaluation import measure, sides
 from ganjax.evaluation.presets import higher_is_better, parse_metrics, parse_presets
 from ganjax.features import notes as judge
 from ganjax.media import Field, line, molecule
-from ganjax.metrics import molecules, ngrams, pitch, rolls, voxels
+from ganjax.metrics import molecules, motion, ngrams, pitch, rolls, voxels
 
 RATE = 8000
 
@@ -119,6 +119,84 @@ def test_tonal_distance_is_by_the_circles_of_fifths_and_thirds():
   for k in range(1, 12):
     assert between(0, k) == pytest.approx(chord(k)) and between(3, 3 + k) == pytest.approx(chord(k))
   assert between(0, 7) < between(0, 4) < between(0, 6)
+
+
+ROOM, SPEED = (20.0, 13.0), (1.0, 4.0)
+
+
+def paths(count, length, speed=SPEED):
+  """Float paths [count, length, 2] that reflect, each at an offset of its own."""
+  _, path = moving.lay_out('train', 1, ROOM, speed)
+  found = np.stack([path(i, np.arange(length))[:, 0] for i in range(count)])
+  return found + np.random.default_rng(0).uniform(0, 5, (count, 1, 2))
+
+
+def test_paths_that_reflect_are_found_with_their_turns():
+  x = paths(60, 16)
+  nearest, turns = motion.fit(x, ROOM, SPEED)
+  assert np.sqrt(((x - nearest) ** 2).sum(2).mean(1)).max() < 0.25  # by the grid of paths
+  steps = np.diff(x, axis=1)
+  bends = np.linalg.norm(np.diff(steps, axis=1), axis=2) > 0.6
+  assert 0.1 < turns.mean() < 0.6
+  # Where a path bends there is a turn in the step before or after.
+  assert (bends <= (turns[:, 1:] | turns[:, :-1])).all()
+  # A path of another speed, or between borders that lie nearer, is none of these.
+  distance = lambda *how: np.sqrt(((x - motion.fit(x, *how)[0]) ** 2).sum(2).mean(1)).mean()
+  assert distance(ROOM, (5.0, 6.0)) > 2 and distance((10.0, 6.0), SPEED) > 2
+
+
+def drawn(paths, side=40):
+  """Clips with a square of 6 pixels at the nearest whole pixels; its middle is 2.5 further."""
+  clips = np.full((*paths.shape[:2], side, side, 3), 255, np.uint8)
+  for clip, path in zip(clips, np.round(paths).astype(int)):
+    for frame, (y, x) in zip(clip, path):
+      frame[y : y + 6, x : x + 6] = 0, 90, 230
+  return clips
+
+
+def test_motion_of_drawings():
+  x = paths(40, 12)
+  clips = drawn(x)
+  np.testing.assert_allclose(motion.positions(clips, 255), np.round(x) + 2.5, rtol=1e-12)
+  measure = lambda clips: motion.measure(motion.positions(clips, 255), (34, 34), SPEED)
+  # Borders 34 apart in the clips, which the paths do not reach; so of those that fly straight.
+  straight = np.array([4, 5]) + np.arange(12)[:, None] * np.array([2.0, 1.0])
+  found = measure(drawn(straight[None]))
+  assert found.speed == pytest.approx(5**0.5) and found.steady == 1 and found.blank == 0
+  assert found.bounce_error < 0.1
+  shuffled = measure(drawn(straight[None, np.random.default_rng(0).permutation(12)]))
+  assert shuffled.bounce_error > 3 and shuffled.steady < 0.3 and shuffled.speed > 5
+  still = measure(drawn(straight[None, :1].repeat(12, 1)))
+  assert still.speed == 0
+  # Of the slowest path, 1 pixel a frame, that turns halfway: the deviation of 6 numbers in a row.
+  assert still.bounce_error == pytest.approx((35 / 12) ** 0.5, rel=0.05)
+  # Faint noise is ground. A frame without a drawing leaves its clip out.
+  noisy = drawn(straight[None].repeat(4, 0)).astype(int)
+  noisy += np.random.default_rng(0).integers(-30, 1, noisy.shape) * (noisy == 255)
+  noisy[0, 3] = 250
+  found = measure(noisy.astype(np.uint8))
+  assert found.blank == 1 / 4 and found.bounce_error < 0.1
+  assert math.isnan(measure(np.full((2, 5, 40, 40, 3), 255, np.uint8)).speed)
+
+
+def test_motion_goes_through_the_evaluation():
+  how = dict(dataset='moving', resolution=32, size=8, frames=10)
+  source = data.build(**how)
+  real = sides.of_source(source, 'clip').take(24)
+  x = source.read(np.arange(24, 40))['clip'].astype(np.float32) / 127.5 - 1
+  values = found('motion', fakes(source.fields['clip'], jax.numpy.asarray(x), 16), real)
+  assert len(values) == 8 and values['motion_blank'] == values['motion_blank_real'] == 0
+  for end in '', '_real':
+    assert values[f'motion_bounce_error{end}'] < 0.5 and values[f'motion_steady{end}'] > 0.9
+  still = fakes(source.fields['clip'], jax.numpy.asarray(x[:, :1].repeat(10, 1)), 16)
+  values = found('motion', still, real)
+  assert values['motion_speed'] == 0 < 1.5 < values['motion_speed_real']
+  two = sides.of_source(data.build(**how, number=2), 'clip')
+  with pytest.raises(UserError, match='motion follows the one drawing of data.dataset=moving'):
+    found('motion', still, two)
+  short = fakes(source.fields['clip'], jax.numpy.asarray(x[:, :2]), 16)
+  with pytest.raises(UserError, match='of 3 frames and more, and fakes has 2'):
+    found('motion', short, real)
 
 
 def fakes(field, x, count, labels=None, names=None):

@@ -1,4 +1,4 @@
-"""The user's own clips: GIFs and other moving pictures, films, and folders of frames."""
+"""The user's own clips: GIFs and other moving pictures, films, and folders of frames; folders of these are classes."""
 
 import itertools
 import os
@@ -22,8 +22,8 @@ _STARTS = 11  # a purpose of a random stream, see `data.source`
 
 
 def fields(*, resolution, channels, frames=16, rate=10) -> dict:
-  """A clip. Raises UserError for a number of frames that is none."""
-  return {'clip': clip(resolution, channels, frames, rate)}
+  """A clip, and its label where there are classes. Raises UserError for a number of frames that is none."""
+  return {'clip': clip(resolution, channels, frames, rate), 'label': media.Field('label', ())}
 
 
 def build(*, data_dir, resolution, channels, split, frames=16, rate=10, stride=1):
@@ -31,7 +31,8 @@ def build(*, data_dir, resolution, channels, split, frames=16, rate=10, stride=1
 
   Args:
     data_dir: a folder of files that move and of folders of two pictures and more, their frames in the order of their
-      names. Where it has a folder named as the split, that is the split; else all of it is 'train'.
+      names. Where it has a folder named as the split, that is the split; else all of it is 'train'. Where all clips
+      of the split lie in folders, these are their classes; a folder of frames is a clip.
     resolution, channels: what frames are cut and brought to, as pictures of a folder are.
     split: see `data_dir`.
     frames, stride: of a stretch, and from one of its frames to the next.
@@ -78,10 +79,17 @@ def build(*, data_dir, resolution, channels, split, frames=16, rate=10, stride=1
     )
   images = _frames(top, table, lengths, content, here, resolution, channels)
   first = np.cumsum(lengths) - lengths
+  names, labels = _classes([name.removeprefix(f'{split}/' if own else '') for name, _ in table])
+  if not names:
+    del known['label']
 
   def read_rows(rows, names):
     at = first[rows[:, 0]] + rows[:, 1]
-    return {'clip': images[at[:, None] + stride * np.arange(frames)]} if 'clip' in names else {}
+    make = {
+      'clip': lambda: images[at[:, None] + stride * np.arange(frames)],
+      'label': lambda: labels[rows[:, 0]],
+    }
+    return {name: make[name]() for name in names if name in known}
 
   def order(seed, start, count):
     index = indices(seed, start, count, len(table))
@@ -99,7 +107,7 @@ def build(*, data_dir, resolution, channels, split, frames=16, rate=10, stride=1
     read_rows=read_rows,
     rows=np.stack([np.arange(len(table)), np.zeros(len(table), int)], 1),
     fields=known,
-    class_names=None,
+    class_names=names,
     info=info | {'total_frames': int(lengths.sum())} | pixels.describe(resolution, channels),
     here=here,
     order=order,
@@ -114,6 +122,13 @@ def find(names) -> dict:
     if len(paths := list(some)) > 1:
       found[place or '.'] = paths
   return found
+
+
+def _classes(clips):
+  """(names of the classes, int32 label of each clip) of clips that all lie in folders; else None twice."""
+  if not all('/' in clip for clip in clips):
+    return None, None
+  return folder.classes_of(clips, '', 'clips')
 
 
 def read(top, paths):

@@ -13,7 +13,10 @@ OF = 'moving', 'clips'
 
 
 def fields(*, resolution, channels, frames=16, rate=10, of='moving') -> dict:
-  """Both clips, and of moving drawings their flow. Raises UserError for a number of frames, or clips, that are none."""
+  """Both clips, and of moving drawings their flow, of one's own their labels.
+
+  Raises UserError for a number of frames, or clips, that are none.
+  """
   if of not in OF:
     raise UserError(
       f'data.of={of!r} is not known{closest(str(of), OF)}; edges are of {", ".join(OF)}'
@@ -65,6 +68,7 @@ def build(
     clip = found.pop('clip')
     return {'source': edges(clip), 'target': clip, **found}
 
+  known = {name: x for name, x in known.items() if name in ('source', 'target', *made.fields)}
   return made.convert(known, make, {'dataset': 'edges', 'of': of})
 
 

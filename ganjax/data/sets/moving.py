@@ -16,7 +16,7 @@ from ganjax.data.sets import catalogue
 from ganjax.data.source import Source, indices, picture
 from ganjax.wording import closest
 
-SPRITES = 'emoji', 'mnist'
+SPRITES = {'emoji': 255, 'mnist': 0}  # and the grey level behind them
 COUNT = 10_000  # clips of a split
 LONGEST = 512  # frames of a path on which training may begin
 _PATHS, _TEST_PATHS, _STARTS = 8, 9, 10  # purposes of random streams, see `data.source`
@@ -89,13 +89,13 @@ def build(
       f'data.number={number!r} must be from 1 to 100, and data.speed={speed!r} two rising numbers above 0, to {size}'
     )
   if sprites == 'emoji':
-    drawings, ground, lay = _emoji(split, size, channels), 255, np.minimum
+    drawings, lay = _emoji(split, size, channels), np.minimum
   else:
-    drawings, ground, lay = _digits(split, size, channels, data_dir, cache), 0, np.maximum
+    drawings, lay = _digits(split, size, channels, data_dir, cache), np.maximum
   which, paths = lay_out(split, number, (height - size, width - size), (slow, fast))
 
   def read_rows(rows, names):
-    out = np.full((len(rows), *known['clip'].shape), ground, np.uint8)
+    out = np.full((len(rows), *known['clip'].shape), SPRITES[sprites], np.uint8)
     moved = np.zeros((len(rows), frames, height, width, 2), np.float32) if 'flow' in names else None
     for row, (index, start) in enumerate(rows):
       at = np.round(paths(index, start + np.arange(frames))).astype(int)
@@ -144,9 +144,14 @@ def lay_out(split, number, room, speed):
 
   def path(index, times):
     free = places[index] + np.asarray(times)[:, None, None] * velocities[index]
-    return room - np.abs(room - free % (2 * room))
+    return reflect(free, room)
 
   return drawings, path
+
+
+def reflect(x: np.ndarray, room: np.ndarray | float) -> np.ndarray:
+  """Places on a free path -> those between borders at 0 and `room`, off which the path bounces."""
+  return room - np.abs(room - x % (2 * room))
 
 
 @functools.lru_cache(2)
