@@ -319,7 +319,7 @@ def test_ctrl_c_is_acknowledged_and_a_second_one_stops_at_once(tmp_path):
 
 
 def test_training_imports_nothing_slow_that_it_may_not_need():
-  """Each of these takes as long as Flax or longer, and a run of pictures from a disk uses none before its first step."""
+  """Each of these takes as long as Flax or longer, and a run of pictures needs none before its first step."""
   slow = {'tensorflow', 'torch', 'tensorflow_datasets', 'scipy.signal', 'scipy.linalg', 'fsspec'}
   code = f'import sys, ganjax.training.train; print(sorted({slow!r} & sys.modules.keys()))'
   done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

@@ -7,7 +7,6 @@ import collections
 import contextlib
 import math
 import threading
-from collections.abc import Iterator
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
@@ -77,10 +76,9 @@ def trace(run, update, span, mesh, phases, steps=1) -> jax.stages.Traced:
   return update.trace(state, batches, frozen, phases=phases, steps=steps)
 
 
-@contextlib.contextmanager
-def compiled_ahead(run, update, span, source, mesh, step: int) -> Iterator[None]:
-  """Compiles the dispatch at `step` beside the block, and ends with both: JAX finds it when `update` is called."""
-  steps, phases = steps_at(run, span, mesh.size, step), active(span.stage, step)
+def compile_ahead(run, update, span, source, mesh) -> threading.Thread:
+  """Starts to compile a run's first dispatch beside other work: once the thread ends, a call of `update` finds it."""
+  steps, phases = steps_at(run, span, mesh.size, 0), active(span.stage, 0)
   seen = span._replace(fields=source.fields)  # which may lack labels
   lowered = trace(run, update, seen, mesh, phases, steps).lower()
 
@@ -90,10 +88,7 @@ def compiled_ahead(run, update, span, source, mesh, step: int) -> Iterator[None]
 
   thread = threading.Thread(target=work)
   thread.start()
-  try:
-    yield
-  finally:
-    thread.join()
+  return thread
 
 
 def _most(run, span, devices) -> int:

@@ -26,7 +26,15 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
   config, method = run.config, run.method
   sources = [data.build(**{**config.data, **span.source}) for span in run.spans]
   run_record.check_data(run, sources, workdir)
-  state, step, meta = run_state.restore(run, checkpoints, mesh) or run_state.start(run, mesh)
+  updates = [
+    diagnose.find_nans(run.update(span)) if config.debug_nans else run.update(span)
+    for span in run.spans
+  ]
+  restored = run_state.restore(run, checkpoints, mesh)
+  ahead = None
+  if not restored and not config.debug_nans:
+    ahead = dispatch.compile_ahead(run, updates[0], run.spans[0], sources[0], mesh)
+  state, step, meta = restored or run_state.start(run, mesh)
   run_id = run_record.run_id(workdir, meta)
   frozen, infos = run_state.load_frozen(run, workdir)
   frozen = sharding.replicate(frozen, mesh)
@@ -77,16 +85,12 @@ def train(run, workdir, mesh, checkpoints, profile) -> int:
       log.write(step, values)
       checkpoints.best = monitor.best_step
 
-  updates = [
-    diagnose.find_nans(run.update(span)) if config.debug_nans else run.update(span)
-    for span in run.spans
-  ]
   if step == 0:
-    ahead = dispatch.compiled_ahead(run, updates[0], run.spans[0], sources[0], mesh, step)
-    with contextlib.nullcontext() if config.debug_nans else ahead:
-      log.add(step, {}, sample())
+    log.add(step, {}, sample())
   elif monitor.due(step):
     evaluate()
+  if ahead:
+    ahead.join()
   for span, source, update in zip(run.spans, sources, updates):
     if step >= span.stop or interrupt.at():
       continue

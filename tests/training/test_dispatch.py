@@ -307,7 +307,7 @@ def train(tmp_path):
 
 
 def test_the_first_dispatch_is_compiled_once(train, caplog):
-  """Beside the first grid, and found again when it is called."""
+  """Beside the state at the start and the first grid, and found again when it is called."""
   jax.config.update('jax_log_compiles', True)  # in all threads
   train('run', configure(steps=1, steps_per_dispatch=1, **SMALL))
   jax.config.update('jax_log_compiles', False)
