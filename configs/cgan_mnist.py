@@ -17,7 +17,6 @@ def get_config():
   config.batch_size = 100
 
   config.data.dataset = 'mnist'
-  config.data.split = 'train[:50000]'
   config.data.resolution = 28
   config.data.channels = 1
 

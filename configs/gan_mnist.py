@@ -1,9 +1,10 @@
 """The first GAN: multilayer perceptrons on MNIST, 28x28 grey, unconditional.
 
 Paper: Goodfellow et al. 2014, arXiv:1406.2661, section 5. Its figure is a Parzen window log-likelihood of 225 +- 2 nats
-(table 1), which says little of how samples look (arXiv:1511.01844); no FID is published. Batch, sizes, initial weights,
-dropout and the 50,000 training pictures are those of the authors' mnist.yaml; instead of its momentum and falling rate,
-Adam as in DCGAN. The loss is that of the paper's section 3, where G maximises log D.
+(table 1), which says little of how samples look (arXiv:1511.01844); no FID is published. Batch, sizes, initial weights
+and dropout are those of the authors' mnist.yaml; instead of its momentum and falling rate, Adam as in DCGAN, and all
+60,000 training pictures, of which the authors hold out 10,000. The loss is that of the paper's section 3, where G
+maximises log D.
 
     python train.py --config configs/gan_mnist.py --workdir runs/mnist
     ganjax evaluate runs/mnist --metrics parzen --real mnist:test --num 10000
@@ -18,7 +19,6 @@ def get_config():
   config.batch_size = 100
 
   config.data.dataset = 'mnist'
-  config.data.split = 'train[:50000]'
   config.data.resolution = 28
   config.data.channels = 1
 
