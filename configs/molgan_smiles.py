@@ -7,8 +7,6 @@ is known for molecules by rule, which have up to 9 atoms of C, N, O and F as tho
 
 It needs RDKit: `pip install '.[molecules]'`. A file of SMILES is `--config.data.data_dir=FILE`.
 
-It was not trained to the end here yet: what its molecules become was not seen.
-
     python train.py --config configs/molgan_smiles.py --workdir runs/molecules
 """
 
