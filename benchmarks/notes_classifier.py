@@ -7,8 +7,12 @@ test split it names, and writes its float16 parameters, by default in place of t
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 
 import jax
 import jax.numpy as jnp
