@@ -306,8 +306,12 @@ def train(tmp_path):
   signal.set_wakeup_fd(-1)
 
 
-def test_the_first_dispatch_is_compiled_once(train, caplog):
-  """Beside the state at the start and the first grid, and found again when it is called."""
+def test_the_first_dispatch_is_compiled_once(train, caplog, monkeypatch):
+  """Beside the state at the start and the first grid; training waits for it and finds it."""
+  compile = jax.stages.Lowered.compile
+  monkeypatch.setattr(
+    jax.stages.Lowered, 'compile', lambda *args: (time.sleep(3), compile(*args))[1]
+  )
   jax.config.update('jax_log_compiles', True)  # in all threads
   train('run', configure(steps=1, steps_per_dispatch=1, **SMALL))
   jax.config.update('jax_log_compiles', False)
