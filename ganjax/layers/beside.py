@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # which imports this
 ORDERS = ('NHWC', 'HWIO', 'NHWC')
 SIDE = 64  # pixels, and features, of a part at least
 ROW = 1 << 21  # products of a row of the output for each core
+MANY = 8  # pictures, beyond which features that reach all cores are enough
 DENSE = 80  # products for each number that is copied, below which copying costs more than it saves
 
 
@@ -95,7 +96,8 @@ def count(
   if dtype != jnp.float32 or cores == 1 or not dense or min(*pads[0], *pads[1]) < 0:
     return 1, 1
   wanted, parts = 1, max(1, features // SIDE)
-  if parts >= cores:  # DCGAN's steps are as fast either way, and compile a second sooner
+  many = not export.is_symbolic_dim(batch) and batch > MANY
+  if many and parts >= cores:  # DCGAN's steps are as fast either way, and compile a second sooner
     return 1, 1
   while wanted * row < ROW * cores or parts * max(1, wanted * v // SIDE) < cores:
     wanted *= 2
