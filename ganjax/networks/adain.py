@@ -4,7 +4,10 @@ Pixels are repeated where the encoder pools, borders are mirrored, and nothing i
 [0, 1], as the published weights have them.
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
 
 from ganjax import UserError, media
 from ganjax.layers.conv import Conv
@@ -27,7 +30,7 @@ class Decoder(nn.Module):
   )
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=TORCH_INIT)
     layer = lambda features: Conv(features, 3, padding=1, outside='reflect', **kinds)
     x = nn.relu(layer(4 * self.width)(x))
@@ -40,7 +43,14 @@ class Decoder(nn.Module):
     return 2 * layer(self.channels)(x) - 1
 
 
-def build(*, resolution, channels, width=64, dtype='float32', param_dtype='float32'):
+def build(
+  *,
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 64,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The network {'G'}, the decoder.
 
   Args:

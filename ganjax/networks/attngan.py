@@ -6,6 +6,7 @@ what looks at pictures (`methods/attngan.py`). Initial values are from memory of
 """
 
 import math
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -19,12 +20,14 @@ from ganjax.layers.resample import mean_pool
 INIT = nn.initializers.orthogonal()
 
 
-def small(key, shape, dtype=jnp.float32):
+def small(
+  key: jax.Array, shape: Sequence[int], dtype: jax.typing.DTypeLike = jnp.float32
+) -> jax.Array:
   """U(-0.1, 0.1)."""
   return jax.random.uniform(key, shape, dtype, -0.1, 0.1)
 
 
-def attend(x, words, there):
+def attend(x: jax.Array, words: jax.Array, there: jax.Array) -> jax.Array:
   """What each place of x [B, H, W, C] gathers of words [B, L, C], bool [B, L] of which there are -> [B, H, W, C]."""
   scores = jnp.einsum('bhwc,blc->bhwl', x, words)
   weights = nn.softmax(jnp.where(there[:, None, None], scores, -jnp.inf))
@@ -42,7 +45,7 @@ class TextEncoder(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, words, *, train: bool):
+  def __call__(self, words: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     words = jnp.asarray(words)
     there = (words > 0).at[:, 0].set(True)  # of no word at all, the first
@@ -64,7 +67,7 @@ class ImageEncoder(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, maps, *, train: bool):
+  def __call__(self, maps: Sequence[jax.Array], *, train: bool) -> tuple[jax.Array, jax.Array]:
     layer = dict(kernel_init=small, dtype=self.dtype, param_dtype=self.param_dtype)
     near, far = maps
     places = nn.Dense(self.features, use_bias=False, **layer)(
@@ -100,7 +103,16 @@ class Generator(_Net):
   channels: int = 3
 
   @nn.compact
-  def __call__(self, z, noise, words, sentence, there, *, train: bool):
+  def __call__(
+    self,
+    z: jax.Array,
+    noise: jax.Array,
+    words: jax.Array,
+    sentence: jax.Array,
+    there: jax.Array,
+    *,
+    train: bool,
+  ) -> tuple[tuple[jax.Array, ...], jax.Array, jax.Array]:
     norm = lambda x: self.norm()(x, train=train)
     conv = lambda features: Conv(features, 3, padding=1, **self.layer)
     show = lambda x: jnp.tanh(conv(self.channels)(x))
@@ -136,7 +148,7 @@ class Judge(_Net):
 
   side: int = 64
 
-  def setup(self):
+  def setup(self) -> None:
     half = lambda factor: Conv(factor * self.width, 4, stride=2, padding=1, **self.layer)
     same = lambda factor: Conv(factor * self.width, 3, padding=1, **self.layer)
     levels = int(math.log2(self.side)) - 2
@@ -149,18 +161,18 @@ class Judge(_Net):
     logit = lambda: Conv(1, 4, **{**self.layer, 'use_bias': True})
     self.plain, self.matched = logit(), logit()
 
-  def look(self, x, *, train: bool):
+  def look(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Pictures [B, S, S, C] -> features [B, 4, 4, F]."""
     x = act(self.first(x))
     for layer, norm in zip(self.others, self.norms):
       x = act(norm(layer(x), train=train))
     return x
 
-  def alone(self, features):
+  def alone(self, features: jax.Array) -> jax.Array:
     """Logits [B] of pictures by themselves."""
     return self.plain(features)[:, 0, 0, 0]
 
-  def match(self, features, sentence, *, train: bool):
+  def match(self, features: jax.Array, sentence: jax.Array, *, train: bool) -> jax.Array:
     """Logits [B] of pictures with texts."""
     there = jnp.broadcast_to(sentence[:, None, None], (*features.shape[:3], sentence.shape[1]))
     x = self.joint(jnp.concatenate([features, there.astype(features.dtype)], -1))
@@ -175,29 +187,33 @@ class Discriminator(nn.Module):
   dtype: str
   param_dtype: str
 
-  def setup(self):
+  def setup(self) -> None:
     kinds = dict(width=self.width, dtype=self.dtype, param_dtype=self.param_dtype)
     self.judges = [Judge(side=side, **kinds) for side in self.sides]
 
-  def __call__(self, pictures, sentence, *, train: bool):
+  def __call__(
+    self, pictures: Sequence[jax.Array], sentence: jax.Array, *, train: bool
+  ) -> tuple[list[jax.Array], list[jax.Array]]:
     features = self.look(pictures, train=train)
     return self.alone(features, train=train), self.match(features, sentence, train=train)
 
-  def look(self, pictures, *, train: bool):
+  def look(self, pictures: Sequence[jax.Array], *, train: bool) -> list[jax.Array]:
     return [judge.look(x, train=train) for judge, x in zip(self.judges, pictures)]
 
-  def alone(self, features, *, train: bool):
+  def alone(self, features: list[jax.Array], *, train: bool) -> list[jax.Array]:
     return [judge.alone(x) for judge, x in zip(self.judges, features)]
 
-  def match(self, features, sentence, *, train: bool):
+  def match(
+    self, features: list[jax.Array], sentence: jax.Array, *, train: bool
+  ) -> list[jax.Array]:
     return [judge.match(x, sentence, train=train) for judge, x in zip(self.judges, features)]
 
 
-def act(x):
+def act(x: jax.Array) -> jax.Array:
   return nn.leaky_relu(x, 0.2)
 
 
-def sizes(image, sides) -> list:
+def sizes(image: jax.Array, sides: Sequence[int]) -> list:
   """A picture [B, S, S, C] at each of the sides, of which S is the last: means of its pixels."""
   found = [image]
   for _ in sides[1:]:
@@ -207,19 +223,19 @@ def sizes(image, sides) -> list:
 
 def build(
   *,
-  resolution,
-  channels,
-  sides=(64, 128, 256),
-  width=32,
-  width_D=64,
-  residuals=2,
-  vocabulary=8192,
-  embedding=300,
-  features=256,
-  dropout=0.5,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  sides: Sequence[int] = (64, 128, 256),
+  width: int = 32,
+  width_D: int = 64,
+  residuals: int = 2,
+  vocabulary: int = 8192,
+  embedding: int = 300,
+  features: int = 256,
+  dropout: float = 0.5,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The networks {'T', 'I', 'G', 'D'}.
 
   Args:

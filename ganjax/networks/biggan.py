@@ -7,6 +7,7 @@ networks for 32 and 64 pixels, are those of StudioGAN's published runs; at 64 ea
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
@@ -30,12 +31,12 @@ SHAPES = {
 }
 
 
-def normalize(layer):
+def normalize(layer: nn.Module) -> SpectralNorm:
   """The layer with spectral norm."""
   return SpectralNorm(layer, eps=1e-6)
 
 
-def conv(features, size=3, resample=None, **kinds):
+def conv(features: int, size: int = 3, resample: str | None = None, **kinds: str) -> SpectralNorm:
   """A convolution that keeps the sides, but for resampling by 2 as in `Conv`, with spectral norm."""
   how = dict(padding=size // 2, resample=resample, kernel_init=INIT)
   return normalize(Conv(features, size, **how, **kinds))
@@ -51,7 +52,7 @@ class UpBlock(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, condition, *, train: bool):
+  def __call__(self, x: jax.Array, condition: jax.Array | None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
 
     def norm(x):
@@ -78,7 +79,7 @@ class DownBlock(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     x = nn.relu(x) if self.relu_skip and not self.first else x
     y = conv(self.features, **kinds)(x if self.first else nn.relu(x))
@@ -107,7 +108,7 @@ class Generator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     first, *rest = (self.width * factor for factor in SHAPES[self.resolution][0])
     if self.shared_dim:
@@ -148,7 +149,9 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(
+    self, x: jax.Array, label: jax.Array | None = None, *, train: bool
+  ) -> jax.Array | tuple:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     _, factors, downs = SHAPES[self.resolution]
     for i, factor in enumerate(factors):
@@ -160,7 +163,16 @@ class Discriminator(nn.Module):
     return apply_head(x, label, wrap=normalize, kernel_init=INIT, **heads, **kinds)
 
 
-def check(name, resolution, width, width_D, attention, num_classes, head, embed_dim):
+def check(
+  name: str,
+  resolution: int,
+  width: int,
+  width_D: int,
+  attention: int,
+  num_classes: int,
+  head: str,
+  embed_dim: int,
+) -> None:
   """Raises UserError for arguments of `build`, here or of BigGAN-deep, that make no networks."""
   if resolution not in SHAPES:
     raise UserError(
@@ -179,20 +191,20 @@ def check(name, resolution, width, width_D, attention, num_classes, head, embed_
 
 def build(
   *,
-  resolution,
-  channels,
-  num_classes,
-  width=96,
-  width_D=96,
-  shared_dim=128,
-  attention=0,
-  relu_skip=False,
-  norm_eps=EPS,
-  head='projection',
-  embed_dim=512,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int,
+  channels: int,
+  num_classes: int,
+  width: int = 96,
+  width_D: int = 96,
+  shared_dim: int = 128,
+  attention: int = 0,
+  relu_skip: bool = False,
+  norm_eps: float = EPS,
+  head: str = 'projection',
+  embed_dim: int = 512,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

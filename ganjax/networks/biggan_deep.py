@@ -7,6 +7,7 @@ The paper's 50.4 million parameters of G count a last convolution to 128 channel
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
@@ -27,7 +28,7 @@ class GBlock(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, condition, *, train: bool):
+  def __call__(self, x: jax.Array, condition: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     hidden = x.shape[-1] // 4
 
@@ -55,7 +56,7 @@ class DBlock(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     hidden = self.features // 4
     y = conv(hidden, 1, **kinds)(nn.relu(x))
@@ -82,7 +83,7 @@ class Generator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     first, *rest = (self.width * factor for factor in SHAPES[self.resolution][0])
     table = ClassEmbed(self.num_classes, self.shared_dim, INIT, param_dtype=self.param_dtype)
@@ -111,7 +112,9 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(
+    self, x: jax.Array, label: jax.Array | None = None, *, train: bool
+  ) -> jax.Array | tuple:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     _, factors, downs = SHAPES[self.resolution]
     first, *rest = (self.width * factor for factor in factors)
@@ -128,18 +131,18 @@ class Discriminator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  num_classes,
-  width=128,
-  width_D=128,
-  shared_dim=128,
-  attention=0,
-  head='projection',
-  embed_dim=512,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int,
+  channels: int,
+  num_classes: int,
+  width: int = 128,
+  width_D: int = 128,
+  shared_dim: int = 128,
+  attention: int = 0,
+  head: str = 'projection',
+  embed_dim: int = 512,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

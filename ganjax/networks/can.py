@@ -1,6 +1,9 @@
 """The networks of CAN (Elgammal et al. 2017, arXiv:1706.07068, section 4.2): a DCGAN whose D has a second head."""
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
 
 from ganjax import UserError, media
 from ganjax.layers.conv import Conv
@@ -19,7 +22,9 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(
+    self, x: jax.Array, label: jax.Array | None = None, *, train: bool
+  ) -> tuple[jax.Array, jax.Array]:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     act = lambda x: nn.leaky_relu(x, 0.2)
     for i in range(self.levels):
@@ -34,15 +39,15 @@ class Discriminator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  num_classes,
-  width=64,
-  width_D=32,
-  hidden=(1024, 512),
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  num_classes: int,
+  width: int = 64,
+  width_D: int = 32,
+  hidden: Sequence[int] = (1024, 512),
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

@@ -6,8 +6,9 @@ as they are. Weights are uniform: convolutions of variance 2, linear layers of 1
 """
 
 import flax.linen as nn
+import jax
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.layers.conv import Conv
 from ganjax.media.line import SYMBOLS
 
@@ -16,7 +17,7 @@ INIT = nn.initializers.variance_scaling(2.0, 'fan_avg', 'uniform')
 BLOCKS, TAPS, SHARE = 5, 5, 0.3
 
 
-def blocks(x, features, **kinds):
+def blocks(x: jax.Array, features: int, **kinds: str) -> jax.Array:
   """Five residual blocks [B, L, features] -> the same. Called in a compact method, whose module has the layers."""
   conv = lambda x: Conv(features, TAPS, padding=TAPS // 2, kernel_init=INIT, **kinds)(nn.relu(x))
   for _ in range(BLOCKS):
@@ -35,7 +36,7 @@ class Generator(nn.Module):
   makes = 'line'
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     x = nn.Dense(self.length * self.width, kernel_init=LINEAR, **kinds)(z)
     x = blocks(x.reshape(-1, self.length, self.width), self.width, **kinds)
@@ -51,13 +52,19 @@ class Discriminator(nn.Module):
   num_classes = 0
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(self, x: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     x = blocks(Conv(self.width, 1, kernel_init=INIT, **kinds)(x), self.width, **kinds)
     return nn.Dense(1, kernel_init=LINEAR, **kinds)(x.reshape(len(x), -1))[:, 0]
 
 
-def build(*, fields, width=512, dtype='float32', param_dtype='float32'):
+def build(
+  *,
+  fields: dict[str, media.Field],
+  width: int = 512,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

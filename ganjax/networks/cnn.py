@@ -6,7 +6,10 @@ and strided 4x4 in turn, LeakyReLU(0.1). Without spectral norm it is the critic 
 gradient penalty, which batch norm would break. Weights from N(0, 0.02).
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError, media
@@ -28,7 +31,7 @@ class Generator(nn.Module):
   num_classes = 0
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     h, w = (side // 8 for side in self.resolution)
     norm = lambda x: nn.relu(BatchNorm(**kinds)(x, train=train))
@@ -51,7 +54,7 @@ class Discriminator(nn.Module):
   num_classes = 0
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(self, x: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(kernel_init=INIT, dtype=self.dtype, param_dtype=self.param_dtype)
     wrap = SpectralNorm if self.spectral else lambda layer: layer
     for factor in (1, 2, 4):
@@ -64,8 +67,14 @@ class Discriminator(nn.Module):
 
 
 def build(
-  *, resolution, channels, width=64, spectral=False, dtype='float32', param_dtype='float32'
-):
+  *,
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 64,
+  spectral: bool = False,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

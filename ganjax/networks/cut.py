@@ -4,7 +4,10 @@ The ResNet of CycleGAN and the PatchGAN with instance norm, both of which blur w
 (Zhang 2019, arXiv:1904.11486): convolutions have stride 1. Weights are Xavier's times 0.02.
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError, component, media
@@ -32,12 +35,14 @@ class Generator(nn.Module):
   multiple = 4  # sides that it takes are multiples of it
 
   @property
-  def feature_widths(self):
+  def feature_widths(self) -> tuple[int, ...]:
     """Channels of the four features behind the picture."""
     return 2 * self.width, *[4 * self.width] * 3
 
   @nn.compact
-  def __call__(self, x, *, train: bool, features: bool = False):
+  def __call__(
+    self, x: jax.Array, *, train: bool, features: bool = False
+  ) -> jax.Array | tuple[jax.Array, ...]:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=INIT)
     norm = lambda x: nn.relu(instance_norm(x))
     mirrored = lambda width: Conv(width, 3, padding=1, outside='reflect', **kinds)
@@ -70,7 +75,7 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(
       kernel=4, padding=1, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=INIT
     )
@@ -90,7 +95,7 @@ class Projection(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, maps, *, train: bool):
+  def __call__(self, maps: Sequence[jax.Array], *, train: bool) -> tuple[jax.Array, ...]:
     dense = lambda x: nn.Dense(
       self.features, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=INIT
     )(x)
@@ -102,16 +107,16 @@ class Projection(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  width=64,
-  width_D=64,
-  blocks=9,
-  layers_D=3,
-  features=256,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 64,
+  width_D: int = 64,
+  blocks: int = 9,
+  layers_D: int = 3,
+  features: int = 256,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The networks {'G', 'D', 'F'}.
 
   Args:

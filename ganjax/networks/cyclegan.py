@@ -3,7 +3,10 @@
 Instance norm everywhere, weights from N(0, 0.02). The discriminators are those of pix2pix.
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError, component, media
@@ -23,7 +26,7 @@ class Generator(nn.Module):
   multiple = 4  # sides that it takes are multiples of it
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=INIT)
     norm = lambda x: nn.relu(instance_norm(x))
     mirrored = lambda features, kernel: Conv(
@@ -42,15 +45,15 @@ class Generator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  width=64,
-  width_D=64,
-  blocks=9,
-  layers_D=3,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 64,
+  width_D: int = 64,
+  blocks: int = 9,
+  layers_D: int = 3,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The networks {'G_AB', 'G_BA', 'D_A', 'D_B'}.
 
   Args:

@@ -6,7 +6,10 @@ Four resamplings each way, so the smallest map is resolution / 16: 2x2 at 32 pix
 paper's figure 1).
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError, media
@@ -27,7 +30,7 @@ class Generator(nn.Module):
   num_classes = 0
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     h, w = (side // 16 for side in self.resolution)
     norm = lambda x: nn.relu(BatchNorm(**kinds)(x, train=train))
@@ -51,7 +54,7 @@ class Discriminator(nn.Module):
   num_classes = 0
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(self, x: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     for i in range(4):
       x = Conv(self.width * 2**i, 5, stride=2, padding=2, kernel_init=INIT, **kinds)(x)
@@ -61,7 +64,14 @@ class Discriminator(nn.Module):
     return nn.Dense(1, kernel_init=INIT, **kinds)(x.reshape(x.shape[0], -1))[:, 0]
 
 
-def build(*, resolution, channels, width=128, dtype='float32', param_dtype='float32'):
+def build(
+  *,
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 128,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

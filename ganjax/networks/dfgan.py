@@ -5,8 +5,10 @@ discriminator gives one logit: whether the picture is real and goes with the tex
 """
 
 import math
+from collections.abc import Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError, media
@@ -22,7 +24,7 @@ class Affine(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, c):
+  def __call__(self, x: jax.Array, c: jax.Array) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     features = x.shape[-1]
 
@@ -47,7 +49,7 @@ class Up(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, c):
+  def __call__(self, x: jax.Array, c: jax.Array) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     layer = dict(kernel_init=TORCH_INIT, **kinds)
 
@@ -71,7 +73,7 @@ class Down(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=TORCH_INIT)
     y = act(Conv(self.features, 4, stride=2, padding=1, use_bias=False, **kinds)(x))
     y = act(Conv(self.features, 3, padding=1, use_bias=False, **kinds)(y))
@@ -91,7 +93,7 @@ class Generator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, z, sentence, *, train: bool):
+  def __call__(self, z: jax.Array, sentence: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     c = jnp.concatenate([z, sentence], 1)
     x = nn.Dense(4 * 4 * self.widths[0], kernel_init=TORCH_INIT, **kinds)(z)
@@ -109,7 +111,7 @@ class Discriminator(nn.Module):
   dtype: str
   param_dtype: str
 
-  def setup(self):
+  def setup(self) -> None:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     layer = dict(kernel_init=TORCH_INIT, **kinds)
     self.first = Conv(self.widths[0], 3, padding=1, **layer)
@@ -117,28 +119,36 @@ class Discriminator(nn.Module):
     self.joint = Conv(self.last, 3, padding=1, use_bias=False, **layer)
     self.logit = Conv(1, 4, use_bias=False, **layer)
 
-  def __call__(self, image, sentence, *, train: bool):
+  def __call__(self, image: jax.Array, sentence: jax.Array, *, train: bool) -> jax.Array:
     return self.judge(self.look(image, train=train), sentence, train=train)
 
-  def look(self, image, *, train: bool):
+  def look(self, image: jax.Array, *, train: bool) -> jax.Array:
     """Pictures -> features [B, 4, 4, F], which no text has part in."""
     x = self.first(image)
     for block in self.blocks:
       x = block(x)
     return x
 
-  def judge(self, features, sentence, *, train: bool):
+  def judge(self, features: jax.Array, sentence: jax.Array, *, train: bool) -> jax.Array:
     """Features and vectors of texts -> logits [B]."""
     there = jnp.broadcast_to(sentence[:, None, None], (*features.shape[:3], sentence.shape[1]))
     x = jnp.concatenate([features, there.astype(features.dtype)], -1)
     return self.logit(act(self.joint(x)))[:, 0, 0, 0]
 
 
-def act(x):
+def act(x: jax.Array) -> jax.Array:
   return nn.leaky_relu(x, 0.2)
 
 
-def build(*, resolution, channels, width=32, width_D=None, dtype='float32', param_dtype='float32'):
+def build(
+  *,
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 32,
+  width_D: int | None = None,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}; D holds what the authors' code has as two networks, D and C.
 
   Args:

@@ -7,24 +7,26 @@ and there is no self-attention.
 """
 
 import math
+from collections.abc import Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.layers.conv import Conv
 from ganjax.layers.norm import BatchNorm
 from ganjax.layers.resample import mean_pool
 from ganjax.networks.biggan import EPS, INIT, SIDE, DownBlock, UpBlock, conv, normalize
 
 
-def frames(x):
+def frames(x: jax.Array) -> jax.Array:
   """[B, T, ...] -> [B T, ...]."""
   return x.reshape(-1, *x.shape[2:])
 
 
-def product(x, w):
+def product(x: jax.Array, w: jax.Array) -> jax.Array:
   """A convolution of x [B, H, W, C] with w [3, 3, C, F] as one product: within a loop XLA's own is slow on CPU."""
   wide, (height, width) = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), x.shape[1:3]
   shifts = [wide[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
@@ -41,7 +43,7 @@ class ConvGRU(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     kinds = dict(kernel_init=INIT, padding=1, dtype=self.dtype, param_dtype=self.param_dtype)
     features = x.shape[-1]
     given = Conv(3 * features, 3, **kinds)(frames(x)).reshape(*x.shape[:-1], 3 * features)
@@ -71,7 +73,7 @@ class Generator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, z, *, train: bool):
+  def __call__(self, z: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     first, *rest = self.widths
     x = normalize(nn.Dense(SIDE * SIDE * first, kernel_init=INIT, **kinds))(z)
@@ -111,7 +113,7 @@ class Frames(_Judge):
   """Some frames of each clip [B, k, S, S, C] -> logits [B], the sums over the frames."""
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     count, x = x.shape[1], frames(x)
     for i in range(len(self.widths) - 1):
       x = self.block(x, i)
@@ -122,7 +124,7 @@ class Clips(_Judge):
   """Clips [B, T, S, S, C] -> logits [B]: two blocks over time and space, then frame by frame, and the sum."""
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     length = x.shape[1]
     x = mean_pool(frames(x))
     x = x.reshape(-1, length, *x.shape[1:])
@@ -135,8 +137,14 @@ class Clips(_Judge):
 
 
 def build(
-  *, fields, width=64, width_D=None, recurrent=(4, 8), dtype='float32', param_dtype='float32'
-):
+  *,
+  fields: dict[str, media.Field],
+  width: int = 64,
+  width_D: int | None = None,
+  recurrent: Sequence[int] = (4, 8),
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """{'G', 'D_frames', 'D_clips'}.
 
   Args:

@@ -9,7 +9,8 @@ The discriminator judges a picture and a smaller one, which the generator makes 
 real pictures from its maps (section 3.2).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -34,12 +35,12 @@ TORCH_INIT = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 INIT, SCALE_INIT = nn.initializers.normal(0.02), lambda *a: 1 + nn.initializers.normal(0.02)(*a)
 
 
-def conv(features, size, **how):
+def conv(features: int, size: int, **how: Any) -> SpectralNorm:
   """A convolution without bias, with spectral norm."""
   return SpectralNorm(Conv(features, size, **{'use_bias': False, **how}))
 
 
-def glu(x):
+def glu(x: jax.Array) -> jax.Array:
   """[..., 2C] -> [..., C]: the first half times the sigmoid of the second."""
   x, gate = jnp.split(x, 2, -1)
   return x * nn.sigmoid(gate)
@@ -52,7 +53,7 @@ class Excite(nn.Module):
   how: dict  # of convolutions: kernel_init, dtype, param_dtype
 
   @nn.compact
-  def __call__(self, small, large):
+  def __call__(self, small: jax.Array, large: jax.Array) -> jax.Array:
     x = conv(self.features, 4, **self.how)(adaptive_mean(small, 4))
     x = conv(self.features, 1, **self.how)(nn.swish(x))
     return large * nn.sigmoid(x)
@@ -67,7 +68,9 @@ class UpBlock(nn.Module):
   how: dict
 
   @nn.compact
-  def __call__(self, x, condition, keys, *, train: bool):
+  def __call__(
+    self, x: jax.Array, condition: jax.Array | None, keys: jax.Array | None, *, train: bool
+  ) -> jax.Array:
     """condition: vectors [B, E] or None; keys [B]: of each picture's noise."""
     kinds = {k: v for k, v in self.how.items() if k != 'kernel_init'}
     shared = None
@@ -111,7 +114,9 @@ class Generator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool, both=False):
+  def __call__(
+    self, z: jax.Array, label: jax.Array | None = None, *, train: bool, both: bool = False
+  ) -> jax.Array | tuple[jax.Array, jax.Array]:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     how = dict(kernel_init=self.kernel_init, **kinds)
     condition = None
@@ -148,30 +153,30 @@ def _keys(z):
   return jax.vmap(fold)(bits)
 
 
-def layout(resolution) -> tuple:
+def layout(resolution: Sequence[int]) -> tuple:
   """(How often maps double, the sides of the first): the smaller side is 4 to 7 there."""
   doublings = max((min(resolution) // 4).bit_length() - 1, 0)
   return doublings, tuple(side >> doublings for side in resolution)
 
 
-def channels(width, doublings) -> list:
+def channels(width: int, doublings: int) -> list:
   """Channels of the first map and after each doubling."""
   return [max(int(width * factor), 1) for factor in FACTORS[: doublings + 1]]
 
 
 def build_generator(
-  resolution,
-  channels,
+  resolution: int | Sequence[int],
+  channels: int,
   *,
-  width,
-  blocks,
-  num_classes=0,
-  shrink=0,
-  kernel_init,
-  scale_init,
-  dtype,
-  param_dtype,
-):
+  width: int,
+  blocks: str,
+  num_classes: int = 0,
+  shrink: int = 0,
+  kernel_init: nn.initializers.Initializer,
+  scale_init: nn.initializers.Initializer,
+  dtype: str,
+  param_dtype: str,
+) -> Generator:
   """The generator, checked.
 
   Raises:
@@ -205,7 +210,7 @@ class Down(nn.Module):
   how: dict
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     kinds = {k: v for k, v in self.how.items() if k != 'kernel_init'}
     norm = lambda y: nn.leaky_relu(BatchNorm(scale_init=SCALE_INIT, **kinds)(y, train=train), 0.2)
     y = norm(conv(self.features, 4, stride=2, padding=1, **self.how)(x))
@@ -223,7 +228,7 @@ class Decoder(nn.Module):
   how: dict
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     x = adaptive_mean(x, 8)
     for features in (128, 64, 64, 32)[: self.doublings]:
       x = UpBlock(features, False, SCALE_INIT, self.how)(x, None, None, train=train)
@@ -245,7 +250,9 @@ class Discriminator(nn.Module):
   num_classes = 0
 
   @nn.compact
-  def __call__(self, images, part=None, *, train: bool):
+  def __call__(
+    self, images: Sequence[jax.Array], part: jax.Array | int | None = None, *, train: bool
+  ) -> jax.Array | tuple[jax.Array, ...]:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     how = dict(kernel_init=INIT, **kinds)
     # Channels of a map that was made from one of `side` pixels.
@@ -281,14 +288,22 @@ class Discriminator(nn.Module):
     return logits, *decoded
 
 
-def quarter_of(x, part):
+def quarter_of(x: jax.Array, part: jax.Array | int) -> jax.Array:
   """The quarter `part` (see `Discriminator`) of [B, H, W, C]."""
   b, h, w, c = x.shape
   at = 0, part // 2 * (h // 2), part % 2 * (w // 2), 0
   return jax.lax.dynamic_slice(x, at, (b, h // 2, w // 2, c))
 
 
-def build(*, resolution, channels, width=64, width_D=64, dtype='float32', param_dtype='float32'):
+def build(
+  *,
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 64,
+  width_D: int = 64,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}, with FastGAN's first weights, N(0, 0.02), and 1 + N(0, 0.02) of batch norms.
 
   Args:
@@ -317,6 +332,6 @@ def build(*, resolution, channels, width=64, width_D=64, dtype='float32', param_
   }
 
 
-def shrink_of(side) -> int:
+def shrink_of(side: int) -> int:
   """How many times smaller the small picture is."""
   return max(side // 128, 2)

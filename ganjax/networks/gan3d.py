@@ -5,8 +5,9 @@ with LeakyReLU(0.2), batch norm in all but its first and last layer. Weights fro
 """
 
 import flax.linen as nn
+import jax
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.norm import BatchNorm
 from ganjax.layers.uniform import to_uniform
@@ -27,7 +28,7 @@ class Generator(nn.Module):
   makes = 'solid'
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     norm = lambda x: nn.relu(BatchNorm(**kinds)(x, train=train))
     layers = (self.side // FIRST).bit_length() - 1
@@ -51,7 +52,7 @@ class Discriminator(nn.Module):
   num_classes = 0
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(self, x: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     x = (x + 1) / 2
     for i in range((self.side // FIRST).bit_length() - 1):
@@ -63,7 +64,14 @@ class Discriminator(nn.Module):
     return nn.Dense(1, kernel_init=INIT, **kinds)(x.reshape(len(x), -1))[:, 0]
 
 
-def build(*, fields, width=64, width_D=None, dtype='float32', param_dtype='float32'):
+def build(
+  *,
+  fields: dict[str, media.Field],
+  width: int = 64,
+  width_D: int | None = None,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

@@ -3,6 +3,8 @@
 As in the authors' code with a residual block after the first maps of G and the last of D.
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -45,7 +47,7 @@ class Generator(_Net):
   channels: int = 3
 
   @nn.compact
-  def __call__(self, z, sentence, *, train: bool):
+  def __call__(self, z: jax.Array, sentence: jax.Array, *, train: bool) -> jax.Array:
     layer = dict(kernel_init=INIT, **self.kinds)
     c = nn.leaky_relu(nn.Dense(self.text, **layer)(sentence), 0.2)
     x = jnp.concatenate([z, c], 1)[:, None, None]
@@ -63,7 +65,7 @@ class Discriminator(_Net):
   """Pictures [B, 64, 64, C] and vectors of texts [B, E] -> logits [B]."""
 
   @nn.compact
-  def __call__(self, x, sentence, *, train: bool):
+  def __call__(self, x: jax.Array, sentence: jax.Array, *, train: bool) -> jax.Array:
     layer = dict(kernel_init=INIT, **self.kinds)
     act = lambda x: nn.leaky_relu(x, 0.2)
     for i in range(4):
@@ -79,8 +81,15 @@ class Discriminator(_Net):
 
 
 def build(
-  *, resolution, channels, width=128, width_D=64, text=128, dtype='float32', param_dtype='float32'
-):
+  *,
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 128,
+  width_D: int = 64,
+  text: int = 128,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

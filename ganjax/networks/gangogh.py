@@ -5,6 +5,8 @@ a and b, at each place its own number. D has layer norm and two heads, whether a
 WGAN-GP with AC-GAN's loss. The halves a and b are one after the other here, where the code has even and odd channels.
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,9 @@ from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.norm import BatchNorm
 
 
-def init(key, shape, dtype=jnp.float32):
+def init(
+  key: jax.Array, shape: Sequence[int], dtype: jax.typing.DTypeLike = jnp.float32
+) -> jax.Array:
   """Evenly distributed, with a deviation of 0.02."""
   most = 0.02 * 3**0.5
   return jax.random.uniform(key, shape, dtype, -most, most)
@@ -32,7 +36,7 @@ class Generator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, z, label, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     one = jnp.eye(self.num_classes, dtype=z.dtype)
     weights = one[label] if jnp.issubdtype(label.dtype, jnp.integer) else label.astype(z.dtype)
@@ -56,7 +60,7 @@ class Generator(nn.Module):
     return jnp.tanh(double(self.channels, **kinds)(x)[:, :-1, :-1])
 
 
-def double(features, **kinds):
+def double(features: int, **kinds: str) -> ConvTranspose:
   """TensorFlow's transposed convolution, of one row and column too many."""
   return ConvTranspose(features, 5, stride=2, padding=1, kernel_init=init, **kinds)
 
@@ -72,7 +76,9 @@ class Discriminator(nn.Module):
   head = 'classifier'
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(
+    self, x: jax.Array, label: jax.Array | None = None, *, train: bool
+  ) -> tuple[jax.Array, jax.Array]:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     # Over a whole picture, with a scale and a bias a channel.
     norm = dict(epsilon=1e-5, reduction_axes=(1, 2, 3), feature_axes=-1, use_fast_variance=False)
@@ -87,14 +93,14 @@ class Discriminator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  num_classes,
-  width=64,
-  width_D=64,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  num_classes: int,
+  width: int = 64,
+  width_D: int = 64,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}, for `methods/gan.py` with a `class_loss`.
 
   Args:

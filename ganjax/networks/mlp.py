@@ -11,6 +11,7 @@ the label; D's 240 and 50 maxout units of 5 pieces, and 240 of 4 pieces after th
 """
 
 import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -22,12 +23,12 @@ from ganjax.layers.embed import ClassEmbed
 PIECES = 5
 
 
-def between(limit):
+def between(limit: float) -> nn.initializers.Initializer:
   """Weights from U(-limit, limit)."""
   return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -limit, limit)
 
 
-def maxout(x, pieces):
+def maxout(x: jax.Array, pieces: int) -> jax.Array:
   """The largest of each `pieces` neighbours. [B, units * pieces] -> [B, units]."""
   # Not jnp.max, through which gradients of R1 came out NaN on 4 CPU devices in float64, XLA's optimizations off.
   return functools.reduce(jnp.maximum, jnp.moveaxis(x.reshape(len(x), -1, pieces), -1, 0))
@@ -44,7 +45,7 @@ class Generator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     init = between(0.05)
     dense = lambda features: nn.Dense(features, kernel_init=init, **kinds)
@@ -70,7 +71,7 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(self, x: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     init = between(0.005)
     dense = lambda features: nn.Dense(features, kernel_init=init, **kinds)
@@ -87,14 +88,14 @@ class Discriminator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  width=1200,
-  num_classes=0,
-  dropout=False,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 1200,
+  num_classes: int = 0,
+  dropout: bool = False,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.norm import BatchNorm
 from ganjax.networks.srresnet import TORCH_INIT
@@ -30,7 +30,9 @@ class Generator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, content, noise, label=None, *, train: bool):
+  def __call__(
+    self, content: jax.Array, noise: jax.Array, label: jax.Array | None = None, *, train: bool
+  ) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     layer = dict(use_bias=False, kernel_init=TORCH_INIT, **kinds)
     count, steps, size = noise.shape
@@ -61,7 +63,7 @@ class Frames(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     layer = dict(stride=2, padding=1, use_bias=False, kernel_init=TORCH_INIT, **kinds)
     for i in range(3):
@@ -82,7 +84,7 @@ class Clips(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array | tuple[jax.Array, jax.Array]:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     layer = dict(use_bias=False, kernel_init=TORCH_INIT, **kinds)
     for i, features in enumerate(self.widths):
@@ -92,7 +94,15 @@ class Clips(nn.Module):
     return (x[..., 0], jnp.mean(x[..., 1:], 1)) if self.num_classes else x[..., 0]
 
 
-def build(*, fields, width=64, width_D=None, num_classes=0, dtype='float32', param_dtype='float32'):
+def build(
+  *,
+  fields: dict[str, media.Field],
+  width: int = 64,
+  width_D: int | None = None,
+  num_classes: int = 0,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """{'G', 'D_frames', 'D_clips'}.
 
   Args:

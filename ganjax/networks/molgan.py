@@ -12,9 +12,10 @@ aromatic one, which the authors have as a fifth kind.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.media import molecule
 
 INIT = nn.initializers.glorot_uniform()
@@ -31,7 +32,7 @@ class Generator(nn.Module):
   makes = 'molecule'
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     dense = lambda n: nn.Dense(n, kernel_init=INIT, dtype=self.dtype, param_dtype=self.param_dtype)
     atoms, columns = self.shape
     elements = columns - molecule.BONDS * atoms
@@ -53,7 +54,7 @@ class Discriminator(nn.Module):
   num_classes = 0
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(self, x: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     dense = lambda n: nn.Dense(n, kernel_init=INIT, dtype=self.dtype, param_dtype=self.param_dtype)
     kinds, bonds = molecule.split(x)
     bonds, seen = bonds[..., 1:], kinds  # no bond hands nothing on
@@ -71,7 +72,15 @@ class Discriminator(nn.Module):
     return nn.sigmoid(logits) if self.sigmoid else logits
 
 
-def build(*, fields, width=128, width_D=None, value=False, dtype='float32', param_dtype='float32'):
+def build(
+  *,
+  fields: dict[str, media.Field],
+  width: int = 128,
+  width_D: int | None = None,
+  value: bool = False,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}, or 'V' with them.
 
   Args:

@@ -16,9 +16,10 @@ For other sizes the factors of steps and octaves differ, see `factors`. Weights 
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.norm import BatchNorm
 from ganjax.media.roll import BEATS
@@ -26,7 +27,7 @@ from ganjax.media.roll import BEATS
 INIT = nn.initializers.truncated_normal(0.05)
 
 
-def factors(steps, pitches) -> tuple:
+def factors(steps: int, pitches: int) -> tuple:
   """Of the layers, for `steps` of a beat: (of steps, (pitches of the first map, kernel), of steps at the end).
 
   The first map has a row a beat, and so many pitches that a kernel of stride 2 makes an octave a column of them: of 3
@@ -53,7 +54,7 @@ class Blocks(nn.Module):
   param_dtype: str = 'float32'
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     """[B, T, P, C] -> [B, T / kt, P / kp, V features], `up` [B, T kt, P kp, V features]."""
     batch, length, pitches, channels = x.shape
     own = channels // self.voices if self.apart else channels
@@ -99,7 +100,7 @@ class Generator(nn.Module):
   makes = 'roll'
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     length, pitches, voices = self.shape
     first, (columns, kernel), last = factors(self.steps, pitches)
@@ -157,7 +158,7 @@ class Discriminator(nn.Module):
   num_classes = 0
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(self, x: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     length, pitches, voices = self.shape
     first, (columns, kernel), last = factors(self.steps, pitches)
@@ -194,7 +195,15 @@ def _join(voices, *parts):
   return x.reshape(*x.shape[:-2], -1)
 
 
-def build(*, fields, width=16, width_D=None, hybrid=False, dtype='float32', param_dtype='float32'):
+def build(
+  *,
+  fields: dict[str, media.Field],
+  width: int = 16,
+  width_D: int | None = None,
+  hybrid: bool = False,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

@@ -3,6 +3,8 @@
 All kernels are 4x4, weights come from N(0, 0.02). The generator draws nothing but its dropout, in training and after.
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -30,12 +32,12 @@ class Generator(nn.Module):
   param_dtype: str
 
   @property
-  def multiple(self):
+  def multiple(self) -> int:
     """Sides that it takes are multiples of it."""
     return 2**self.downs
 
   @nn.compact
-  def __call__(self, x, keys, *, train: bool):
+  def __call__(self, x: jax.Array, keys: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=INIT)
     layer = dict(kernel=4, stride=2, padding=1, use_bias=self.norm == 'instance', **kinds)
     widths = [self.width * min(2**i, 8) for i in range(self.downs)]
@@ -68,7 +70,7 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=INIT)
     biased = self.norm == 'instance'
     act = lambda x: nn.leaky_relu(x, 0.2)
@@ -84,7 +86,7 @@ class Discriminator(nn.Module):
     return Conv(1, 4, padding=1, **kinds)(x)[..., 0]
 
 
-def normalize(module, x, train):
+def normalize(module: nn.Module, x: jax.Array, train: bool) -> jax.Array:
   """x through a norm of `module.norm`: 'batch', with scales from N(1, 0.02), or 'instance'."""
   if module.norm == 'instance':
     return instance_norm(x)
@@ -93,7 +95,7 @@ def normalize(module, x, train):
   return BatchNorm(scale_init=around_one, **kinds)(x, train=train)
 
 
-def drop(x, keys, level: int):
+def drop(x: jax.Array, keys: jax.Array, level: int) -> jax.Array:
   """x [B, H, W, C] with half of its values 0 and the others doubled: of each picture by its own key and the level."""
   draw = lambda key: jax.random.bernoulli(jax.random.fold_in(key, level), 0.5, x.shape[1:])
   return jnp.where(jax.vmap(draw)(keys), 2 * x, 0)
@@ -101,17 +103,17 @@ def drop(x, keys, level: int):
 
 def build(
   *,
-  resolution,
-  channels,
-  width=64,
-  width_D=64,
-  downs=8,
-  layers_D=3,
-  norm='batch',
-  dropout_levels=(0, 1, 2),
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 64,
+  width_D: int = 64,
+  downs: int = 8,
+  layers_D: int = 3,
+  norm: str = 'batch',
+  dropout_levels: Sequence[int] = (0, 1, 2),
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:
@@ -150,7 +152,7 @@ def build(
   }
 
 
-def check_sides(resolution, multiple: int, who: str):
+def check_sides(resolution: Sequence[int], multiple: int, who: str) -> None:
   """Raises UserError unless both sides, (height, width), are multiples of `multiple`."""
   if any(side % multiple for side in resolution):
     height, width = resolution
@@ -160,7 +162,7 @@ def check_sides(resolution, multiple: int, who: str):
     )
 
 
-def check_patches(resolution, layers: int):
+def check_patches(resolution: Sequence[int], layers: int) -> None:
   """Raises UserError unless a PatchGAN of so many layers of stride 2 has logits for pictures of (height, width)."""
   if not 0 <= layers <= 10:
     raise UserError(f'networks.layers_D={layers} must be from 0 to 10')

@@ -6,7 +6,10 @@ of G, and maps of D, are alpha of what the new layers make, and 1 - alpha of wha
 (section 2, figure 2).
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError, media
@@ -18,11 +21,11 @@ from ganjax.layers.resample import blur, mean_pool, upsample
 GAIN = 2**0.5  # before LeakyReLU
 
 
-def relu(x):
+def relu(x: jax.Array) -> jax.Array:
   return nn.leaky_relu(x, 0.2)
 
 
-def fade(old, new, alpha):
+def fade(old: jax.Array, new: jax.Array, alpha: float | jax.Array) -> jax.Array:
   """`alpha` of the new, the rest of the old."""
   return old + alpha * (new - old)
 
@@ -39,7 +42,15 @@ class Generator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool, level=None, alpha=None):
+  def __call__(
+    self,
+    z: jax.Array,
+    label: jax.Array | None = None,
+    *,
+    train: bool,
+    level: int | None = None,
+    alpha: float | jax.Array | None = None,
+  ) -> jax.Array:
     """Images of `level`, by default the last, and where it is new with `alpha`, a scalar in [0, 1]."""
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     level = len(self.stages) - 1 if level is None else level
@@ -83,7 +94,15 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, image, label=None, *, train: bool, level=None, alpha=None):
+  def __call__(
+    self,
+    image: jax.Array,
+    label: jax.Array | None = None,
+    *,
+    train: bool,
+    level: int | None = None,
+    alpha: float | jax.Array | None = None,
+  ) -> jax.Array:
     """Logits of images of `level`, and where it is new with `alpha`, see `Generator`."""
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     widths = [width for _, width in self.stages]
@@ -114,7 +133,15 @@ class Discriminator(nn.Module):
     return Dense(1, name='b4_out', **own)(relu(dense(x.reshape(len(x), -1))))[:, 0]
 
 
-def discriminator(stages, width, channel_base, mbstd_group, blurred, dtype, param_dtype):
+def discriminator(
+  stages: tuple,
+  width: int,
+  channel_base: int,
+  mbstd_group: int,
+  blurred: bool,
+  dtype: str,
+  param_dtype: str,
+) -> Discriminator:
   """The Discriminator of a pair. Raises UserError for a group of none."""
   if mbstd_group < 1:
     raise UserError(f'networks needs mbstd_group from 1; got {mbstd_group}')
@@ -124,14 +151,14 @@ def discriminator(stages, width, channel_base, mbstd_group, blurred, dtype, para
 
 def build(
   *,
-  resolution,
-  channels,
-  width=512,
-  channel_base=16384,
-  mbstd_group=4,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 512,
+  channel_base: int = 16384,
+  mbstd_group: int = 4,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

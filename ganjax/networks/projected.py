@@ -5,6 +5,8 @@ channels and across scales by convolutions that are drawn once and never trained
 published code. Mixing is linear from end to end, so that a convolution to fewer channels may go before the upsampling.
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -41,7 +43,7 @@ class Mix(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, maps):
+  def __call__(self, maps: Sequence[jax.Array]) -> list[jax.Array]:
     """-> maps of twice the sides and `HEADS[i][0]` widths of channels."""
 
     def project(name, x, features):
@@ -75,7 +77,7 @@ class Head(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, label, *, train: bool):
+  def __call__(self, x: jax.Array, label: jax.Array | None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     how = dict(kernel_init=fastgan.TORCH_INIT, **kinds)
     layer = lambda *args, **more: SpectralNorm(Conv(*args, **how, **more))(x)
@@ -109,7 +111,9 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, maps, label=None, *, train: bool):
+  def __call__(
+    self, maps: Sequence[jax.Array], label: jax.Array | None = None, *, train: bool
+  ) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     logits = []
     for i, x in enumerate(Mix(self.width, **kinds)(maps)):
@@ -121,16 +125,16 @@ class Discriminator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  width=128,
-  width_D=64,
-  blocks='double',
-  separable=False,
-  num_classes=0,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 128,
+  width_D: int = 64,
+  blocks: str = 'double',
+  separable: bool = False,
+  num_classes: int = 0,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

@@ -5,7 +5,10 @@ block is an inverted bottleneck, 1x1, 3x3 in groups, 1x1. Nothing is normalised:
 at zero and the others small, so that at the start blocks are the identity (fix-up, Zhang et al., arXiv:1901.09321).
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
@@ -27,7 +30,7 @@ class Block(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     # He's variance for LeakyReLU(0.2), each weight depth^(-1/4) as large.
     scale = 2 / (1 + 0.2**2) / self.depth**0.5
@@ -50,7 +53,7 @@ class Generator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     if self.num_classes:
       init = nn.initializers.normal(self.num_classes**-0.5)
@@ -80,7 +83,7 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(self, x: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     plain = dict(use_bias=False, kernel_init=PLAIN, **kinds)
     for i, (width, *shape) in enumerate(reversed(self.stages)):
@@ -100,17 +103,17 @@ class Discriminator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  width=768,
-  blocks=2,
-  cardinality=96,
-  expansion=2,
-  num_classes=0,
-  embed_dim=64,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int,
+  channels: int,
+  width: int | Sequence[int] = 768,
+  blocks: int = 2,
+  cardinality: int = 96,
+  expansion: int = 2,
+  num_classes: int = 0,
+  embed_dim: int = 64,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

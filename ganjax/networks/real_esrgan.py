@@ -1,6 +1,9 @@
 """Real-ESRGAN (Wang et al. 2021, arXiv:2107.10833, section 3.4): ESRGAN's generator, and a U-Net that judges pixels."""
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
 
 from ganjax import UserError, media
 from ganjax.layers.conv import Conv
@@ -23,7 +26,7 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(kernel_init=TORCH_INIT, dtype=self.dtype, param_dtype=self.param_dtype)
     act = lambda x: nn.leaky_relu(x, 0.2)
     layer = lambda x, features, *how: act(
@@ -44,16 +47,16 @@ class Discriminator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  scale=4,
-  width=64,
-  growth=32,
-  width_D=64,
-  blocks=23,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  scale: int = 4,
+  width: int = 64,
+  growth: int = 32,
+  width_D: int = 64,
+  blocks: int = 23,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}; G is ESRGAN's.
 
   Args:

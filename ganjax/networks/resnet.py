@@ -10,6 +10,7 @@ spectrally too, but not the tables of its batch norms.
 import functools
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError
@@ -45,7 +46,7 @@ class UpBlock(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, label, *, train: bool):
+  def __call__(self, x: jax.Array, label: jax.Array | None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     wrap = SpectralNorm if self.spectral else lambda layer: layer
     double = functools.partial(upsample_bilinear, outside='edge')
@@ -80,7 +81,7 @@ class DownBlock(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     wrap = SpectralNorm if self.spectral else lambda layer: layer
 
@@ -112,7 +113,7 @@ class Generator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     wrap = SpectralNorm if self.spectral else lambda layer: layer
     side, factors, _, _ = SHAPES[self.resolution]
@@ -145,7 +146,9 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(
+    self, x: jax.Array, label: jax.Array | None = None, *, train: bool
+  ) -> jax.Array | tuple:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     wrap = SpectralNorm if self.spectral else lambda layer: layer
     _, _, factors, downs = SHAPES[self.resolution]
@@ -162,23 +165,23 @@ class Discriminator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  width=256,
-  width_D=128,
-  wide=False,
-  spectral=True,
-  spectral_G=False,
-  pool='sum',
-  attention=0,
-  bilinear=False,
-  relu_skip=False,
-  num_classes=0,
-  head='projection',
-  embed_dim=512,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int,
+  channels: int,
+  width: int = 256,
+  width_D: int = 128,
+  wide: bool = False,
+  spectral: bool = True,
+  spectral_G: bool = False,
+  pool: str = 'sum',
+  attention: int = 0,
+  bilinear: bool = False,
+  relu_skip: bool = False,
+  num_classes: int = 0,
+  head: str = 'projection',
+  embed_dim: int = 512,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

@@ -4,9 +4,10 @@ The generator takes pictures of any size, of multiples of 4 / scale, and makes t
 pictures are in [0, 1], as the published weights have them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError, component
@@ -22,7 +23,7 @@ class DenseBlock(nn.Module):
   layer: Callable  # features -> a convolution
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     seen = [x]
     for _ in range(4):
       seen.append(nn.leaky_relu(self.layer(self.growth)(jnp.concatenate(seen, -1)), 0.2))
@@ -36,7 +37,7 @@ class Block(nn.Module):
   layer: Callable
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
     y = x
     for _ in range(3):
       y = DenseBlock(self.growth, self.layer)(y)
@@ -55,12 +56,12 @@ class Generator(nn.Module):
   param_dtype: str
 
   @property
-  def multiple(self):
+  def multiple(self) -> int:
     """Sides that it takes are multiples of it."""
     return 4 // self.scale
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     inner = lambda features: Conv(features, 3, padding=1, kernel_init=SMALL_INIT, **kinds)
     layer = lambda features: Conv(features, 3, padding=1, kernel_init=TORCH_INIT, **kinds)
@@ -77,16 +78,16 @@ class Generator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  scale=4,
-  width=64,
-  growth=32,
-  width_D=64,
-  blocks=23,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  scale: int = 4,
+  width: int = 64,
+  growth: int = 32,
+  width_D: int = 64,
+  blocks: int = 23,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}; D is that of `networks/srresnet.py`.
 
   Args:
@@ -109,7 +110,9 @@ def build(
   return {'G': G, 'D': build_discriminator(resolution, width_D, 'rrdb', **kinds)}
 
 
-def build_generator(channels, scale, width, growth, blocks, **kinds) -> Generator:
+def build_generator(
+  channels: int, scale: int, width: int, growth: int, blocks: int, **kinds: str
+) -> Generator:
   """The generator alone, see `build`."""
   if scale not in (1, 2, 4):
     raise UserError(f'networks.scale={scale!r} must be 1, 2 or 4')

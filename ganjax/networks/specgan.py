@@ -5,9 +5,10 @@ it with LeakyReLU(0.2). No norms; weights as TensorFlow draws them. With classes
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.heads import apply_head
@@ -28,7 +29,7 @@ class Painter(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, z, label):
+  def __call__(self, z: jax.Array, label: jax.Array | None) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     layers = (self.side // FIRST).bit_length() - 1
     first = self.width * 2 ** (layers - 1)
@@ -55,7 +56,7 @@ class Generator(nn.Module):
   param_dtype: str
   makes = 'sound'
 
-  def setup(self):
+  def setup(self) -> None:
     more = self.num_classes, self.dtype, self.param_dtype
     self.painter = Painter(self.side, self.width, *more)
     self.spectrum = Spectrum(self.side, self.rounds)
@@ -64,16 +65,16 @@ class Generator(nn.Module):
   def coded(self) -> tuple:
     return self.side, self.side, 1
 
-  def __call__(self, z, label=None, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     if self.is_initializing():
       self.spectrum.encode(jnp.zeros((1, self.side**2, 1)), train=False)  # makes its collection
     return self.painter(z, label)
 
-  def encode(self, x, *, train: bool):
+  def encode(self, x: jax.Array, *, train: bool) -> jax.Array:
     """Sounds [B, side^2, 1] -> what D sees, [B, side, side, 1]."""
     return self.spectrum.encode(x, train=train)
 
-  def decode(self, x, *, train: bool):
+  def decode(self, x: jax.Array, *, train: bool) -> jax.Array:
     """What G gives -> sounds."""
     return self.spectrum.decode(x)
 
@@ -88,7 +89,7 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(self, x: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     for i in range((self.side // FIRST).bit_length() - 1):
       x = jnp.pad(x, ((0, 0), (1, 2), (1, 2), (0, 0)))
@@ -101,14 +102,14 @@ class Discriminator(nn.Module):
 
 def build(
   *,
-  fields,
-  width=64,
-  width_D=None,
-  rounds=16,
-  num_classes=0,
-  dtype='float32',
-  param_dtype='float32',
-):
+  fields: dict[str, media.Field],
+  width: int = 64,
+  width_D: int | None = None,
+  rounds: int = 16,
+  num_classes: int = 0,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

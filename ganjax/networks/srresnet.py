@@ -4,7 +4,10 @@ The generator takes pictures of any size and makes them `scale` times as large. 
 published weights have them.
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
 
 from ganjax import UserError, component, media
 from ganjax.layers.conv import Conv
@@ -30,7 +33,7 @@ class Generator(nn.Module):
   multiple = 1  # sides that it takes are multiples of it
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=SMALL_INIT)
     layer = lambda features: Conv(features, 3, padding=1, **kinds)
     act = lambda x: nn.leaky_relu(x, 0.1)
@@ -54,7 +57,7 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     act = lambda x: nn.leaky_relu(x, 0.2)
     x = (x + 1) / 2
@@ -71,15 +74,15 @@ class Discriminator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  scale=4,
-  width=64,
-  width_D=64,
-  blocks=16,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  scale: int = 4,
+  width: int = 64,
+  width_D: int = 64,
+  blocks: int = 16,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:
@@ -106,7 +109,9 @@ def build(
   return {'G': Generator(channels, scale, width, blocks, **kinds), 'D': D}
 
 
-def build_discriminator(resolution, width, who: str, **kinds) -> Discriminator:
+def build_discriminator(
+  resolution: int | Sequence[int], width: int, who: str, **kinds: str
+) -> Discriminator:
   """The discriminator of pictures of a resolution, for networks of the name `who`."""
   check_sides(media.sides(resolution), 2 ** len(WIDTHS), f'networks.name={who}')
   return Discriminator(width, **kinds)

@@ -3,7 +3,10 @@
 All layers work on small pictures, so that it is fast. It learns what is added to the picture with its pixels repeated.
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError, component, media
@@ -26,7 +29,7 @@ class Generator(nn.Module):
   multiple = 1  # sides that it takes are multiples of it
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
     layer = lambda features: Conv(
       features, 3, padding=1, kernel_init=TORCH_INIT, dtype=self.dtype, param_dtype=self.param_dtype
     )
@@ -43,15 +46,15 @@ class Generator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  scale=4,
-  width=64,
-  width_D=64,
-  layers=32,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  scale: int = 4,
+  width: int = 64,
+  width_D: int = 64,
+  layers: int = 32,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

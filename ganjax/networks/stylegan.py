@@ -5,7 +5,11 @@ its channels then has in each picture (adaptive instance normalisation). Picture
 blurred where they have been doubled, and in D where they will be halved. D is otherwise that of progressive growing.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ganjax import UserError, media
@@ -28,7 +32,7 @@ class Mapping(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, z):
+  def __call__(self, z: jax.Array) -> jax.Array:
     how = dict(lr_multiplier=0.01, gain=GAIN, param_dtype=self.param_dtype)
     x = pixel_norm(widen(z))
     for i in range(self.layers):
@@ -45,7 +49,9 @@ class Styled(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, w, noise, seeds):
+  def __call__(
+    self, x: jax.Array, w: jax.Array, noise: jax.Array | None, seeds: jax.Array | None
+  ) -> jax.Array:
     zeros, shape = nn.initializers.zeros, x.shape[-1:]
     noise = styles.noise_of(self, x.shape[1:3], noise, seeds, self.param_dtype)
     strength = self.param('noise_strength', zeros, shape, self.param_dtype)
@@ -70,7 +76,13 @@ class Synthesis(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, w, seeds=None, level=None, alpha=None):
+  def __call__(
+    self,
+    w: jax.Array,
+    seeds: jax.Array | None = None,
+    level: int | None = None,
+    alpha: float | jax.Array | None = None,
+  ) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     level = len(self.stages) - 1 if level is None else level
     noise = self.noise(len(w), seeds, level)
@@ -100,7 +112,7 @@ class Synthesis(nn.Module):
     new = picture(maps[level], level)
     return new if alpha is None else fade(upsample(picture(maps[level - 1], level - 1)), new, alpha)
 
-  def noise(self, batch, seeds, level):
+  def noise(self, batch: int, seeds: jax.Array | None, level: int) -> dict[str, jax.Array] | None:
     """{name of a layer: noise [B, H, W]}, or None where it is constant."""
     sizes = {
       f'b{4 << i}_style{j}': size
@@ -125,7 +137,7 @@ class Generator(nn.Module):
 
   takes = ('noise',)  # what `synthesize` takes beside styles
 
-  def setup(self):
+  def setup(self) -> None:
     self.mapping = Mapping(self.w_dim, self.mapping_layers, self.param_dtype)
     self.synthesis = Synthesis(self.channels, self.stages, self.dtype, self.param_dtype)
     zeros = lambda: jnp.zeros((self.w_dim,), self.param_dtype)
@@ -135,33 +147,58 @@ class Generator(nn.Module):
   def num_styles(self) -> int:
     return self.styles_at(len(self.stages) - 1)
 
-  def styles_at(self, level) -> int:
+  def styles_at(self, level: int) -> int:
     """Styles that are in use at a level."""
     return 2 * (level + 1)
 
-  def map(self, z, label=None, *, train: bool):
+  def map(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     """Styles w [B, num_styles, w_dim], the same for all layers."""
     w = self.mapping(z)
     if train:
       self.w_avg.value = styles.move_mean(self.w_avg.value, w)
     return jnp.broadcast_to(w[:, None], (len(w), self.num_styles, self.w_dim))
 
-  def affines(self, params) -> list:
+  def affines(self, params: dict) -> list:
     """The weights [w_dim, 2 C] that the style of each layer goes through, to scales and shifts."""
     own = params['synthesis']
     layers = [f'b{4 << i}_style{j}' for i in range(len(self.stages)) for j in (0, 1)]
     return [own[name]['affine']['kernel'] for name in layers]
 
-  def truncate(self, w, truncation, cutoff=None, centre=None, *, train=False):
+  def truncate(
+    self,
+    w: jax.Array,
+    truncation: float | jax.Array,
+    cutoff: int | jax.Array | None = None,
+    centre: jax.Array | None = None,
+    *,
+    train: bool = False,
+  ) -> jax.Array:
     """Towards the mean style, or `centre` [B, W], see `styles.truncate`. `train` changes nothing."""
     centre = self.w_avg.value if centre is None else centre[:, None]
     return styles.truncate(w, centre, truncation, cutoff)
 
-  def synthesize(self, w, *, train: bool, noise=None, level=None, alpha=None):
+  def synthesize(
+    self,
+    w: jax.Array,
+    *,
+    train: bool,
+    noise: jax.Array | None = None,
+    level: int | None = None,
+    alpha: float | jax.Array | None = None,
+  ) -> jax.Array:
     """Styles [B, num_styles, w_dim] -> images, with the noise of seeds, int32 [B], see `Synthesis`."""
     return self.synthesis(w, noise, level, alpha)
 
-  def __call__(self, z, label=None, *, train: bool, truncation=None, cutoff=None, **grown):
+  def __call__(
+    self,
+    z: jax.Array,
+    label: jax.Array | None = None,
+    *,
+    train: bool,
+    truncation: float | jax.Array | None = None,
+    cutoff: int | jax.Array | None = None,
+    **grown: Any,
+  ) -> jax.Array:
     """Images; `noise`, `level` and `alpha` are those of `synthesize`."""
     w = self.map(z, label, train=train)
     w = w if truncation is None else self.truncate(w, truncation, cutoff)
@@ -170,16 +207,16 @@ class Generator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  width=512,
-  channel_base=16384,
-  w_dim=512,
-  mapping_layers=8,
-  mbstd_group=4,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 512,
+  channel_base: int = 16384,
+  w_dim: int = 512,
+  mapping_layers: int = 8,
+  mbstd_group: int = 4,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

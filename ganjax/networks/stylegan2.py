@@ -5,7 +5,10 @@ learned constant in stages of twice the size, at each of which (architecture 'sk
 far. D goes the same way down. The widths are those of the authors' code (arXiv:2006.06676, appendix C).
 """
 
+from collections.abc import Sequence
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
@@ -37,7 +40,7 @@ class Mapping(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, z, label):
+  def __call__(self, z: jax.Array | None, label: jax.Array | None) -> jax.Array:
     kinds = dict(param_dtype=self.param_dtype)
     parts = [] if z is None else [pixel_norm(widen(z))]
     if self.num_classes:
@@ -64,7 +67,9 @@ class StyledConv(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, w, noise, seeds):
+  def __call__(
+    self, x: jax.Array, w: jax.Array, noise: jax.Array | None, seeds: jax.Array | None
+  ) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     x = ModulatedConv(self.features, up=self.up, name='conv', **kinds)(x, w)
     zeros = nn.initializers.zeros
@@ -91,7 +96,7 @@ class Synthesis(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, w, seeds=None):
+  def __call__(self, w: jax.Array, seeds: jax.Array | None = None) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     noise, at, image = self._noise(len(w), seeds), 0, None
     (size, width), *_ = self.stages
@@ -151,7 +156,7 @@ class Generator(nn.Module):
 
   takes = ('noise',)  # what `synthesize` takes beside styles
 
-  def setup(self):
+  def setup(self) -> None:
     self.mapping = Mapping(self.w_dim, self.mapping_layers, self.num_classes, self.param_dtype)
     self.synthesis = Synthesis(
       self.channels, self.stages, self.architecture, self.clamp, self.dtype, self.param_dtype
@@ -163,14 +168,14 @@ class Generator(nn.Module):
   def num_styles(self) -> int:
     return 2 * len(self.stages)
 
-  def map(self, z, label=None, *, train: bool):
+  def map(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     """Styles w [B, num_styles, w_dim], the same for all layers."""
     w = self.mapping(z, label)
     if train:
       self.w_avg.value = styles.move_mean(self.w_avg.value, w)
     return jnp.broadcast_to(w[:, None], (len(w), self.num_styles, self.w_dim))
 
-  def affines(self, params) -> list:
+  def affines(self, params: dict) -> list:
     """The weights [w_dim, C] that the style of each layer goes through first: of convolutions, last of the last to RGB.
 
     Where an image is added at each stage, its style is the one of the next convolution, which counts (Shen and Zhou
@@ -181,16 +186,33 @@ class Generator(nn.Module):
     layers = traverse_util.flatten_dict(params['synthesis'], sep='/')
     return [layers[f'{name}/affine/kernel'] for name in (*names, f'{blocks[-1]}_torgb')]
 
-  def truncate(self, w, truncation, cutoff=None, centre=None, *, train=False):
+  def truncate(
+    self,
+    w: jax.Array,
+    truncation: float | jax.Array,
+    cutoff: int | jax.Array | None = None,
+    centre: jax.Array | None = None,
+    *,
+    train: bool = False,
+  ) -> jax.Array:
     """Towards the mean style, or `centre` [B, W], see `styles.truncate`. `train` changes nothing."""
     centre = self.w_avg.value if centre is None else centre[:, None]
     return styles.truncate(w, centre, truncation, cutoff)
 
-  def synthesize(self, w, *, train: bool, noise=None):
+  def synthesize(self, w: jax.Array, *, train: bool, noise: jax.Array | None = None) -> jax.Array:
     """Styles [B, num_styles, w_dim] -> images, with the noise of seeds, int32 [B], see `Synthesis`."""
     return self.synthesis(w, noise)
 
-  def __call__(self, z, label=None, *, train: bool, truncation=None, cutoff=None, noise=None):
+  def __call__(
+    self,
+    z: jax.Array,
+    label: jax.Array | None = None,
+    *,
+    train: bool,
+    truncation: float | jax.Array | None = None,
+    cutoff: int | jax.Array | None = None,
+    noise: jax.Array | None = None,
+  ) -> jax.Array:
     w = self.map(z, label, train=train)
     w = w if truncation is None else self.truncate(w, truncation, cutoff)
     return self.synthesize(w, train=train, noise=noise)
@@ -209,7 +231,7 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, image, label=None, *, train: bool):
+  def __call__(self, image: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     skip, residual = self.architecture == 'skip', self.architecture == 'resnet'
 
@@ -241,21 +263,21 @@ class Discriminator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  width=512,
-  channel_base=32768,
-  w_dim=512,
-  mapping_layers=8,
-  mapping_layers_D=8,
-  architecture='skip',
-  architecture_D='resnet',
-  mbstd_group=4,
-  clamp=256.0,
-  num_classes=0,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 512,
+  channel_base: int = 32768,
+  w_dim: int = 512,
+  mapping_layers: int = 8,
+  mapping_layers_D: int = 8,
+  architecture: str = 'skip',
+  architecture_D: str = 'resnet',
+  mbstd_group: int = 4,
+  clamp: float = 256.0,
+  num_classes: int = 0,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

@@ -6,6 +6,7 @@ turns too, having 1x1 convolutions and filters with the response of a circle. D 
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -84,7 +85,7 @@ class Layer(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, w, train):
+  def __call__(self, x: jax.Array, w: jax.Array, train: bool) -> jax.Array:
     before, after, dtype = self.before, self.after, self.param_dtype
     mean = self.variable('magnitude', 'mean', lambda: jnp.ones((), dtype))
     if train:
@@ -113,7 +114,7 @@ class Synthesis(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, w, transform, train):
+  def __call__(self, w: jax.Array, transform: jax.Array | None, train: bool) -> jax.Array:
     first, last = self.bands[0], len(self.bands) - 1
     start = first.features, first.size, first.rate, first.cutoff, self.param_dtype
     x = FourierInput(*start, name='input')(w[:, 0], transform).astype(self.dtype)
@@ -144,7 +145,7 @@ class Generator(nn.Module):
 
   takes = ('transform',)  # what `synthesize` takes beside styles
 
-  def setup(self):
+  def setup(self) -> None:
     self.mapping = Mapping(self.w_dim, self.mapping_layers, self.num_classes, self.param_dtype)
     kinds = self.clamp, self.dtype, self.param_dtype
     self.synthesis = Synthesis(self.bands, self.kernel, self.radial, *kinds)
@@ -166,29 +167,48 @@ class Generator(nn.Module):
       found.append((f'L{i}_{band.size}_{band.features}', *filters))
     return found
 
-  def map(self, z, label=None, *, train: bool):
+  def map(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     """Styles w [B, num_styles, w_dim], the same for all layers."""
     w = self.mapping(z, label)
     if train:
       self.w_avg.value = styles.move_mean(self.w_avg.value, w, MEAN_DECAY)
     return jnp.broadcast_to(w[:, None], (len(w), self.num_styles, self.w_dim))
 
-  def affines(self, params) -> list:
+  def affines(self, params: dict) -> list:
     """The weights [w_dim, C] that the style of each layer goes through first."""
     own = params['synthesis']
     layers = [own[f'L{i}']['conv']['affine']['kernel'] for i in range(len(self.bands))]
     return [own['input']['affine_kernel'], *layers]
 
-  def truncate(self, w, truncation, cutoff=None, centre=None, *, train=False):
+  def truncate(
+    self,
+    w: jax.Array,
+    truncation: float | jax.Array,
+    cutoff: int | jax.Array | None = None,
+    centre: jax.Array | None = None,
+    *,
+    train: bool = False,
+  ) -> jax.Array:
     """Towards the mean style, or `centre` [B, W], see `styles.truncate`. `train` changes nothing."""
     centre = self.w_avg.value if centre is None else centre[:, None]
     return styles.truncate(w, centre, truncation, cutoff)
 
-  def synthesize(self, w, *, train: bool, transform=None):
+  def synthesize(
+    self, w: jax.Array, *, train: bool, transform: jax.Array | None = None
+  ) -> jax.Array:
     """Styles [B, num_styles, w_dim] -> images, of which `transform` [B, 3, 3] undoes what shall happen to them."""
     return self.synthesis(w, transform, train)
 
-  def __call__(self, z, label=None, *, train: bool, truncation=None, cutoff=None, transform=None):
+  def __call__(
+    self,
+    z: jax.Array,
+    label: jax.Array | None = None,
+    *,
+    train: bool,
+    truncation: float | jax.Array | None = None,
+    cutoff: int | jax.Array | None = None,
+    transform: jax.Array | None = None,
+  ) -> jax.Array:
     w = self.map(z, label, train=train)
     w = w if truncation is None else self.truncate(w, truncation, cutoff)
     return self.synthesize(w, train=train, transform=transform)
@@ -196,23 +216,23 @@ class Generator(nn.Module):
 
 def build(
   *,
-  resolution,
-  channels,
-  width=512,
-  channel_base=32768,
-  width_D=512,
-  channel_base_D=32768,
-  w_dim=512,
-  mapping_layers=2,
-  mapping_layers_D=8,
-  layers=14,
-  rotates=False,
-  mbstd_group=4,
-  clamp=256.0,
-  num_classes=0,
-  dtype='float32',
-  param_dtype='float32',
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  width: int = 512,
+  channel_base: int = 32768,
+  width_D: int = 512,
+  channel_base_D: int = 32768,
+  w_dim: int = 512,
+  mapping_layers: int = 2,
+  mapping_layers_D: int = 8,
+  layers: int = 14,
+  rotates: bool = False,
+  mbstd_group: int = 4,
+  clamp: float = 256.0,
+  num_classes: int = 0,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ganjax import UserError, component
+from ganjax import UserError, component, media
 from ganjax.dtypes import widen
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.warp import warp
@@ -42,7 +42,9 @@ class Generator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, labels, previous, *, train: bool):
+  def __call__(
+    self, labels: jax.Array, previous: jax.Array, *, train: bool
+  ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=INIT)
     widest = self.width * 2**self.downs
     norm = lambda x: normalize(self, x, train)
@@ -96,7 +98,7 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, *, train: bool):
+  def __call__(self, x: jax.Array, *, train: bool) -> tuple[tuple[jax.Array, ...], ...]:
     kinds = dict(padding=2, dtype=self.dtype, param_dtype=self.param_dtype, kernel_init=INIT)
     found = []
     for scale in range(self.scales):
@@ -115,18 +117,18 @@ class Discriminator(nn.Module):
 
 def build(
   *,
-  fields,
-  width=128,
-  width_D=64,
-  downs=3,
-  blocks=9,
-  layers_D=3,
-  scales_D=2,
-  rates=2,
-  norm='batch',
-  dtype='float32',
-  param_dtype='float32',
-):
+  fields: dict[str, media.Field],
+  width: int = 128,
+  width_D: int = 64,
+  downs: int = 3,
+  blocks: int = 9,
+  layers_D: int = 3,
+  scales_D: int = 2,
+  rates: int = 2,
+  norm: str = 'batch',
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """{'G', 'D_frames', 'D_clips_0', ...}: a discriminator of labels with a frame, and `rates` of clips.
 
   Args:

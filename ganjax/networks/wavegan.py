@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.layers.conv import Conv, ConvTranspose
 from ganjax.layers.embed import ClassEmbed
 from ganjax.layers.heads import apply_head
@@ -24,7 +24,7 @@ FIRST = 16  # samples of G's first map
 TAPS = 25
 
 
-def strides(length) -> tuple:
+def strides(length: int) -> tuple:
   """Of the layers between 16 samples and `length`: fours, and a two at the end where one is left.
 
   Raises:
@@ -38,13 +38,13 @@ def strides(length) -> tuple:
   return (4,) * (steps // 2) + (2,) * (steps % 2)
 
 
-def shuffle(x, shift, most):
+def shuffle(x: jax.Array, shift: jax.Array | int, most: int) -> jax.Array:
   """x [B, T, C] moved `shift` samples later, a traced integer in [-most, most]; ends mirror (arXiv:1802.04208, 3.3)."""
   wide = jnp.pad(x, ((0, 0), (most, most), (0, 0)), 'reflect')
   return lax.dynamic_slice_in_dim(wide, most - shift, x.shape[1], 1)
 
 
-def draw_shift(key, most):
+def draw_shift(key: jax.Array, most: int) -> jax.Array:
   """Evenly one of -most, ..., most."""
   return jax.random.randint(key, (), -most, most + 1)
 
@@ -62,7 +62,7 @@ class Generator(nn.Module):
   makes = 'sound'
 
   @nn.compact
-  def __call__(self, z, label=None, *, train: bool):
+  def __call__(self, z: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     by = strides(self.length)
     first = self.width * 2 ** (len(by) - 1)
@@ -96,7 +96,7 @@ class Discriminator(nn.Module):
   param_dtype: str
 
   @nn.compact
-  def __call__(self, x, label=None, *, train: bool):
+  def __call__(self, x: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
     kinds = dict(dtype=self.dtype, param_dtype=self.param_dtype)
     for i, stride in enumerate(strides(self.length)):
       if i and train and self.shuffle:
@@ -113,15 +113,15 @@ class Discriminator(nn.Module):
 
 def build(
   *,
-  fields,
-  width=64,
-  width_D=None,
-  shuffle=2,
-  post_taps=0,
-  num_classes=0,
-  dtype='float32',
-  param_dtype='float32',
-):
+  fields: dict[str, media.Field],
+  width: int = 64,
+  width_D: int | None = None,
+  shuffle: int = 2,
+  post_taps: int = 0,
+  num_classes: int = 0,
+  dtype: str = 'float32',
+  param_dtype: str = 'float32',
+) -> dict[str, nn.Module]:
   """The pair {'G', 'D'}.
 
   Args:
