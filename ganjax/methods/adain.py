@@ -8,8 +8,9 @@ No network judges them.
 
 import jax
 import jax.numpy as jnp
+from flax import linen
 
-from ganjax import UserError, features
+from ganjax import UserError, features, media
 from ganjax.layers.norm import instance_norm
 from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply
 from ganjax.wording import closest
@@ -22,7 +23,14 @@ ENCODERS = {
 }
 
 
-def build(nets, *, fields, network='vgg19_normalised', content_weight=1.0, style_weight=0.01):
+def build(
+  nets: dict[str, linen.Module],
+  *,
+  fields: dict[str, media.Field],
+  network: str = 'vgg19_normalised',
+  content_weight: float = 1.0,
+  style_weight: float = 0.01,
+) -> Method:
   """A step is an update of G.
 
   Args:
@@ -100,19 +108,19 @@ def build(nets, *, fields, network='vgg19_normalised', content_weight=1.0, style
   )
 
 
-def moments(x, eps=0.0):
+def moments(x: jax.Array, eps: float = 0.0) -> tuple[jax.Array, jax.Array]:
   """Means and biased deviations of each channel [B, H, W, C] -> two of [B, 1, 1, C]; `eps` is added to the variance."""
   mean = jnp.mean(x, (1, 2), keepdims=True)
   return mean, jnp.sqrt(jnp.mean(jnp.square(x - mean), (1, 2), keepdims=True) + eps)
 
 
-def transfer(content, style):
+def transfer(content: jax.Array, style: jax.Array) -> jax.Array:
   """AdaIN (equation 8): content [B, h, w, C] with each channel's mean and deviation of style [B, H, W, C]."""
   mean, deviation = moments(style)
   return deviation * instance_norm(content) + mean
 
 
-def style_distance(a, b):
+def style_distance(a: jax.Array, b: jax.Array) -> jax.Array:
   """A term of equation 13, of two maps [B, H, W, C]: squared, summed over channels, divided by B."""
   # As the published code adds it, so that a channel without any contrast has a gradient.
   pairs = zip(moments(a, 1e-6), moments(b, 1e-6))

@@ -8,8 +8,9 @@ in its largest picture. The authors' frozen network is Inception-v3.
 
 import jax
 import jax.numpy as jnp
+from flax import linen
 
-from ganjax import UserError, features
+from ganjax import UserError, features, media
 from ganjax.layers.resample import interpolate
 from ganjax.losses import adversarial, damsm
 from ganjax.method import Aux, Frozen, Method, Phase, Stage, apply, named
@@ -18,18 +19,18 @@ from ganjax.sampling import latents
 
 
 def build(
-  nets,
+  nets: dict[str, linen.Module],
   *,
-  fields,
-  z_dim=100,
-  condition_dim=100,
-  pretrain=0.2,
-  damsm_weight=5.0,
-  kl_weight=1.0,
-  network='efficientnet_lite0',
-  side=128,
-  alike='label',
-):
+  fields: dict[str, media.Field],
+  z_dim: int = 100,
+  condition_dim: int = 100,
+  pretrain: int | float = 0.2,
+  damsm_weight: float = 5.0,
+  kl_weight: float = 1.0,
+  network: str = 'efficientnet_lite0',
+  side: int = 128,
+  alike: str = 'label',
+) -> Method:
   """Two stages: the encoders alone, then an update of D and one of G a step, on the same fakes.
 
   Args:

@@ -4,7 +4,9 @@ A batch has `image` [B, H, W, C] and `label` [B], its style. D tells real from m
 its pictures to be taken for real, and D to be undecided between the styles: the style ambiguity loss.
 """
 
+import jax
 import jax.numpy as jnp
+from flax import linen
 from jax import nn
 
 from ganjax import UserError
@@ -15,7 +17,13 @@ from ganjax.sampling import latents
 LOSSES = 'cross_entropy', 'binary'
 
 
-def build(nets, *, z_dim=100, ambiguity=1.0, ambiguity_loss='cross_entropy'):
+def build(
+  nets: dict[str, linen.Module],
+  *,
+  z_dim: int = 100,
+  ambiguity: float = 1.0,
+  ambiguity_loss: str = 'cross_entropy',
+) -> Method:
   """A step is an update of D and one of G.
 
   Args:
@@ -81,7 +89,7 @@ def build(nets, *, z_dim=100, ambiguity=1.0, ambiguity_loss='cross_entropy'):
   )
 
 
-def undecided(scores, loss):
+def undecided(scores: jax.Array, loss: str) -> jax.Array:
   """How far D is from taking all of K styles for equally likely, of its scores [B, K]; a scalar of LOSSES."""
   count = scores.shape[1]
   if loss == 'cross_entropy':

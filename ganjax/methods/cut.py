@@ -6,6 +6,7 @@ every place be more like the source at that place than like the source elsewhere
 
 import jax
 import jax.numpy as jnp
+from flax import linen
 
 from ganjax import UserError
 from ganjax.losses import translation
@@ -15,15 +16,15 @@ from ganjax.optim import schedules
 
 
 def build(
-  nets,
+  nets: dict[str, linen.Module],
   *,
-  loss='least_squares',
-  nce_weight=1.0,
-  identity=True,
-  mirrored=False,
-  patches=256,
-  temperature=0.07,
-):
+  loss: str = 'least_squares',
+  nce_weight: schedules.Schedule = 1.0,
+  identity: bool = True,
+  mirrored: bool = False,
+  patches: int = 256,
+  temperature: float = 0.07,
+) -> Method:
   """A step is an update of D, then one of G and the projection F.
 
   Args:

@@ -7,8 +7,9 @@ picture that is of its domain already shall stay as it is.
 
 import jax
 import jax.numpy as jnp
+from flax import linen
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.dtypes import wide
 from ganjax.losses import translation
 from ganjax.method import Aux, Method, Phase, Stage, apply
@@ -19,8 +20,14 @@ DIRECTIONS = 'AtoB', 'BtoA'
 
 
 def build(
-  nets, *, fields, loss='least_squares', cycle_weight=10.0, identity_weight=5.0, pool_size=50
-):
+  nets: dict[str, linen.Module],
+  *,
+  fields: dict[str, media.Field],
+  loss: str = 'least_squares',
+  cycle_weight: schedules.Schedule = 10.0,
+  identity_weight: schedules.Schedule = 5.0,
+  pool_size: int = 50,
+) -> Method:
   """A step is an update of both generators, then one of both discriminators, on fakes from a pool of earlier ones.
 
   Args:

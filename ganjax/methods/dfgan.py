@@ -5,6 +5,7 @@ real and goes with the text, so that real pictures with texts of others are fake
 """
 
 import jax.numpy as jnp
+from flax import linen
 from jax import nn
 
 from ganjax import UserError
@@ -13,7 +14,9 @@ from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.sampling import latents
 
 
-def build(nets, *, z_dim=100, gp_weight=2.0, gp_power=6.0):
+def build(
+  nets: dict[str, linen.Module], *, z_dim: int = 100, gp_weight: float = 2.0, gp_power: float = 6.0
+) -> Method:
   """A step is an update of D and one of G, on the same fakes.
 
   Args:

@@ -4,15 +4,23 @@ A batch has `clip` [B, T, H, W, C]. Losses are hinge losses of both discriminato
 """
 
 import jax.numpy as jnp
+from flax import linen
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.losses import adversarial
 from ganjax.method import Aux, Method, Phase, Stage, apply, named
 from ganjax.methods.mocogan import pick
 from ganjax.sampling import latents
 
 
-def build(nets, *, fields, z_dim=120, frames_per_clip=8, n_critic=2):
+def build(
+  nets: dict[str, linen.Module],
+  *,
+  fields: dict[str, media.Field],
+  z_dim: int = 120,
+  frames_per_clip: int = 8,
+  n_critic: int = 2,
+) -> Method:
   """A step is n_critic updates of both discriminators, each on a batch of its own, then one of G.
 
   Args:

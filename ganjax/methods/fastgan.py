@@ -6,6 +6,7 @@ to keep what it sees. Margins of the hinges are random, as in the published code
 
 import jax
 import jax.numpy as jnp
+from flax import linen
 from jax import nn
 
 from ganjax import UserError
@@ -21,8 +22,13 @@ NET = 'vgg16'  # of LPIPS
 
 
 def build(
-  nets, *, z_dim: int, diffaugment='color,translation', distance='lpips', reconstruction=8.0
-):
+  nets: dict[str, linen.Module],
+  *,
+  z_dim: int,
+  diffaugment: str = 'color,translation',
+  distance: str = 'lpips',
+  reconstruction: float = 8.0,
+) -> Method:
   """A step is one update of D, then one of G.
 
   Args:

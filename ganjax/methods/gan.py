@@ -10,10 +10,13 @@ fakes with the labels of the real batch, so that classes are as frequent among f
 
 import functools
 import operator
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import jax.numpy as jnp
+from flax import linen
 from jax import nn
+from ml_collections import ConfigDict
 
 from ganjax import UserError
 from ganjax.losses import adversarial
@@ -25,20 +28,20 @@ from ganjax.views import view as views
 
 
 def build(
-  nets,
+  nets: dict[str, linen.Module],
   *,
   z_dim: int,
-  loss='non_saturating',
-  n_critic=1,
-  fakes_per_real=1,
-  penalties_every=1,
-  packing=1,
-  diffaugment=None,
-  ada=None,
-  freeze_D=(),
-  most_right_D=1.0,
+  loss: str = 'non_saturating',
+  n_critic: int = 1,
+  fakes_per_real: int = 1,
+  penalties_every: int = 1,
+  packing: int = 1,
+  diffaugment: str | None = None,
+  ada: Mapping[str, Any] | ConfigDict | None = None,
+  freeze_D: Sequence[str] = (),
+  most_right_D: float = 1.0,
   **terms: Annotated[Any, kinds.FOLDER],
-):
+) -> Method:
   """A step is n_critic updates of D, then one of G.
 
   Args:

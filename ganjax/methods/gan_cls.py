@@ -5,6 +5,7 @@ with texts of others; G also learns from texts that are halfway between two.
 """
 
 import jax.numpy as jnp
+from flax import linen
 
 from ganjax import UserError
 from ganjax.losses import adversarial
@@ -12,7 +13,7 @@ from ganjax.method import Aux, Method, Phase, Stage, apply, named
 from ganjax.sampling import latents
 
 
-def build(nets, *, z_dim=100, between=1.0):
+def build(nets: dict[str, linen.Module], *, z_dim: int = 100, between: float = 1.0) -> Method:
   """A step is an update of D and one of G.
 
   Args:

@@ -6,8 +6,9 @@ drawn ones, the discriminator of clips learns those of reals, and G is to make c
 
 import jax
 import jax.numpy as jnp
+from flax import linen
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.losses import adversarial, classes
 from ganjax.method import Aux, Method, Phase, Stage, apply, named
 from ganjax.sampling import latents
@@ -15,7 +16,14 @@ from ganjax.sampling import latents
 MOST_FRAMES = 1000  # of a sample
 
 
-def build(nets, *, fields, z_dim=50, motion_dim=10, frames_per_clip=3):
+def build(
+  nets: dict[str, linen.Module],
+  *,
+  fields: dict[str, media.Field],
+  z_dim: int = 50,
+  motion_dim: int = 10,
+  frames_per_clip: int = 3,
+) -> Method:
   """A step is an update of both discriminators, then one of G.
 
   Args:
@@ -113,7 +121,7 @@ def build(nets, *, fields, z_dim=50, motion_dim=10, frames_per_clip=3):
   )
 
 
-def pick(clips, key, count):
+def pick(clips: jax.Array, key: jax.Array, count: int) -> jax.Array:
   """Frames [B count, H, W, C] of clips [B, T, H, W, C]: `count` of each clip, without repeats."""
   length = clips.shape[1]
   draw = lambda key: jax.random.permutation(key, length)[:count]

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from flax import linen
 
 from ganjax import UserError, component
 from ganjax.dtypes import widen
@@ -24,13 +25,13 @@ from ganjax.wording import closest
 
 
 def build(
-  nets,
+  nets: dict[str, linen.Module],
   *,
   z_dim: int,
-  adversarial=1.0,
-  reward='valid',
-  loss='wasserstein',
-  n_critic=4,
+  adversarial: schedules.Schedule = 1.0,
+  reward: str = 'valid',
+  loss: str = 'wasserstein',
+  n_critic: int = 4,
   **more: Annotated[Any, terms.FOLDER],
 ) -> Method:
   """A step is n_critic updates of D, one of V, then one of G.

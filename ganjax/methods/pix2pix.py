@@ -6,6 +6,7 @@ source; beside D's word G has the L1 distance from the target.
 
 import jax
 import jax.numpy as jnp
+from flax import linen
 
 from ganjax.devices import sharding
 from ganjax.losses import translation
@@ -13,7 +14,13 @@ from ganjax.method import Aux, Method, Phase, Stage, apply
 from ganjax.optim import schedules
 
 
-def build(nets, *, loss='non_saturating', l1_weight=100.0, own_statistics=True):
+def build(
+  nets: dict[str, linen.Module],
+  *,
+  loss: str = 'non_saturating',
+  l1_weight: schedules.Schedule = 100.0,
+  own_statistics: bool = True,
+) -> Method:
   """A step is an update of D and one of G, on the same fakes.
 
   Args:

@@ -9,8 +9,11 @@ StyleGAN (Karras et al. 2018, arXiv:1812.04948) grows so too; its G has Linen me
 `synthesize`, styles to images, between which styles are mixed.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+from flax import linen
 
 from ganjax import UserError, media
 from ganjax.layers.resample import mean_pool, upsample
@@ -22,23 +25,23 @@ from ganjax.sampling import latents
 
 
 def build(
-  nets,
+  nets: dict[str, linen.Module],
   *,
   batch_size: int,
   z_dim: int,
   steady_images: int,
   fade_images: int,
-  first_level=0,
-  batch_sizes=(),
-  rates=(),
-  loss='wasserstein',
-  gp_weight=0.0,
-  gp_target=1.0,
-  drift=0.0,
-  r1_gamma=0.0,
-  together=False,
-  mixing=0.0,
-):
+  first_level: int = 0,
+  batch_sizes: Sequence[int] = (),
+  rates: Sequence[float] = (),
+  loss: str = 'wasserstein',
+  gp_weight: float = 0.0,
+  gp_target: float = 1.0,
+  drift: float = 0.0,
+  r1_gamma: float = 0.0,
+  together: bool = False,
+  mixing: float = 0.0,
+) -> Method:
   """A step is one update of D, then one of G.
 
   Args:

@@ -8,6 +8,7 @@ A run must not be judged by the network that it was trained on: records say whic
 """
 
 import jax.numpy as jnp
+from flax import linen
 from jax import nn
 
 from ganjax import UserError, features
@@ -22,14 +23,14 @@ DEEPEST = STRIDES[-1]
 
 
 def build(
-  nets,
+  nets: dict[str, linen.Module],
   *,
   z_dim: int,
-  network='efficientnet_lite0',
-  side=224,
-  diffaugment='color,translation,cutout',
-  cutout=0.2,
-):
+  network: str = 'efficientnet_lite0',
+  side: int = 224,
+  diffaugment: str = 'color,translation,cutout',
+  cutout: float = 0.2,
+) -> Method:
   """A step is one update of D, then one of G.
 
   Args:

@@ -6,26 +6,30 @@ pixels alone, then goes on beside a discriminator, with a perceptual distance on
 authors take VGG19 there. The weights of the losses are of pictures in [0, 1], as in BasicSR.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
+from flax import linen
+from ml_collections import ConfigDict
 
-from ganjax import UserError, component, features
+from ganjax import UserError, component, features, media
 from ganjax.losses import adversarial
 from ganjax.method import Aux, Derived, Frozen, Method, Phase, Stage, apply
 
 
 def build(
-  nets,
+  nets: dict[str, linen.Module],
   *,
-  fields,
-  pretrain=0.5,
-  loss='non_saturating',
-  degradation='bicubic',
-  pixel_weight=0.01,
-  adversarial_weight=0.005,
-  network='efficientnet_lite0',
-  perceptual,
-):
+  fields: dict[str, media.Field],
+  pretrain: int | float = 0.5,
+  loss: str = 'non_saturating',
+  degradation: str = 'bicubic',
+  pixel_weight: float = 0.01,
+  adversarial_weight: float = 0.005,
+  network: str = 'efficientnet_lite0',
+  perceptual: Mapping[str, float] | ConfigDict,
+) -> Method:
   """Two stages: G alone by the L1 distance of pixels, then an update of G and one of D a step, on the same fakes.
 
   Args:

@@ -8,9 +8,14 @@ StyleGAN3 (Karras et al. 2021, arXiv:2106.12423) plays the same game without mix
 the magnitudes of its maps move with updates of D alone, to which R shows blurred images at first.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from flax import linen
 from jax import nn
+from ml_collections import ConfigDict
 
 from ganjax import UserError
 from ganjax.losses import adversarial, penalties, regularizers
@@ -21,22 +26,22 @@ from ganjax.views import view as views
 
 
 def build(
-  nets,
+  nets: dict[str, linen.Module],
   *,
   z_dim: int,
-  r1_gamma=10.0,
-  r1_every=16,
-  path_weight=2.0,
-  path_every=4,
-  path_shrink=2,
-  path_decay=0.99,
-  mixing=0.9,
-  moved_by=('G', 'G_path', 'D'),
-  blur=0.0,
-  diffaugment=None,
-  ada=None,
-  freeze_D=(),
-):
+  r1_gamma: float = 10.0,
+  r1_every: int = 16,
+  path_weight: float = 2.0,
+  path_every: int = 4,
+  path_shrink: int = 2,
+  path_decay: float = 0.99,
+  mixing: float = 0.9,
+  moved_by: Sequence[str] = ('G', 'G_path', 'D'),
+  blur: schedules.Schedule = 0.0,
+  diffaugment: str | None = None,
+  ada: Mapping[str, Any] | ConfigDict | None = None,
+  freeze_D: Sequence[str] = (),
+) -> Method:
   """A step is an update of G, perhaps one of its path lengths, one of D, and perhaps one of R1.
 
   Args:
@@ -181,7 +186,7 @@ def build(
   )
 
 
-def styles_of(G) -> Styles:
+def styles_of(G: linen.Module) -> Styles:
   """Those of a G with `takes`, `affines`, Linen methods `map` and `truncate`; its rows are of `latents.of_styles`."""
 
   def to_styles(state, rows, centre=None):

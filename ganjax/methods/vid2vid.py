@@ -14,8 +14,9 @@ distance of VGG19's features is left out.
 
 import jax
 import jax.numpy as jnp
+from flax import linen
 
-from ganjax import UserError
+from ganjax import UserError, media
 from ganjax.devices import backend
 from ganjax.layers.warp import warp
 from ganjax.losses import translation
@@ -26,15 +27,15 @@ SURE = 0.02  # squared distance of colours from which on a flow does not explain
 
 
 def build(
-  nets,
+  nets: dict[str, linen.Module],
   *,
-  fields,
-  loss='least_squares',
-  feature_weight=10.0,
-  flow_weight=10.0,
-  warp_weight=10.0,
-  mask_weight=1.0,
-):
+  fields: dict[str, media.Field],
+  loss: str = 'least_squares',
+  feature_weight: float = 10.0,
+  flow_weight: float = 10.0,
+  warp_weight: float = 10.0,
+  mask_weight: float = 1.0,
+) -> Method:
   """A step is an update of G, then one of all discriminators, on the frames that G made before its update.
 
   Args:
