@@ -18,8 +18,8 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Collection
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Examples(NamedTuple):
   what: str = 'images'  # they are, for messages
 
 
-def open_arrays(examples, names):
+def open_arrays(examples: Examples, names: Collection[str]) -> dict[str, np.ndarray]:
   """Returns {name: ndarray [count, ...]} for the fields `names`, building the entry if need be.
 
   Raises UserError where the disk is too small, full, not writable or does not read.
@@ -86,7 +86,7 @@ def _open(entry, count, specs):
   return {name: np.asarray(array) for name, array in arrays.items()}
 
 
-def lock_file(path, doing):
+def lock_file(path: str | os.PathLike, doing: str) -> TextIO:
   """Waits for the lock on a file, made if missing, and says what another process is `doing`; closing it unlocks.
 
   The lock goes with its process, however that ends. Raises OSError where the file cannot be made or locked.

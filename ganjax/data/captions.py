@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import posixpath
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ganjax import UserError, media, text
 from ganjax.data import domains
 from ganjax.data import words as of_words
 from ganjax.data.cache import Examples, open_arrays
+from ganjax.data.files import Archive, Folder
 from ganjax.data.source import Source, indices
 from ganjax.media import text as texts
 
@@ -23,7 +25,7 @@ LENGTH = 128  # letters of a caption that are kept to be shown; encoders read al
 _CAPTIONS = 14  # a purpose of a random stream, see `data.source`
 
 
-def fields(encoder, text_size=None, words=0) -> dict:
+def fields(encoder: str, text_size: int | None = None, words: int = 0) -> dict:
   """{name: media.Field}: a caption's letters, to be shown, its vector, and the numbers of its first `words` words.
 
   Raises:
@@ -36,7 +38,9 @@ def fields(encoder, text_size=None, words=0) -> dict:
   return found | ({'words': media.Field('label', (words,))} if words else {})
 
 
-def build(source: Source, captions, encoder: text.Encoder, words=0) -> Source:
+def build(
+  source: Source, captions: Sequence[Sequence[str]], encoder: text.Encoder, words: int = 0
+) -> Source:
   """A data set of pictures with captions.
 
   Args:
@@ -98,7 +102,7 @@ def _encode(table, digest, encoder):
   return open_arrays(examples, ['sentence'])['sentence']
 
 
-def of_texts(given: list, encoder: text.Encoder, words=0) -> Source:
+def of_texts(given: list, encoder: text.Encoder, words: int = 0) -> Source:
   """Texts without pictures, that samples start from; `words` as in `build`.
 
   Raises:
@@ -120,7 +124,7 @@ def of_texts(given: list, encoder: text.Encoder, words=0) -> Source:
 NAMES = 'captions.jsonl', 'captions.csv', 'metadata.jsonl'  # in the folder of the pictures
 
 
-def find(files, paths, where) -> list:
+def find(files: Folder | Archive, paths: Sequence[str], where: str) -> list:
   """Captions of a folder's pictures, for each a list of strings.
 
   They are in one of the files NAMES, see `read`; else of a picture `a/b.jpg` in `a/b.txt` beside it, a line each.
@@ -143,7 +147,7 @@ def find(files, paths, where) -> list:
   return _check(found, paths, f'{where}: no text file beside it')
 
 
-def match(table, paths, where) -> list:
+def match(table: Mapping[str, list[str]], paths: Sequence[str], where: str) -> list:
   """Those of `read` that are of the pictures `paths`: by their paths, or else by the names of their files alone."""
   found = [table.get(path) or table.get(posixpath.basename(path), []) for path in paths]
   return _check(found, paths, where)
@@ -158,7 +162,7 @@ def _check(found, paths, where):
   return found
 
 
-def read(path, content) -> dict:
+def read(path: str, content: bytes) -> dict:
   """{file: [caption, ...]} of a table of captions.
 
   A .csv has lines `file,caption`, several for several captions; the first may be a heading. A .jsonl has objects with

@@ -9,6 +9,8 @@ import importlib.util
 import io
 import itertools
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -20,7 +22,15 @@ from ganjax.data.cache import Examples
 from ganjax.data.files import here
 
 
-def examples(*, dataset, resolution, channels, data_dir, split, cache):
+def examples(
+  *,
+  dataset: str,
+  resolution: int | Sequence[int],
+  channels: int,
+  data_dir: str | None,
+  split: str,
+  cache: bool,
+) -> tuple[Examples, dict[str, Any]]:
   """Returns (Examples, info) of a prepared split; prepares the data set first where it is not.
 
   Raises UserError: unknown name, version, config or split; no images in it; not prepared and not to be had; files that

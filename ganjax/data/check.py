@@ -17,6 +17,7 @@ import collections
 import hashlib
 import io
 import shlex
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from PIL import Image
 from ganjax import UserError
 from ganjax import config as configs
 from ganjax.data import folder, pixels
-from ganjax.data.files import open_files
+from ganjax.data.files import Archive, Folder, open_files
 from ganjax.devices import cpu
 from ganjax.media import image as images
 
@@ -34,7 +35,7 @@ SHEET = 64  # pictures in the contact sheet
 FEW = 10_000  # pictures, below which D learns them by heart: arXiv:2006.10738, figure 1
 
 
-def main():
+def main() -> None:
   if len(COMMAND.arguments) != 1:
     raise UserError('name one folder or zip file of pictures: ganjax check my_pictures/')
   if not 1 <= RESOLUTION.value <= 1024:
@@ -61,13 +62,15 @@ def main():
   print(f'to train on them: {advise(top, len(whole), classes)}')
 
 
-def prepare(files, path, resolution, channels=3):
+def prepare(
+  files: Folder | Archive, path: str, resolution: int | Sequence[int], channels: int = 3
+) -> np.ndarray:
   """One picture as training sees it, uint8 [resolution, resolution, channels]."""
   with Image.open(io.BytesIO(files.read(path))) as image:
     return pixels.prepare(image, resolution, channels, rotate=True)
 
 
-def look(files, paths) -> list:
+def look(files: Folder | Archive, paths: Sequence[str]) -> list:
   """Of each path (digest of the bytes, (width, height), mode), or why it cannot be decoded."""
 
   def one(path):
@@ -84,7 +87,12 @@ def look(files, paths) -> list:
     return list(pool.map(one, paths))
 
 
-def describe(paths, seen, classes, numbers):
+def describe(
+  paths: Sequence[str],
+  seen: Sequence[tuple | str],
+  classes: Sequence[str] | None,
+  numbers: np.ndarray | None,
+) -> Iterator[str]:
   """Lines that say what was found; `seen` as `look` returns it, `classes` and `numbers` as `folder.find` does."""
   whole = [(path, one) for path, one in zip(paths, seen) if not isinstance(one, str)]
   broken = [f'{path} ({one})' for path, one in zip(paths, seen) if isinstance(one, str)]
@@ -110,7 +118,7 @@ def describe(paths, seen, classes, numbers):
     yield f'double      {len(double):,}: {_few(double)}'
 
 
-def advise(top, count, classes) -> str:
+def advise(top: str | Path, count: int, classes: Sequence[str] | None) -> str:
   """The command that trains on so many pictures of so many classes."""
   words = ['ganjax train dcgan_emoji --workdir runs/mine']
   words.append(f'--config.data.dataset={shlex.quote(_as_path(top))}')

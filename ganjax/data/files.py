@@ -9,6 +9,7 @@ import os
 import pathlib
 import stat
 import zipfile
+from collections.abc import Iterable, Iterator
 
 from ganjax import UserError, leads_out
 
@@ -17,7 +18,7 @@ LARGEST = (
 )  # bytes: no picture is larger, and an archive may hold a file of any size in a few bytes
 
 
-def open_files(top):
+def open_files(top: str | os.PathLike) -> 'Folder | Archive':
   """The files of a folder or of an archive. Raises UserError where `top` is neither, or does not read."""
   if os.path.isdir(top):
     return Folder(top)
@@ -36,7 +37,7 @@ class Folder:
     repeated: links to folders that are read by another name, sorted.
   """
 
-  def __init__(self, top):
+  def __init__(self, top: str | os.PathLike) -> None:
     self._top, self.names, self.repeated = top, [], []
     # Folders before links, and links in order: which of two names counts is the same everywhere.
     folders, links, seen = [''], [], set()
@@ -63,7 +64,7 @@ class Folder:
     self.names.sort()
     self.repeated.sort()
 
-  def read(self, name) -> bytes:
+  def read(self, name: str) -> bytes:
     """A file's content. Raises OSError: gone, a link in a circle, a pipe or another that is no file, too large."""
     # A named pipe would be waited for.
     handle = os.open(os.path.join(self._top, name), os.O_RDONLY | os.O_NONBLOCK)
@@ -74,7 +75,7 @@ class Folder:
       _check_size(found.st_size)
       return file.read()
 
-  def identify(self, names):
+  def identify(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yields (identity of the file and of copies that keep its time, identity on this host)."""
     yield '', os.path.realpath(self._top)
     for name in names:
@@ -96,7 +97,7 @@ class Archive:
 
   repeated = ()
 
-  def __init__(self, path):
+  def __init__(self, path: str | os.PathLike) -> None:
     self._path = path
     try:
       self._archive = zipfile.ZipFile(path)
@@ -118,12 +119,12 @@ class Archive:
     self._entries = {name.removeprefix(common): entry for name, entry in self._entries.items()}
     self.names = sorted(self._entries)
 
-  def read(self, name) -> bytes:
+  def read(self, name: str) -> bytes:
     """A file's content. Raises OSError too large, and what zipfile raises: damaged, encrypted."""
     _check_size(self._entries[name].file_size)
     return self._archive.read(self._entries[name])
 
-  def identify(self, names):
+  def identify(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """As `Folder.identify`; the archive's own place and times stand for all of its files'."""
     yield '', f'{os.path.realpath(self._path)}\0{here(os.stat(self._path))}'
     for name in names:
@@ -131,7 +132,7 @@ class Archive:
       yield f'{name}\0{entry.file_size}\0{entry.CRC}\n', ''
 
 
-def here(found) -> str:
+def here(found: os.stat_result) -> str:
   """What tells a file of some `os.stat` from others at its place: no program sets the time of its last change."""
   return f'{found.st_ino}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}\n'
 

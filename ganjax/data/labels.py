@@ -10,6 +10,7 @@ import io
 import json
 import posixpath
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,7 +20,9 @@ NAMES = ('dataset.json', 'labels.csv')
 MOST = 1_000_000  # classes, beyond which numbers are taken for something else
 
 
-def read(path, content, pictures):
+def read(
+  path: str, content: bytes, pictures: Sequence[str]
+) -> tuple[list[str], np.ndarray] | tuple[None, None]:
   """Returns (names of the classes, int32 label of each picture), or (None, None) where the file has null for labels.
 
   Numbers are the labels, and of n the largest is n - 1; names are numbered in their order.

@@ -1,6 +1,8 @@
 """MIDI files as piano rolls, and pieces of music as runs of bars."""
 
 import io
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from ganjax.media import roll
 MOST_BARS = 2**14  # of a piece: a damaged file may say that it lasts for years
 
 
-def fields(*, bars, steps, pitches, voices) -> dict:
+def fields(*, bars: int, steps: int, pitches: int, voices: int) -> dict:
   """{'roll': media.Field} of `bars` bars of four beats of `steps` steps. Raises UserError out of bounds."""
   bounds = {'bars': (bars, 256), 'steps': (steps, 96), 'voices': (voices, 15)}
   for name, (value, most) in bounds.items():
@@ -23,7 +25,7 @@ def fields(*, bars, steps, pitches, voices) -> dict:
   return {'roll': media.Field('roll', (bars * roll.BEATS * steps, pitches, voices), steps)}
 
 
-def read(content: bytes, steps, pitches, voices):
+def read(content: bytes, steps: int, pitches: int, voices: int) -> np.ndarray:
   """The roll of a MIDI file, bool [T, pitches, voices]: whole bars, the last filled up with silence.
 
   Five voices are the instruments of `roll.FAMILIES`, by their programs, all others strings; any other number of them
@@ -78,7 +80,17 @@ def read(content: bytes, steps, pitches, voices):
   return out
 
 
-def pieces(load, counts, known, *, title, key, here, info, cache) -> Source:
+def pieces(
+  load: Callable[[int], np.ndarray],
+  counts: np.ndarray,
+  known: dict[str, media.Field],
+  *,
+  title: str,
+  key: dict[str, Any],
+  here: str,
+  info: dict[str, Any],
+  cache: bool,
+) -> Source:
   """Windows of pieces of music that begin at any bar and lie within one piece.
 
   Args:
@@ -133,7 +145,15 @@ def pieces(load, counts, known, *, title, key, here, info, cache) -> Source:
   )
 
 
-def bars_of(load, count, known, *, title, key, here):
+def bars_of(
+  load: Callable[[int], np.ndarray],
+  count: int,
+  known: dict[str, media.Field],
+  *,
+  title: str,
+  key: dict[str, Any],
+  here: str,
+) -> np.ndarray:
   """Bars of each of `count` pieces, int64 [count], from the cache; 0 of those that `load` raises at."""
   field = known['roll']
   bar = field.rate * roll.BEATS

@@ -16,6 +16,7 @@ import sys
 import tarfile
 import urllib.parse
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
@@ -24,8 +25,11 @@ from tensorflow_datasets.core.download.download_manager import NonMatchingChecks
 
 from ganjax import UserError
 
+if TYPE_CHECKING:
+  import tensorflow_datasets as tfds
 
-def prepare(builder):
+
+def prepare(builder: 'tfds.core.DatasetBuilder') -> None:
   """Downloads and prepares the data set of a TFDS builder as ArrayRecord files; STL-10 takes 2 GiB of memory.
 
   Raises UserError: too little room, or a file that is not the one that TFDS knows, which is removed. Raises whatever

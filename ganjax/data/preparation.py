@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import downloader
@@ -23,7 +24,7 @@ from ganjax.data.folder import EXTENSIONS
 EXTRA = "in the checkout, pip install '.[tfds]'"
 
 
-def find(dataset, data_dir):
+def find(dataset: str, data_dir: str) -> 'tfds.core.DatasetBuilder':
   """Returns TFDS's builder of a data set, prepared; in a call under `quiet`.
 
   Raises UserError: unknown name, version or config; not prepared and not to be had; damaged.
@@ -34,7 +35,7 @@ def find(dataset, data_dir):
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
   """Silences TFDS's warnings and prints; what matters is raised."""
   loggers = [logging.getLogger(name) for name in ('absl', 'urllib3')]
   levels = [logger.level for logger in loggers]
@@ -161,7 +162,7 @@ def _tidied(dataset, data_dir):
     raise
 
 
-def reason(error):
+def reason(error: BaseException) -> str:
   """One short line from one of TFDS's or urllib3's long messages."""
   text = ' '.join(str(error).split()).rsplit('"}": ', 1)[-1].rsplit('\'}": ', 1)[-1]
   text = re.sub(r'^\{\{.*?\}\} | \[Op:.*', '', text)  # TensorFlow's places
@@ -171,7 +172,7 @@ def reason(error):
   return text if len(text) <= 240 else text[:237] + '...'
 
 
-def damaged(path, why):
+def damaged(path: str | os.PathLike, why: object) -> UserError:
   """The UserError for a file of a prepared data set, or the folder of one, that does not read."""
   folder = path if os.path.isdir(path) else os.path.dirname(path)
   return UserError(

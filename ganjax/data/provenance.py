@@ -1,6 +1,9 @@
 """What a run says of its data and keeps in its config.json, whether they suit it, and what a resume finds changed."""
 
+from ml_collections import ConfigDict
+
 from ganjax import UserError
+from ganjax.data.source import Source
 from ganjax.text import check_same
 
 # Of data whose licence is known, by the name of the data set.
@@ -17,17 +20,17 @@ def licence(dataset: str) -> str | None:
   return _LICENCES.get(dataset.partition('/')[0])
 
 
-def entry(source) -> dict:
+def entry(source: Source) -> dict:
   """JSON-able, of a Source."""
   return {**source.info, 'classes': source.class_names and list(source.class_names)}
 
 
-def class_names(saved: dict):
+def class_names(saved: dict) -> list[str] | None:
   """Those of the data that the run of a config.json was trained on, a list, or None where it has none or kept none."""
   return (saved.get('data') or [{}])[-1].get('classes')
 
 
-def describe(source) -> str:
+def describe(source: Source) -> str:
   """'data: 60,000 pictures in 10 classes: 0 airplane, 1 automobile, ...', in one line."""
   names = source.class_names
   kind = next((field.kind for field in source.fields.values()), 'image')
@@ -42,12 +45,12 @@ def describe(source) -> str:
   return f'{text} in {len(names):,} classes: {", ".join(few)}'
 
 
-def show(name) -> str:
+def show(name: str) -> str:
   """A class's name as a line can hold it: names of folders may have any bytes."""
   return name if name.isprintable() else ascii(name)
 
 
-def check(source, config, num_classes):
+def check(source: Source, config: ConfigDict, num_classes: int) -> None:
   """Raises UserError where data do not suit a run.
 
   Args:
@@ -70,7 +73,7 @@ def check(source, config, num_classes):
     raise UserError(f'{name} has {found} classes: set --config.networks.num_classes={found}')
 
 
-def compare(source, saved: dict, conditional: bool) -> list:
+def compare(source: Source, saved: dict, conditional: bool) -> list:
   """Compares data with the entry that the run to resume has in config.json; entries before 0.5.0 have no classes.
 
   Returns:

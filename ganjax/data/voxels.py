@@ -2,6 +2,7 @@
 
 import io
 import os
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,9 @@ EXTENSIONS = '.npz', '.npy', '.binvox'
 MOST_SIDE = 1024
 
 
-def read_all(data_dir, resolution):
+def read_all(
+  data_dir: str, resolution: int
+) -> tuple[dict[str, np.ndarray], list[str] | None, dict[str, Any], str]:
   """Every solid below a folder or in a zip archive, brought to `resolution` voxels a side.
 
   Returns:
@@ -44,7 +47,7 @@ def read_all(data_dir, resolution):
   return arrays, names, {'listing_sha256': content, 'num_examples': len(solids)}, here
 
 
-def read(content: bytes, path):
+def read(content: bytes, path: str) -> np.ndarray:
   """Solids bool [n, X, Y, Z] of a file: the array [X, Y, Z] or [n, X, Y, Z] of an .npz or .npy, or a .binvox.
 
   Numbers count as inside above half of the greatest. Raises ValueError where it is neither.
@@ -67,7 +70,7 @@ def read(content: bytes, path):
   return found if found.dtype == bool else found > found.max() / 2
 
 
-def read_binvox(content: bytes):
+def read_binvox(content: bytes) -> np.ndarray:
   """bool [X, Y, Z] of a .binvox file: a header in lines, then pairs (value, number of times), x slowest and y fastest.
 
   Its y points up; here z does.
@@ -88,7 +91,7 @@ def read_binvox(content: bytes):
   return values.reshape(x, z, y)
 
 
-def fit(solid, resolution):
+def fit(solid: np.ndarray, resolution: int) -> np.ndarray:
   """bool [X, Y, Z] -> [S, S, S]: padded to a cube about its middle, then each voxel's share of inside, above a half."""
   side = max(solid.shape)
   if solid.shape == (resolution,) * 3:

@@ -5,13 +5,14 @@ There is no list of words: networks take the numbers modulo their vocabulary, so
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
 MOST = 2**31 - 2
 
 
-def numbers(texts, length: int) -> np.ndarray:
+def numbers(texts: Sequence[str], length: int) -> np.ndarray:
   """Strings -> int32 [n, length]: from 1 for each of a text's first words, in small letters, 0 after their end."""
   out = np.zeros((len(texts), length), np.int32)
   for row, text in zip(out, texts):

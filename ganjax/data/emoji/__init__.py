@@ -12,6 +12,7 @@ style's list in emoji.json. ATTRIBUTION.md has authors and licences. `load` read
 
 import json
 import pathlib
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -23,7 +24,7 @@ _SPLIT = 5  # a purpose of a random stream, see `data.source`
 _HERE = pathlib.Path(__file__).parent
 
 
-def load():
+def load() -> dict[str, Any]:
   """Returns the whole data set as a dict, ordered by style, then by emoji.
 
   `image` uint8 [5416, 64, 64, 3]; `style`, `category`, `emoji_id` int32 [5416]; lists of names
@@ -63,7 +64,7 @@ def _table():
   return json.loads((_HERE / 'emoji.json').read_text('utf-8'))
 
 
-def held_out(count) -> set:
+def held_out(count: int) -> set:
   """Ids of the emoji that are kept for tests, of so many in all: a share drawn once for good."""
   stream = np.random.Philox(
     key=np.zeros(2, np.uint64), counter=np.array([0, 0, 0, _SPLIT], np.uint64)

@@ -1,18 +1,26 @@
 """The user's own pictures with captions: a text file beside each picture, or a table of files and captions."""
 
 import os
+from collections.abc import Sequence
 
 from ganjax import UserError, text
 from ganjax.data import captions as known
 from ganjax.data import folder, pixels
 from ganjax.data.files import open_files
 from ganjax.data.sets import folder as pictures
-from ganjax.data.source import decoded
+from ganjax.data.source import Source, decoded
 
 BESIDE = '.txt', '.csv', '.jsonl', '.json'
 
 
-def fields(*, resolution, channels, encoder='ngrams', text_size=None, words=0) -> dict:
+def fields(
+  *,
+  resolution: int | Sequence[int],
+  channels: int,
+  encoder: str = 'ngrams',
+  text_size: int | None = None,
+  words: int = 0,
+) -> dict:
   """A picture, its label where there are classes, a caption, its vector and its words."""
   return pictures.fields(resolution=resolution, channels=channels) | known.fields(
     encoder, text_size, words
@@ -21,17 +29,17 @@ def fields(*, resolution, channels, encoder='ngrams', text_size=None, words=0) -
 
 def build(
   *,
-  data_dir,
-  resolution,
-  channels,
-  split,
-  cache,
-  captions_path=None,
-  encoder='ngrams',
-  encoder_path=None,
-  text_size=None,
-  words=0,
-):
+  data_dir: str | None,
+  resolution: int | Sequence[int],
+  channels: int,
+  split: str,
+  cache: bool,
+  captions_path: str | None = None,
+  encoder: str = 'ngrams',
+  encoder_path: str | None = None,
+  text_size: int | None = None,
+  words: int = 0,
+) -> Source:
   """Pictures below `data_dir`; where it has a folder named as the split (train, test), those in it.
 
   Args:

@@ -1,11 +1,21 @@
 """Pictures of the TFDS catalogue (tensorflow.org/datasets), and of prepared data sets of the user's own."""
 
+from collections.abc import Sequence
+
 from ganjax.data import pixels
 from ganjax.data.sets.folder import fields
-from ganjax.data.source import decoded
+from ganjax.data.source import Source, decoded
 
 
-def build(*, dataset, resolution, channels, data_dir, split, cache):
+def build(
+  *,
+  dataset: str,
+  resolution: int | Sequence[int],
+  channels: int,
+  data_dir: str | None,
+  split: str,
+  cache: bool,
+) -> Source:
   """See `ganjax.data.build`; `data_dir` is where TFDS keeps its data sets (by default $TFDS_DATA_DIR)."""
   from ganjax.data import catalogue  # imports TFDS, which takes a second
 

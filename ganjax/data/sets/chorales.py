@@ -27,12 +27,14 @@ AFTER = np.array(
 _CHORALES = 21  # a purpose of a random stream, see `data.source`
 
 
-def fields(*, bars=2, steps=4) -> dict:
+def fields(*, bars: int = 2, steps: int = 4) -> dict:
   """A roll of four octaves and four voices: `bars` bars of four beats of `steps` steps."""
   return midi.fields(bars=bars, steps=steps, pitches=PITCHES, voices=len(VOICES))
 
 
-def build(*, split, cache, bars=2, steps=4, count=4096, bach=False):
+def build(
+  *, split: str, cache: bool, bars: int = 2, steps: int = 4, count: int = 4096, bach: bool = False
+) -> Source:
   """Chorales by formula, made as they are read; or windows of Bach's, from the cache.
 
   Args:
@@ -64,7 +66,7 @@ def build(*, split, cache, bars=2, steps=4, count=4096, bach=False):
   )
 
 
-def compose(rows, seed, bars, steps):
+def compose(rows: np.ndarray, seed: int, bars: int, steps: int) -> np.ndarray:
   """Chorales bool [n, T, PITCHES, 4] of indices [n]."""
   beats, n = bars * roll.BEATS, len(rows)
   # Four words a beat.

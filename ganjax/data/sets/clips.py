@@ -3,6 +3,7 @@
 import itertools
 import os
 import warnings
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import PIL.Image
@@ -21,12 +22,23 @@ FILMS = '.mp4', '.m4v', '.mov', '.avi', '.mkv', '.webm', '.mpg', '.mpeg'
 _STARTS = 11  # a purpose of a random stream, see `data.source`
 
 
-def fields(*, resolution, channels, frames=16, rate=10) -> dict:
+def fields(
+  *, resolution: int | Sequence[int], channels: int, frames: int = 16, rate: int = 10
+) -> dict:
   """A clip, and its label where there are classes. Raises UserError for a number of frames that is none."""
   return {'clip': clip(resolution, channels, frames, rate), 'label': media.Field('label', ())}
 
 
-def build(*, data_dir, resolution, channels, split, frames=16, rate=10, stride=1):
+def build(
+  *,
+  data_dir: str | None,
+  resolution: int | Sequence[int],
+  channels: int,
+  split: str,
+  frames: int = 16,
+  rate: int = 10,
+  stride: int = 1,
+) -> Source:
   """Stretches of the clips below `data_dir`, which begin anywhere in them while training, and at frame 0 read by index.
 
   Args:
@@ -114,7 +126,7 @@ def build(*, data_dir, resolution, channels, split, frames=16, rate=10, stride=1
   )
 
 
-def find(names) -> dict:
+def find(names: Sequence[str]) -> dict:
   """{clip: its files}: files that move, and folders of two pictures and more that do not."""
   found = {name: [name] for name in names if name.lower().endswith(MOVING + FILMS)}
   still = [n for n in names if n not in found and n.lower().endswith(folder.EXTENSIONS)]
@@ -131,7 +143,7 @@ def _classes(clips):
   return folder.classes_of(clips, '', 'clips')
 
 
-def read(top, paths):
+def read(top: str, paths: Sequence[str]) -> Iterator[PIL.Image.Image]:
   """Yields the frames of a clip, PIL images. Raises what a damaged file makes its reader raise."""
   if len(paths) > 1:
     for path in paths:

@@ -7,6 +7,7 @@ can be, and crops are cut out of these: a step reads no whole photograph.
 import io
 import itertools
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
@@ -22,12 +23,21 @@ _CROPS = 6  # a purpose of a random stream, see `data.source`
 SWAPPED = 5, 6, 7, 8  # EXIF orientations that turn a picture by a quarter
 
 
-def fields(*, resolution, channels) -> dict:
+def fields(*, resolution: int | Sequence[int], channels: int) -> dict:
   """A crop."""
   return {'image': picture(resolution, channels)}
 
 
-def build(*, data_dir, resolution, channels, split, cache, window=480, turn=False):
+def build(
+  *,
+  data_dir: str | None,
+  resolution: int | Sequence[int],
+  channels: int,
+  split: str,
+  cache: bool,
+  window: int = 480,
+  turn: bool = False,
+) -> Source:
   """Crops of the pictures below `data_dir`.
 
   Args:

@@ -3,16 +3,26 @@
 An edge is where the colours change: its brightness is the length of the gradient of Sobel's filters.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ganjax import UserError, media
 from ganjax.data.sets import clips, moving
+from ganjax.data.source import Source
 from ganjax.wording import closest
 
 OF = 'moving', 'clips'
 
 
-def fields(*, resolution, channels, frames=16, rate=10, of='moving') -> dict:
+def fields(
+  *,
+  resolution: int | Sequence[int],
+  channels: int,
+  frames: int = 16,
+  rate: int = 10,
+  of: str = 'moving',
+) -> dict:
   """Both clips, and of moving drawings their flow, of one's own their labels.
 
   Raises UserError for a number of frames, or clips, that are none.
@@ -30,17 +40,17 @@ def fields(*, resolution, channels, frames=16, rate=10, of='moving') -> dict:
 
 def build(
   *,
-  resolution,
-  channels,
-  split,
-  data_dir=None,
-  frames=16,
-  rate=10,
-  of='moving',
-  stride=1,
-  size=None,
-  speed=(1.0, 4.0),
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  split: str,
+  data_dir: str | None = None,
+  frames: int = 16,
+  rate: int = 10,
+  of: str = 'moving',
+  stride: int = 1,
+  size: int | None = None,
+  speed: Sequence[float] = (1.0, 4.0),
+) -> Source:
   """Clips beside their edges.
 
   Args:
@@ -72,7 +82,7 @@ def build(
   return made.convert(known, make, {'dataset': 'edges', 'of': of})
 
 
-def edges(x):
+def edges(x: np.ndarray) -> np.ndarray:
   """uint8 [..., H, W, C] -> [..., H, W, 1]: the longest gradient of the channels; a step from 0 to 255 gives 255."""
   wide = np.pad(x.astype(np.int32), [(0, 0)] * (x.ndim - 3) + [(1, 1), (1, 1), (0, 0)], 'edge')
   blur = lambda a, b, c: a + 2 * b + c
@@ -84,6 +94,6 @@ def edges(x):
   return np.minimum(length, 255).astype(np.uint8)
 
 
-def of_own(x):
+def of_own(x: np.ndarray) -> np.ndarray:
   """The edges of a user's own clips are what samples of them start from."""
   return edges(x)

@@ -1,11 +1,21 @@
 """The emoji that ganjax ships with what they are called: 5,416 drawings of 1,911 emoji, each with one name or more."""
 
+from collections.abc import Sequence
+
 from ganjax import text
 from ganjax.data import captions, emoji
 from ganjax.data.sets import emoji as pictures
+from ganjax.data.source import Source
 
 
-def fields(*, resolution, channels, encoder='ngrams', text_size=None, words=0) -> dict:
+def fields(
+  *,
+  resolution: int | Sequence[int],
+  channels: int,
+  encoder: str = 'ngrams',
+  text_size: int | None = None,
+  words: int = 0,
+) -> dict:
   """A picture with its numbers, see `sets/emoji.py`, a caption, its vector and its words."""
   return pictures.fields(resolution=resolution, channels=channels) | captions.fields(
     encoder, text_size, words
@@ -13,8 +23,15 @@ def fields(*, resolution, channels, encoder='ngrams', text_size=None, words=0) -
 
 
 def build(
-  *, resolution, channels, split, encoder='ngrams', encoder_path=None, text_size=None, words=0
-):
+  *,
+  resolution: int | Sequence[int],
+  channels: int,
+  split: str,
+  encoder: str = 'ngrams',
+  encoder_path: str | None = None,
+  text_size: int | None = None,
+  words: int = 0,
+) -> Source:
   """In memory.
 
   Args:

@@ -1,6 +1,7 @@
 """The emoji that ganjax ships in two drawing styles: pairs of the same emoji, some of which nobody trains on."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
@@ -11,22 +12,22 @@ from ganjax.data.source import Source, gather, picture
 from ganjax.wording import closest
 
 
-def fields(*, resolution, channels) -> dict:
+def fields(*, resolution: int | Sequence[int], channels: int) -> dict:
   """The emoji in the one style and in the other."""
   return domains.fields(resolution, channels)
 
 
 def build(
   *,
-  resolution,
-  channels,
-  split,
-  flip=False,
-  source='noto',
-  target='fluent_flat',
-  paired=True,
-  jitter=0,
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  split: str,
+  flip: bool = False,
+  source: str = 'noto',
+  target: str = 'fluent_flat',
+  paired: bool = True,
+  jitter: int = 0,
+) -> Source:
   """Emoji that both styles have, in memory.
 
   Args:

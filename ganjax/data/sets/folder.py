@@ -1,16 +1,20 @@
 """The user's own pictures: every one under a folder or in a zip archive, class folders giving labels."""
 
+from collections.abc import Sequence
+
 from ganjax import UserError, media
 from ganjax.data import folder, pixels
-from ganjax.data.source import decoded, picture
+from ganjax.data.source import Source, decoded, picture
 
 
-def fields(*, resolution, channels) -> dict:
+def fields(*, resolution: int | Sequence[int], channels: int) -> dict:
   """A picture, and its label where there are classes."""
   return {'image': picture(resolution, channels), 'label': media.Field('label', ())}
 
 
-def build(*, data_dir, resolution, channels, split, cache):
+def build(
+  *, data_dir: str | None, resolution: int | Sequence[int], channels: int, split: str, cache: bool
+) -> Source:
   """See `ganjax.data.build`; of a folder `data_dir` there is one split, 'train'."""
   if split != 'train':
     raise UserError(f'folder has no split {split!r}; it has: train')

@@ -11,14 +11,14 @@ from ganjax.data.source import Source, gather
 from ganjax.media import line
 
 
-def fields(*, length=32) -> dict:
+def fields(*, length: int = 32) -> dict:
   """A line of up to `length` characters."""
   if not isinstance(length, int) or not 2 <= length <= 4096:
     raise UserError(f'data.length={length!r} must be a number of characters from 2 to 4,096')
   return {'line': media.Field('line', (length,))}
 
 
-def build(*, data_dir, split, length=32, lower=False):
+def build(*, data_dir: str | None, split: str, length: int = 32, lower: bool = False) -> Source:
   """In memory.
 
   Args:

@@ -24,7 +24,7 @@ LEAST = 3  # atoms
 _MOLECULES = 22  # a purpose of a random stream, see `data.source`
 
 
-def fields(*, atoms=9, elements=4) -> dict:
+def fields(*, atoms: int = 9, elements: int = 4) -> dict:
   """A molecule of up to `atoms` atoms, of so many of the elements C, N, O, F, S, Cl, Br, P, I."""
   if not isinstance(atoms, int) or not LEAST <= atoms <= 64:
     raise UserError(f'data.atoms={atoms!r} must be a whole number from {LEAST} to 64')
@@ -37,7 +37,9 @@ def fields(*, atoms=9, elements=4) -> dict:
   return {'molecule': media.Field('molecule', (atoms, 1 + elements + molecule.BONDS * atoms))}
 
 
-def build(*, data_dir, split, atoms=9, elements=4, count=5000):
+def build(
+  *, data_dir: str | None, split: str, atoms: int = 9, elements: int = 4, count: int = 5000
+) -> Source:
   """In memory.
 
   Args:
@@ -71,7 +73,7 @@ def build(*, data_dir, split, atoms=9, elements=4, count=5000):
   )
 
 
-def draw(rows, seed, atoms, elements):
+def draw(rows: np.ndarray, seed: int, atoms: int, elements: int) -> np.ndarray:
   """Molecules by rule, stored, of indices [n]."""
   each = -(-(4 * atoms + 4) // 4)  # steps of the counter a molecule
   kinds, orders = np.zeros((len(rows), atoms), int), np.zeros((len(rows), atoms, atoms), int)
@@ -151,7 +153,7 @@ def _read(path, atoms, elements):
   return np.stack(stored), info
 
 
-def from_smiles(text, atoms, elements):
+def from_smiles(text: str, atoms: int, elements: int) -> np.ndarray:
   """A molecule, stored. Raises ValueError of one that does not parse or does not fit."""
   chem = molecule.load_rdkit()
   with molecule.quiet():

@@ -6,6 +6,7 @@ begins anywhere on it. Read by index it begins at the path's own start.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import PIL.Image
@@ -22,13 +23,20 @@ LONGEST = 512  # frames of a path on which training may begin
 _PATHS, _TEST_PATHS, _STARTS = 8, 9, 10  # purposes of random streams, see `data.source`
 
 
-def fields(*, resolution, channels, frames=16, rate=10, flow=False) -> dict:
+def fields(
+  *,
+  resolution: int | Sequence[int],
+  channels: int,
+  frames: int = 16,
+  rate: int = 10,
+  flow: bool = False,
+) -> dict:
   """A clip, and its flow where it is asked for. Raises UserError for a number of frames that is none."""
   own = clip(resolution, channels, frames, rate)
   return {'clip': own, 'flow': media.Field('flow', (*own.shape[:3], 2))} if flow else {'clip': own}
 
 
-def clip(resolution, channels, frames, rate) -> media.Field:
+def clip(resolution: int | Sequence[int], channels: int, frames: int, rate: int) -> media.Field:
   """The field of clips of `frames` frames, `rate` of which are shown a second."""
   for name, number in ('frames', frames), ('rate', rate):
     if not isinstance(number, int) or not 0 < number <= 1000:
@@ -38,19 +46,19 @@ def clip(resolution, channels, frames, rate) -> media.Field:
 
 def build(
   *,
-  resolution,
-  channels,
-  split,
-  data_dir=None,
-  cache=True,
-  frames=16,
-  rate=10,
-  sprites='emoji',
-  number=1,
-  size=None,
-  speed=(1.0, 4.0),
-  flow=False,
-):
+  resolution: int | Sequence[int],
+  channels: int,
+  split: str,
+  data_dir: str | None = None,
+  cache: bool = True,
+  frames: int = 16,
+  rate: int = 10,
+  sprites: str = 'emoji',
+  number: int = 1,
+  size: int | None = None,
+  speed: Sequence[float] = (1.0, 4.0),
+  flow: bool = False,
+) -> Source:
   """Clips of which nothing but the drawings is kept.
 
   Args:
@@ -126,7 +134,9 @@ def build(
   )
 
 
-def lay_out(split, number, room, speed):
+def lay_out(
+  split: str, number: int, room: Sequence[float], speed: Sequence[float]
+) -> tuple[np.ndarray, Callable[[int, np.ndarray], np.ndarray]]:
   """(drawings int [COUNT, number], (clip, times [T]) -> places [T, number, 2]): rows and columns of the upper left
   corners, in the range from 0 to `room`, in pixels, which may lie between two.
   """

@@ -9,7 +9,7 @@ import numpy as np
 from ganjax import UserError, media
 from ganjax.data import domains
 from ganjax.data.cache import Examples
-from ganjax.data.source import decoded
+from ganjax.data.source import Source, decoded
 from ganjax.media import sound
 
 SPLITS = 'train', 'test'
@@ -21,7 +21,7 @@ MEMBRANE = np.array([1, 1.5933, 2.1355, 2.2954, 2.6531, 2.9173, 3.1555, 3.5001])
 _NOTES = 12  # a purpose of a random stream, see `data.source`
 
 
-def fields(*, length=16_384, rate=16_000) -> dict:
+def fields(*, length: int = 16_384, rate: int = 16_000) -> dict:
   """A sound of `length` samples, `rate` a second; its pitch as the label, and its instrument."""
   for name, value, most in ('length', length, 2**20), ('rate', rate, 2**20):
     if not isinstance(value, int) or not 16 <= value <= most:
@@ -33,7 +33,16 @@ def fields(*, length=16_384, rate=16_000) -> dict:
   }
 
 
-def build(*, split, cache, length=16_384, rate=16_000, lowest=60, pitches=12, count=4608):
+def build(
+  *,
+  split: str,
+  cache: bool,
+  length: int = 16_384,
+  rate: int = 16_000,
+  lowest: int = 60,
+  pitches: int = 12,
+  count: int = 4608,
+) -> Source:
   """Notes of `pitches` semitones from the MIDI number `lowest` on; 60 is the C of 261.6 Hz.
 
   Args:
@@ -87,17 +96,19 @@ def build(*, split, cache, length=16_384, rate=16_000, lowest=60, pitches=12, co
   return decoded(table, key | {'class_names': names}, known, cache)
 
 
-def frequency(midi):
+def frequency(midi: int | np.ndarray) -> np.ndarray | np.float64:
   """Hertz of MIDI numbers in equal temperament."""
   return 440 * 2 ** ((np.asarray(midi) - 69) / 12)
 
 
-def name_of(midi) -> str:
+def name_of(midi: int) -> str:
   """69 -> 'A4'."""
   return f'{NAMES[midi % 12]}{midi // 12 - 1}'
 
 
-def render(rows, seed, length, rate, midi, instrument):
+def render(
+  rows: np.ndarray, seed: int, length: int, rate: int, midi: np.ndarray, instrument: np.ndarray
+) -> np.ndarray:
   """Notes int16 [n, length, 1] of indices, MIDI numbers and instruments [n]; draws follow from (seed, index)."""
   words = np.concatenate([domains.draws(seed, int(row), 1, _NOTES) for row in rows])
   loud, phase, manner, decay = (words / 2**64).T[:, :, None]

@@ -1,6 +1,7 @@
 """Pairs of pictures in files: side by side in one file, as pix2pix has them, or in two folders under one name."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
@@ -9,30 +10,30 @@ from absl import logging
 from ganjax import UserError, media
 from ganjax.data import domains, folder, pixels
 from ganjax.data.cache import Examples
-from ganjax.data.files import open_files
-from ganjax.data.source import decoded
+from ganjax.data.files import Archive, Folder, open_files
+from ganjax.data.source import Source, decoded
 from ganjax.wording import closest
 
 DIRECTIONS = 'AtoB', 'BtoA'
 
 
-def fields(*, resolution, channels) -> dict:
+def fields(*, resolution: int | Sequence[int], channels: int) -> dict:
   """A picture, and the one that it is to be translated into."""
   return domains.fields(resolution, channels)
 
 
 def build(
   *,
-  data_dir,
-  resolution,
-  channels,
-  split,
-  cache,
-  source=None,
-  target=None,
-  direction='AtoB',
-  jitter=0,
-):
+  data_dir: str | None,
+  resolution: int | Sequence[int],
+  channels: int,
+  split: str,
+  cache: bool,
+  source: str | None = None,
+  target: str | None = None,
+  direction: str = 'AtoB',
+  jitter: int = 0,
+) -> Source:
   """Pictures below `data_dir` with A in the left half and B in the right, or those of two folders.
 
   Args:
@@ -125,7 +126,7 @@ def _two_folders(source, target, split, channels):
   return names, load, folder.identify(*ordered), ' and '.join(tops)
 
 
-def list_split(top, split):
+def list_split(top: str, split: str) -> tuple[Folder | Archive, list[str]]:
   """(files, paths of the pictures of a split)."""
   files = open_files(top)
   paths = [path for path in files.names if path.lower().endswith(folder.EXTENSIONS)]

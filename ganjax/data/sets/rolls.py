@@ -10,17 +10,27 @@ import os
 from ganjax import UserError
 from ganjax.data import folder, midi
 from ganjax.data.files import open_files
+from ganjax.data.source import Source
 from ganjax.media import roll
 
 EXTENSIONS = '.mid', '.midi'
 
 
-def fields(*, bars=4, steps=12, pitches=84, voices=5) -> dict:
+def fields(*, bars: int = 4, steps: int = 12, pitches: int = 84, voices: int = 5) -> dict:
   """A roll of `bars` bars of four beats of `steps` steps; the sizes are MuseGAN's."""
   return midi.fields(bars=bars, steps=steps, pitches=pitches, voices=voices)
 
 
-def build(*, data_dir, split, cache, bars=4, steps=12, pitches=84, voices=5):
+def build(
+  *,
+  data_dir: str | None,
+  split: str,
+  cache: bool,
+  bars: int = 4,
+  steps: int = 12,
+  pitches: int = 84,
+  voices: int = 5,
+) -> Source:
   """Windows of the MIDI files below `data_dir`; an epoch has each of them once.
 
   Args:

@@ -3,18 +3,20 @@
 Colours are 0 to 255. A step of 12 or less leaves no line, one of 97 or more a black line.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ganjax import UserError
 from ganjax.data.sets import emoji, folder
 from ganjax.data.sets.edges import edges
-from ganjax.data.source import picture
+from ganjax.data.source import Source, picture
 from ganjax.wording import closest
 
 OF = 'emoji', 'folder'
 
 
-def fields(*, resolution, channels, of='emoji') -> dict:
+def fields(*, resolution: int | Sequence[int], channels: int, of: str = 'emoji') -> dict:
   """A line drawing of one channel, and the picture. Raises UserError for pictures that are none of `OF`."""
   if of not in OF:
     raise UserError(
@@ -23,7 +25,15 @@ def fields(*, resolution, channels, of='emoji') -> dict:
   return {'source': picture(resolution, 1), 'target': picture(resolution, channels)}
 
 
-def build(*, resolution, channels, split, data_dir=None, cache=True, of='emoji'):
+def build(
+  *,
+  resolution: int | Sequence[int],
+  channels: int,
+  split: str,
+  data_dir: str | None = None,
+  cache: bool = True,
+  of: str = 'emoji',
+) -> Source:
   """Pictures beside line drawings of them.
 
   Args:
@@ -47,6 +57,6 @@ def build(*, resolution, channels, split, data_dir=None, cache=True, of='emoji')
   return made.convert(known, make, {'dataset': 'sketches', 'of': of})
 
 
-def lines(x):
+def lines(x: np.ndarray) -> np.ndarray:
   """uint8 [..., H, W, C] -> [..., H, W, 1]: 255 where there is no line, 0 where one is black."""
   return 255 - np.clip(3 * edges(x).astype(np.int32) - 36, 0, 255).astype(np.uint8)

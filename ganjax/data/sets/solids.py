@@ -16,7 +16,7 @@ CLASSES = 'box', 'torus', 'chair', 'table', 'plane'
 _SOLIDS = 13  # a purpose of a random stream, see `data.source`
 
 
-def fields(*, resolution) -> dict:
+def fields(*, resolution: int) -> dict:
   """A solid of `resolution` voxels a side, and its class."""
   if not isinstance(resolution, int) or not 4 <= resolution <= 256:
     raise UserError(f'data.resolution={resolution!r} must be a number of voxels from 4 to 256')
@@ -26,7 +26,7 @@ def fields(*, resolution) -> dict:
   }
 
 
-def build(*, data_dir, resolution, split, count=2000):
+def build(*, data_dir: str | None, resolution: int, split: str, count: int = 2000) -> Source:
   """In memory, a byte a voxel.
 
   Args:
@@ -61,7 +61,7 @@ def build(*, data_dir, resolution, split, count=2000):
   )
 
 
-def draw(count, seed, resolution) -> dict:
+def draw(count: int, seed: int, resolution: int) -> dict:
   """{'solid': bool [count, S, S, S, 1], 'label': int32 [count]}: the class changes fastest."""
   words = domains.draws(seed, 0, 2 * count, _SOLIDS).reshape(count, 8) / 2**64
   centre = (np.arange(resolution) + 0.5) / resolution * 2 - 1

@@ -23,13 +23,22 @@ EXTENSIONS = '.wav', '.flac', '.ogg', '.mp3', '.aiff', '.aif'
 _WINDOWS = 7  # a purpose of a random stream, see `data.source`
 
 
-def fields(*, length=16_384, rate=16_000) -> dict:
+def fields(*, length: int = 16_384, rate: int = 16_000) -> dict:
   """A window of `length` samples, `rate` a second, and its label where there are classes."""
   known = notes.fields(length=length, rate=rate)
   return {name: known[name] for name in ('sound', 'label')}
 
 
-def build(*, data_dir, split, cache, length=16_384, rate=16_000, normalize=True, pad=False):
+def build(
+  *,
+  data_dir: str | None,
+  split: str,
+  cache: bool,
+  length: int = 16_384,
+  rate: int = 16_000,
+  normalize: bool = True,
+  pad: bool = False,
+) -> Source:
   """Windows of the sounds below `data_dir`; an epoch has one for every `length` samples.
 
   Args:
@@ -120,7 +129,7 @@ def build(*, data_dir, split, cache, length=16_384, rate=16_000, normalize=True,
   return _windows(stored, length, known)
 
 
-def read(content: bytes, rate):
+def read(content: bytes, rate: int) -> np.ndarray:
   """The sound of a file, float32 [N], its channels' mean at `rate` samples a second.
 
   Raises:

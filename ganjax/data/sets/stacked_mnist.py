@@ -5,6 +5,8 @@ arXiv:1705.07761, section 4.2) and PacGAN (Lin et al. 2018, arXiv:1712.04086, se
 fixed for good, so that everybody trains on the same data set; only their indices are kept.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ganjax import UserError, media
@@ -15,14 +17,16 @@ COUNT = 128_000
 NUM_CLASSES = 1000
 
 
-def fields(*, resolution, channels) -> dict:
+def fields(*, resolution: int | Sequence[int], channels: int) -> dict:
   """The stack, and its label: 100 red + 10 green + blue. Raises UserError unless there are three channels."""
   if channels != 3:
     raise UserError(f'stacked_mnist has a digit in each of 3 channels: data.channels is {channels}')
   return {'image': picture(resolution, channels), 'label': media.Field('label', ())}
 
 
-def build(*, resolution, channels, data_dir, split, cache):
+def build(
+  *, resolution: int | Sequence[int], channels: int, data_dir: str | None, split: str, cache: bool
+) -> Source:
   """Stacks of the digits of TFDS's mnist."""
   known = fields(resolution=resolution, channels=channels)
   digits = catalogue.build(

@@ -1,21 +1,32 @@
 """Pictures of two domains that need not go together, each in an order of its own (CycleGAN, arXiv:1703.10593)."""
 
 import os
+from collections.abc import Sequence
 
 from ganjax import UserError
 from ganjax.data import domains, folder, pixels
 from ganjax.data.sets import catalogue
 from ganjax.data.sets import folder as pictures
+from ganjax.data.source import Source
 
 
-def fields(*, resolution, channels) -> dict:
+def fields(*, resolution: int | Sequence[int], channels: int) -> dict:
   """A picture of each domain."""
   return domains.fields(resolution, channels)
 
 
 def build(
-  *, data_dir, resolution, channels, split, cache, flip=False, source=None, target=None, jitter=0
-):
+  *,
+  data_dir: str | None,
+  resolution: int | Sequence[int],
+  channels: int,
+  split: str,
+  cache: bool,
+  flip: bool = False,
+  source: str | None = None,
+  target: str | None = None,
+  jitter: int = 0,
+) -> Source:
   """Pictures below `data_dir`, those of A in the folder trainA and of B in trainB, or of two data sets.
 
   An epoch is one of the larger domain. Which picture meets which differs from epoch to epoch.
