@@ -7,6 +7,8 @@ The authors draw factors of resizing, its mode and the kind of noise for a whole
 batches for that. Grey noise is one field a batch there. They degrade crops of 400 pixels and learn from 256 of those.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +48,7 @@ def build(scale: int) -> Degradation:
   return Degradation(low, lambda images: 2 * jax.vmap(sharpen)((images + 1) / 2) - 1)
 
 
-def sharpen(x):
+def sharpen(x: jax.Array) -> jax.Array:
   """The unsharp mask of [H, W, C]."""
   kernel = degrade.ellipse(MASK_SIDE, MASK_SIDE, (MASK_SIGMA, MASK_SIGMA))
   blur = lambda x: degrade.convolve(x, kernel, x.shape[:2])
@@ -100,7 +102,7 @@ def _choose(u, values, shares=None):
   return jnp.asarray(values)[jnp.sum(u >= np.cumsum(shares)[:-1])]
 
 
-def draw_kernel(u, least, most):
+def draw_kernel(u: jax.Array, least: float, most: float) -> jax.Array:
   """A kernel [21, 21] of one of `KINDS`, with deviations from `least` to `most`, or a sinc filter.
 
   u is [8] random numbers in [0, 1).
@@ -138,7 +140,9 @@ def _compress(u, x, sides):
   return jpeg.compress(_inside(jnp.clip(x, 0, 1), sides), _between(u, *QUALITIES))
 
 
-def add_noise(key, u, x, sides, number: int):
+def add_noise(
+  key: jax.Array, u: jax.Array, x: jax.Array, sides: Sequence[int | jax.Array], number: int
+) -> jax.Array:
   """x with Gaussian or with Poisson noise, each with probability 1/2, clipped; in the round of the number.
 
   u is [3] random numbers in [0, 1).
@@ -151,7 +155,9 @@ def add_noise(key, u, x, sides, number: int):
   return jnp.clip(x + jnp.where(u[2] < 0.5, gaussian, poisson), 0, 1)
 
 
-def shot_noise(draws, x, sides, grey):
+def shot_noise(
+  draws: jax.Array, x: jax.Array, sides: Sequence[int | jax.Array], grey: bool | jax.Array
+) -> jax.Array:
   """Noise of as many photons as the next power of two of x's different levels; of its brightness where `grey`.
 
   Photons are made of standard normal draws [H, W, C], by two terms of the Cornish-Fisher expansion of Poisson's

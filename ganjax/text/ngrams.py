@@ -9,6 +9,7 @@ import functools
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -20,7 +21,7 @@ SMALL = frozenset(['a', 'an', 'and', 'at', 'in', 'is', 'of', 'on', 'or', 'the', 
 LETTERS = 3, 4, 5
 
 
-def open_at(path):
+def open_at(path: str | None) -> Encoder:
   """The encoder; there is nothing to be found at `path`."""
   return Encoder(
     {'name': 'ngrams', 'size': SIZE, 'version': 1}, encode, lambda text: bool(words(text))
@@ -34,7 +35,7 @@ def words(text: str) -> list:
   return [word for word in found if word not in SMALL] or found
 
 
-def encode(texts) -> np.ndarray:
+def encode(texts: Iterable[str]) -> np.ndarray:
   """float32 [n, SIZE], each of length sqrt(SIZE); a text without words is all 0."""
   out = np.stack([sum(map(_word, words(text)), np.zeros(SIZE)) for text in texts])
   length = np.linalg.norm(out, axis=1, keepdims=True)

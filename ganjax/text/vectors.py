@@ -12,7 +12,7 @@ from ganjax.wording import closest
 SIZE = None
 
 
-def open_at(path):
+def open_at(path: str | None) -> Encoder:
   """The encoder that looks texts up in an .npz: `captions`, strings [n], and `vectors`, numbers [n, E].
 
   Raises:

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -28,7 +29,7 @@ _FIRST = ('config.json', 'metrics.jsonl', 'evaluations.jsonl')  # a checkpoint g
 
 
 @contextlib.contextmanager
-def copy(url: str):
+def copy(url: str) -> Iterator[Path]:
   """The workdir at `url` as a folder on this host, which the bucket follows until the block ends.
 
   Checkpoints are sent within seconds, logs and pictures within a minute. When the block ends, by an error too, all

@@ -16,6 +16,7 @@ import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -29,7 +30,7 @@ from ganjax.workdir import lock, stored
 _TEMPORARY = '.orbax-checkpoint-tmp'
 
 
-def list_steps(workdir):
+def list_steps(workdir: str | Path) -> list[int]:
   """Returns the sorted steps of the committed checkpoints in `workdir`; [] where there are none.
 
   Raises:
@@ -45,7 +46,9 @@ def list_steps(workdir):
   return sorted(int(name) for name in names if name.isdecimal())
 
 
-def read(workdir, step=None):
+def read(
+  workdir: str | Path, step: int | None = None
+) -> tuple[dict[str, Any], int, dict[str, Any]]:
   """Reads a checkpoint without a template, for sampling and fine-tuning; changes nothing on disk.
 
   Args:
@@ -80,7 +83,7 @@ class Checkpoints:
   writes, deletes and moves, and the others read what was there when they restore.
   """
 
-  def __init__(self, workdir, keep=2):
+  def __init__(self, workdir: str | Path, keep: int = 2) -> None:
     """Opens or creates `workdir/checkpoints` and removes what killed saves left there.
 
     Args:
@@ -113,11 +116,11 @@ class Checkpoints:
       multiprocessing_options=ocp.options.MultiprocessingOptions(active_processes={0}),
     )
 
-  def steps(self):
+  def steps(self) -> list[int]:
     """Returns the sorted steps of the committed checkpoints."""
     return list_steps(self.workdir)
 
-  def save(self, step, state, meta):
+  def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
     """Starts writing a checkpoint; the state's buffers may be donated as soon as this returns.
 
     Waits for the save before this one. The calling thread copies the state to the host and computes
@@ -158,7 +161,7 @@ class Checkpoints:
         self.root / str(step), args=ocp.args.PyTreeSave(host, custom_metadata=index)
       )
 
-  def check(self):
+  def check(self) -> None:
     """Raises the error of a save in progress, a full disk for one, as a UserError; microseconds."""
     if self._saving is not None:
       with self._one_line_errors():
@@ -167,7 +170,7 @@ class Checkpoints:
         self._saving = None
         self._delete_old()
 
-  def wait(self):
+  def wait(self) -> None:
     """Waits until the save in progress is committed; raises its error as a UserError."""
     if self._saving is not None:
       with self._one_line_errors():
@@ -175,7 +178,7 @@ class Checkpoints:
       self._saving = None
       self._delete_old()
 
-  def close(self):
+  def close(self) -> None:
     """Waits and raises like `wait`, then ends orbax's threads."""
     try:
       self.wait()
@@ -197,7 +200,9 @@ class Checkpoints:
         raise
       print(f'error: {later}', file=sys.stderr)
 
-  def restore(self, template, step=None):
+  def restore(
+    self, template: Any, step: int | None = None
+  ) -> tuple[Any, int, dict[str, Any]] | None:
     """Restores the newest whole checkpoint, or the one of `step`, verified by its checksums.
 
     Where newer ones are broken and an older one is whole, the broken ones are moved to

@@ -4,14 +4,18 @@ import json
 import math
 import os
 import pathlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ganjax.workdir.files import replace_file, user_errors
 from ganjax.workdir.writer import parse_lines
 
+if TYPE_CHECKING:
+  from matplotlib.figure import Figure
 
-def draw(workdir):
+
+def draw(workdir: str | pathlib.Path) -> pathlib.Path | None:
   """Draws workdir/metrics.jsonl as workdir/curves.png, one panel per family of metrics.
 
   Names that share what stands before their first underscore share a panel (loss_*, D_*, grad_*).
@@ -32,7 +36,7 @@ def draw(workdir):
   return _save(lines, str(title or workdir.resolve().name), workdir / 'curves.png')
 
 
-def of_run(workdir) -> dict:
+def of_run(workdir: str | pathlib.Path) -> dict:
   """{title of a panel: [(name, steps, values) or (name, steps, values, deviations)]} of workdir/metrics.jsonl."""
   series = read_series(pathlib.Path(workdir, 'metrics.jsonl'))
   panels = {}
@@ -51,7 +55,7 @@ def of_run(workdir) -> dict:
   }
 
 
-def overlay(panels, path):
+def overlay(panels: dict[str, list[tuple]], path: pathlib.Path) -> pathlib.Path:
   """Draws the curves of several runs over each other, one panel for each metric, as a picture at `path`.
 
   Args:
@@ -78,7 +82,7 @@ def _save(panels, heading, path):
   return path
 
 
-def figure(panels, heading='', columns=3):
+def figure(panels: dict[str, list[tuple]], heading: str = '', columns: int = 3) -> 'Figure':
   """The matplotlib Figure of {title: [(label, x, y)]}, or with the deviations of y besides; a panel a title."""
   # Not at the top: it would cost every start most of a second. Not pyplot: it keeps global state.
   import matplotlib
@@ -151,7 +155,7 @@ def _set_limits(axes, y):
   return '  (outliers cut off)'
 
 
-def read_series(path):
+def read_series(path: pathlib.Path) -> dict[str, np.ndarray]:
   """Reads metrics.jsonl into {name: (steps, values)}, float64 [n], finite values only; not those of single seeds."""
   points = {}
   for _, record in parse_lines(path.read_bytes()) if path.exists() else []:

@@ -5,18 +5,20 @@ import json
 import os
 import pathlib
 import uuid
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 from ganjax import UserError
 
 
-def write_json(path, value):
+def write_json(path: str | os.PathLike, value: Any) -> None:
   """Writes `value` as indented JSON, whole or not at all. Raises UserError if it cannot."""
   with replace_file(path) as file:
     file.write(json.dumps(value, indent=2).encode() + b'\n')
 
 
 @contextlib.contextmanager
-def replace_file(path):
+def replace_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
   """Gives a binary file that becomes `path`, synced, when the block ends without an error.
 
   Whatever happens in the block, `path` holds either its old content or all of the new one, and no
@@ -38,7 +40,7 @@ def replace_file(path):
 
 
 @contextlib.contextmanager
-def user_errors(path, advice=''):
+def user_errors(path: str | os.PathLike, advice: str = '') -> Iterator[None]:
   """Turns what the system refuses into one line that names `path`."""
   try:
     yield

@@ -8,8 +8,14 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from ganjax import UserError
+
+if TYPE_CHECKING:
+  import fsspec
+
 
 _LOOK_SECONDS = 2  # between two looks for a sign of another
 _BEAT_SECONDS = 20  # between two signs of life
@@ -23,11 +29,11 @@ class TakenOver(UserError):
 class Holder:
   """The file at `path`, which names the process that writes to `url`."""
 
-  def __init__(self, fs, path, url):
+  def __init__(self, fs: 'fsspec.AbstractFileSystem', path: str, url: str) -> None:
     self._fs, self._path, self._url = fs, path, url
     self._me, self._beats = f'{os.getpid()} on {socket.gethostname()}\n{uuid.uuid4()}\n', 0
 
-  def take(self):
+  def take(self) -> None:
     """Becomes the one that writes there, once another has given no sign of life for long enough.
 
     Raises:
@@ -45,7 +51,7 @@ class Holder:
     self._beat()
 
   @contextlib.contextmanager
-  def kept(self):
+  def kept(self) -> Iterator[None]:
     """Gives signs of life until the block ends; sends SIGTERM to this process where another takes over."""
     try:
       with beside(self._beat_on):
@@ -55,7 +61,7 @@ class Holder:
         self.check()
         self._fs.rm_file(self._path)
 
-  def check(self):
+  def check(self) -> None:
     """Raises TakenOver where another is the one that writes."""
     if not (self._read() or self._me).startswith(self._me):  # that of nobody becomes ours
       raise TakenOver(f'{self._url}: another process has taken it over')
@@ -85,7 +91,7 @@ class Holder:
 
 
 @contextlib.contextmanager
-def beside(work):
+def beside(work: Callable[[threading.Event], object]) -> Iterator[None]:
   """Runs work(event) beside the block, until the event says that it has ended."""
   ended = threading.Event()
   thread = threading.Thread(target=work, args=(ended,), daemon=True)
@@ -97,7 +103,7 @@ def beside(work):
     thread.join()
 
 
-def say(line):
+def say(line: str) -> None:
   """Says a line on stderr."""
   with contextlib.suppress(OSError, ValueError):  # a full disk or a closed pipe ends no thread
     print(line, file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from ganjax import UserError
@@ -15,7 +16,7 @@ _held = set()
 
 
 @contextlib.contextmanager
-def hold(workdir):
+def hold(workdir: str | Path) -> Iterator[None]:
   """Holds `workdir` for this process until the block ends or the process dies, however it does.
 
   An exclusive flock on `workdir/.lock`, which also names the holder. In a run of several processes
@@ -52,7 +53,7 @@ def hold(workdir):
     os.close(handle)
 
 
-def is_held(workdir) -> bool:
+def is_held(workdir: str | Path) -> bool:
   """Whether some process of this host holds `workdir`: a training is at work there."""
   try:
     handle = os.open(Path(workdir, '.lock'), os.O_RDONLY | os.O_CLOEXEC)
@@ -67,7 +68,7 @@ def is_held(workdir) -> bool:
   return False
 
 
-def check_name(workdir):
+def check_name(workdir: str | Path) -> None:
   """Raises UserError for a name that tensorstore, which writes checkpoints, takes for another, or for none."""
   name = os.fsencode(Path(workdir).absolute())
   if b'\\' in name or name.decode(errors='ignore').encode() != name:
@@ -77,7 +78,7 @@ def check_name(workdir):
 
 
 @contextlib.contextmanager
-def share(workdir):
+def share(workdir: str | Path) -> Iterator[Path]:
   """Holds `workdir`, which all processes of a run share, for all of them; gives it as a Path.
 
   Raises:
@@ -88,7 +89,7 @@ def share(workdir):
     yield Path(workdir)
 
 
-def check_shared(workdir):
+def check_shared(workdir: str | Path) -> None:
   """Sees to it that all processes see the `.lock` which process 0 holds, and not one that was copied with the workdir.
 
   Raises:

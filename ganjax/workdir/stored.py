@@ -11,6 +11,8 @@ import os
 import re
 import sys
 import zlib
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,7 +30,7 @@ class _BrokenError(Exception):
 
 
 @functools.cache
-def quiet_orbax():
+def quiet_orbax() -> None:
   """Keeps the tracebacks that orbax prints off the terminal: its errors reach us as exceptions, and become a line.
 
   After one failed array it leaves those of the others to asyncio and to a closed event loop. Once a process.
@@ -39,7 +41,7 @@ def quiet_orbax():
   logging.getLogger('asyncio').addFilter(lambda record: 'never retrieved' not in str(record.msg))
 
 
-def load(path):
+def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   """Reads one checkpoint directory: ({name: numpy array}, its index).
 
   By orbax's handler, not its Checkpointer, which waits for other processes: one of them may fail.
@@ -63,7 +65,7 @@ def load(path):
   return arrays, index
 
 
-def check_fits(entries, template, path):
+def check_fits(entries: dict[str, Any], template: Any, path: Path) -> None:
   """Raises UserError naming the first array in which a checkpoint and the template differ."""
   here = {name: f'{leaf.dtype}{list(leaf.shape)}' for name, leaf in flatten(template).items()}
   there = {name: f'{entry[0]}{entry[1]}' for name, entry in entries.items() if entry}
@@ -75,7 +77,7 @@ def check_fits(entries, template, path):
       )
 
 
-def place(array, leaf):
+def place(array: np.ndarray, leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
   """Puts a numpy array where the template's leaf is; a key's data becomes a typed key."""
   sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
   placed = jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
@@ -86,13 +88,13 @@ def place(array, leaf):
   return placed
 
 
-def view_on_host(leaf):
+def view_on_host(leaf: jax.Array) -> np.ndarray:
   if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
     leaf = jax.random.key_data(leaf)
   return np.asarray(leaf)
 
 
-def flatten(tree, empty=False):
+def flatten(tree: Any, empty: bool = False) -> dict[str, Any]:
   """Returns {'params/G/dense/kernel': leaf}: the same names for a state and for what orbax reads.
 
   With `empty`, also the nodes that hold nothing: {}, None, optax.EmptyState().
@@ -102,16 +104,16 @@ def flatten(tree, empty=False):
   return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
 
 
-def checksum(array):
+def checksum(array: np.ndarray) -> int:
   """CRC-32 of the raw bytes, which every flipped byte changes; 0.25 ms a MB."""
   return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
 
 
-def checksum_index(index):
+def checksum_index(index: dict[str, Any]) -> int:
   return zlib.crc32(json.dumps(index, sort_keys=True).encode())
 
 
-def move_broken(path):
+def move_broken(path: Path) -> Path:
   """Moves a checkpoint to checkpoints_broken/<step>, or <step>.1 and so on; returns where."""
   broken = path.parent.with_name('checkpoints_broken')
   target, count = broken / path.name, 0
@@ -125,7 +127,7 @@ def move_broken(path):
     raise UserError(f'cannot move the broken {path} to {target}: {line(error)}') from None
 
 
-def code(error) -> int | None:
+def code(error: BaseException | None) -> int | None:
   """The system's number of an error, or of one that it comes from; tensorstore has it in its text."""
   while error:
     if number := getattr(error, 'errno', None):
@@ -136,7 +138,7 @@ def code(error) -> int | None:
   return None
 
 
-def line(error):
+def line(error: BaseException) -> str:
   """One short line for an exception, which tensorstore spreads over many."""
   if number := code(error):
     return os.strerror(number)

@@ -13,6 +13,8 @@ import pathlib
 import struct
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -44,7 +46,9 @@ class Writer:
   Every method raises UserError if the disk is full or the workdir cannot be written.
   """
 
-  def __init__(self, workdir, step, wandb=None):
+  def __init__(
+    self, workdir: str | pathlib.Path, step: int, wandb: dict[str, Any] | None = None
+  ) -> None:
     self._workdir = pathlib.Path(workdir)
     self._metrics_path = self._workdir / 'metrics.jsonl'
     folder = self._workdir / 'tensorboard'
@@ -62,7 +66,7 @@ class Writer:
       self._write_event(step=step + 1, session_log={'status': 'START'})
     self._wandb = None if wandb is None else _open_wandb(self._workdir, wandb)
 
-  def write(self, step, metrics):
+  def write(self, step: int, metrics: Mapping[str, float | Sequence[float]]) -> None:
     """Appends {'step': step, **metrics} to metrics.jsonl and TensorBoard; values are numbers, or lists of seeds'.
 
     A list becomes its mean under the name, its deviation as NAME_std, and NAME/0, NAME/1, ...
@@ -78,7 +82,7 @@ class Writer:
     if self._wandb:
       self._wandb.log({'step': int(step), **metrics})
 
-  def image(self, step, name, array):
+  def image(self, step: int, name: str, array: np.ndarray) -> None:
     """Shows array uint8 [H, W, 1 or 3] in TensorBoard (and W&B) under `name`."""
     array = np.asarray(array)
     picture = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
@@ -93,7 +97,7 @@ class Writer:
 
       self._wandb.log({'step': int(step), name: wandb.Image(picture)})
 
-  def close(self):
+  def close(self) -> None:
     """Closes the files; nothing may be written afterwards."""
     self._metrics.close()
     self._events.close()
@@ -119,7 +123,13 @@ def _spread(metrics):
       yield from ((f'{name}/{k}', v) for k, v in enumerate(value))
 
 
-def progress(step, steps, images_per_second, seconds_left, metrics):
+def progress(
+  step: int,
+  steps: int,
+  images_per_second: float,
+  seconds_left: float | None,
+  metrics: Mapping[str, float | Sequence[float]],
+) -> str:
   """One console line: step, speed, time left, then the losses and D's outputs.
 
   Shows loss_real, loss_fake, loss_G, D_real and D_fake as far as they are there, then any other
@@ -137,7 +147,7 @@ def progress(step, steps, images_per_second, seconds_left, metrics):
   return '  '.join([done, f'{speed} images/s', f'{_duration(seconds_left)} left', *shown])
 
 
-def parse_lines(content):
+def parse_lines(content: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
   """Yields (line, record) for every whole line of metrics.jsonl that has a step."""
   for line in content.splitlines(keepends=True):
     with contextlib.suppress(ValueError):
