@@ -6,6 +6,7 @@ import numpy as np
 
 from ganjax import UserError
 from ganjax.devices import processes
+from ganjax.evaluation.sides import Side
 
 
 class Matched(NamedTuple):
@@ -21,7 +22,7 @@ class Matched(NamedTuple):
   real: np.ndarray
 
 
-def match(fake, real) -> Matched:
+def match(fake: Side, real: Side) -> Matched:
   """Matches the labels of two `sides.Side`; a line says which classes are left out.
 
   Labels below 0 are none, as TFDS has them. By number a class that only the reals have stays, for it may have too few

@@ -13,6 +13,7 @@ OUT = COMMAND.string('out', None, 'PNG that curves are drawn in; none by default
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ HEAD = 'run', 'metric', 'preset', 'mode', 'fakes', 'reals', 'last', 'step', 'bes
 TRAINING = ('loss', 'D', 'sample')  # families of training metrics that are drawn
 
 
-def main():
+def main() -> None:
   runs = [Path(run) for run in COMMAND.arguments]
   if OUT.value:
     commandline.check_ending(OUT, '.png', 'ganjax compare')
@@ -52,7 +53,7 @@ def main():
   print(curves.overlay(drawn, Path(OUT.value)))
 
 
-def label(runs) -> dict:
+def label(runs: Sequence[Path]) -> dict:
   """{label: workdir}: the folders' names, or the whole paths where names repeat."""
   names = [run.resolve().stem if run.is_file() else run.resolve().name for run in runs]
   return {name if names.count(name) == 1 else str(run): run for name, run in zip(names, runs)}
@@ -68,7 +69,7 @@ class Key(NamedTuple):
   reals: str
 
 
-def values_of(run) -> dict:
+def values_of(run: Path) -> dict:
   """{Key: [(step, number)]} of a run; a newer record replaces an older."""
   out = {}
   for record in records.read(run):
@@ -89,7 +90,7 @@ def values_of(run) -> dict:
   return {key: sorted(points.items()) for key, points in out.items()}
 
 
-def rows(values) -> list:
+def rows(values: dict[str, dict[Key, list]]) -> list:
   """The table of {label: `values_of` its run} below `HEAD`: texts, a row for each value of each run."""
   out = []
   for key in dict.fromkeys(key for found in values.values() for key in found):
@@ -101,7 +102,7 @@ def rows(values) -> list:
   return out
 
 
-def panels(runs, values) -> dict:
+def panels(runs: dict[str, Path], values: dict[str, dict[Key, list]]) -> dict:
   """{metric: [(label, steps, numbers)]}: evaluations first; labels say in what lines of one panel differ."""
   measured = {}
   for name, found in values.items():

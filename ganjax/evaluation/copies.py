@@ -27,6 +27,7 @@ import ganjax
 from ganjax import UserError, data, run_state
 from ganjax import config as configs
 from ganjax.devices import processes
+from ganjax.experiment import Experiment
 from ganjax.media import image
 from ganjax.metrics import neighbours
 
@@ -39,7 +40,7 @@ CHANCE = 0.01  # share of held-out pictures that are as near as what counts as n
 class Bank:
   """The pictures that a run was trained on, the first MOST of its data, made small."""
 
-  def __init__(self, run):
+  def __init__(self, run: Experiment) -> None:
     """Reads the data. Raises UserError where they are not there, or where the run makes no pictures."""
     span, self._name = run.spans[-1], run.method.makes
     if span.fields[self._name].kind != 'image':
@@ -49,11 +50,11 @@ class Bank:
     parts = np.array_split(np.arange(count), -(-count // 1000))
     self._small = np.concatenate([small(self._read(rows)) for rows in parts])
 
-  def nearest(self, pictures, k) -> tuple:
+  def nearest(self, pictures: np.ndarray, k: int) -> tuple:
     """(indices, distances) [N, k] of the training pictures nearest to pictures uint8 [N, H, W, C], nearest first."""
     return neighbours.nearest(small(pictures), self._small, min(k, len(self._small)))
 
-  def draw(self, pictures) -> np.ndarray:
+  def draw(self, pictures: np.ndarray) -> np.ndarray:
     """A picture of pictures uint8 [N, H, W, C]: a row each, and behind it the training pictures nearest to it."""
     indices, _ = self.nearest(pictures, SHOWN)
     near = self._read(indices.ravel()).reshape(*indices.shape, *pictures.shape[1:])
@@ -64,7 +65,7 @@ class Bank:
     return self.source.read(rows, (self._name,))[self._name]
 
 
-def small(pictures) -> np.ndarray:
+def small(pictures: np.ndarray) -> np.ndarray:
   """uint8 [N, H, W, C] -> float32 [N, d]: means over at most SIDE by SIDE blocks, in units of the range [0, 1]."""
   x = pictures.astype(np.float32) / 255
   for axis in (1, 2):
@@ -83,7 +84,7 @@ def _spread(source, name) -> np.ndarray:
   return source.read(np.arange(count) * total // count, (name,))[name]
 
 
-def sentence(fakes, reals, held_out=True) -> str:
+def sentence(fakes: np.ndarray, reals: np.ndarray, held_out: bool = True) -> str:
   """What the distances of samples [n] and of real pictures [m] to the nearest training pictures say."""
   near = np.quantile(reals, CHANCE)
   count = int((fakes < near).sum())
@@ -95,7 +96,7 @@ def sentence(fakes, reals, held_out=True) -> str:
   )
 
 
-def main():
+def main() -> None:
   if OUT.value:
     commandline.check_ending(OUT, '.png', 'ganjax copies')
   if NUM.value < 1:

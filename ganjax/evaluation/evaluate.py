@@ -78,7 +78,7 @@ from ganjax.sampling import sampler
 from ganjax.workdir import checkpoint
 
 
-def main():
+def main() -> None:
   if bool(WORKDIR.value or COMMAND.arguments) == bool(FAKE.value):
     raise UserError('give either --workdir, a run, or --fake, a folder or an .npz of pictures')
   if FAKE.value and OPTIONS.value:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ganjax import UserError
 from ganjax.devices import backend, processes, sharding
+from ganjax.evaluation.sides import Side
 from ganjax.features import Extractor
 from ganjax.media.image import quantise
 from ganjax.metrics.fid import Moments
@@ -44,7 +45,14 @@ class Stopped(Exception):  # noqa: N818 (no error: someone asked to stop)
   """`stop` returned True between two batches."""
 
 
-def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda: False) -> dict:
+def extract(
+  side: Side,
+  plans: dict,
+  *,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
+  stop: Callable = lambda: False,
+) -> dict:
   """Runs all plans over a side.
 
   Pixels are made, quantised, resized and looked at on the devices, split over the mesh; only features come back. The
@@ -127,7 +135,9 @@ def extract(side, plans: dict, *, mesh, batch_size: int, stop: Callable = lambda
   }
 
 
-def pictures(side, indices, *, mesh, batch_size: int) -> np.ndarray:
+def pictures(
+  side: Side, indices: np.ndarray, *, mesh: jax.sharding.Mesh, batch_size: int
+) -> np.ndarray:
   """uint8 [n, H, W, C], on the host, for the metrics that look at pixels: those that `extract` sees."""
   size = -(-batch_size // mesh.size) * mesh.size
   mine = sharding.local_rows(size, mesh)

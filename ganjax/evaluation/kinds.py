@@ -1,6 +1,8 @@
 """Metrics of samples that are no pictures: of sounds, solids, lines, piano rolls, molecules, clips."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from ganjax import UserError, media
 from ganjax.data.sets import moving
 from ganjax.devices import sharding
+from ganjax.evaluation.sides import Side
 from ganjax.features import notes
 from ganjax.media import line, molecule
 from ganjax.metrics import fid, molecules, motion, ngrams, pitch, rolls, voxels
@@ -15,7 +18,9 @@ from ganjax.metrics import fid, molecules, motion, ngrams, pitch, rolls, voxels
 MOST = 5000  # solids of a side that are held against each other
 
 
-def compute(kind, fake, real, *, mesh, batch_size):
+def compute(
+  kind: str, fake: Side, real: Side | None, *, mesh: jax.sharding.Mesh, batch_size: int
+) -> tuple[dict[str, float], dict[str, Any]]:
   """({name of a value: float}, more for the record) of one metric of `presets.OF_KIND`."""
   work = dict(mesh=mesh, batch_size=batch_size)
   functions = {'pitch': _pitch, 'fd_notes': _fd_notes, 'voxels': _voxels}
@@ -24,7 +29,13 @@ def compute(kind, fake, real, *, mesh, batch_size):
   return functions[kind](fake, real, work)
 
 
-def samples(side, each=np.asarray, *, mesh, batch_size) -> np.ndarray:
+def samples(
+  side: Side,
+  each: Callable[[np.ndarray], np.ndarray] = np.asarray,
+  *,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
+) -> np.ndarray:
   """All samples of a side as their kind is stored, on the host; or what `each` makes of every batch of them."""
   size, done = -(-batch_size // mesh.size) * mesh.size, []
   mine = sharding.local_rows(size, mesh)

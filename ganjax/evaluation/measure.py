@@ -2,9 +2,10 @@
 
 import platform
 import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +15,9 @@ from ganjax import UserError, data, features, run_record
 from ganjax.devices import backend, processes
 from ganjax.evaluation import classes, kinds, pixels, reference
 from ganjax.evaluation.extract import FeaturePlan, pictures
-from ganjax.evaluation.presets import MOVED, OF_KIND, PAIRED, PATHS, PIXELS
+from ganjax.evaluation.presets import MOVED, OF_KIND, PAIRED, PATHS, PIXELS, Metric, Preset
+from ganjax.evaluation.sides import Side
+from ganjax.features import Extractor
 from ganjax.media import image as images
 from ganjax.metrics import (
   class_shares,
@@ -47,7 +50,7 @@ class Extractors:
     weights: {network: path of its weight file}, for those not in the usual folders.
   """
 
-  def __init__(self, weights=()):
+  def __init__(self, weights: Mapping[str, str | Path] | tuple[()] = ()) -> None:
     self._weights, self._loaded = dict(weights), {}
     known = [
       *features.names(),
@@ -57,7 +60,7 @@ class Extractors:
       if name not in known:
         raise UserError(f'feature weights {name!r} are not of a network here: {", ".join(known)}')
 
-  def get(self, network, preset):
+  def get(self, network: str, preset: Preset) -> Extractor:
     """The extractor that a preset takes: it decides on resize and scale of the FID Inception alone."""
     dtype = preset.dtype if backend.has_bfloat16() else 'float32'
     pipeline = {'resize': preset.resize, 'scale': preset.scale} if network == 'inception' else {}
@@ -71,7 +74,7 @@ class Extractors:
         )
     return self._loaded[key]
 
-  def lpips(self, net):
+  def lpips(self, net: str) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]]:
     """(variables, info) of an LPIPS net, see `lpips.load`."""
     if net not in self._loaded:
       paths = self._weights.get(f'lpips_{net}'), self._weights.get(f'lpips_{net}_lin')
@@ -80,8 +83,17 @@ class Extractors:
 
 
 def measure(
-  fake, real, metrics, presets, *, extractors, mesh, batch_size, crop=0, stop=lambda: False
-):
+  fake: Side,
+  real: Side | Path | None,
+  metrics: Sequence[Metric],
+  presets: dict[str, Preset],
+  *,
+  extractors: Extractors,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
+  crop: int = 0,
+  stop: Callable[[], bool] = lambda: False,
+) -> list[Result]:
   """Measures.
 
   Args:
@@ -155,7 +167,9 @@ def measure(
   return results
 
 
-def check(metrics, fake, real, stored=None):
+def check(
+  metrics: Sequence[Metric], fake: Side, real: Side | None, stored: Path | None = None
+) -> None:
   """Raises UserError where a metric cannot be had of these sides, or hosts have others, before anything is computed."""
   for side in filter(None, (fake, real)):
     found = {'count': side.count, 'class_names': side.class_names}

@@ -2,6 +2,11 @@
 
 import json
 import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
 
 from ganjax import UserError, data, seeds
 from ganjax.devices import backend, processes
@@ -15,7 +20,8 @@ from ganjax.evaluation.presets import (
   parse_metrics,
   parse_presets,
 )
-from ganjax.method import averaged, join
+from ganjax.experiment import Experiment
+from ganjax.method import TrainState, averaged, join
 from ganjax.run_state import about
 from ganjax.sampling import sampler
 from ganjax.workdir.checkpoint import list_steps
@@ -31,7 +37,14 @@ class Monitor:
     flags: what looks wrong since the last evaluation: some of 'diverging', 'collapsing'.
   """
 
-  def __init__(self, run, workdir, mesh, step, frozen=None):
+  def __init__(
+    self,
+    run: Experiment,
+    workdir: Path,
+    mesh: jax.sharding.Mesh,
+    step: int,
+    frozen: dict[str, Any] | None = None,
+  ) -> None:
     """Loads feature networks and opens the reals, so that what is missing is said before training.
 
     Raises UserError: unknown metrics or preset, no weights, a metric that training cannot have.
@@ -100,14 +113,16 @@ class Monitor:
     same_reals = same_reals or json.loads(json.dumps(self._real.info)) == record['real']
     return there == (how if record['preset'] else (None, *how[1:])) and same_reals
 
-  def due(self, step) -> bool:
+  def due(self, step: int) -> bool:
     """True at the steps to evaluate that have not been evaluated."""
     if not self._every or not step:
       return False
     wanted = step % self._every == 0 or step == self._run.config.steps
     return wanted and step not in (s for s, _ in self._history)
 
-  def evaluate(self, step, state, metrics, stop):
+  def evaluate(
+    self, step: int, state: TrainState, metrics: dict[str, Any], stop: Callable[[], bool]
+  ) -> dict[str, Any] | None:
     """Evaluates a training state.
 
     Args:
@@ -227,13 +242,13 @@ class Monitor:
     return f'{last}; best {records.number(best)} at {best_step}{kept}'
 
 
-def watched(record) -> dict:
+def watched(record: dict[str, Any]) -> dict:
   """The values of a record that have one, and the diversity of the grid that was newest then."""
   values = {**record['values'], 'sample_diversity': record.get('sample_diversity')}
   return {name: value for name, value in values.items() if value is not None}
 
 
-def warnings(history) -> list:
+def warnings(history: Sequence[tuple[int, dict[str, float]]]) -> list:
   """What the newest of some evaluations shows going wrong, as [(flag, line)].
 
   Args:

@@ -5,13 +5,24 @@ import functools
 import jax
 import numpy as np
 
+from ganjax.data import Source
 from ganjax.devices import sharding
+from ganjax.method import Method, Stage, TrainState
 from ganjax.sampling import sampler
 
 IMAGES = 1000
 
 
-def r_v(method, stage, state, train, held_out, *, mesh, batch_size: int) -> float:
+def r_v(
+  method: Method,
+  stage: Stage,
+  state: TrainState,
+  train: Source,
+  held_out: Source,
+  *,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
+) -> float:
   """(E D(train) - E D(held out)) / (E D(train) - E D(fakes)) of up to IMAGES each (equation 1), seen as in training.
 
   0 where D takes held-out pictures for training's, 1 where it takes them for fakes.

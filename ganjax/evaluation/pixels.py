@@ -1,6 +1,7 @@
 """Metrics that look at pixels, or at a generator, rather than at features of single pictures."""
 
 import functools
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +12,28 @@ from ganjax.devices import backend, sharding
 from ganjax.evaluation import classes
 from ganjax.evaluation.extract import pictures
 from ganjax.evaluation.presets import MOVED
+from ganjax.evaluation.sides import Side
 from ganjax.metrics import cas, colours, equivariance, lpips, ms_ssim, parzen, ppl, ssim
+
+if TYPE_CHECKING:
+  from ganjax.evaluation.measure import Extractors
+
 
 MS_SSIM_PAIRS = 1000
 CAS_EPOCHS = 90  # as StudioGAN trains it
 
 
-def compute(kind, fake, real, extractors, *, mesh, batch_size, crop=0, matched=None):
+def compute(
+  kind: str,
+  fake: Side,
+  real: Side | None,
+  extractors: 'Extractors',
+  *,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
+  crop: int = 0,
+  matched: classes.Matched | None = None,
+) -> tuple[dict[str, float], dict[str, Any]]:
   """({name of a value: float}, more for the record) of one metric of `presets`.
 
   crop: see `ssim.psnr`. matched: of `classes.match`, where it is at hand.

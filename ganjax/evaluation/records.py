@@ -3,7 +3,9 @@
 import fcntl
 import json
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from ganjax.workdir.files import replace_file, user_errors
 NAME = 'evaluations.jsonl'
 
 
-def append(path, records):
+def append(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
   """Appends records, synced. Raises UserError where that fails."""
   lines = ''.join(json.dumps(record) + '\n' for record in records).encode()
   with user_errors(path), _open_locked(path) as file:
@@ -35,7 +37,7 @@ def _open_locked(path):
     file.close()  # replaced while this waited
 
 
-def read(workdir) -> list:
+def read(workdir: str | Path) -> list:
   """All whole records of a workdir, or of a file of them, in the order of writing; [] where there are none."""
   path = Path(workdir)
   path = path if path.is_file() else path / NAME
@@ -53,7 +55,7 @@ def read(workdir) -> list:
   return out
 
 
-def drop_after(workdir, step):
+def drop_after(workdir: str | Path, step: int) -> None:
   """Drops what training evaluated after `step`, which a resume from there will evaluate again."""
   path = Path(workdir, NAME)
   if not path.exists():
@@ -66,7 +68,7 @@ def drop_after(workdir, step):
         file.write(''.join(json.dumps(r) + '\n' for r in kept).encode())
 
 
-def best(points, value):
+def best(points: Sequence[tuple[int, float]], value: str) -> tuple[int, float] | None:
   """The best (step, number) of [(step, number)], the first of equals; None for a value without a good end."""
   higher = higher_is_better(value)
   if higher is None:
@@ -75,7 +77,7 @@ def best(points, value):
   return pick(points, key=lambda point: point[1])
 
 
-def table(rows, head) -> str:
+def table(rows: Iterable[Sequence], head: Sequence[str]) -> str:
   """Rows of text as aligned columns: the first to the left, numbers to the right."""
   rows = [list(map(str, row)) for row in (head, *rows)]
   widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
@@ -97,14 +99,14 @@ def _is_number(text) -> bool:
   )
 
 
-def number(value) -> str:
+def number(value: float | list[float] | None) -> str:
   """A value as tables show it: 6 significant digits; of a list of several seeds' values mean and deviation."""
   if isinstance(value, list):
     return f'{np.mean(value):.6g} +- {np.std(value, ddof=1):.3g}'
   return '-' if value is None else f'{value:.6g}'
 
 
-def check_path(path):
+def check_path(path: str | Path) -> None:
   """Raises UserError where records cannot be written, before an hour is spent."""
   try:
     _open_locked(path).close()

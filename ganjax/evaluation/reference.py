@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ import ganjax
 from ganjax import UserError, cache_folder
 from ganjax.devices import processes
 from ganjax.evaluation.extract import FeaturePlan, extract
+from ganjax.evaluation.sides import Side
 from ganjax.metrics import fid
 from ganjax.workdir.files import replace_file, user_errors
 
@@ -34,7 +36,7 @@ class Statistics(NamedTuple):
   factor: np.ndarray  # float64 [d, r], factor @ factor.T = cov
   ddof: int = 1
 
-  def with_ddof(self, ddof) -> 'Statistics':
+  def with_ddof(self, ddof: int) -> 'Statistics':
     """The same with the covariance divided by n - ddof. Statistics of unknown n stay as they are."""
     if ddof == self.ddof or not self.n:
       return self
@@ -42,7 +44,7 @@ class Statistics(NamedTuple):
     return self._replace(cov=self.cov * share, factor=self.factor * share**0.5, ddof=ddof)
 
 
-def statistics(moments) -> Statistics:
+def statistics(moments: fid.Moments) -> Statistics:
   """Of `fid.Moments`. Raises UserError for fewer than 2 pictures."""
   if moments.n < 2:
     raise UserError('statistics need at least 2 pictures')
@@ -58,7 +60,14 @@ class SideFeatures(NamedTuple):
   files: dict  # output -> the file that keeps its statistics
 
 
-def learn(side, plans: dict, *, mesh, batch_size: int, stop=lambda: False) -> dict:
+def learn(
+  side: Side,
+  plans: dict,
+  *,
+  mesh: jax.sharding.Mesh,
+  batch_size: int,
+  stop: Callable[[], bool] = lambda: False,
+) -> dict:
   """{key: SideFeatures} of all plans over a side: from the cache what is there, the rest in one pass, then kept.
 
   Raises as `extract` does. Where the cache cannot be written a line says so.

@@ -5,10 +5,10 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL
@@ -17,6 +17,7 @@ from PIL import Image, ImageMode
 from ganjax import UserError, data, media
 from ganjax.data import folder, pixels
 from ganjax.data.files import open_files
+from ganjax.method import Method, Stage, TrainState
 
 
 class Side(NamedTuple):
@@ -56,7 +57,7 @@ class Side(NamedTuple):
   def kind(self) -> str:
     return self.field.kind if self.field else 'image'
 
-  def take(self, count) -> 'Side':
+  def take(self, count: int | None) -> 'Side':
     """A random subset of a stored side, drawn with seed 0. Raises UserError where there are fewer."""
     if count in (None, 0, self.count):
       return self
@@ -77,18 +78,18 @@ class Side(NamedTuple):
 
 
 def generator(
-  stage,
-  state,
-  method,
+  stage: Stage,
+  state: TrainState | dict,
+  method: Method,
   *,
-  num,
-  seed=0,
-  batch_norm='running',
-  info,
-  class_names=None,
-  source=None,
-  options=None,
-  field=None,
+  num: int,
+  seed: int = 0,
+  batch_norm: str = 'running',
+  info: dict[str, Any],
+  class_names: Sequence[str] | None = None,
+  source: data.Source | None = None,
+  options: dict[str, float | str] | None = None,
+  field: media.Field | None = None,
 ) -> Side:
   """Pictures of a generator, of the seeds seed * num to (seed + 1) * num - 1.
 
@@ -183,7 +184,7 @@ def _labels_of(inputs, start, num):
   return np.asarray(inputs(np.arange(start, start + num))['label'])
 
 
-def dataset(**arguments) -> Side:
+def dataset(**arguments: Any) -> Side:
   """The pictures of a data set as training reads them; arguments of `ganjax.data.build`."""
   return of_source(data.build(**arguments), 'image')
 
@@ -192,7 +193,7 @@ def _unless_picture(field):
   return None if field is None or field.kind == 'image' else field
 
 
-def of_source(source, field: str) -> Side:
+def of_source(source: data.Source, field: str) -> Side:
   """The pictures, or samples of another kind, of a field of an open data set. Raises UserError where there are none."""
   if field not in source.fields or not hasattr(media.find(source.fields[field].kind), 'show'):
     raise UserError(
@@ -217,7 +218,12 @@ def is_file(text: str) -> bool:
   return path.suffix == '.npz' or path.is_dir() or text.startswith(('.', '/', '~'))
 
 
-def parse(text: str, *, size=None, data_dir=None) -> Side:
+def parse(
+  text: str,
+  *,
+  size: tuple[int | Sequence[int], int | None] | None = None,
+  data_dir: str | None = None,
+) -> Side:
   """A side by name: an .npz file (uint8 `arr_0` [N, H, W, C]), a folder of images, or a TFDS name with its split.
 
   Args:
@@ -250,7 +256,7 @@ def parse(text: str, *, size=None, data_dir=None) -> Side:
   )
 
 
-def size_of(side) -> tuple:
+def size_of(side: Side) -> tuple:
   """(pixels, channels) of the pictures of a file or folder."""
   shape = side.rows(np.arange(1)).shape
   return shape[1], shape[3]

@@ -27,7 +27,7 @@ from ganjax import config as configs
 from ganjax.evaluation import evaluate, records
 
 
-def main():
+def main() -> int:
   if len(COMMAND.arguments) != 1:
     raise UserError('name one generator, such as: ganjax verify emoji_upscaler')
   try:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -18,7 +19,7 @@ class Emoji(tfds.core.GeneratorBasedBuilder):
   VERSION = tfds.core.Version(emoji.VERSION)
   RELEASE_NOTES = {'1.0.0': 'First release.'}
 
-  def __init__(self, *, file_format='array_record', **kwargs):
+  def __init__(self, *, file_format: str = 'array_record', **kwargs: Any) -> None:
     super().__init__(file_format=file_format, **kwargs)
 
   def _info(self):
