@@ -34,11 +34,11 @@ class Chip(NamedTuple):
   # Of the core, cycles a second; None where several cores share the work, or it is not known.
   clock: float | None = None
 
-  def seconds(self, flops, moved):
+  def seconds(self, flops: float, moved: float) -> float:
     """What `flops` and `moved` bytes take at best: the roofline (Williams et al. 2009, doi:10.1145/1498765.1498785)."""
     return max(flops / self.flops, moved / self.bandwidth)
 
-  def bound(self, flops, moved) -> str:
+  def bound(self, flops: float, moved: float) -> str:
     """Which side of the roof it is: 'compute' or 'memory'."""
     return 'compute' if flops / self.flops > moved / self.bandwidth else 'memory'
 

@@ -26,21 +26,23 @@ if __name__ == '__main__':  # before the slow imports
 import functools
 import math
 import runpy
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 import jax
+from ml_collections import ConfigDict
 
 import ganjax
 from ganjax import UserError
 from ganjax import config as configs
-from ganjax.tpu import chips, roofline
+from ganjax.tpu import chips, hlo, roofline
 from ganjax.workdir.files import replace_file
 
 MB, GB = 1e6, 1e9
 
 
-def main():
+def main() -> int:
   jax.config.update('jax_platforms', 'cpu')  # whatever devices there are, they are left alone
   kind, _, shape = TOPOLOGY.value.partition(':')
   if LARGEST.value and (ALL.value or kind == 'gpu'):
@@ -73,7 +75,7 @@ def main():
   return 0
 
 
-def lowered(config, count) -> str:
+def lowered(config: ConfigDict, count: int) -> str:
   """What can be said of programs that were lowered for CUDA, as text."""
   lines = [f'{config.name} on {count} GPU(s): LOWERING ONLY, for CUDA; nothing was compiled']
   for share, phases, flops, moved, text in roofline.lower(config, count):
@@ -84,7 +86,9 @@ def lowered(config, count) -> str:
   return '\n'.join(lines)
 
 
-def report(config, topology, chip, programs) -> str:
+def report(
+  config: ConfigDict, topology: str, chip: chips.Chip, programs: Sequence[roofline.Program]
+) -> str:
   """What a compilation came to, as text."""
   count = math.prod(int(n) for n in topology.partition(':')[2].split('x'))
   mean = functools.partial(roofline.mean, programs)
@@ -133,7 +137,7 @@ def report(config, topology, chip, programs) -> str:
   return '\n'.join(lines)
 
 
-def group(collectives, phases) -> dict:
+def group(collectives: Sequence[hlo.Collective], phases: Sequence[str]) -> dict:
   """{(kind, what for): collectives}: gradients of a phase, batch statistics, and all others by name."""
 
   def purpose(one):
@@ -158,7 +162,7 @@ COLUMNS = (
 )
 
 
-def row(config, chip, programs) -> list:
+def row(config: ConfigDict, chip: chips.Chip, programs: Sequence[roofline.Program]) -> list:
   """The cells of a configuration in the table; memory is a dispatch's, work and exchanges are a step's, of one chip."""
   mean = functools.partial(roofline.mean, programs)
   flops, moved = mean(lambda p: p.flops), mean(lambda p: p.moved)
@@ -202,7 +206,7 @@ def _title(topology) -> str:
   return f'# Every configuration, compiled for {topology}\n\n'
 
 
-def write_table(topology, folder, out) -> int:
+def write_table(topology: str, folder: Path, out: Path) -> int:
   """Compiles every configuration of `folder` for a slice; writes a table as far as it is, and goes on with it.
 
   A batch that does not divide among the chips is cut to the next that does.

@@ -6,6 +6,7 @@ names the order of its axes in memory, the fastest first, and the tile that the 
 
 import math
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 BYTES = dict(
@@ -102,7 +103,9 @@ def arrays(shape: str) -> tuple:
   return tuple(out)
 
 
-def steps(program: dict, name='ENTRY', times=1):
+def steps(
+  program: dict, name: str = 'ENTRY', times: int = 1
+) -> Iterator[tuple[Instruction, int, dict[str, Instruction]]]:
   """Yields (instruction, how often it runs, instructions of its computation by name): the program, loops included.
 
   A loop is taken for one that counts to the number its condition compares with, as those of `lax.scan` do. All branches

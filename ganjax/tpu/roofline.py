@@ -13,13 +13,17 @@ Memory is a program's own. Up to three dispatches' batches wait beside it (`feed
 import math
 import re
 import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
+from ml_collections import ConfigDict
 
 from ganjax import UserError, experiment
 from ganjax.devices import sharding
+from ganjax.method import Stage
 from ganjax.tpu import hlo
+from ganjax.tpu.chips import Chip
 from ganjax.training import dispatch
 from ganjax.update import active
 
@@ -45,7 +49,7 @@ class Program(NamedTuple):
   images: tuple  # bytes of pictures in convolutions, and what padding makes of them
 
 
-def check(config, chip, devices) -> list:
+def check(config: ConfigDict, chip: Chip, devices: Sequence[jax.Device]) -> list:
   """Compiles every program of a configuration's first stage for a slice.
 
   Args:
@@ -72,12 +76,12 @@ def check(config, chip, devices) -> list:
   return programs
 
 
-def mean(programs, value) -> float:
+def mean(programs: Sequence[Program], value: Callable[[Program], float]) -> float:
   """What a number of each program comes to a step, over all of training."""
   return sum(p.share * value(p) / p.steps for p in programs)
 
 
-def patterns(stage) -> list:
+def patterns(stage: Stage) -> list:
   """[(share of the steps, active phases)]: lazy regularisation makes more than one."""
   period = math.lcm(*(phase.every for phase in stage.phases))
   found = [active(stage, step) for step in range(period)]
@@ -128,7 +132,7 @@ def _compile(run, span, mesh, share, steps, phases) -> Program:
 class DoesNotFit(UserError):
   """A program that takes more memory than a chip has, both in bytes."""
 
-  def __init__(self, config, there, needed):
+  def __init__(self, config: ConfigDict, there: float, needed: float) -> None:
     super().__init__(
       f'config {config.name} does not fit: batch_size={config.batch_size} takes {needed / 2**30:.2f} GiB a chip of '
       f'{there / 2**30:.2f}; take a larger slice, a smaller batch_size or more microbatches'
@@ -136,7 +140,7 @@ class DoesNotFit(UserError):
     self.needed = needed
 
 
-def largest_batch(config, chip, devices) -> int:
+def largest_batch(config: ConfigDict, chip: Chip, devices: Sequence[jax.Device]) -> int:
   """The largest multiple of devices and microbatches that compiles into the chip's memory, to 5 %, by secants.
 
   Raises:
@@ -172,7 +176,7 @@ def largest_batch(config, chip, devices) -> int:
   return low
 
 
-def lower(config, count: int) -> list:
+def lower(config: ConfigDict, count: int) -> list:
   """Lowers every program of the first stage for GPUs, without a compiler: no memory, no fusion, no exchanges.
 
   Args:

@@ -55,10 +55,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from ganjax import UserError, __version__, experiment, run_record, run_state
+from ganjax import UserError, __version__, experiment, media, run_record, run_state
 from ganjax import config as configs
 from ganjax.devices import processes, sharding
 from ganjax.media.image import quantise
+from ganjax.method import Method, Stage, TrainState
 from ganjax.sampling import sampler
 from ganjax.weights import generator_file, stylegans
 from ganjax.workdir.files import replace_file
@@ -66,7 +67,7 @@ from ganjax.workdir.files import replace_file
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
-def main():
+def main() -> None:
   if OUT.value is None:
     raise UserError('--out is missing: NAME.stablehlo or NAME.safetensors')
   place, out = COMMAND.run(WORKDIR), Path(OUT.value)
@@ -107,7 +108,9 @@ def main():
   print(f'{out}: {out.stat().st_size / 1e6:.1f} MB, {what}')
 
 
-def describe(run, place, step: int, weights: str, batch_norm: str, seed_index: int) -> dict:
+def describe(
+  run: experiment.Experiment, place: Path, step: int, weights: str, batch_norm: str, seed_index: int
+) -> dict:
   """What a file says of itself, as JSON values; a reader refuses another `format` or `version`."""
   record = run_record.saved_record(place)
   config = {**run_record.to_json(run.config), 'seeds': 1, 'seed': run.config.seed + seed_index}
@@ -126,7 +129,9 @@ def describe(run, place, step: int, weights: str, batch_norm: str, seed_index: i
   }
 
 
-def programs(stage, state, method):
+def programs(
+  stage: Stage, state: TrainState, method: Method
+) -> tuple[export.Exported, export.Exported]:
   """(latents, generator) as `jax.export.Exported`, see above; `state`, host arrays, goes into the second."""
   (b,) = export.symbolic_shape('b')
   if method.examples:
@@ -148,7 +153,7 @@ def _export(function, *args):
   return export.export(jax.jit(function), platforms=PLATFORMS)(*args)
 
 
-def arrays(stage, state, method, fields) -> dict:
+def arrays(stage: Stage, state: TrainState, method: Method, fields: dict[str, media.Field]) -> dict:
   """{'params/G/...', 'stats/G/...': array} of the networks that pictures come from."""
   variables = {'params': state.params, 'stats': state.stats}
   sample = lambda variables, row: stage.sample(state.replace(**variables), row, train=False)[0]
@@ -162,7 +167,7 @@ def arrays(stage, state, method, fields) -> dict:
   return {name(path): leaf for path, leaf in leaves if path[1].key in nets}
 
 
-def published(run, state) -> dict:
+def published(run: experiment.Experiment, state: TrainState) -> dict:
   """{name in stylegan2-ada-pytorch or stylegan3: array} of the generator."""
   name, G = run.config.networks.name, run.method.nets['G']
   if name not in stylegans.NETWORKS:
@@ -173,7 +178,9 @@ def published(run, state) -> dict:
   return stylegans.to_published(own, 'G', getattr(G, 'layout', ()))
 
 
-def write_programs(path, latents, generator, about: dict):
+def write_programs(
+  path: Path, latents: export.Exported, generator: export.Exported, about: dict
+) -> None:
   """Writes the zip described above, with `about` and the platforms as meta.json.
 
   The same run gives the same bytes, by the same versions.

@@ -6,13 +6,15 @@ D of such a file judges features of a frozen network, and is left out.
 
 import re
 import runpy
+from pathlib import Path
 
 import numpy as np
 import scipy.linalg
+from ml_collections import ConfigDict
 
 from ganjax import UserError, commandline
 from ganjax.devices import processes
-from ganjax.weights import torch_file
+from ganjax.weights import pickles, torch_file
 from ganjax.weights.places import fill, find_layer, torch_axes
 
 # Our names of arrays -> those that they may have there.
@@ -29,7 +31,7 @@ def are(found: dict) -> bool:
   return 'synthesis.to_big.weight_orig' in found['G_ema'].tensors
 
 
-def configure(found: dict, path):
+def configure(found: dict, path: Path) -> ConfigDict:
   """The configuration of a run of the networks of a file.
 
   Raises:
@@ -65,7 +67,7 @@ def configure(found: dict, path):
   return config
 
 
-def take(module, template, path):
+def take(module: pickles.Module, template: dict, path: Path) -> dict:
   """{'params', 'stats'} of G, host arrays, from a published one.
 
   PyTorch divides weights by u W v in evaluation, with u and v of the file; here one iteration from u finds the divisor.

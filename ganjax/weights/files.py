@@ -37,7 +37,7 @@ class Weights(NamedTuple):
   info: dict  # file: base name; sha256: all digits; verified: whether they are those published
 
 
-def load(file: File, path=None) -> Weights:
+def load(file: File, path: str | Path | None = None) -> Weights:
   """Finds a weight file, checks its sha256 and reads it.
 
   Looks at `path` alone if given; else in $GANJAX_CACHE_DIR/weights (~/.cache/ganjax/weights), in torch.hub's cache

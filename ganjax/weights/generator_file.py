@@ -15,7 +15,7 @@ FORMAT, VERSION = 'ganjax generator', 1
 KEY = 'ganjax'  # of the metadata: one entry, as those of several come in any order
 
 
-def write(path, tensors: dict, about: dict):
+def write(path: str | Path, tensors: dict, about: dict) -> None:
   """Writes {name: array} as safetensors, with `about` as JSON in the metadata 'ganjax'. The same input, the same bytes.
 
   Raises:
@@ -26,7 +26,7 @@ def write(path, tensors: dict, about: dict):
     file.write(data)
 
 
-def read_about(path) -> dict:
+def read_about(path: str | Path) -> dict:
   """What `write` stored beside the arrays.
 
   Raises:
@@ -45,7 +45,7 @@ def read_about(path) -> dict:
   return about
 
 
-def read_arrays(path, shapes) -> dict:
+def read_arrays(path: str | Path, shapes: dict) -> dict:
   """The arrays in the file, as nested dicts: {'params': {'G': ...}, 'stats': {'G': ...}}.
 
   Args:

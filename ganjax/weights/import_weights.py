@@ -32,6 +32,7 @@ FILES = {net: COMMAND.string(net, None, f'File of {net}.') for net in 'GD'}
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()
 
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -48,7 +49,7 @@ from ganjax.weights import fastgans, published, stylegans, translators
 from ganjax.workdir import checkpoint, files, lock
 
 
-def main():
+def main() -> None:
   alone = {
     **dict.fromkeys(stylegans.FORMATS, _whole),
     **dict.fromkeys(translators.FORMATS, _translator),
@@ -175,7 +176,9 @@ def _with_mean(run, net):
   return {**net, 'stats': {**net['stats'], 'styles': {'w_avg': mean}}}
 
 
-def write(config, read):
+def write(
+  config: ConfigDict, read: Callable[[experiment.Experiment, TrainState], tuple[dict, dict]]
+) -> None:
   """Makes the run.
 
   Args:

@@ -1,6 +1,8 @@
 """Fills the arrays of a network with those of a published file, which have other names and axes."""
 
 import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,7 +10,14 @@ import numpy as np
 from ganjax import UserError
 
 
-def fill(template, arrays: dict, find, path, net: str, unused: str = r'$^'):
+def fill(
+  template: dict,
+  arrays: dict,
+  find: Callable[[list[str], tuple[int, ...]], tuple],
+  path: str | Path,
+  net: str,
+  unused: str = r'$^',
+) -> dict:
   """`template` with arrays of a file for its shapes: host arrays.
 
   Args:
@@ -50,7 +59,7 @@ def fill(template, arrays: dict, find, path, net: str, unused: str = r'$^'):
   return tree
 
 
-def find_layer(layer: str, rules, net: str) -> str:
+def find_layer(layer: str, rules: Sequence[tuple[str, Callable[..., str]]], net: str) -> str:
   """Torch's name of a layer of ours, by the first rule that knows it.
 
   Args:
@@ -64,7 +73,7 @@ def find_layer(layer: str, rules, net: str) -> str:
   raise UserError(f'this format has no {layer}, which {net} of this configuration has')
 
 
-def torch_axes(kind: str, shape) -> tuple:
+def torch_axes(kind: str, shape: Sequence[int]) -> tuple:
   """(shape of torch's array of a layer, what makes ours of it): kernels have other axes there."""
   if kind != 'kernel':
     return tuple(shape), lambda x: x

@@ -6,7 +6,12 @@ Two formats, by the codes that write them:
   biggan_pytorch: the state dictionaries G, G_ema and D of BigGAN-PyTorch, for networks.name=biggan.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import jax
+from ml_collections import ConfigDict
 
 from ganjax import UserError
 from ganjax.weights import torch_file
@@ -37,7 +42,7 @@ UNUSED = r'.*\.(weight_v|sn_sigma|sv0|num_batches_tracked)'
 ATTENTION = {'query': 'theta', 'key': 'phi', 'value': 'g', 'out': 'o'}
 
 
-def set_networks(config, name):
+def set_networks(config: ConfigDict, name: str) -> list[str]:
   """Makes a configuration's networks those of a format; returns lines that say what changed.
 
   Raises:
@@ -58,7 +63,7 @@ def set_networks(config, name):
   return lines
 
 
-def read(path, run, net, name) -> dict:
+def read(path: Path, run: Any, net: str, name: str) -> dict:
   """{'params', 'stats'} of a network, host arrays, from a file.
 
   In evaluation our spectral norm iterates once from u, as BigGAN-PyTorch's does; mimicry's D takes v as it was left.
@@ -122,7 +127,7 @@ def _see_through(layer, net):
   return '/'.join([*scope, made[where][number] if where in made else f'Conv_{number}'])
 
 
-def name_mimicry(net, config):
+def name_mimicry(net: str, config: ConfigDict) -> list[tuple[str, Callable[..., str]]]:
   """[(pattern of our layers' paths, torch-mimicry's name of what its groups hold)]."""
   first = 2 if net == 'G' else 1
   # G's linear layer counts as the first; D's last has the number of G's last.
@@ -142,7 +147,7 @@ def name_mimicry(net, config):
   ]
 
 
-def name_biggan(net, config):
+def name_biggan(net: str, config: ConfigDict) -> list[tuple[str, Callable[..., str]]]:
   """[(pattern of our layers' paths, BigGAN-PyTorch's name of what its groups hold)]."""
   side, resolution = config.networks.attention, config.data.resolution
   steps = side // 4 if net == 'G' else resolution // (side or resolution)

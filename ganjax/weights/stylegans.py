@@ -8,6 +8,8 @@ What a network is follows from the shapes of its arrays; the settings that came 
 """
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -25,7 +27,7 @@ FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 UNUSED = r'.*\.(resample_filter|up_filter|down_filter|transform)'
 
 
-def read(path, format: str) -> dict:
+def read(path: Path, format: str) -> dict:
   """{'G', 'D', 'G_ema': pickles.Module} of a file, of those that it has; arrays by the names of stylegan2-ada-pytorch.
 
   Raises:
@@ -47,7 +49,7 @@ def read(path, format: str) -> dict:
   return found
 
 
-def describe(found: dict, path) -> tuple:
+def describe(found: dict, path: Path) -> tuple:
   """(networks of a configuration, {'z_dim', 'resolution', 'channels'}) of what a file holds.
 
   Raises:
@@ -128,7 +130,9 @@ def _stylegan3(G, D, settings):
   )
 
 
-def take(module, net: str, template, path, layout=()):
+def take(
+  module: pickles.Module, net: str, template: dict, path: Path, layout: Sequence[tuple] = ()
+) -> dict:
   """{'params', 'stats'} of one of our networks, host arrays, from a published one.
 
   Args:
@@ -211,7 +215,7 @@ def theirs(net: str, where: str, rank: int) -> tuple:
   return f'{layer}.{names.get(kind) or KINDS[kind]}', axes if kind == 'kernel' else None
 
 
-def to_published(state, net: str, layout=()) -> dict:
+def to_published(state: dict, net: str, layout: Sequence[tuple] = ()) -> dict:
   """{name in stylegan2-ada-pytorch: array} of a network, with its filters: what `take` reads, the other way round.
 
   Args:

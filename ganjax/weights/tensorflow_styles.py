@@ -6,6 +6,7 @@ map slides over the map with zeros between its pixels; PyTorch's transposed conv
 """
 
 import re
+from pathlib import Path
 
 from ganjax import UserError
 from ganjax.weights import pickles
@@ -27,7 +28,7 @@ OTHERS = """version latent_size label_size dlatent_size resolution num_channels 
 RATE = 0.01  # the learning-rate multiplier of a mapping's layers here, which scales their arrays when they are used
 
 
-def convert(net: str, network: pickles.Module, path) -> pickles.Module:
+def convert(net: str, network: pickles.Module, path: Path) -> pickles.Module:
   """A network of TensorFlow as stylegan2-ada-pytorch has it.
 
   Args:

@@ -11,7 +11,7 @@ import pickletools
 import struct
 import zipfile
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +44,7 @@ def read(data: bytes, name: str = 'weights', entries: tuple = ()) -> dict:
   return tensors
 
 
-def read_entries(data: bytes, name: str, rules) -> dict:
+def read_entries(data: bytes, name: str, rules: 'Rules') -> dict:
   """{entry: {name: tensor}} of what `torch.save` wrote of several such dictionaries, and {entry: tensor}.
 
   Args:
@@ -176,7 +176,7 @@ _EMPTY = {'EMPTY_DICT': dict, 'EMPTY_LIST': list, 'EMPTY_TUPLE': tuple, 'EMPTY_S
 _TUPLES = {'TUPLE1': 1, 'TUPLE2': 2, 'TUPLE3': 3}
 
 
-def interpret(stream, rules: Rules) -> tuple:
+def interpret(stream: io.BytesIO, rules: Rules) -> tuple:
   """Interprets one pickle -> (its value, {key: Storage}). Every step costs no more than the bytes that ask for it."""
   stack, below, memo, storages = [], [], {}, {}
   for opcode, arg, _ in pickletools.genops(stream):
@@ -241,7 +241,7 @@ def interpret(stream, rules: Rules) -> tuple:
   raise ValueError('it ends too early')
 
 
-def expect(kind, value):
+def expect(kind: type, value: Any) -> Any:
   if type(value) is not kind:
     raise ValueError(f'it has a {type(value).__name__} where a {kind.__name__} belongs')
   return value
@@ -268,7 +268,7 @@ def _refer(pid) -> Storage:
   return Storage(expect(str, key), _STORAGES[name], expect(int, count))
 
 
-def reduce(name, args):
+def reduce(name: str, args: tuple) -> dict | Tensor:
   """What stands for the result of a call that torch writes: of OrderedDict a dict, of the others a tensor."""
   if name == 'collections OrderedDict':
     result = {}
@@ -323,7 +323,7 @@ def _views(root, arrays: dict, entries=()) -> dict:
   return {k: view(t, arrays[t.storage.key]) for k, t in tensors.items()}
 
 
-def check_whole(name, tensor):
+def check_whole(name: object, tensor: Tensor) -> None:
   """Raises ValueError for a tensor of which torch put something off."""
   if tensor.lazy:
     raise ValueError(
@@ -331,7 +331,7 @@ def check_whole(name, tensor):
     )
 
 
-def view(tensor, x: np.ndarray) -> np.ndarray:
+def view(tensor: Tensor, x: np.ndarray) -> np.ndarray:
   """A tensor as a view. It may not exceed its storage, nor have more elements (which a stride of 0 would allow)."""
   sizes = (tensor.offset, *tensor.shape, *tensor.strides)
   if len(tensor.shape) != len(tensor.strides) or len(sizes) > 17:

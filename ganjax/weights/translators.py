@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from ganjax import UserError, commandline
 from ganjax.weights import torch_file
@@ -77,7 +78,7 @@ def read(path: Path, format: str) -> Network:
     raise UserError(f'{path} holds no network of --format {format}: {why}') from None
 
 
-def configure(network: Network, name: str):
+def configure(network: Network, name: str) -> ConfigDict:
   """The configuration of a run of such a network, called `name`: the recipe's otherwise."""
   recipe = commandline.configs_folder() / f'{network.recipe}.py'
   config = runpy.run_path(str(recipe))['get_config']()
@@ -87,7 +88,7 @@ def configure(network: Network, name: str):
   return config
 
 
-def take(network: Network, net: str, template, path):
+def take(network: Network, net: str, template: dict, path: Path) -> dict:
   """{'params', 'stats'} of one of our networks, host arrays.
 
   Args:
