@@ -13,6 +13,7 @@ import runpy
 import shlex
 import sys
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -43,7 +44,7 @@ COMMANDS = {
 }
 
 
-def main():
+def main() -> None:
   """The command `ganjax`: runs the command that is named first."""
   _check_system()
   names = sys.argv[1:2]
@@ -68,7 +69,7 @@ def _check_system():
     sys.exit(2)
 
 
-def run(name: str):
+def run(name: str) -> None:
   """Runs a command with sys.argv as it is. As a program: so it parses its flags before it imports what is slow."""
   runpy.run_module(f'ganjax.{COMMANDS[name]}', run_name='__main__')
 
@@ -127,29 +128,31 @@ class Command:
     buckets: flags that may be URLs.
   """
 
-  def __init__(self, about: str, arguments='', buckets=()):
+  def __init__(self, about: str, arguments: str = '', buckets: Collection[str] = ()) -> None:
     self.arguments = []  # those that were given, once parsed
     self._about, self._takes, self._buckets = about, arguments, buckets
     self._flags = flags.FlagValues()
     self._config = None
 
-  def string(self, name, default, text):
+  def string(self, name: str, default: str | None, text: str) -> flags.FlagHolder:
     return flags.DEFINE_string(name, default, text, self._flags)
 
-  def strings(self, name, text):
+  def strings(self, name: str, text: str) -> flags.FlagHolder[list[str]]:
     """A flag that may be given several times: the list of its values."""
     return flags.DEFINE_multi_string(name, [], text, self._flags)
 
-  def integer(self, name, default, text):
+  def integer(self, name: str, default: int | None, text: str) -> flags.FlagHolder:
     return flags.DEFINE_integer(name, default, text, flag_values=self._flags)
 
-  def switch(self, name, text):
+  def switch(self, name: str, text: str) -> flags.FlagHolder[bool]:
     return flags.DEFINE_bool(name, False, text, self._flags)
 
-  def choice(self, name, default, choices, text):
+  def choice(
+    self, name: str, default: str | None, choices: Sequence[str], text: str
+  ) -> flags.FlagHolder:
     return flags.DEFINE_enum(name, default, choices, text, self._flags)
 
-  def config(self):
+  def config(self) -> flags.FlagHolder:
     """The flag --config, and with it an override of every field."""
     text = 'Configuration: a file, or the name of one that comes along, such as dcgan_cifar.'
     # Unlike the other flags it looks for overrides in sys.argv.
@@ -160,7 +163,7 @@ class Command:
     flag.parser = overrides.Loader(flag.parser)
     return self._config
 
-  def run(self, flag) -> Path:
+  def run(self, flag: flags.FlagHolder) -> Path:
     """The run that a command is about: its one argument, or --workdir; see `find_run`.
 
     Raises:
@@ -175,7 +178,7 @@ class Command:
       raise UserError(f'one run at a time, not {" and ".join(given)}')
     return Path(find_run(given[0]))
 
-  def parse(self):
+  def parse(self) -> None:
     """Takes in what was typed, at the start of a process. Ends it after --help, and at a mistake, said in a line."""
     _check_system()
     _guard_output()
@@ -190,7 +193,7 @@ class Command:
       print(f'error: {error}', file=sys.stderr)
       sys.exit(2)
 
-  def read(self, argv):
+  def read(self, argv: Sequence[str]) -> None:
     """Parses `argv`, which must be sys.argv where there is a --config; flags have their defaults before it.
 
     A leading ~ is the user's home, also where the shell has left it, as in quotes.
@@ -236,12 +239,12 @@ class Command:
     """Of the flags, in their order."""
     return [*self._flags]
 
-  def given(self, leave_out=()) -> dict:
+  def given(self, leave_out: Collection[str] = ()) -> dict:
     """{name: value} of the flags that were given, in their order; a flag that may be given several times has a list."""
     there = map(self._flags.__getitem__, self._flags)
     return {f.name: f.value for f in there if f.present and f.name not in leave_out}
 
-  def line(self, name: str, leave_out=()) -> str:
+  def line(self, name: str, leave_out: Collection[str] = ()) -> str:
     """The command line in one form: `ganjax NAME`, the arguments, the flags in their order that were given."""
     return shlex.join(['ganjax', name, *self.arguments, *words(self.given(leave_out))])
 
@@ -307,7 +310,7 @@ def words(given: dict) -> list:
   ]
 
 
-def config(flag) -> ConfigDict:
+def config(flag: flags.FlagHolder) -> ConfigDict:
   """The configuration that a flag holds.
 
   Raises:
@@ -326,7 +329,7 @@ def config(flag) -> ConfigDict:
   return flag.value
 
 
-def refuse_bucket(name, value):
+def refuse_bucket(name: str, value: object) -> None:
   """Raises UserError where a user named a bucket for a file or folder."""
   if isinstance(value, str) and '://' in value:
     raise UserError(
@@ -335,7 +338,7 @@ def refuse_bucket(name, value):
     )
 
 
-def check_ending(flag, ending, what):
+def check_ending(flag: flags.FlagHolder, ending: str, what: str) -> None:
   """Raises UserError where a file would be called what it is not: `what` writes `ending`; none may be given."""
   path = Path(flag.value)
   if path.suffix and path.suffix.lower() != ending:

@@ -9,6 +9,7 @@ if __name__ == '__main__':  # before the slow imports
 
 import ast
 import runpy
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -36,7 +37,7 @@ class Recipe(NamedTuple):
     return f'{data.dataset}, {"x".join(map(str, of.shape[:3]))}'
 
 
-def load_all():
+def load_all() -> Iterator[Recipe]:
   """Yields a Recipe for each file that comes along, by name."""
   for path in sorted(commandline.configs_folder().glob('[!_]*.py')):
     about = ast.get_docstring(ast.parse(path.read_text()))
@@ -45,7 +46,7 @@ def load_all():
     yield Recipe(path.stem, about, run, update.count(state.params))
 
 
-def main():
+def main() -> None:
   jax.config.update('jax_platforms', 'cpu')  # nothing is computed: other devices are left alone
   for one in load_all():
     method = one.run.config.method.name

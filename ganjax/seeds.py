@@ -5,20 +5,23 @@ a network knows. Seed k trains as a run of its own with the k-th key would.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ganjax.devices import backend, sharding
+from ganjax.method import TrainState
 
 
-def several(state) -> bool:
+def several(state: TrainState) -> bool:
   """Whether a TrainState holds several seeds: its key tells."""
   return state.key.ndim > 0
 
 
-def unrolls(state) -> bool:
+def unrolls(state: TrainState) -> bool:
   """Whether the seeds of a state are best trained one after another, rather than by `jax.vmap`.
 
   So it is for convolutions on a CPU: `vmap` makes grouped ones of them, which XLA computes slowly there.
@@ -27,7 +30,13 @@ def unrolls(state) -> bool:
   return bool(kernels) and not backend.has_grouped_convolutions()
 
 
-def each(function, state, *args, own=False, unrolled=False):
+def each(
+  function: Callable[..., Any],
+  state: TrainState,
+  *args: Any,
+  own: bool = False,
+  unrolled: bool = False,
+) -> Any:
   """function(state, *args) of every seed, results stacked; of a state of one seed, the function's own.
 
   Args:
@@ -47,7 +56,7 @@ def each(function, state, *args, own=False, unrolled=False):
   return jax.tree.map(lambda *x: jnp.stack(x), *found)
 
 
-def take(tree, k):
+def take(tree: Any, k: int) -> Any:
   """Row k of every array: one seed's part."""
   return jax.tree.map(lambda x: x[k], tree)
 
@@ -57,11 +66,11 @@ def _split(state, count):
   return sharding.keep_whole([take(state, k) for k in range(count)])
 
 
-def split(state) -> list:
+def split(state: TrainState) -> list:
   """The states of all seeds, without optimizers, to sample from; of a state of one seed, that alone."""
   return _split(state.replace(opt={}), len(state.key)) if several(state) else [state]
 
 
-def name(flags) -> str:
+def name(flags: jax.typing.ArrayLike) -> str:
   """' in seed 1, 3' for flags [N] of which two are true; '' for a single flag."""
   return f' in seed {", ".join(map(str, np.flatnonzero(flags)))}' if np.ndim(flags) else ''

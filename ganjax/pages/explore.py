@@ -23,7 +23,7 @@ from ganjax import config as configs
 from ganjax.devices import processes
 
 
-def main():
+def main() -> None:
   try:
     import uvicorn
 

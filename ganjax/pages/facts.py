@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ class Run(NamedTuple):
   changed: dict | None
 
 
-def read(place, load=experiment.load) -> Run:
+def read(place: Path, load: Callable[[Path], experiment.Experiment] = experiment.load) -> Run:
   """Reads a workdir, whose Experiment `load(place)` is. Raises UserError where it holds no run."""
   run = load(place)
   record = configs.load_json(place / 'config.json')
@@ -72,7 +73,7 @@ def _changed(config):
   return {k: (a.get(k), b.get(k)) for k in sorted({*a, *b}) if a.get(k) != b.get(k)}
 
 
-def warnings(run) -> list:
+def warnings(run: Run) -> list:
   """What went wrong in a run, as sentences."""
   out = []
   found = [r for r in records.read(run.place) if r.get('by') == 'training']

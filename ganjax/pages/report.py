@@ -24,8 +24,10 @@ import io
 import json
 import re
 import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -46,7 +48,7 @@ FILM_SIDE, FRAME_MILLISECONDS = 512, 200
 PAGE = Path(__file__).with_name('report.html')
 
 
-def main():
+def main() -> None:
   places = [Path(commandline.find_run(place)) for place in COMMAND.arguments]
   runs = [place for place in places if place.is_dir()]
   if not runs:
@@ -61,7 +63,12 @@ def main():
     print(path)
 
 
-def write(places, out, film, load=experiment.load) -> list:
+def write(
+  places: Sequence[Path],
+  out: Path,
+  film: Path,
+  load: Callable[[Path], experiment.Experiment] = experiment.load,
+) -> list:
   """Writes the page and the film of the first run; returns the paths of what was written.
 
   Args:
@@ -92,7 +99,7 @@ def write(places, out, film, load=experiment.load) -> list:
   return [out, film]
 
 
-def page(labels, runs) -> str:
+def page(labels: dict[str, Path], runs: dict[str, facts.Run]) -> str:
   """The HTML of {label: workdir or file of records} and {label: Run}."""
   escape = html.escape
   values = {name: compare.values_of(place) for name, place in labels.items()}
@@ -220,7 +227,7 @@ def _made(name, run) -> str:
   return text
 
 
-def thin(items, most) -> list:
+def thin(items: Sequence[Any], most: int) -> list:
   """At most so many items of a list, evenly spread, the first and the last among them."""
   if len(items) <= most:
     return list(items)

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from ganjax import UserError
-from ganjax.pages.studio import MOST_BYTES
+from ganjax.pages.studio import MOST_BYTES, Studio
 
 HERE = Path(__file__).parent
 TYPES = {'.png': 'image/png', '.gif': 'image/gif', '.wav': 'audio/wav', '.txt': 'text/plain'}
@@ -31,7 +31,7 @@ SECURE = {
 }  # headers of every answer
 
 
-def build(studio, token, address) -> Starlette:
+def build(studio: Studio, token: str, address: str) -> Starlette:
   """The application, for requests to `address` by those who know the token."""
   jobs = {}  # {name: what has become of it}
 

@@ -13,7 +13,9 @@ import re
 import secrets
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -37,7 +39,7 @@ FLAGS = {*sample.IN_RECIPES} - {'keep_size', 'tile', 'batch', 'batch_norm', 'for
 class Studio:
   """A generator, and what is made of it: one thing at a time, in a thread."""
 
-  def __init__(self, place, called=''):
+  def __init__(self, place: str | Path, called: str = '') -> None:
     """Opens the run or file at `place`, which the user calls so. Raises UserError where there is none."""
     self.place, self._called = Path(place), called or str(place)
     self.load = functools.cache(experiment.load)
@@ -80,7 +82,7 @@ class Studio:
       'nearest': kinds[method.makes].kind == 'image',
     }
 
-  async def do(self, work, *args):
+  async def do(self, work: Callable[..., Any], *args: Any) -> Any:
     """Runs `work(*args)` in the thread; raises UserError where too much waits."""
     if self._waiting >= MOST_WAITING:
       raise UserError('too much is being made: wait a little')
@@ -90,7 +92,7 @@ class Studio:
     finally:
       self._waiting -= 1
 
-  def make(self, recipe, source) -> tuple:
+  def make(self, recipe: dict[str, Any], source: str | None) -> tuple:
     """(the bytes that `ganjax sample` writes for a recipe, their ending).
 
     Args:
@@ -108,7 +110,7 @@ class Studio:
       given['format'] = 'files'
     return sample.make(self.place, given, FORMS[form], self.load, self.read)
 
-  def nearest(self, recipe, source) -> bytes:
+  def nearest(self, recipe: dict[str, Any], source: str | None) -> bytes:
     """A PNG: each sample of a recipe beside the pictures that the run was trained on which are nearest to it."""
     few = sampler.parse_seeds(str(recipe.get('seeds', '0')))[:6]
     asked = {**recipe, 'seeds': ','.join(map(str, few)), 'form': 'npz'}
@@ -118,7 +120,7 @@ class Studio:
     samples = np.load(io.BytesIO(content))['arr_0']
     return images.to_png(self._bank.draw(samples), {'Description': 'samples and training images'})
 
-  def upload(self, content) -> str:
+  def upload(self, content: bytes) -> str:
     """Keeps a picture; returns its name. Raises UserError where it is none, or too large."""
     if len(content) > MOST_BYTES:
       raise UserError(f'the file has more than {MOST_BYTES // 1_000_000} MB')
@@ -141,7 +143,7 @@ class Studio:
     self.path(name).write_bytes(content)
     return name
 
-  def find_styles(self, source, space, steps, say):
+  def find_styles(self, source: str, space: str, steps: int, say: Callable[[str], object]) -> str:
     """Styles that make an uploaded picture, of `ganjax project`; returns the name of the file."""
     name = self._new('.npz')
     words = [f'--source={self.path(source)}', f'--space={space}', f'--steps={steps}']
@@ -151,7 +153,7 @@ class Studio:
       project.main()
     return name
 
-  def path(self, name) -> Path:
+  def path(self, name: object) -> Path:
     """The file of a name that this server gave. Raises UserError for another."""
     if not isinstance(name, str) or name not in self._files:
       raise UserError('that file is not there: choose it again')

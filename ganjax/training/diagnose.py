@@ -3,7 +3,9 @@
 import contextlib
 import io
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -37,24 +39,24 @@ class Profile:
     workdir: the run's folder.
   """
 
-  def __init__(self, steps, workdir):
+  def __init__(self, steps: range | None, workdir: str | Path) -> None:
     self._steps = steps or () if processes.is_main() else ()
     self._folder, self._on = Path(workdir) / 'profile', False
 
-  def start(self, step, state):
+  def start(self, step: int, state: Any) -> None:
     """To be called with the state before each dispatch."""
     if step in self._steps and not self._on:
       jax.block_until_ready(state)
       jax.profiler.start_trace(self._folder)
       self._on = True
 
-  def stop(self, step, state):
+  def stop(self, step: int, state: Any) -> None:
     """To be called with the state after each dispatch, before anything else is done with it."""
     if self._on and step not in self._steps:
       jax.block_until_ready(state)
       self.close()
 
-  def close(self):
+  def close(self) -> None:
     """Ends the trace, if one is on, with what has been traced so far."""
     if self._on:
       jax.profiler.stop_trace()
@@ -64,7 +66,7 @@ class Profile:
       )
 
 
-def find_nans(update):
+def find_nans(update: jax.stages.Wrapped) -> Callable[..., Any]:
   """The jitted `update` of `make_update`, which at a NaN runs again operation by operation to find the first.
 
   Each call waits for its end and donates nothing, so that there is a state to run again: memory for a second one.

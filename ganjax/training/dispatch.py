@@ -12,11 +12,14 @@ import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ganjax import config as configs
+from ganjax.data import Source
 from ganjax.devices import backend
+from ganjax.experiment import Experiment
+from ganjax.method import Span
 from ganjax.update import active
 
 
-def steps_at(run, span, devices: int, step: int) -> int:
+def steps_at(run: Experiment, span: Span, devices: int, step: int) -> int:
   """How many steps the dispatch at `step` holds: K (`config.steps_per_dispatch`) or 1.
 
   It holds K steps under three conditions:
@@ -40,7 +43,7 @@ def steps_at(run, span, devices: int, step: int) -> int:
   return steps if same and not cut else 1
 
 
-def programs(run, span, devices: int) -> dict:
+def programs(run: Experiment, span: Span, devices: int) -> dict:
   """The programs that a stage compiles: {(steps in one dispatch, phases): share of the stage's steps}.
 
   Shares are counted over one period of the stage's phases, logs, grids and checkpoints. Example: dispatches of ten
@@ -56,7 +59,14 @@ def programs(run, span, devices: int) -> dict:
   return {program: count / (step - span.start) for program, count in found.items()}
 
 
-def trace(run, update, span, mesh, phases, steps=1) -> jax.stages.Traced:
+def trace(
+  run: Experiment,
+  update: jax.stages.Wrapped,
+  span: Span,
+  mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh,
+  phases: tuple[str, ...],
+  steps: int = 1,
+) -> jax.stages.Traced:
   """A dispatch of `update`, the run's of a stage, traced for shapes that are split over the mesh as training's are."""
   place = lambda spec: (
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))
@@ -76,7 +86,9 @@ def trace(run, update, span, mesh, phases, steps=1) -> jax.stages.Traced:
   return update.trace(state, batches, frozen, phases=phases, steps=steps)
 
 
-def compile_ahead(run, update, span, source, mesh) -> threading.Thread:
+def compile_ahead(
+  run: Experiment, update: jax.stages.Wrapped, span: Span, source: Source, mesh: jax.sharding.Mesh
+) -> threading.Thread:
   """Starts to compile a run's first dispatch beside other work: once the thread ends, a call of `update` finds it."""
   steps, phases = steps_at(run, span, mesh.size, 0), active(span.stage, 0)
   seen = span._replace(fields=source.fields)  # which may lack labels

@@ -3,11 +3,14 @@
 import math
 import queue
 import threading
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 
+from ganjax.data import Source
 from ganjax.devices import sharding
+from ganjax.method import Span
 
 
 class Feed:
@@ -18,8 +21,16 @@ class Feed:
   """
 
   def __init__(
-    self, source, span, n_critic: int, seed, mesh, start: int, depth=2, steps_at=lambda step: 1
-  ):
+    self,
+    source: Source,
+    span: Span,
+    n_critic: int,
+    seed: int | Sequence[int],
+    mesh: jax.sharding.Mesh,
+    start: int,
+    depth: int = 2,
+    steps_at: Callable[[int], int] = lambda step: 1,
+  ) -> None:
     """A feed of one stage.
 
     Args:
@@ -87,6 +98,6 @@ class Feed:
       raise item
     return item
 
-  def close(self):
+  def close(self) -> None:
     self._closed.set()
     self._thread.join()

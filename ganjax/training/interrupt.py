@@ -14,7 +14,7 @@ class Interrupt:
   processes stop together: SIGTERM is JAX's, which tells it to the others, and is sent in place of the other signals.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     self._number, self._agreed, self._calls = 0, False, 0
     self._acknowledged, self._joined = False, processes.is_joined()
     numbers = [n for n in signals.NUMBERS if n != signal.SIGTERM or not self._joined]

@@ -3,13 +3,19 @@
 import collections
 import math
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from ganjax import UserError, commandline, media, run_record, run_state, seeds
 from ganjax import config as configs
+from ganjax.data import Source
 from ganjax.devices import processes
+from ganjax.evaluation.monitor import Monitor
+from ganjax.experiment import Experiment
 from ganjax.media import image as images
 from ganjax.sampling import grid as grids
 from ganjax.sampling import sampler
@@ -24,7 +30,18 @@ PATIENCE_STEPS = 1000  # over which a watched metric has to stay high until that
 class Log:
   """Reads what steps returned, some steps later, and writes it down in process 0."""
 
-  def __init__(self, run, workdir, sources, mesh, step, latest, monitor, run_id, frozen=None):
+  def __init__(
+    self,
+    run: Experiment,
+    workdir: Path,
+    sources: Sequence[Source],
+    mesh: jax.sharding.Mesh,
+    step: int,
+    latest: dict[str, Any],
+    monitor: Monitor,
+    run_id: str,
+    frozen: dict[str, Any] | None = None,
+  ) -> None:
     # The newest value of each metric, of several seeds a list: lazy phases do not run at every step.
     self.latest = latest
     self.saved = None  # the step of the newest checkpoint
@@ -49,7 +66,13 @@ class Log:
       f'{"resuming" if step else "starting"} at step {step} of {run.config.steps} in {workdir}'
     )
 
-  def add(self, step, metrics, pictures=None, steps=1):
+  def add(
+    self,
+    step: int,
+    metrics: dict[str, jax.Array],
+    pictures: tuple[grids.Grid, list] | None = None,
+    steps: int = 1,
+  ) -> None:
     """Takes device arrays: metrics of the dispatch of `steps` that ended at `step`, and samples.
 
     Args:
@@ -60,7 +83,7 @@ class Log:
     """
     self._pending.append((step, metrics, pictures, steps))
 
-  def read(self, keep):
+  def read(self, keep: int) -> None:
     """Reads all but the newest `keep` dispatches. Raises UserError at the first NaN or infinity."""
     while len(self._pending) > keep:
       step, metrics, pictures, steps = self._pending.popleft()
@@ -101,7 +124,7 @@ class Log:
       )
       raise UserError(f'{", ".join(bad)} became NaN or infinite {where}; {last} before that')
 
-  def grid(self, step, k=0):
+  def grid(self, step: int, k: int = 0) -> Path:
     """The file of the grid of a step, of several seeds that of the one of index k."""
     one = f'-seed{k}' if self._run.config.seeds > 1 else ''
     return self._workdir / f'samples/{step:08}{one}.png'
@@ -141,14 +164,14 @@ class Log:
       line = writer.progress(step, steps, speed, (steps - step) * self._seconds, self.latest)
       print('  '.join([line, *map(str.upper, self._monitor.flags)]), flush=True)
 
-  def write(self, step, values):
+  def write(self, step: int, values: dict[str, Any]) -> None:
     """Writes an evaluation down, in a line of its own; its time is not training's."""
     if self._out:
       flags = {f'flag_{name}': name in self._monitor.flags for name in ('diverging', 'collapsing')}
       self._out.write(step, {**values, **flags})
     self._clock = (step, time.monotonic())
 
-  def close(self):
+  def close(self) -> None:
     self.read(keep=0)
     if self._out:
       self._out.close()

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import shlex
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ import ganjax
 from ganjax import UserError, data, run_record, run_state, seeds
 from ganjax.devices import processes, sharding
 from ganjax.evaluation.monitor import Monitor
+from ganjax.experiment import Experiment
 from ganjax.method import averaged, join
 from ganjax.pages import report
 from ganjax.sampling import grid, sampler
@@ -19,9 +21,16 @@ from ganjax.training.feed import Feed
 from ganjax.training.interrupt import Interrupt
 from ganjax.training.log import Log
 from ganjax.update import active, all_finite, init_opt
+from ganjax.workdir.checkpoint import Checkpoints
 
 
-def train(run, workdir, mesh, checkpoints, profile) -> int:
+def train(
+  run: Experiment,
+  workdir: Path,
+  mesh: jax.sharding.Mesh,
+  checkpoints: Checkpoints,
+  profile: diagnose.Profile,
+) -> int:
   """Trains to the end, or until a signal; returns the exit status."""
   config, method = run.config, run.method
   sources = [data.build(**{**config.data, **span.source}) for span in run.spans]

@@ -8,12 +8,18 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
 
 PATIENCE_SECONDS = 0.2
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def listen(act, note=lambda number, frame: None, numbers=NUMBERS):
+def listen(
+  act: Callable[[int], object],
+  note: Callable[[int, FrameType | None], object] = lambda number, frame: None,
+  numbers: Sequence[int] = NUMBERS,
+) -> None:
   """Has a thread call `act(number)` at each of these signals, at once; `note` is the handler that Python calls later.
 
   The newest call counts. Only the main thread may make it. A SIGHUP that is ignored, as nohup has it, stays so.
@@ -42,7 +48,7 @@ def _reset():
       signal.signal(number, signal.SIG_DFL)
 
 
-def say(line: str):
+def say(line: str) -> None:
   """Prints a line, and does not wait for a reader who does not read: a thread that acts on signals must not.
 
   A pipe that has room for the line may not be one that `select` calls writable, so another thread tries.

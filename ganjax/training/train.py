@@ -41,7 +41,7 @@ from ganjax.training.loop import train
 from ganjax.workdir import bucket, checkpoint, lock
 
 
-def main():
+def main() -> int:
   config = commandline.config(CONFIG)
   if SUMMARY.value:
     jax.config.update('jax_platforms', 'cpu')  # nothing is computed: other devices are left alone
