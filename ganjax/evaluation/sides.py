@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import PIL
@@ -17,7 +17,9 @@ from PIL import Image, ImageMode
 from ganjax import UserError, data, media
 from ganjax.data import folder, pixels
 from ganjax.data.files import open_files
-from ganjax.method import Method, Stage, TrainState
+
+if TYPE_CHECKING:
+  from ganjax.method import Method, Stage, TrainState
 
 
 class Side(NamedTuple):
@@ -78,9 +80,9 @@ class Side(NamedTuple):
 
 
 def generator(
-  stage: Stage,
-  state: TrainState | dict,
-  method: Method,
+  stage: 'Stage',
+  state: 'TrainState | dict',
+  method: 'Method',
   *,
   num: int,
   seed: int = 0,
