@@ -65,6 +65,7 @@ TABLE = {
   'resolution not of resnet': (f'{TRAIN} configs/sngan_cifar.py {AT_40}', r'resnet is of \[32, .* data.resolution=40'),
   'resolution not of biggan': (f'{TRAIN} configs/biggan_cifar.py {AT_40}', r'biggan is of \[32, .* data.resolution=40'),
   'resolution not of r3gan': (f'{TRAIN} configs/r3gan_cifar.py {AT_40}', r'r3gan .* data.resolution=40 must be 8, 16'),
+  'sides not of r3gan': (f'{TRAIN} configs/r3gan_cifar.py --config.data.resolution=(8,16)', r'r3gan .* must be 8, 16'),
   # Processes.
   'no process number': (EMOJI, r'JAX_NUM_PROCESSES and JAX_PROCESS_ID must be integers', ADDRESS),
   'a process too many': (EMOJI, r'other 3 processes .*process_id=4', FIVE_OF_FOUR),

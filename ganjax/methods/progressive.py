@@ -79,8 +79,8 @@ def build(
     ('r1_gamma', r1_gamma, float('inf')),
     ('mixing', mixing, 1.0 if styled else 0.0),
   ):
-    schedules.check(f'method.{name}', value, 0.0, most)
-  schedules.check('method.gp_target', gp_target, 1e-6)
+    schedules.check_number(f'method.{name}', value, 0.0, most)
+  schedules.check_number('method.gp_target', gp_target, 1e-6)
   if not (isinstance(first_level, int) and 0 <= first_level <= last):
     raise UserError(f'method.first_level={first_level} must be from 0 to {last}')
   levels = range(first_level, last + 1)

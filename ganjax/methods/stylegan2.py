@@ -74,7 +74,7 @@ def build(
     ('path_decay', path_decay, 1.0),
     ('mixing', mixing, 1.0),
   ):
-    schedules.check(f'method.{name}', value, 0.0, most)
+    schedules.check_number(f'method.{name}', value, 0.0, most)
   unknown = [name for name in moved_by if name not in ('G', 'G_path', 'D')]
   if unknown:
     raise UserError(f'method.moved_by: {unknown[0]!r} is none of the phases G, G_path and D')

@@ -101,6 +101,13 @@ def check(name: str, schedule: Schedule, low: float = 0.0, high: float = math.in
     )
 
 
+def check_number(name: str, number: float, low: float = 0.0, high: float = math.inf) -> None:
+  """Raises UserError unless `number`, called `name`, is one in [low, high], and no schedule."""
+  if _is_mapping(number):
+    raise UserError(f'{name} is the same in all steps: it takes a number, not {dict(number)}')
+  check(name, number, low, high)
+
+
 def describe(schedule: Schedule, unit: str = '') -> str:
   """'20,000 images', '0 to 20,000 images over 500 steps', '0.1, times 0.5 at steps 1,000 and 2,000'."""
   unit = f' {unit}' if unit else ''

@@ -122,6 +122,16 @@ def test_check_refuses_in_one_line(bad, line, kind):
   assert '\n' not in str(error.value)
 
 
+def test_check_number_refuses_schedules():
+  schedules.check_number('method.mixing', 0.9, 0.0, 1.0)
+  for bad, line in (
+    (dict(start=1.0, end=0.0, steps=9), 'same in all steps'),
+    (2.0, r'in \[0, 1\]'),
+  ):
+    with pytest.raises(UserError, match=f'method.mixing.*{line}'):
+      schedules.check_number('method.mixing', bad, 0.0, 1.0)
+
+
 def test_check_takes_what_is_in_range():
   schedules.check('p', 0, 0, 1)
   schedules.check('p', dict(start=1, end=0.0, steps=1, shape='linear'), 0, 1)
