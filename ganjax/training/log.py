@@ -57,10 +57,8 @@ class Log:
       record = run_record.record(run, sources, mesh, saved, step, frozen)
       files.write_json(path, {'run': run_id, **record})
       (workdir / 'samples').mkdir(exist_ok=True)
-      wandb = run.config.wandb and {
-        'project': run.config.wandb,
-        'config': run_record.to_json(run.config),
-      }
+      project = run.config.wandb
+      wandb = {'project': project, 'config': run_record.to_json(run.config)} if project else None
       self._out = writer.Writer(workdir, step, wandb)
     processes.say(
       f'{"resuming" if step else "starting"} at step {step} of {run.config.steps} in {workdir}'

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ganjax import text
 from ganjax.data import captions, emoji
 from ganjax.data.sets import emoji as pictures
@@ -43,7 +45,7 @@ def build(
     UserError: another split, or no such encoder.
   """
   found = pictures.build(resolution=resolution, channels=channels, split=split)
-  ids = found.read(slice(None), ('emoji_id',))['emoji_id']
+  ids = found.read(np.arange(found.num_examples), ('emoji_id',))['emoji_id']
   names, read = emoji.names(), text.load(encoder, encoder_path, text_size)
   source = captions.build(found, [names[i] for i in ids], read, words)
   source.info['dataset'] = 'emoji_captions'
