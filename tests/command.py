@@ -162,24 +162,14 @@ def finished():
   return workdir, done.stdout, tripped, time.monotonic() - since
 
 
-def devices(count: int) -> str:
-  """`XLA_FLAGS` for so many virtual CPU devices.
-
-  By default XLA has each begin independent collectives in an order of its own, and each then waits for the others: with
-  jax 0.10 once in some hundred steps of `attngan_emoji` on four. A compiler option is not kept by the cache.
-  """
-  order = '--xla_cpu_enable_concurrency_optimized_scheduler=false'
-  return f'--xla_force_host_platform_device_count={count} {order}'
-
-
 def free_port() -> int:
   with socket.socket() as found:
     found.bind(('localhost', 0))
     return found.getsockname()[1]
 
 
-def launch(count, each, command, folder, timeout=400, **environment):
-  """Runs `count` processes that speak to each other, on `each` virtual devices each; returns their outputs.
+def launch(count, devices, command, folder, timeout=400, **environment):
+  """Runs `count` processes that speak to each other, on `devices` virtual devices each; returns their outputs.
 
   Fails, with the output of all, where one fails or the time is over.
   """
@@ -187,7 +177,7 @@ def launch(count, each, command, folder, timeout=400, **environment):
   environment = {
     **os.environ,
     'PYTHONPATH': str(ROOT),  # the package that is tested here
-    'XLA_FLAGS': devices(each),
+    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
     'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.3',
     'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',

@@ -4,6 +4,7 @@ import ctypes
 import os
 
 os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
 import signal
@@ -11,12 +12,13 @@ import tempfile
 import zlib
 from pathlib import Path
 
-import command
 import jax
 import numpy as np
 import pytest
 
-os.environ['XLA_FLAGS'] = command.devices(4)
+from ganjax.devices import processes
+
+processes.order_collectives()
 
 _CACHE = os.environ.get('JAX_COMPILATION_CACHE_DIR') or str(
   Path(tempfile.gettempdir()) / 'ganjax-test-xla'

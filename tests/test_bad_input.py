@@ -17,7 +17,7 @@ OFFLINE = dict.fromkeys(('http_proxy', 'https_proxy', 'HTTPS_PROXY'), 'http://12
 ADDRESS = {'JAX_COORDINATOR_ADDRESS': 'localhost:1'}
 FIVE_OF_FOUR = {**ADDRESS, 'JAX_NUM_PROCESSES': '4', 'JAX_PROCESS_ID': '4'}
 GQU = {'JAX_PLATFORMS': 'gqu'}
-FOUR_DEVICES = {'XLA_FLAGS': command.devices(4)}
+FOUR_DEVICES = {'XLA_FLAGS': '--xla_force_host_platform_device_count=4'}
 # A run that would end soon if what is wrong with it were accepted. {new} is a workdir of the case's own.
 TRAIN = 'train.py --workdir {new} --config'
 EMOJI = (

@@ -196,6 +196,30 @@ def test_a_quoted_home_is_one(monkeypatch):
   assert made._flags['config'].value.init_from == '~/other'  # expanded where it is read
 
 
+ORDER = '--xla_cpu_enable_concurrency_optimized_scheduler'
+
+
+@pytest.mark.parametrize(
+  'devices, before, after',
+  [
+    (-1, '', ''),
+    (1, '--a', '--a'),
+    (2, '', f'{ORDER}=false'),
+    (
+      -1,
+      '--xla_force_host_platform_device_count=4',
+      f'--xla_force_host_platform_device_count=4 {ORDER}=false',
+    ),
+    (2, f'{ORDER}=true', f'{ORDER}=true'),  # as the user has it
+  ],
+)
+def test_several_cpu_devices_begin_collectives_in_one_order(monkeypatch, devices, before, after):
+  monkeypatch.setenv('XLA_FLAGS', before)
+  monkeypatch.setattr(type(jax.config), 'jax_num_cpu_devices', devices)
+  processes.order_collectives()
+  assert os.environ['XLA_FLAGS'] == after
+
+
 @pytest.mark.parametrize('asked, extra', [('cuda', 'cuda'), ('gpu', 'cuda'), ('tpu', 'tpu')])
 def test_devices_that_are_not_there_name_the_extra(monkeypatch, asked, extra):
   def missing():

@@ -2,8 +2,6 @@
 
 G: transposed convolutions from 4 voxels a side, batch norm and ReLU between them, a sigmoid at the end. D mirrors it
 with LeakyReLU(0.2), batch norm in all but its first and last layer. Weights from N(0, 0.02).
-
-`batch_norm_D=False` is for gradient penalties, which are of each solid by itself (arXiv:1704.00028, section 4).
 """
 
 import flax.linen as nn
@@ -49,7 +47,6 @@ class Discriminator(nn.Module):
 
   side: int
   width: int
-  batch_norm: bool
   dtype: str
   param_dtype: str
   num_classes = 0
@@ -60,7 +57,7 @@ class Discriminator(nn.Module):
     x = (x + 1) / 2
     for i in range((self.side // FIRST).bit_length() - 1):
       x = Conv(self.width * 2**i, 4, stride=2, padding=1, kernel_init=INIT, **kinds)(x)
-      if i and self.batch_norm:
+      if i:
         x = BatchNorm(**kinds)(x, train=train)
       x = nn.leaky_relu(x, 0.2)
     # The last convolution, of 4x4x4 weights on as many voxels, is a linear layer.
@@ -72,7 +69,6 @@ def build(
   fields: dict[str, media.Field],
   width: int = 64,
   width_D: int | None = None,
-  batch_norm_D: bool = True,
   dtype: str = 'float32',
   param_dtype: str = 'float32',
 ) -> dict[str, nn.Module]:
@@ -81,7 +77,6 @@ def build(
   Args:
     fields: of the data, of which `solid` says the sides and the channels.
     width, width_D: channels of G's last hidden layer and of D's first, 64 in the paper; by default D has G's.
-    batch_norm_D: whether D has batch norm.
     dtype, param_dtype: of activations and of parameters.
 
   Raises:
@@ -102,5 +97,5 @@ def build(
   kinds = dict(dtype=dtype, param_dtype=param_dtype)
   return {
     'G': Generator(side, channels, width, **kinds),
-    'D': Discriminator(side, width_D, batch_norm_D, **kinds),
+    'D': Discriminator(side, width_D, **kinds),
   }

@@ -130,9 +130,8 @@ def build(
   Raises:
     UserError: values that do not fit.
   """
-  square = isinstance(resolution, int)
-  count = resolution.bit_length() - 2 if square else 0
-  if not square or resolution != 4 * 2 ** (count - 1) or count < 2:
+  count = resolution.bit_length() - 2 if isinstance(resolution, int) else 0
+  if count < 2 or resolution != 4 * 2 ** (count - 1):
     raise UserError(
       f'networks.name=r3gan doubles 4 pixels: data.resolution={resolution} must be 8, 16, 32, ...'
     )

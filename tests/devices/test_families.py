@@ -51,11 +51,11 @@ def train(run, state, mesh):
 def test_one_and_four_devices_agree(name):
   with jax.enable_x64(True):
     run = shrunk(name, dtype='float64', param_dtype='float64')
-    alone, all_of_them = (sharding.make_mesh(jax.devices()[:count]) for count in (1, 4))
+    alone, together = (sharding.make_mesh(jax.devices()[:count]) for count in (1, 4))
     with jax.set_mesh(alone):
       state, *_ = run_state.start(run, alone)
-    # The update takes its state's memory, so the one of four devices comes first.
-    four, one = (train(run, state, mesh) for mesh in (all_of_them, alone))
+    # The update frees the state that it is given; four devices get a copy.
+    four, one = (train(run, state, mesh) for mesh in (together, alone))
   for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(one), jax.tree.leaves(four)):
     # Adam turns gradients near 0 into steps of any size up to its rate.
     np.testing.assert_allclose(y, x, rtol=1e-7, atol=1e-7, err_msg=jax.tree_util.keystr(path))

@@ -336,7 +336,7 @@ print(json.dumps([read.tolist() for read in source.reads[:3]]))
 def test_each_process_reads_its_half_of_each_batch(tmp_path):
   (tmp_path / 'feed.py').write_text(FEED)
   paths = f'{command.ROOT}:{command.ROOT / "tests"}'
-  env = {'XLA_FLAGS': command.devices(2), 'PYTHONPATH': paths}
+  env = {'XLA_FLAGS': '--xla_force_host_platform_device_count=2', 'PYTHONPATH': paths}
   port = command.free_port()
   both = [command.start(tmp_path / 'feed.py', env=env | by_hand(i, 2, port)) for i in range(2)]
   done = finish(both)

@@ -26,7 +26,7 @@ from ganjax.workdir import checkpoint
 
 NET = 'efficientnet_lite0'
 METRICS = f'fd_{NET},prdc_{NET},neighbours_{NET}'
-FOUR_DEVICES = {'XLA_FLAGS': command.devices(4)}
+FOUR_DEVICES = {'XLA_FLAGS': '--xla_force_host_platform_device_count=4'}
 
 
 @pytest.fixture(scope='module')

@@ -233,6 +233,7 @@ def test_a_seed_has_a_class_and_truncation_brings_pictures_together():
   (dict(r1_every=0), 'whole numbers from 1'),
   (dict(mixing=1.5), r'method.mixing=1.5 must be finite and in \[0, 1\]'),
   (dict(r1_gamma=-1.0), 'method.r1_gamma=-1.0'),
+  (dict(r1_gamma=dict(start=1.0, end=0.0, steps=9)), 'method.r1_gamma is the same in all steps'),
   (dict(ada=dict(pipe='x')), "ADA pipe 'x' is not known"),
   (dict(moved_by=('D_r1',)), "method.moved_by: 'D_r1' is none of the phases"),
 ])  # fmt: skip

@@ -11,7 +11,7 @@ from PIL import Image
 import ganjax
 from ganjax.sampling import sampler
 
-FOUR_DEVICES = {'XLA_FLAGS': command.devices(4)}
+FOUR_DEVICES = {'XLA_FLAGS': '--xla_force_host_platform_device_count=4'}
 # What the tests look at: name -> (arguments, environment).
 OUTPUTS = {
   'default': ([], {}),
