@@ -216,7 +216,7 @@ ORDER = '--xla_cpu_enable_concurrency_optimized_scheduler'
 def test_several_cpu_devices_begin_collectives_in_one_order(monkeypatch, devices, before, after):
   monkeypatch.setenv('XLA_FLAGS', before)
   monkeypatch.setattr(type(jax.config), 'jax_num_cpu_devices', devices)
-  processes.order_collectives()
+  processes.start()
   assert os.environ['XLA_FLAGS'] == after
 
 
