@@ -168,32 +168,40 @@ class WaveD(nn.Module):
 
 
 class VoxelG(nn.Module):
-  def __init__(self, side, width, z_dim):
+  def __init__(self, side, width, classes, z_dim):
     super().__init__()
     layers = (side // 4).bit_length() - 1
     self.first = width * 2 ** (layers - 1)
-    self.dense, self.norm = nn.Linear(z_dim, 64 * self.first), nn.BatchNorm3d(self.first)
+    self.dense = nn.Linear(z_dim, 64 * self.first, bias=False)
+    self.embed = nn.Embedding(classes, 64 * self.first)
+    self.norm = nn.BatchNorm3d(self.first)
     net, a = [], self.first
     for i in range(1, layers):
       b = self.first // 2**i
       net += [nn.ConvTranspose3d(a, b, 4, 2, 1), nn.BatchNorm3d(b), nn.ReLU()]
       a = b
-    self.ups = nn.Sequential(*net, nn.ConvTranspose3d(a, 1, 4, 2, 1), nn.Sigmoid())
+    self.ups = nn.Sequential(*net, nn.ConvTranspose3d(a, 1, 4, 2, 1))
 
-  def forward(self, z):
-    x = self.dense((torch.erf(z / 2**0.5) + 1) / 2).view(-1, self.first, 4, 4, 4)
-    return self.ups(F.relu(self.norm(x)))
+  def forward(self, z, label):
+    x = (self.dense(torch.erf(z / 2**0.5)) + self.embed(label)).view(-1, self.first, 4, 4, 4)
+    return torch.sigmoid(self.ups(F.relu(self.norm(x))) - 2.5)
 
 
-def voxel_D(side, width):
-  layers = (side // 4).bit_length() - 1
-  net, a = [], 1
-  for i in range(layers):
-    b = width * 2**i
-    norm = [nn.BatchNorm3d(b)] if i else []
-    net += [nn.Conv3d(a, b, 4, 2, 1), *norm, nn.LeakyReLU(0.2)]
-    a = b
-  return nn.Sequential(*net, nn.Flatten(), nn.Linear(64 * a, 1))
+class VoxelD(nn.Module):
+  def __init__(self, side, width, classes):
+    super().__init__()
+    net, a = [], 1
+    for i in range((side // 4).bit_length() - 1):
+      b = width * 2**i
+      norm = [nn.BatchNorm3d(b)] if i else []
+      net += [nn.Conv3d(a, b, 4, 2, 1), *norm, nn.LeakyReLU(0.2)]
+      a = b
+    self.main = nn.Sequential(*net, nn.Flatten())
+    self.dense, self.embed = nn.Linear(64 * a, 1), nn.Embedding(classes, 64 * a)
+
+  def forward(self, x, label):
+    x = self.main(x)
+    return self.dense(x)[:, 0] + (self.embed(label) * x).sum(1)
 
 
 def mirror(kind, norm, width, layers, last, **first):

@@ -140,21 +140,23 @@ class WaveGAN(Step):
 class Solids(Step):
   def __init__(self, spec, layout):
     w, side, self.n = spec['networks'], spec['resolution'], spec['batch']
+    classes = w['num_classes']
     nets = {
-      'G': torch_nets.VoxelG(side, w['width'], spec['z_dim']),
-      'D': torch_nets.voxel_D(side, w['width_D']),
+      'G': torch_nets.VoxelG(side, w['width'], classes, spec['z_dim']),
+      'D': torch_nets.VoxelD(side, w['width_D'], classes),
     }
     super().__init__(spec, nets, {'G': 'G', 'D': 'D'}, torch.preserve_format)
     self.solids = torch.rand(self.n, 1, side, side, side).round()
+    self.label = torch.arange(self.n) % classes
 
   def step(self):
     G, D = self.nets['G'], self.nets['D']
-    draw = lambda: G(torch.randn(self.n, self.spec['z_dim']))
+    draw = lambda: G(torch.randn(self.n, self.spec['z_dim']), self.label)
     with torch.no_grad():
       fakes = draw()
-    self.update('D', bce(D(self.solids), 1.0) + bce(D(fakes), 0.0))
+    self.update('D', bce(D(self.solids, self.label), 1.0) + bce(D(fakes, self.label), 0.0))
     D.requires_grad_(False)
-    self.update('G', bce(D(draw()), 1.0))
+    self.update('G', bce(D(draw(), self.label), 1.0))
     D.requires_grad_(True)
 
 

@@ -2,6 +2,11 @@
 
 G: transposed convolutions from 4 voxels a side, batch norm and ReLU between them, a sigmoid at the end. D mirrors it
 with LeakyReLU(0.2), batch norm in all but its first and last layer. Weights from N(0, 0.02).
+
+Three things are not the paper's. z has mean 0: the paper's, from U(0, 1), has a mean that all z share, and what Adam
+makes of it soon outgrows the rest, so that all solids are alike. The last map begins at START, near the logit of the
+share of voxels that lie inside: from 0 G first learns emptiness, and ends there. With classes the label goes to G
+beside z as 0s and 1s, and D has a projection (arXiv:1802.05637); the paper trains a pair of networks for each class.
 """
 
 import flax.linen as nn
@@ -9,22 +14,25 @@ import jax
 
 from ganjax import UserError, media
 from ganjax.layers.conv import Conv, ConvTranspose
+from ganjax.layers.embed import ClassEmbed
+from ganjax.layers.heads import apply_head
 from ganjax.layers.norm import BatchNorm
 from ganjax.layers.uniform import to_uniform
 
 INIT = nn.initializers.normal(0.02)
 FIRST = 4  # voxels of a side of the smallest map
+START = -2.5  # of the last map before its sigmoid: 8 % inside
 
 
 class Generator(nn.Module):
-  """z [B, Z] from N(0, I), which 3D-GAN wants from U(0, 1) -> solids [B, S, S, S, C] in (-1, 1)."""
+  """z [B, Z] from N(0, I), made U(-1, 1), and labels [B] with classes -> solids [B, S, S, S, C] in (-1, 1)."""
 
   side: int
   channels: int
   width: int
+  num_classes: int
   dtype: str
   param_dtype: str
-  num_classes = 0
   makes = 'solid'
 
   @nn.compact
@@ -34,22 +42,24 @@ class Generator(nn.Module):
     layers = (self.side // FIRST).bit_length() - 1
     first = self.width * 2 ** (layers - 1)
     # The first transposed convolution acts on a single voxel: a linear layer.
-    x = nn.Dense(FIRST**3 * first, kernel_init=INIT, **kinds)((to_uniform(z) + 1) / 2)
+    x = nn.Dense(FIRST**3 * first, use_bias=False, kernel_init=INIT, **kinds)(to_uniform(z))
+    if self.num_classes:
+      x = x + ClassEmbed(self.num_classes, FIRST**3 * first, INIT, **kinds)(label)
     x = norm(x.reshape(-1, FIRST, FIRST, FIRST, first))
     for i in range(1, layers):
       x = norm(ConvTranspose(first // 2**i, 4, stride=2, padding=1, kernel_init=INIT, **kinds)(x))
     x = ConvTranspose(self.channels, 4, stride=2, padding=1, kernel_init=INIT, **kinds)(x)
-    return 2 * nn.sigmoid(x) - 1
+    return 2 * nn.sigmoid(x + START) - 1
 
 
 class Discriminator(nn.Module):
-  """Solids [B, S, S, S, C] in [-1, 1], which it sees as 0 to 1 -> logits [B]."""
+  """Solids [B, S, S, S, C] in [-1, 1], which it sees as 0 to 1, and labels [B] for a projection -> logits [B]."""
 
   side: int
   width: int
+  num_classes: int
   dtype: str
   param_dtype: str
-  num_classes = 0
 
   @nn.compact
   def __call__(self, x: jax.Array, label: jax.Array | None = None, *, train: bool) -> jax.Array:
@@ -61,7 +71,9 @@ class Discriminator(nn.Module):
         x = BatchNorm(**kinds)(x, train=train)
       x = nn.leaky_relu(x, 0.2)
     # The last convolution, of 4x4x4 weights on as many voxels, is a linear layer.
-    return nn.Dense(1, kernel_init=INIT, **kinds)(x.reshape(len(x), -1))[:, 0]
+    heads = dict(head='projection', num_classes=self.num_classes, embed_dim=1)
+    same = lambda layer: layer
+    return apply_head(x.reshape(len(x), -1), label, wrap=same, kernel_init=INIT, **heads, **kinds)
 
 
 def build(
@@ -69,6 +81,7 @@ def build(
   fields: dict[str, media.Field],
   width: int = 64,
   width_D: int | None = None,
+  num_classes: int = 0,
   dtype: str = 'float32',
   param_dtype: str = 'float32',
 ) -> dict[str, nn.Module]:
@@ -77,6 +90,7 @@ def build(
   Args:
     fields: of the data, of which `solid` says the sides and the channels.
     width, width_D: channels of G's last hidden layer and of D's first, 64 in the paper; by default D has G's.
+    num_classes: of the labels for conditional networks, or 0.
     dtype, param_dtype: of activations and of parameters.
 
   Raises:
@@ -96,6 +110,6 @@ def build(
     raise UserError('networks.width and networks.width_D must be at least 1')
   kinds = dict(dtype=dtype, param_dtype=param_dtype)
   return {
-    'G': Generator(side, channels, width, **kinds),
-    'D': Discriminator(side, width_D, **kinds),
+    'G': Generator(side, channels, width, num_classes, **kinds),
+    'D': Discriminator(side, width_D, num_classes, **kinds),
   }

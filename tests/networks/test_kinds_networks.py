@@ -93,7 +93,7 @@ def test_3d_gan_is_of_the_paper():
   out, number = shapes(nets['G'], jnp.zeros((2, 200)))
   widths, norms = [512, 256, 128, 64], 2 * (512 + 256 + 128 + 64)
   assert out == (2, 64, 64, 64, 1)
-  assert number == 201 * 64 * 512 + norms + taps(zip(widths, [*widths[1:], 1]), 64)
+  assert number == 200 * 64 * 512 + norms + taps(zip(widths, [*widths[1:], 1]), 64)
   out, number = shapes(nets['D'], jnp.zeros((2, 64, 64, 64, 1)))
   up = widths[::-1]
   assert out == (2,) and number == taps(zip([1, *up], up), 64) + 2 * sum(up[1:]) + 64 * 512 + 1

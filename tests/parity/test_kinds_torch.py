@@ -149,14 +149,16 @@ class Spectra:
 class SolidG(nn.Module):
   def __init__(self):
     super().__init__()
-    self.Dense_0, self.BatchNorm_0 = nn.Linear(7, 64 * 4), nn.BatchNorm3d(4)
+    self.Dense_0, self.ClassEmbed_0 = nn.Linear(7, 64 * 4, bias=False), nn.Embedding(5, 64 * 4)
+    self.BatchNorm_0 = nn.BatchNorm3d(4)
     self.ConvTranspose_0, self.BatchNorm_1 = nn.ConvTranspose3d(4, 2, 4, 2, 1), nn.BatchNorm3d(2)
     self.ConvTranspose_1 = nn.ConvTranspose3d(2, 1, 4, 2, 1)
 
   def forward(self, z, label):
-    x = self.Dense_0((1 + torch.erf(z / 2**0.5)) / 2).view(-1, 4, 4, 4, 4).movedim(-1, 1)
+    x = self.Dense_0(torch.erf(z / 2**0.5)) + self.ClassEmbed_0(label)
+    x = x.view(-1, 4, 4, 4, 4).movedim(-1, 1)
     x = self.ConvTranspose_0(F.relu(self.BatchNorm_0(x)))
-    x = torch.sigmoid(self.ConvTranspose_1(F.relu(self.BatchNorm_1(x))))
+    x = torch.sigmoid(self.ConvTranspose_1(F.relu(self.BatchNorm_1(x))) - 2.5)
     return 2 * x - 1
 
 
@@ -165,11 +167,13 @@ class SolidD(nn.Module):
     super().__init__()
     self.Conv_0, self.Conv_1 = nn.Conv3d(1, 3, 4, 2, 1), nn.Conv3d(3, 6, 4, 2, 1)
     self.BatchNorm_0, self.Dense_0 = nn.BatchNorm3d(6), nn.Linear(64 * 6, 1)
+    self.ClassEmbed_0 = nn.Embedding(5, 64 * 6)
 
   def forward(self, x, label):
     x = F.leaky_relu(self.Conv_0((x + 1) / 2), 0.2)
     x = F.leaky_relu(self.BatchNorm_0(self.Conv_1(x)), 0.2)
-    return self.Dense_0(x.movedim(1, -1).flatten(1))[:, 0]
+    x = x.movedim(1, -1).flatten(1)
+    return self.Dense_0(x)[:, 0] + (self.ClassEmbed_0(label) * x).sum(1)
 
 
 class MuseG(nn.Module):
@@ -458,7 +462,7 @@ def test_outputs_and_a_whole_step(name, monkeypatch):
     stored = rng.integers(low, high, (BATCH, *field.shape)).astype(field.dtype)
     batch = {makes: stored}
     if 'label' in span.fields:
-      batch['label'] = rng.integers(0, 12, BATCH).astype(np.int32)
+      batch['label'] = rng.integers(0, max(run.method.num_classes, 1), BATCH).astype(np.int32)
     shapes = jax.eval_shape(run.init, run.key)
     inner = lambda n, tree: {'painter': tree} if (name, n) == ('SpecGAN', 'G') else tree
     params = {n: inner(n, ours(net)) for n, net in twin.nets.items()}
