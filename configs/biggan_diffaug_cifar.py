@@ -1,12 +1,12 @@
-"""BigGAN on CIFAR-10, 32x32, 10 classes through DiffAugment.
+"""BigGAN with DiffAugment on CIFAR-10, 32x32, 10 classes.
 
 Paper: Zhao et al. 2020, arXiv:2006.10738: FID 8.70 with 10,000 fakes against the test set; 14.04 with 20 % of the
-data (`--config.data.fraction=0.2`), 22.40 with 10 %. The recipe is StudioGAN's (BigGAN-DiffAug.yaml): FID 3.35, IS
-10.03 with 50,000 fakes against the training set, standing statistics, its best checkpoint. G has 9.42 million
+data (`--config.data.fraction=0.2`), 22.40 with 10 %. The recipe follows StudioGAN (BigGAN-DiffAug.yaml), which reports
+FID 3.35, IS 10.03: 50,000 fakes against the training set, standing statistics, its best checkpoint. G has 9.42 million
 parameters, D 2.42 million.
 
-StudioGAN's figure is of a D whose identity paths see relu(x), as its ReLU works in place; so is this D. Those of the
-paper and of BigGAN-PyTorch see x (`--config.networks.relu_skip=False`).
+In StudioGAN's D the residual shortcuts see relu(x), because its ReLU works in place. So do they here. In the paper and
+in BigGAN-PyTorch they see x (`--config.networks.relu_skip=False`).
 
     python train.py --config configs/biggan_diffaug_cifar.py --workdir runs/biggan_diffaug
 """

@@ -1,9 +1,9 @@
 """BigGAN on ImageNet, 128x128, 1,000 classes, batch 2,048.
 
 Paper: Brock et al. 2018, arXiv:1809.11096: FID 8.7 +- 0.6, IS 98.8 +- 3 without truncation, 50,000 fakes against the
-training set; its rates, two updates of D a step, batch over 128 to 512 TPU cores. StudioGAN reports FID 7.78 at this
-size, against the validation images. On one GPU `--config.microbatches=32` takes the batch in 32 parts of 64 (batch
-norm is then over 64 images).
+training set. The learning rates and the two updates of D a step are the paper's; it spreads a batch over 128 to 512
+TPU cores. StudioGAN reports FID 7.78 at this size, against the validation images. On one GPU
+`--config.microbatches=32` splits the batch into 32 parts of 64. Batch norm is then over 64 images.
 
     python train.py --config configs/biggan_imagenet128.py --workdir runs/biggan
 """

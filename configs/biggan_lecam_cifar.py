@@ -1,11 +1,11 @@
-"""BigGAN on CIFAR-10, 32x32, 10 classes with LeCam regularization.
+"""BigGAN with LeCam regularization on CIFAR-10, 32x32, 10 classes.
 
-Paper: Tseng et al. 2021, arXiv:2104.03310: FID 8.31 (with 10,000 fakes against the test set), IS 9.31. The recipe is
-StudioGAN's (BigGAN-LeCam.yaml): FID 3.23, IS 10.17 with 50,000 fakes against the training set, standing statistics,
-its best checkpoint. G has 9.42 million parameters, D 2.42 million.
+Paper: Tseng et al. 2021, arXiv:2104.03310: FID 8.31 (with 10,000 fakes against the test set), IS 9.31. The recipe
+follows StudioGAN (BigGAN-LeCam.yaml), which reports FID 3.23, IS 10.17: 50,000 fakes against the training set, standing
+statistics, its best checkpoint. G has 9.42 million parameters, D 2.42 million.
 
-StudioGAN's figure is of a D whose identity paths see relu(x), as its ReLU works in place; so is this D. Those of the
-paper and of BigGAN-PyTorch see x (`--config.networks.relu_skip=False`).
+In StudioGAN's D the residual shortcuts see relu(x), because its ReLU works in place. So do they here. In the paper and
+in BigGAN-PyTorch they see x (`--config.networks.relu_skip=False`).
 
     python train.py --config configs/biggan_lecam_cifar.py --workdir runs/biggan_lecam
 """

@@ -1,9 +1,10 @@
-"""CAN on the emoji that ganjax ships, 64x64, in three drawing styles: drawings in none of them.
+"""CAN on the emoji that ganjax ships, 64x64, in three drawing styles: drawings that fit none of them.
 
-Paper: Elgammal, Liu, Elhoseiny, Mazzone 2017, arXiv:1706.07068. It reports what people said of pictures, no figure.
-Against the paper: 64 pixels for 256, narrow, and three styles of emoji for 25 of paintings.
+Paper: Elgammal, Liu, Elhoseiny, Mazzone 2017, arXiv:1706.07068. It reports the opinions of people, no metric.
+Differences from the paper: 64 pixels instead of 256, narrower networks, and three styles of emoji instead of 25 of
+paintings.
 
-It was not trained to the end here yet: what its pictures become was not seen.
+It was not trained to the end yet, so the quality of its samples is unknown.
 
     python train.py --config configs/can_emoji.py --workdir runs/can_emoji
 """

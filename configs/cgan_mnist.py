@@ -1,9 +1,9 @@
 """The first conditional GAN: multilayer perceptrons on MNIST, 28x28 grey, given the digit.
 
-Paper: Mirza and Osindero 2014, arXiv:1411.1784, section 4.1. Its figure is a Parzen window log-likelihood of 132 +- 1.8
-nats (table 1), which says little of how samples look (arXiv:1511.01844); no FID is published. Networks of the paper's
-units, in which z and the label, and the image and the label, first have layers of their own, and of its dropout in D;
-the optimizer is that of gan_mnist, where the paper has momentum and a falling rate.
+Paper: Mirza and Osindero 2014, arXiv:1411.1784, section 4.1. It reports a Parzen window log-likelihood of 132 +- 1.8
+nats (table 1), which says little about sample quality (arXiv:1511.01844). No FID is published. Layer sizes and D's
+dropout are the paper's. First z and the label have separate layers, and so have the image and the label. The optimizer
+is the one of gan_mnist; the paper has momentum and a decaying learning rate.
 
     python train.py --config configs/cgan_mnist.py --workdir runs/cgan
 """

@@ -1,11 +1,11 @@
-"""BigGAN on CIFAR-10, 32x32, 10 classes with the conditional contrastive loss of ContraGAN.
+"""BigGAN with the conditional contrastive loss of ContraGAN on CIFAR-10, 32x32, 10 classes.
 
-Paper: Kang and Park 2020, arXiv:2006.12681: FID 10.60 +- 0.27. The recipe is StudioGAN's (ContraGAN.yaml): FID 6.01,
-IS 9.78 with 50,000 fakes against the training set, standing statistics, its best checkpoint. G has 9.42 million
-parameters, D 2.52 million with its head.
+Paper: Kang and Park 2020, arXiv:2006.12681: FID 10.60 +- 0.27. The recipe follows StudioGAN (ContraGAN.yaml), which
+reports FID 6.01, IS 9.78: 50,000 fakes against the training set, standing statistics, its best checkpoint. G has 9.42
+million parameters, D 2.52 million with its head.
 
-StudioGAN's figure is of a D whose identity paths see relu(x), as its ReLU works in place; so is this D. Those of the
-paper and of BigGAN-PyTorch see x (`--config.networks.relu_skip=False`).
+In StudioGAN's D the residual shortcuts see relu(x), because its ReLU works in place. So do they here. In the paper and
+in BigGAN-PyTorch they see x (`--config.networks.relu_skip=False`).
 
     python train.py --config configs/contragan_cifar.py --workdir runs/contragan
 """

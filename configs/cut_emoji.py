@@ -1,7 +1,7 @@
-"""CUT on the emoji that ganjax ships, one drawing style to another, 64x64: trains anywhere, with no download.
+"""CUT on the emoji that ganjax ships, from one drawing style to another, 64x64. Needs no download and no GPU.
 
-Paper: Park, Efros, Zhang, Zhu 2020, arXiv:2007.15651, its networks with six blocks at half of the width. No figure is
-published for these data. Training does not know which drawings are of one emoji; the held-out tenth, which the grids
+Paper: Park, Efros, Zhang, Zhu 2020, arXiv:2007.15651. The networks have six blocks and half the width. No results are
+published for these data. Training does not know which drawings show the same emoji. The held-out tenth, which the grids
 show, is kept in pairs.
 
     python train.py --config configs/cut_emoji.py --workdir runs/cut_emoji

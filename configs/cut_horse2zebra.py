@@ -1,14 +1,14 @@
-"""CUT on horse2zebra, 256x256, one way without pairs.
+"""CUT on horse2zebra, 256x256: one way, without pairs.
 
-Paper: Park, Efros, Zhang, Zhu 2020, arXiv:2007.15651, table 1, row CUT: FID 45.5, horse to zebra, of the best epoch
-(recalled, not checked against the paper). Users of the authors' code report 62 to 68 of the last epoch, over 120 fakes
-and 140 real pictures. 400 epochs of 1,334 steps, the rate falling to 0 over the second half. FastCUT is
-nce_weight=10, identity=False, mirrored=True, and half of the steps.
+Paper: Park, Efros, Zhang, Zhu 2020, arXiv:2007.15651, table 1, row CUT: FID 45.5, horse to zebra, best epoch
+(recalled, not checked against the paper). Users of the authors' code report 62 to 68 for the last epoch, 120 fakes
+against 140 real pictures. Training takes 400 epochs of 1,334 steps; the learning rate falls to 0 over the second half.
+FastCUT is nce_weight=10, identity=False, mirrored=True, and half the steps.
 
     python train.py --config configs/cut_horse2zebra.py --workdir runs/cut
 
-The data come from the TFDS catalogue. For folders of your own take --config.data.source=FOLDER and
---config.data.target=FOLDER.
+The data come from the TFDS catalogue. For your own folders add --config.data.source=./FOLDER and
+--config.data.target=./FOLDER. Such a path begins with `./`, `/` or `~`.
 """
 
 from ganjax import config as configs

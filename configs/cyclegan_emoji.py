@@ -1,7 +1,7 @@
-"""CycleGAN on the emoji that ganjax ships, between two drawing styles, 64x64: trains anywhere, with no download.
+"""CycleGAN on the emoji that ganjax ships, between two drawing styles, 64x64. Needs no download and no GPU.
 
-Paper: Zhu, Park, Isola, Efros 2017, arXiv:1703.10593, its networks with six blocks at half of the width. No figure is
-published for these data. Training does not know which drawings are of one emoji; the held-out tenth, which the grids
+Paper: Zhu, Park, Isola, Efros 2017, arXiv:1703.10593. The networks have six blocks and half the width. No results are
+published for these data. Training does not know which drawings show the same emoji. The held-out tenth, which the grids
 show, is kept in pairs.
 
     python train.py --config configs/cyclegan_emoji.py --workdir runs/cyclegan_emoji

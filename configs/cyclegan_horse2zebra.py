@@ -1,15 +1,15 @@
-"""CycleGAN on horse2zebra, 256x256, both ways without pairs.
+"""CycleGAN on horse2zebra, 256x256: both ways, without pairs.
 
-Paper: Zhu, Park, Isola, Efros 2017, arXiv:1703.10593, section 7: 100 epochs at 2e-4, then 100 over which the rate
-falls to 0, of 1,334 steps each. The paper has no FID. MMGeneration's README reports FID 62.1 of the authors'
-weights, horse to zebra, and 64.5 of its own, over 120 fakes and 140 real pictures of the test part: so few that three
-points are noise.
-The weight of the identity loss is half of the cycle's 10, as in the authors' code.
+Paper: Zhu, Park, Isola, Efros 2017, arXiv:1703.10593, section 7: 100 epochs at 2e-4, then 100 over which the learning
+rate falls to 0, of 1,334 steps each. The paper has no FID. MMGeneration's README reports FID 62.1 for the authors'
+weights, horse to zebra, and 64.5 for its own: 120 fakes against 140 real pictures of the test split. With so few,
+differences of three points are noise. The identity loss has half the weight of the cycle loss (10), as in the authors'
+code.
 
     python train.py --config configs/cyclegan_horse2zebra.py --workdir runs/horse2zebra
 
-The data come from the TFDS catalogue. For folders of your own take --config.data.source=FOLDER and
---config.data.target=FOLDER.
+The data come from the TFDS catalogue. For your own folders add --config.data.source=./FOLDER and
+--config.data.target=./FOLDER. Such a path begins with `./`, `/` or `~`.
 """
 
 from ganjax import config as configs

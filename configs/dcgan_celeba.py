@@ -1,9 +1,9 @@
 """DCGAN on CelebA, 64x64, unconditional.
 
-Paper: Radford, Metz, Chintala 2015, arXiv:1511.06434, figure 1's networks on faces; it gives no figure. The schedule is
-that of mmgeneration (configs/dcgan/dcgan_celeba-cropped_64_b128x1_300k.py), which reports no FID but MS-SSIM 0.2899
-(10,000 fakes) and SWD 8.93, 10.53, 50.32 (16,384 fakes) on crops of its own; here the crop is the centre square, and
-D's convolutions are 5x5 as everywhere in `networks/dcgan.py`.
+Paper: Radford, Metz, Chintala 2015, arXiv:1511.06434, with the networks of figure 1; it reports no metric on faces. The
+schedule follows mmgeneration (configs/dcgan/dcgan_celeba-cropped_64_b128x1_300k.py). It reports no FID but MS-SSIM
+0.2899 (10,000 fakes) and SWD 8.93, 10.53, 50.32 (16,384 fakes), on a different crop. Here the crop is the centre
+square, and D's convolutions are 5x5 as everywhere in `networks/dcgan.py`.
 
     python train.py --config configs/dcgan_celeba.py --workdir runs/celeba
 """

@@ -1,6 +1,6 @@
 """DCGAN on CIFAR-10, 32x32, unconditional.
 
-Paper: Radford, Metz, Chintala 2015, arXiv:1511.06434; it gives no CIFAR-10 FID. The recipe is that of
+Paper: Radford, Metz, Chintala 2015, arXiv:1511.06434; it reports no CIFAR-10 FID. The recipe follows
 github.com/w86763777/pytorch-gan-collections (README, row DCGAN), which reports FID 42.72, IS 6.01 +- 0.05: 50,000
 fakes against the 50,000 training images, a PyTorch port of the TTUR Inception, running batch statistics, last step.
 

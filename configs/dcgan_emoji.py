@@ -1,7 +1,7 @@
-"""DCGAN on the emoji that ganjax ships, 64x64: trains anywhere, with no download.
+"""DCGAN on the emoji that ganjax ships, 64x64. Needs no download and no GPU.
 
-Paper: Radford, Metz, Chintala 2015, arXiv:1511.06434, its 64x64 networks at a quarter of their width. No figure is
-published for these data: the run is to be looked at. Emoji-like pictures come within 15 minutes on two CPU cores.
+Paper: Radford, Metz, Chintala 2015, arXiv:1511.06434, its 64x64 networks at a quarter of their width. No results are
+published for these data: judge the run by its samples. Emoji-like pictures appear within 15 minutes on two CPU cores.
 
     python train.py --config configs/dcgan_emoji.py --workdir runs/emoji
 """

@@ -1,11 +1,11 @@
 """DF-GAN on photographs, COCO 2014, 256x256, from five sentences a picture.
 
 Paper: Tao et al. 2022, arXiv:2008.05865, table 1: FID 19.32; the authors' later code 15.41. They measure it on 30,000
-pictures of captions of val2014, with latents cut off at 2 and times 0.88:
-`ganjax evaluate ... --option truncation=2 --option scale=0.88`. Against the published code: captions are read by
-all-MiniLM-L6-v2, in place of an LSTM that the authors trained on these data.
+samples for captions of val2014, with latents truncated at 2 and scaled by 0.88:
+`ganjax evaluate ... --option truncation=2 --option scale=0.88`. Difference from the published code: all-MiniLM-L6-v2
+encodes the captions, instead of an LSTM that the authors trained on these data.
 
-`data.data_dir` has the folders train2014 and val2014, `data.captions_path` is the file of annotations of each.
+`data.data_dir` has the folders train2014 and val2014. `data.captions_path` is the annotation file of each.
 
     python train.py --config configs/dfgan_coco.py --workdir runs/dfgan_coco --config.data.data_dir=COCO \\
       --config.data.captions_path=COCO/annotations/captions_{split}.json

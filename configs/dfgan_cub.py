@@ -1,13 +1,13 @@
 """DF-GAN on birds, CUB-200-2011, 256x256, from ten sentences a picture.
 
 Paper: Tao et al. 2022, arXiv:2008.05865, table 1: FID 14.81; the authors' later code 12.10. They measure it on 30,000
-pictures of captions of the test classes, with latents cut off at 2 and times 0.88:
-`ganjax evaluate ... --option truncation=2 --option scale=0.88`. Against the published code: captions are read by
-all-MiniLM-L6-v2, in place of an LSTM that the authors trained on these data; vectors of that one come in by
+samples for captions of the test classes, with latents truncated at 2 and scaled by 0.88:
+`ganjax evaluate ... --option truncation=2 --option scale=0.88`. Difference from the published code: all-MiniLM-L6-v2
+encodes the captions, instead of an LSTM that the authors trained on these data. To use the LSTM's vectors, add
 `--config.data.encoder=vectors --config.data.encoder_path=FILE.npz --config.data.text_size=256`.
 
-`data.data_dir` has the folders train (8,855 pictures of 150 classes) and test (2,933 of the other 50), and beside each
-picture its sentences in NAME.txt, a line each.
+`data.data_dir` has the folders train (8,855 pictures of 150 classes) and test (2,933 of the other 50). A picture's
+sentences are next to it in NAME.txt, one per line.
 
     python train.py --config configs/dfgan_cub.py --workdir runs/dfgan_cub --config.data.data_dir=CUB
 """

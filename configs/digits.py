@@ -1,7 +1,7 @@
 """BigGAN, narrow, on MNIST, 10 classes at 32x32 pixels: for two CPU cores, in less than an hour.
 
-Paper: Brock et al. 2018, arXiv:1809.11096. No figure is published for these data. Against the paper: a twelfth of its
-width in G, a sixth in D, one update of D for one of G, batches of 64, no attention.
+Paper: Brock et al. 2018, arXiv:1809.11096. No results are published for these data. Differences from the paper: G has a
+twelfth of the width and D a sixth, one update of D for each of G, batches of 64, no attention.
 
     python train.py --config configs/digits.py --workdir runs/digits
 """

@@ -1,9 +1,9 @@
 """DRAGAN with a small CNN on CIFAR-10, 32x32, unconditional.
 
-Paper: Kodali et al. 2017, arXiv:1705.07215: IS 6.90 with DCGAN's networks; no FID. The recipe is that of
-chainer-gan-lib, which reports IS 7.1 and FID 31.5 (10,000 fakes against the training set, Chainer's Inception): the
-cross-entropy loss, the penalty around real images, no norm in D. Its z is uniform and its penalty's noise has each
-pixel's own deviation over the batch; ours are normal and of one deviation, see `ganjax/losses/penalties.py`.
+Paper: Kodali et al. 2017, arXiv:1705.07215: IS 6.90 with DCGAN's networks; no FID. The recipe follows chainer-gan-lib,
+which reports IS 7.1 and FID 31.5 (10,000 fakes against the training set, Chainer's Inception): cross-entropy loss,
+penalty around real images, no normalization in D. There z is uniform, and the penalty's noise has each pixel's standard
+deviation over the batch. Here z is normal and the noise has one deviation, see `ganjax/losses/penalties.py`.
 
     python train.py --config configs/dragan_cifar.py --workdir runs/dragan
 """

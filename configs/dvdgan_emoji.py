@@ -1,10 +1,10 @@
-"""A small DVD-GAN on emoji that fly and bounce, 16 frames of 32x32: trains anywhere, with no download.
+"""A small DVD-GAN on emoji that fly and bounce, 16 frames of 32x32. Needs no download and no GPU.
 
-Paper: Clark, Donahue, Simonyan 2019, arXiv:1907.06571, which trains on Kinetics-600 with large batches. No figure is
-published for these data. Against the paper: narrow, without classes and self-attention, maps of 4 and 8 pixels alone
-run over time, and one update of the discriminators a step.
+Paper: Clark, Donahue, Simonyan 2019, arXiv:1907.06571, which trains on Kinetics-600 with large batches. No results are
+published for these data. Differences from the paper: narrower networks without classes and self-attention, recurrence
+over time only at maps of 4 and 8 pixels, and one update of the discriminators a step.
 
-It was not trained to the end here yet: what its clips become was not seen.
+It was not trained to the end yet, so the quality of its samples is unknown.
 
     python train.py --config configs/dvdgan_emoji.py --workdir runs/dvdgan_emoji
 """

@@ -1,8 +1,8 @@
 """BigGAN, narrow, on the emoji that ganjax ships, 64x64, 10 classes: for two CPU cores, with no download.
 
-Paper: Brock et al. 2018, arXiv:1809.11096. No figure is published for these data. Against the paper: a sixth of its
-width in G, a fifth in D, no attention, one update of D for one of G, batches of 32, and D sees all images through
-DiffAugment (arXiv:2006.10738).
+Paper: Brock et al. 2018, arXiv:1809.11096. No results are published for these data. Differences from the paper: G has a
+sixth of the width and D a fifth, no attention, one update of D for each of G, batches of 32, and D sees all images
+through DiffAugment (arXiv:2006.10738).
 
     python train.py --config configs/emoji.py --workdir runs/emoji
 """

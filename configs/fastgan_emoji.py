@@ -1,8 +1,8 @@
-"""FastGAN on the emoji that ganjax ships, 64x64, at a quarter of its width.
+"""FastGAN on the emoji that ganjax ships, 64x64, at a quarter of the width.
 
-Paper: Liu, Zhu, Song, Elgammal 2021, arXiv:2101.04775. No figure is published for these data. Against the published
-code, which is for 256 pixels and more: networks a quarter as wide, and reconstructions are compared by their pixels,
-as the weights of VGG-16 are half a gigabyte (`--config.method.distance=lpips` takes them).
+Paper: Liu, Zhu, Song, Elgammal 2021, arXiv:2101.04775. No results are published for these data. The published code is
+for 256 pixels and more. Differences from it: a quarter of the width, and reconstructions are compared by pixels,
+because the weights of VGG-16 are half a gigabyte (`--config.method.distance=lpips` uses them).
 
     python train.py --config configs/fastgan_emoji.py --workdir runs/fastgan_emoji
 """

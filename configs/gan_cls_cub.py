@@ -1,10 +1,10 @@
 """GAN-INT-CLS on birds, CUB-200-2011, 64x64, from ten sentences a picture.
 
-Paper: Reed et al. 2016, arXiv:1605.05396. It reports no FID. Against the published code: captions are read by
-all-MiniLM-L6-v2, in place of a network that the authors trained on these data; pictures of other texts are any of the
-batch, not of other classes alone; windows are not cut at random.
+Paper: Reed et al. 2016, arXiv:1605.05396. It reports no FID. Differences from the published code: all-MiniLM-L6-v2
+encodes the captions, instead of a network that the authors trained on these data. Mismatched pictures are any others of
+the batch, not only of other classes. There are no random crops.
 
-`data.data_dir` is that of `dfgan_cub`.
+`data.data_dir` is the same as for `dfgan_cub`.
 
     python train.py --config configs/gan_cls_cub.py --workdir runs/gan_cls_cub --config.data.data_dir=CUB
 """

@@ -1,10 +1,10 @@
 """The first GAN: multilayer perceptrons on MNIST, 28x28 grey, unconditional.
 
-Paper: Goodfellow et al. 2014, arXiv:1406.2661, section 5. Its figure is a Parzen window log-likelihood of 225 +- 2 nats
-(table 1), which says little of how samples look (arXiv:1511.01844); no FID is published. Batch, sizes, initial weights
-and dropout are those of the authors' mnist.yaml; instead of its momentum and falling rate, Adam as in DCGAN, and all
-60,000 training pictures, of which the authors hold out 10,000. The loss is that of the paper's section 3, where G
-maximises log D.
+Paper: Goodfellow et al. 2014, arXiv:1406.2661, section 5. It reports a Parzen window log-likelihood of 225 +- 2 nats
+(table 1), which says little about sample quality (arXiv:1511.01844). No FID is published. Batch size, layer sizes,
+initial weights and dropout are from the authors' mnist.yaml. The optimizer is Adam as in DCGAN, instead of momentum and
+a decaying learning rate. All 60,000 training pictures are used; the authors hold out 10,000. The loss is the one of
+section 3 of the paper, where G maximises log D.
 
     python train.py --config configs/gan_mnist.py --workdir runs/mnist
     ganjax evaluate runs/mnist --metrics parzen --real mnist:test --num 10000

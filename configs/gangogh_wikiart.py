@@ -1,14 +1,13 @@
-"""GANGogh: paintings of 14 genres, 64x64, by WGAN-GP with a class loss and gates; a folder of folders of pictures.
+"""GANGogh: paintings of 14 genres, 64x64, by WGAN-GP with a class loss and gates, from a folder of folders.
 
-Source: Jones and Bonafilia 2017, github.com/rkjones4/GANGogh, with its constants. It reports no figure. Against the
-code: no 2,000 updates of D alone before the first of G, batches drawn from all pictures in place of 6 of each genre,
-and fakes of the batch's genres in place of genres drawn evenly.
+Source: Jones and Bonafilia 2017, github.com/rkjones4/GANGogh, with its constants. It reports no metric. Differences
+from that code: D has no 2,000 updates before G's first. A batch is drawn from all pictures, instead of 6 of each genre.
+Fakes have the genres of the batch; there genres are drawn evenly.
 
-Each folder in `data.dataset` is a class, of which WikiArt has 14 genres there; --config.networks.num_classes says
-another number. Without paintings, the emoji that ganjax ships: --config.data.dataset=emoji
---config.networks.num_classes=10.
+Each folder in `data.dataset` is a class. WikiArt has 14 genres; for another number set --config.networks.num_classes.
+Without paintings, use the emoji that ganjax ships: --config.data.dataset=emoji --config.networks.num_classes=10.
 
-It was not trained to the end here yet: what its pictures become was not seen.
+It was not trained to the end yet, so the quality of its samples is unknown.
 
     python train.py --config configs/gangogh_wikiart.py --workdir runs/gangogh --config.data.dataset=./wikiart
 """

@@ -1,10 +1,10 @@
 """LSGAN on CIFAR-10, 32x32, unconditional.
 
-Paper: Mao et al. 2016, arXiv:1611.04076 (targets 1 and 0, equation 9); it gives no CIFAR-10 FID. The schedule is that
-of PyTorch-StudioGAN (src/configs/CIFAR10/LSGAN.yaml), whose benchmark reports FID 40.22, IS 6.55: 50,000 fakes against
-the 50,000 training images, standing batch statistics, the best checkpoint. The run diverges later: its log against
-10,000 test images has 66.7 at step 22,000 and 331 at the end. Their networks are of another make (three resamplings
-from 4x4, orthogonal weights); here they are those of `networks/dcgan.py` with as many channels in G, 512 to 64.
+Paper: Mao et al. 2016, arXiv:1611.04076 (targets 1 and 0, equation 9); it reports no CIFAR-10 FID. The schedule follows
+PyTorch-StudioGAN (src/configs/CIFAR10/LSGAN.yaml), whose benchmark reports FID 40.22, IS 6.55: 50,000 fakes against
+the 50,000 training images, standing batch statistics, the best checkpoint. StudioGAN's run diverges later: its FID
+against 10,000 test images is 66.7 at step 22,000 and 331 at the end. Its networks differ (three resamplings from 4x4,
+orthogonal weights). These are the networks of `networks/dcgan.py`, with as many channels in G, 512 to 64.
 
     python train.py --config configs/lsgan_cifar.py --workdir runs/lsgan
 """

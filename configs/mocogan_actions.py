@@ -1,14 +1,14 @@
-"""MoCoGAN with an action label on clips of one's own in a folder for each action, 16 frames of 64x64.
+"""MoCoGAN with an action label on your own clips, in a folder for each action, 16 frames of 64x64.
 
-Paper: Tulyakov, Liu, Yang, Kautz 2018, arXiv:1707.04993. The authors' code comes with clips of four actions of the
-Weizmann data and takes each second frame, so that a clip has at least 31. No figure is known for these clips. Against
-that code: 10 clips a step with a frame of each where it draws 3 clips and 10 frames, and G always has the term of the
-category (`--use_infogan` there).
+Paper: Tulyakov, Liu, Yang, Kautz 2018, arXiv:1707.04993. The authors' code has clips of four actions of the Weizmann
+data. It takes each second frame, so a clip needs at least 31. No results are known for these clips. Differences from
+that code: a step has 10 clips and one frame of each, instead of 3 clips and 10 frames. G always has the category loss
+(`--use_infogan` there).
 
-A folder of clips is such as actions/walk/anna.mp4 or actions/walk/anna/0001.png. Other numbers of actions than 4 are
-`--config.networks.num_classes=N`. Films need ffmpeg: `pip install '.[video]'`.
+A clip is a file such as actions/walk/anna.mp4, or a folder of frames such as actions/walk/anna/0001.png. For a number
+of actions other than 4 set `--config.networks.num_classes=N`. Films need ffmpeg: `pip install '.[video]'`.
 
-It was not trained here: what its clips become was not seen.
+It was not trained, so the quality of its samples is unknown.
 
     python train.py --config configs/mocogan_actions.py --workdir runs/actions --config.data.data_dir=./actions
 """

@@ -1,10 +1,10 @@
-"""MoCoGAN on emoji that fly and bounce, 16 frames of 64x64: trains anywhere, with no download.
+"""MoCoGAN on emoji that fly and bounce, 16 frames of 64x64. Needs no download and no GPU.
 
-Paper: Tulyakov, Liu, Yang, Kautz 2018, arXiv:1707.04993. No figure is published for these data, which are made as they
-are read of the emoji that ganjax ships. Against the published code: a quarter of the width, no categories, and frames
-are judged of the same clips as the clips are.
+Paper: Tulyakov, Liu, Yang, Kautz 2018, arXiv:1707.04993. No results are published for these data. The clips are
+computed on the fly from the emoji that ganjax ships. Differences from the published code: a quarter of the width, no
+categories, and the frames that are judged come from the clips that are judged.
 
-It was not trained to the end here yet: what its clips become was not seen.
+It was not trained to the end yet, so the quality of its samples is unknown.
 
     python train.py --config configs/mocogan_emoji.py --workdir runs/mocogan_emoji
 """

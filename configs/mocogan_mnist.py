@@ -1,8 +1,8 @@
 """MoCoGAN on moving MNIST, two digits that fly and bounce, 16 frames of 64x64.
 
-Paper: Tulyakov, Liu, Yang, Kautz 2018, arXiv:1707.04993; the data are those of arXiv:1502.04681. No figure is published
-for the two together. Against the published code: no categories, 4 clips a step with 3 frames of each where it draws 3
-clips and 10 frames.
+Paper: Tulyakov, Liu, Yang, Kautz 2018, arXiv:1707.04993. The data follow arXiv:1502.04681. No results are published for
+the two together. Differences from the published code: no categories, and a step has 4 clips with 3 frames of each,
+instead of 3 clips and 10 frames.
 
     python train.py --config configs/mocogan_mnist.py --workdir runs/mocogan_mnist
 """

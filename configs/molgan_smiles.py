@@ -1,11 +1,11 @@
-"""MolGAN on small molecules: made by rule, or those of a file of SMILES.
+"""MolGAN on small molecules: procedural ones, or your own file of SMILES.
 
 Paper: De Cao, Kipf 2018, arXiv:1805.11973, and its authors' code: latents of 8, batches of 128, 4 updates of D a step,
-Adam of rate 1e-3, a gradient penalty of 10. It reports on QM9, from memory, about 98 % valid molecules, of which few
-differ. The reward is whether a molecule is valid; it joins G's loss after 2,000 steps, when V has learnt it. No figure
-is known for molecules by rule, which have up to 9 atoms of C, N, O and F as those of QM9.
+Adam with learning rate 1e-3, a gradient penalty of 10. On QM9 it reports (from memory) about 98 % valid molecules, few
+of them distinct. The reward is whether a molecule is valid. It joins G's loss after 2,000 steps, when V has learnt it.
+No results are known for the procedural molecules. They have up to 9 atoms of C, N, O and F, as QM9 has.
 
-It needs RDKit: `pip install '.[molecules]'`. A file of SMILES is `--config.data.data_dir=FILE`.
+It needs RDKit: `pip install '.[molecules]'`. For a file of SMILES set `--config.data.data_dir=FILE`.
 
     python train.py --config configs/molgan_smiles.py --workdir runs/molecules
 """

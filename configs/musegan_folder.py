@@ -1,9 +1,9 @@
-"""MuseGAN on music of one's own: four bars of drums, piano, guitar, bass and strings, from a folder of MIDI files.
+"""MuseGAN on your own music: four bars of drums, piano, guitar, bass and strings, from a folder of MIDI files.
 
-Paper: Dong, Hsiao, Yang, Yang 2018, arXiv:1709.06298. Networks and constants are those of its authors' later code: 12
-steps a beat, 84 pitches, 5 updates of D a step, a gradient penalty of 10, batches of 64, Adam of rate 1e-3 that falls
-to 0 from step 45,000 to 50,000. The paper trains on 50,266 phrases of songs in 4/4, brought to C (from memory). Here
-nothing is brought to another key, and bars of other time signatures are taken as they come.
+Paper: Dong, Hsiao, Yang, Yang 2018, arXiv:1709.06298. Networks and constants are from its authors' later code: 12 steps
+a beat, 84 pitches, 5 updates of D a step, a gradient penalty of 10, batches of 64, Adam with learning rate 1e-3 that
+falls to 0 from step 45,000 to 50,000. The paper trains on 50,266 phrases of songs in 4/4, transposed to C (from
+memory). Here nothing is transposed, and a bar is four beats in every time signature.
 
 MIDI files need mido: `pip install '.[music]'`.
 

@@ -1,7 +1,7 @@
-"""pix2pix on the emoji that ganjax ships, one drawing style to another, 64x64: trains anywhere, with no download.
+"""pix2pix on the emoji that ganjax ships, from one drawing style to another, 64x64. Needs no download and no GPU.
 
-Paper: Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004, its U-Net with six halvings at half of the width, with instance
-norm. No figure is published for these data. A tenth of the emoji is held out: the grids show those.
+Paper: Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004. The U-Net has six halvings, half the width and instance norm. No
+results are published for these data. A tenth of the emoji is held out, and the grids show these.
 
     python train.py --config configs/pix2pix_emoji.py --workdir runs/pix2pix_emoji
 """

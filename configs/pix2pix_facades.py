@@ -1,19 +1,20 @@
-"""pix2pix on CMP facades, labels to photos, 256x256, from pairs.
+"""pix2pix on CMP facades, from labels to photos, 256x256, from pairs.
 
 Paper: Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004, section 6.2: 200 epochs of 400 pairs, batches of one. It shows
-facades and gives no figure of them. MMGeneration's README reports FID 119.1 of the authors' weights and 125.0 of its
-own, over the test pictures, which are so few that such a figure is rough.
+facades and reports no metric for them. MMGeneration's README reports FID 119.1 for the authors' weights and 125.0 for
+its own, on the test pictures. These are few, so such values are rough.
 
-A file has the photo in its left half and the labels in its right one: BtoA. Batch norm of one picture is by its own
-statistics, in training and, as in the paper, after.
+A file has the photo in its left half and the labels in its right half, so the direction is BtoA. Batch norm uses the
+statistics of the one picture, in training and, as in the paper, in sampling.
 
     python train.py --config configs/pix2pix_facades.py --workdir runs/facades --config.data.data_dir=FACADES
 
 FACADES is a folder with the folders train, val and test, as the authors' download has them.
 
-The samples and values on this page are of 128 pixels, half of the width, seven halvings, instance norm, batches of four
-and 120 epochs, whose rate falls to 0, in two hours on two busy CPU cores. Windows, ledges and balconies come where the
-labels have them; a lattice of the upsampling is left in walls. Pictures: CMP Facade Database (Tylecek and Sara 2013).
+The samples and values on this page are from a smaller run: 128 pixels, half the width, seven halvings, instance norm,
+batches of four, and 120 epochs over which the learning rate falls to 0. It took two hours on two busy CPU cores.
+Windows, ledges and balconies appear where the labels have them. Walls show a grid artefact of the upsampling. Pictures:
+CMP Facade Database (Tylecek and Sara 2013).
 
     ganjax train pix2pix_facades --workdir runs/facades --config.data.data_dir=FACADES --config.data.resolution=128 \\
       --config.data.jitter=16 --config.networks.downs=7 --config.networks.width=32 --config.networks.width_D=32 \\

@@ -1,9 +1,9 @@
-"""pix2pix from line drawings to emoji, 64x64: draw something, and it is painted. Trains anywhere, with no download.
+"""pix2pix from line drawings to emoji, 64x64: it paints what you draw. Needs no download and no GPU.
 
-Paper: Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004, whose edges2shoes is of this kind: its U-Net with four halvings
-at half of the width, with instance norm and an average of G's weights. No figure is published for these data. The lines
-are made of the drawings: dark where colours change. A tenth of the emoji is held out in all styles: the grids show
-those. Pictures of one's own: see docs/guides/translation.md. 30,000 steps took 70 minutes on two busy CPU cores.
+Paper: Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004, whose edges2shoes is such a task. The U-Net has four halvings,
+half the width, instance norm and an average of G's weights. No results are published for these data. The lines are
+computed from the drawings: dark where colours change. A tenth of the emoji is held out in all styles, and the grids
+show these. For your own pictures see docs/guides/translation.md. 30,000 steps took 70 minutes on two busy CPU cores.
 
     python train.py --config configs/pix2pix_sketch.py --workdir runs/pix2pix_sketch
 """

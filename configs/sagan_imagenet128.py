@@ -1,9 +1,9 @@
 """SAGAN on ImageNet, 128x128, 1,000 classes.
 
-Paper: Zhang et al. 2018, arXiv:1805.08318: FID 18.65, IS 52.52, 50,000 fakes against the training set. Residual
-networks with spectral norm in both, conditional batch norm, projection, self-attention at 32x32 maps; rates of 1e-4
-for G and 4e-4 for D, one update each. One million steps took the authors weeks on 4 GPUs. On one device
-`--config.microbatches=8` takes the batch in 8 parts (batch norm is then over 32 images).
+Paper: Zhang et al. 2018, arXiv:1805.08318: FID 18.65, IS 52.52, 50,000 fakes against the training set. Both networks
+are residual, with spectral norm and self-attention at 32x32 maps. G has conditional batch norm, D projection. Learning
+rates are 1e-4 for G and 4e-4 for D, one update each. One million steps took the authors weeks on 4 GPUs. On one device
+`--config.microbatches=8` splits the batch into 8 parts. Batch norm is then over 32 images.
 
     python train.py --config configs/sagan_imagenet128.py --workdir runs/sagan
 """

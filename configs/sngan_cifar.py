@@ -1,8 +1,8 @@
 """SNGAN with residual networks on CIFAR-10, 32x32, unconditional.
 
 Paper: Miyato et al. 2018, arXiv:1802.05957, table 2: FID 21.7 +- 0.21, IS 8.22 +- 0.05, 5,000 fakes against 10,000 real
-images. The recipe is the authors' (pfnet-research/sngan_projection, sn_cifar10_unconditional.yml); torch-mimicry
-reports 16.77 for these networks over 100,000 steps, 50,000 fakes against the 50,000 training images.
+images. The recipe follows the authors' code (pfnet-research/sngan_projection, sn_cifar10_unconditional.yml).
+torch-mimicry reports FID 16.77 for these networks after 100,000 steps, 50,000 fakes against the 50,000 training images.
 
     python train.py --config configs/sngan_cifar.py --workdir runs/sngan
 """

@@ -1,8 +1,8 @@
 """SNGAN with the small CNN on CIFAR-10, 32x32, unconditional.
 
 Paper: Miyato et al. 2018, arXiv:1802.05957, table 2: FID 29.3, IS 7.42 +- 0.08 for the standard CNN, 5,000 fakes
-against 10,000 real images. The recipe is that of pytorch-gan-collections, which reports FID 17.81 and IS 7.84 (50,000
-fakes against the 50,000 training images): hinge loss, one update of D a step, falling rates.
+against 10,000 real images. The recipe follows pytorch-gan-collections, which reports FID 17.81 and IS 7.84 (50,000
+fakes against the 50,000 training images): hinge loss, one update of D a step, decaying learning rates.
 
     python train.py --config configs/sngan_cnn_cifar.py --workdir runs/sngan_cnn
 """

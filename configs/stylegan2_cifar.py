@@ -1,9 +1,9 @@
 """StyleGAN2 on CIFAR-10, 32x32, unconditional.
 
-Paper: Karras et al. 2019, arXiv:1912.04958; the recipe is that of the setting `cifarbaseline` of StyleGAN2-ADA
-(arXiv:2006.06676, figure 11b; NVlabs/stylegan2-ada, train.py) without augmentation: 100 million images. FID 8.32
-(50,000 fakes against the training images), as table 1 of arXiv:2209.03003 quotes it; through ADA the same recipe comes
-to 5.33 (NVlabs/stylegan2-ada, issue 99). G has 21.52 million parameters, D 21.51 million.
+Paper: Karras et al. 2019, arXiv:1912.04958. The recipe follows the setting `cifarbaseline` of StyleGAN2-ADA
+(arXiv:2006.06676, figure 11b; NVlabs/stylegan2-ada, train.py), without augmentation: 100 million images. Table 1 of
+arXiv:2209.03003 quotes FID 8.32 for it (50,000 fakes against the training images). With ADA the same recipe reaches
+5.33 (NVlabs/stylegan2-ada, issue 99). G has 21.52 million parameters, D 21.51 million.
 
     python train.py --config configs/stylegan2_cifar.py --workdir runs/stylegan2_cifar
 """

@@ -1,8 +1,8 @@
-"""StyleGAN2 on the emoji that ganjax ships, 64x64, narrow: trains anywhere, with no download.
+"""StyleGAN2 on the emoji that ganjax ships, 64x64, narrow. Needs no download and no GPU.
 
-Paper: Karras et al. 2019, arXiv:1912.04958, config F; the settings are those that StyleGAN2-ADA (arXiv:2006.06676)
-takes at 64x64, at 1/16 of their width, and with all of DiffAugment (arXiv:2006.10738), since these are few pictures.
-No figure is published for these data: the run is to be looked at.
+Paper: Karras et al. 2019, arXiv:1912.04958, config F. The settings are those of StyleGAN2-ADA (arXiv:2006.06676) for
+64x64, with 1/16 of the width. The pictures are few, so all of DiffAugment (arXiv:2006.10738) is added. No results are
+published for these data: judge the run by its samples.
 
     python train.py --config configs/stylegan2_emoji.py --workdir runs/stylegan2_emoji
 """

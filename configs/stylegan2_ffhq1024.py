@@ -1,11 +1,11 @@
 """StyleGAN2, config F, on FFHQ, 1024x1024.
 
 Paper: Karras et al. 2019, arXiv:1912.04958, table 1, config F: FID 2.84 +- 0.03, 50,000 fakes against 50,000
-pictures, perceptual path length 145.0 (NVlabs/stylegan2, README). The recipe is the setting `stylegan2` of the authors'
-later code (NVlabs/stylegan2-ada, train.py) without augmentation: 25 million images, mirrored. Its clamp of activations
-is not in the paper's networks. G has 30.37 million parameters, D 29.01 million.
+pictures, perceptual path length 145.0 (NVlabs/stylegan2, README). The recipe follows the setting `stylegan2` of the
+authors' later code (NVlabs/stylegan2-ada, train.py), without augmentation: 25 million images, mirrored. Only that code
+clamps activations; the paper does not. G has 30.37 million parameters, D 29.01 million.
 
-FFHQ is not in TFDS: data.dataset is the folder of its pictures.
+FFHQ is not in TFDS: `data.dataset` is the folder of its pictures.
 
     python train.py --config configs/stylegan2_ffhq1024.py --workdir runs/ffhq1024 --config.data.dataset=./ffhq
 """

@@ -1,11 +1,11 @@
 """StyleGAN2 with adaptive augmentation (ADA) on FFHQ, 256x256.
 
-Paper: Karras et al. 2020, arXiv:2006.06676, figure 7c, all 70,000 pictures with their mirror images: FID 3.81, 50,000
-fakes against them all (so measured by NVlabs/stylegan2-ada-pytorch, issue 283, on pictures reduced by a box filter;
-by Lanczos's it is about 1 more). The recipe is the setting `paper256` of the authors' code: half the channels of config
-F of arXiv:1912.04958, 25 million images. G has 24.77 million parameters, D 24.00 million.
+Paper: Karras et al. 2020, arXiv:2006.06676, figure 7c, all 70,000 pictures and their mirror images: FID 3.81, 50,000
+fakes against all of them. NVlabs/stylegan2-ada-pytorch (issue 283) measures this on pictures reduced by a box filter;
+with Lanczos it is about 1 more. The recipe follows the setting `paper256` of the authors' code: half the channels of
+config F of arXiv:1912.04958, 25 million images. G has 24.77 million parameters, D 24.00 million.
 
-FFHQ is not in TFDS: data.dataset is the folder of its pictures, which are brought to 256x256 by ganjax.
+FFHQ is not in TFDS: `data.dataset` is the folder of its pictures. ganjax resizes them to 256x256.
 
     python train.py --config configs/stylegan2_ffhq256.py --workdir runs/ffhq256 --config.data.dataset=./ffhq
 """

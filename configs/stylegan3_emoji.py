@@ -1,11 +1,11 @@
-"""StyleGAN3-T on the emoji that ganjax ships, 64x64, narrow: trains anywhere, with no download.
+"""StyleGAN3-T on the emoji that ganjax ships, 64x64, narrow. Needs no download and no GPU.
 
-Paper: Karras et al. 2021, arXiv:2106.12423, configuration T, with 8 layers instead of 14, narrow ones, and all of
-DiffAugment (arXiv:2006.10738), since these are few pictures. G computes at twice the rate of every map: a step takes
-several times as long as one of stylegan2_emoji. No figure is published for these data: the run is to be looked at, with
-`ganjax sample --option translate_x=0,0.02,0.04` say.
+Paper: Karras et al. 2021, arXiv:2106.12423, configuration T. Differences from the paper: 8 narrow layers instead of 14,
+and all of DiffAugment (arXiv:2006.10738), because the pictures are few. G computes at twice the sampling rate of every
+map: a step takes several times as long as in stylegan2_emoji. No results are published for these data: judge the run by
+its samples, for example with `ganjax sample --option translate_x=0,0.02,0.04`.
 
-It was not trained to the end here yet: what its pictures become was not seen.
+It was not trained to the end yet, so the quality of its samples is unknown.
 
     python train.py --config configs/stylegan3_emoji.py --workdir runs/stylegan3_emoji
 """

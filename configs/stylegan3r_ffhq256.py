@@ -1,11 +1,11 @@
-"""StyleGAN3-R on FFHQ, 256x256: turns and shifts of the input are turns and shifts of the picture.
+"""StyleGAN3-R on FFHQ, 256x256: the picture follows rotations and translations of G's input.
 
-Paper: Karras et al. 2021, arXiv:2106.12423, configuration R. Its FID of 3.07 is at 1024x1024 (table 2); at 256x256 the
-ablation reports 4.50, EQ-T 66.7 dB and EQ-R 40.5 dB on FFHQ-U, with half of these channels. The recipe is that of the
-authors' code for 256x256: batch 32, gamma 2, 25 million images, the first 200,000 of which D sees blurred. G has 18.82
+Paper: Karras et al. 2021, arXiv:2106.12423, configuration R. It reports FID 3.07 at 1024x1024 (table 2). At 256x256 the
+ablation reports FID 4.50, EQ-T 66.7 dB and EQ-R 40.5 dB on FFHQ-U, with half of these channels. The recipe follows the
+authors' code for 256x256: batch 32, gamma 2, 25 million images. D sees the first 200,000 of them blurred. G has 18.82
 million parameters, D 28.86 million.
 
-FFHQ is not in TFDS: data.dataset is the folder of its pictures, which are brought to 256x256 by ganjax.
+FFHQ is not in TFDS: `data.dataset` is the folder of its pictures. ganjax resizes them to 256x256.
 
     python train.py --config configs/stylegan3r_ffhq256.py --workdir runs/stylegan3r --config.data.dataset=./ffhq
 """

@@ -1,10 +1,10 @@
-"""StyleGAN3-T on FFHQ, 256x256: details move with what they are on, not with the grid of pixels.
+"""StyleGAN3-T on FFHQ, 256x256: details move with the object, not with the pixel grid.
 
-Paper: Karras et al. 2021, arXiv:2106.12423, configuration T. Its FID of 2.79 is at 1024x1024 (table 2); at 256x256 the
-ablation reports 4.62 and EQ-T 63.0 dB on FFHQ-U, with half of these channels. The recipe is that of the authors' code
+Paper: Karras et al. 2021, arXiv:2106.12423, configuration T. It reports FID 2.79 at 1024x1024 (table 2). At 256x256 the
+ablation reports FID 4.62 and EQ-T 63.0 dB on FFHQ-U, with half of these channels. The recipe follows the authors' code
 for 256x256: batch 32, gamma 2, 25 million images. G has 28.47 million parameters, D 28.86 million.
 
-FFHQ is not in TFDS: data.dataset is the folder of its pictures, which are brought to 256x256 by ganjax.
+FFHQ is not in TFDS: `data.dataset` is the folder of its pictures. ganjax resizes them to 256x256.
 
     python train.py --config configs/stylegan3t_ffhq256.py --workdir runs/stylegan3t --config.data.dataset=./ffhq
 """

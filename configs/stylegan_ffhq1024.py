@@ -1,11 +1,11 @@
 """StyleGAN on FFHQ, from 8x8 to 1024x1024.
 
 Paper: Karras et al. 2018, arXiv:1812.04948, table 1, row F: FID 4.40, 50,000 fakes against the pictures of the data
-set. The recipe is that of the authors' code (NVlabs/stylegan, train.py, 8 GPUs): 25 million images, mirrored. G has
-26.22 million parameters, D 23.09 million. Unlike there, an image of a batch has a place of its own where its styles
-change, and pictures of lower levels are resized with Lanczos rather than averaged.
+set. The recipe follows the authors' code (NVlabs/stylegan, train.py, 8 GPUs): 25 million images, mirrored. G has 26.22
+million parameters, D 23.09 million. Differences from that code: style mixing draws its layer for each image, not for
+the batch. Pictures of lower levels are resized with Lanczos, not averaged.
 
-FFHQ is not in TFDS: data.dataset is the folder of its pictures. Published pictures have truncation 0.7 in 8 layers:
+FFHQ is not in TFDS: `data.dataset` is the folder of its pictures. Published samples have truncation 0.7 in 8 layers:
 `ganjax sample --option truncation=0.7 --option cutoff=8`.
 
     python train.py --config configs/stylegan_ffhq1024.py --workdir runs/stylegan --config.data.dataset=./ffhq

@@ -1,11 +1,11 @@
-"""DF-GAN, narrow, on the emoji that ganjax ships and their names, 64x64: texts into pictures, with no download.
+"""DF-GAN, narrow, on the emoji that ganjax ships and their names, 64x64: pictures from text. Needs no download.
 
-Paper: Tao et al. 2022, arXiv:2008.05865. No figure is published for these data. Against the published code: a quarter
-of the width, and captions read by their letters (`ganjax/text/ngrams.py`), which needs no weights and knows no
-meanings. `--config.data.encoder=minilm` reads them by meaning: `pip install '.[text]'` and its weights. A tenth of the
-emoji is held out in all styles: the grids show those.
+Paper: Tao et al. 2022, arXiv:2008.05865. No results are published for these data. Differences from the published code:
+a quarter of the width, and captions are encoded by their letters (`ganjax/text/ngrams.py`). This needs no weights and
+knows no meanings. `--config.data.encoder=minilm` encodes meaning: `pip install '.[text]'` and its weights. A tenth of
+the emoji is held out in all styles, and the grids show these.
 
-It was not trained to the end here yet: what its pictures become was not seen.
+It was not trained to the end yet, so the quality of its samples is unknown.
 
     python train.py --config configs/text_emoji.py --workdir runs/text_emoji
 """

@@ -1,12 +1,12 @@
-"""vid2vid from the edges of emoji that fly and bounce to their colours, 32x32: trains anywhere, with no download.
+"""vid2vid on emoji that fly and bounce, from their edges to their colours, 32x32. Needs no download and no GPU.
 
-Paper: Wang, Liu, Zhu et al. 2018, arXiv:1808.06601. No figure is published for these data, which are made as they are
-read of the emoji that ganjax ships. So the true flow is known: it is in the losses of flow, where the paper has that of
-FlowNet2, and the condition of the discriminators of clips. Against the paper: an eighth of the width, two residual
-blocks, one scale of the discriminators, instance norm, one resolution, clips of one length, no foreground and no VGG19.
-A tenth of the emoji is held out: the grids show those.
+Paper: Wang, Liu, Zhu et al. 2018, arXiv:1808.06601. No results are published for these data. The clips are computed on
+the fly from the emoji that ganjax ships, so the true flow is known. The flow losses use it, where the paper has
+FlowNet2, and it is the condition of the clip discriminators. Differences from the paper: an eighth of the width, two
+residual blocks, one scale of the discriminators, instance norm, one resolution, clips of one length, no foreground and
+no VGG19. A tenth of the emoji is held out, and the grids show these.
 
-It was not trained to the end here yet: what its clips become was not seen.
+It was not trained to the end yet, so the quality of its samples is unknown.
 
     python train.py --config configs/vid2vid_emoji.py --workdir runs/vid2vid_emoji
 """

@@ -1,10 +1,11 @@
-"""WaveGAN on sounds of one's own, windows of a second at 16 kHz: a folder or zip archive of WAV, FLAC, OGG or MP3.
+"""WaveGAN on your own sounds, windows of a second at 16 kHz, from a folder or zip archive of WAV, FLAC, OGG or MP3.
 
 Paper: Donahue, McAuley, Puckette 2019, arXiv:1802.04208, section 3.2, and the authors' code: 5 updates of D a step, a
-gradient penalty of 10, phase shuffle of 2 samples, Adam of rate 1e-4. Table 1: an inception score of 4.67 +- 0.01 on
-spoken digits (SC09), 4.12 without phase shuffle. The paper advises `networks.post_taps=512` against a buzzing tone.
+gradient penalty of 10, phase shuffle of 2 samples, Adam with learning rate 1e-4. Table 1: an inception score of 4.67 +-
+0.01 on spoken digits (SC09), 4.12 without phase shuffle. The paper advises `networks.post_taps=512` against a buzzing
+tone.
 
-Files of sounds need soundfile: `pip install '.[sound]'`.
+Sound files need soundfile: `pip install '.[sound]'`.
 
     python train.py --config configs/wavegan_folder.py --workdir runs/mine --config.data.data_dir=./my_sounds
 """

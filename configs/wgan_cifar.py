@@ -1,9 +1,10 @@
-"""WGAN with clipped weights on CIFAR-10, 32x32, unconditional.
+"""WGAN with weight clipping on CIFAR-10, 32x32, unconditional.
 
-Paper: Arjovsky, Chintala, Bottou 2017, arXiv:1701.07875; it gives no CIFAR-10 FID. The recipe is that of
+Paper: Arjovsky, Chintala, Bottou 2017, arXiv:1701.07875; it reports no CIFAR-10 FID. The recipe follows
 github.com/w86763777/pytorch-gan-collections (README, row WGAN), which reports FID 40.03, IS 6.62 +- 0.09: 50,000 fakes
 against the 50,000 training images, a PyTorch port of the TTUR Inception, running batch statistics, last step. It clips
-at 0.1 under Adam; the paper has RMSProp: configs.rmsprop(lr=5e-5, clip=0.01) for D, without clip for G, and n_critic=5.
+at 0.1 and uses Adam. The paper has RMSProp: configs.rmsprop(lr=5e-5, clip=0.01) for D, without clip for G, and
+n_critic=5.
 
     python train.py --config configs/wgan_cifar.py --workdir runs/wgan
 """

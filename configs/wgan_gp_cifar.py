@@ -1,6 +1,6 @@
 """WGAN-GP with residual networks on CIFAR-10, 32x32, unconditional.
 
-Paper: Gulrajani et al. 2017, arXiv:1704.00028, section 5.3: IS 7.86 +- 0.07; it gives no FID. The recipe is that of
+Paper: Gulrajani et al. 2017, arXiv:1704.00028, section 5.3: IS 7.86 +- 0.07; it reports no FID. The recipe follows
 github.com/w86763777/pytorch-gan-collections (README, row WGAN-GP, ResNet), which reports FID 16.95, IS 7.95 +- 0.14:
 50,000 fakes against the 50,000 training images, a PyTorch port of the TTUR Inception, running batch statistics, last
 step.

@@ -1,9 +1,9 @@
-"""WGAN-GP on CIFAR-10, 32x32, unconditional, with the small CNN.
+"""WGAN-GP with the small CNN on CIFAR-10, 32x32, unconditional.
 
-Paper: Gulrajani et al. 2017, arXiv:1704.00028, whose own CIFAR-10 figures are those of a residual network. The recipe
-is that of github.com/w86763777/pytorch-gan-collections (README, row WGAN-GP, CNN), which reports FID 19.83, IS 7.66 +-
-0.10: 50,000 fakes against the 50,000 training images, a PyTorch port of the TTUR Inception, running batch statistics,
-last step. A later version of it adds noise from U(0, 1/128) to the real images, which this does not.
+Paper: Gulrajani et al. 2017, arXiv:1704.00028; its CIFAR-10 results are for a residual network. The recipe follows
+github.com/w86763777/pytorch-gan-collections (README, row WGAN-GP, CNN), which reports FID 19.83, IS 7.66 +- 0.10:
+50,000 fakes against the 50,000 training images, a PyTorch port of the TTUR Inception, running batch statistics, last
+step. A later version of that code adds noise from U(0, 1/128) to the real images; this recipe does not.
 
     python train.py --config configs/wgan_gp_cnn_cifar.py --workdir runs/wgan_gp
 """

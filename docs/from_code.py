@@ -1,4 +1,4 @@
-"""Pages of docs/reference/, from the code: fields, arguments, commands, and what is public in Python."""
+"""Pages of docs/reference/, from the code: fields, arguments, commands, and the public Python functions."""
 
 import ast
 import importlib
@@ -42,8 +42,8 @@ TAKEN = {
 
 {MADE}
 
-`networks.name` is one of these; the other fields of `networks` are those of its table. Sizes, classes and lengths come
-from `data`.
+`networks.name` is one of these. Its table has the other fields of `networks`. Sizes, classes and lengths come from
+`data`.
 """,
     'networks.',
     ('resolution', 'channels', 'fields'),
@@ -53,7 +53,7 @@ from `data`.
 
 {MADE}
 
-`method.name` is one of these; the other fields of `method` are those of its table.
+`method.name` is one of these. Its table has the other fields of `method`.
 """,
     'method.',
     ('nets', 'fields', 'batch_size'),
@@ -63,8 +63,8 @@ from `data`.
 
 {MADE}
 
-`data.dataset` is one of these, the path of a folder or zip archive, or a name of the TFDS catalogue. The other fields
-of `data` are those of [all data](config.md), and those of its table.
+`data.dataset` is one of these, the path of a folder or zip archive, or a name of the TFDS catalogue. [All data
+sets](config.md) share some fields of `data`. A table has the fields of one data set.
 """,
     'data.',
     ('resolution', 'channels', 'cache', 'flip'),
@@ -74,9 +74,9 @@ FIELDS = f"""# Fields of a recipe
 
 {MADE}
 
-Each can be set on the command line: `--config.batch_size=64`, `--config.optim.G.lr=1e-4`. What else `networks`,
-`method` and `data` take depends on what they name: [networks](networks.md), [methods](methods.md), [data](data.md).
-These can be set too, whether the recipe's file has them or not: `--config.method.penalties.r1=10`.
+Set any of them on the command line: `--config.batch_size=64`, `--config.optim.G.lr=1e-4`. `networks`, `method` and
+`data` have more fields, which depend on their name: [networks](networks.md), [methods](methods.md), [data](data.md).
+You can set these too, even if the recipe's file does not have them: `--config.method.penalties.r1=10`.
 
 | field | default | what |
 |---|---|---|
@@ -146,7 +146,7 @@ def commands() -> str:
 
 def api() -> str:
   """Signatures and docstrings of what is public, read without importing it."""
-  text = f'# Python\n\n{MADE}\n\nWhat a method, a network or a script of your own calls.\n'
+  text = f'# Python\n\n{MADE}\n\nThe functions and classes for your own methods, networks and scripts.\n'
   for name in PUBLIC:
     module = ast.parse((ROOT / f'ganjax/{name}.py').read_text())
     dotted = f'ganjax/{name}'.removesuffix('/__init__').replace('/', '.')

@@ -1,4 +1,4 @@
-"""What was made and measured of recipes, from their pictures and records: docs/results/ and parts of docs/recipes/."""
+"""Samples and measurements of recipes, from their pictures and records: docs/results/ and parts of docs/recipes/."""
 
 import json
 from pathlib import Path
@@ -13,32 +13,32 @@ from ganjax.weights import generator_file
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / 'docs'
-# Of each generator that comes along: how it is used, and what it cannot do.
+# Of each generator that ships with ganjax: its use, and its limits.
 USES = {
   'digits': (
     'ganjax sample digits --classes 0-9 --seeds 0-9 --out digits.png',
-    'Draws handwritten digits, each of its class. A seed is a hand: its slant and weight are alike in all classes. '
-    'Some strokes break off. `ganjax copies digits --split test`: 2 of 1,000 samples are nearer to a training picture '
-    'than 99% of 1,000 held-out pictures are.',
+    'Draws handwritten digits of a given class. A seed keeps its handwriting in all classes: the same slant and '
+    'weight. Some strokes are broken. `ganjax copies digits --split test`: 2 of 1,000 samples are nearer to a '
+    'training picture than 99% of 1,000 held-out pictures are.',
   ),
   'emoji32': (
     'ganjax sample emoji32 --seeds 0-63 --out emoji.png',
-    'Draws small pictures in the manner of emoji. Shapes, colours and classes are those of emoji; what is drawn is '
-    'often none that exists, and fine detail is not drawn. `ganjax copies emoji32`: 0 of 1,000 samples are nearer to a '
+    'Draws small emoji-like pictures. Shapes, colours and classes are like the emoji, but many samples show no emoji '
+    'that exists, and fine detail is missing. `ganjax copies emoji32`: 0 of 1,000 samples are nearer to a '
     'training picture than 99% of 1,000 training pictures are to another one.',
   ),
   'emoji_painter': (
     'ganjax sample emoji_painter --source drawing.png --out painted.png',
-    'Paints line drawings in the manner of emoji, 64 pixels a side: dark lines, two or three pixels wide, on white. '
-    '`ganjax explore emoji_painter` has a pad to draw on. Faces, people, food and animals get colours that suit them; '
-    'other things get some that often do not.',
+    'Colours line drawings like emoji, 64 pixels a side: dark lines, two or three pixels wide, on white. '
+    '`ganjax explore emoji_painter` has a drawing pad. Faces, people, food and animals get suitable colours; '
+    'other things often do not.',
   ),
   'emoji_upscaler': (
     'ganjax sample emoji_upscaler --source small.png --out large.png',
-    'Enlarges drawings four times. It learnt from emoji alone: photographs come out soft.',
+    'Enlarges drawings by a factor of 4. It was trained only on emoji: photographs become blurred.',
   ),
 }
-CARDS = f"""# Generators that come along
+CARDS = f"""# Pretrained generators
 
 {MADE}
 
@@ -51,8 +51,8 @@ ganjax sample emoji_painter --seeds 0-15 --out painted.png
 ganjax verify emoji_upscaler
 ```
 
-The first four commands need no training and no download; the second and the third draw emoji and enlarge them. The
-last measures a generator again and compares the values with its records. In Python:
+The first four commands need no training and no download. The second draws emoji, and the third enlarges them. The last
+command measures a generator again and compares the values with its records. In Python:
 
 ```python
 import ganjax
@@ -61,10 +61,10 @@ generator = ganjax.from_pretrained('digits')  # a name of this page, a workdir o
 pictures = generator.sample(seeds=range(4), classes=7)  # uint8 [4, 32, 32, 1]
 ```
 
-A generator is a file of float16 numbers in `ganjax/pretrained/`. Its metadata hold the recipe, the data, the commit and
-the versions that made it. The records lie beside it.
+A generator is a file of float16 weights in `ganjax/pretrained/`. Its metadata have the recipe, the data, the commit and
+the versions that made it. Its records are next to it.
 """
-TAKES = f"""# What recipes take
+TAKES = f"""# Time and memory of recipes
 
 {MADE}
 
@@ -72,9 +72,9 @@ TAKES = f"""# What recipes take
 python benchmarks/recipes.py dcgan_emoji emoji32 --seconds 20 --out docs/records/takes.jsonl
 ```
 
-This command trained each recipe for 20 seconds after its first step, from a cold compilation cache, on a machine with
-nothing else to do: two cores of an Intel Xeon (Sapphire Rapids), no GPU. What a GPU takes was not measured. Memory is
-the most that the process held. A recipe that is missing was not measured; those for large pictures need an accelerator.
+This command trained each recipe for 20 seconds after its first step, with an empty compilation cache. The machine had
+two cores of an Intel Xeon (Sapphire Rapids), no GPU and no other load. GPUs were not measured. Memory is the peak of
+the process. Recipes that are missing were not measured; recipes for large pictures need an accelerator.
 
 | recipe | first step | images a second | all steps | memory | ganjax, commit |
 |---|---|---|---|---|---|
@@ -83,14 +83,14 @@ MEASURED = f"""# Measured
 
 {MADE}
 
-Every value that a recipe was measured by, on a CPU, from its record. A row that does not say samples is a floor or a
-baseline: other pictures, measured in the same way. Values of one metric can be compared where the numbers of pictures
-are the same. Each page of a recipe has the commands.
+All metrics that were measured on a CPU, from their records. A row whose third column does not begin with
+"samples" is a baseline: other pictures, measured in the same way. Compare values of a metric only for equal numbers of
+pictures. The page of each recipe has the commands.
 """
 
 
 def picture(file) -> str:
-  """Samples of a recipe and how they came about, as the metadata of the picture say; '' where there is none."""
+  """Samples of a recipe and how they were made, from the metadata of the picture; '' if there is none."""
   if not file.exists():
     return ''
   with Image.open(file) as image:
@@ -102,14 +102,14 @@ def picture(file) -> str:
 
 
 def curves(name) -> str:
-  """The losses of the run that was trained, where they were kept."""
+  """The losses of the trained run, if they were kept."""
   if not (DOCS / f'curves/{name}.png').exists():
     return ''
   return f'![Curves of {name}](../curves/{name}.png)\n\n'
 
 
 def find_records(name) -> list:
-  """Records of a recipe: of the generator that comes along, and of a run."""
+  """Records of a recipe: of the generator that ships with ganjax, and of a run."""
   found = []
   for file in sorted((ROOT / 'ganjax/pretrained').glob('*.safetensors')):
     if generator_file.read_about(file)['config']['name'] == name:
@@ -130,7 +130,7 @@ def values(record):
 
 
 def measured(name) -> str:
-  """What was measured of a recipe, and the commands."""
+  """The measured values of a recipe, and the commands."""
   found = find_records(name)
   if not found:
     return ''
@@ -148,7 +148,7 @@ def measured(name) -> str:
 
 
 def all_measured() -> str:
-  """What was measured of all recipes."""
+  """The measured values of all recipes."""
   text = MEASURED
   for one in recipes.load_all():
     rows = ''.join(
@@ -165,27 +165,27 @@ def all_measured() -> str:
 
 
 def taken() -> dict:
-  """What recipes took, by name, as benchmarks/recipes.py measured it: the last line of each counts."""
+  """Time and memory of recipes, by name, measured by benchmarks/recipes.py: the last line of each counts."""
   kept = DOCS / 'records/takes.jsonl'
   lines = map(json.loads, kept.read_text().splitlines() if kept.exists() else ())
   return {line['recipe']: line for line in lines}
 
 
 def takes(name) -> str:
-  """What a recipe took, where it was measured."""
+  """Time and memory of a recipe, if they were measured."""
   if not (found := taken().get(name)):
     return ''
   first, rate = found['first_step_seconds'], found['images_per_second']
-  every = f' All its steps take {_hours(found)} at that rate.' if found['hours'] else ''
+  every = f' At that rate all steps take {_hours(found)}.' if found['hours'] else ''
   return (
-    f'## What it takes\n\nOn {found["cores"]} CPU cores the first step comes after {first:.0f} seconds, then there are '
-    f'{rate:.3g} images a second.{every} The process holds {found["peak_bytes"] / 2**30:.1f} GiB. '
-    f'[What recipes take](../results/takes.md)\n\n'
+    f'## Time and memory\n\nOn {found["cores"]} CPU cores the first step ends after {first:.0f} seconds. Training then '
+    f'processes {rate:.3g} images a second.{every} The process needs {found["peak_bytes"] / 2**30:.1f} GiB. '
+    f'[Time and memory of recipes](../results/takes.md)\n\n'
   )
 
 
 def all_taken() -> str:
-  """The table of what recipes take."""
+  """The table of time and memory."""
   return TAKES + ''.join(
     f'| [{name}](../recipes/{name}.md) | {one["first_step_seconds"]:.0f} s | {one["images_per_second"]:.3g} '
     f'| {_hours(one) if one["hours"] else "stages differ"} | {one["peak_bytes"] / 2**30:.1f} GiB '

@@ -1,11 +1,12 @@
-"""Writes the pages that are made from code: python docs/make.py
+"""Generates pages from the code: python docs/make.py
 
-docs/recipes/ comes from the docstrings of configs/, from what `--summary` prints, and from files named after their
-recipe: samples in docs/pictures/, curves in docs/curves/, records of evaluations in docs/records/. docs/reference/
-comes from the fields of `ganjax.config.base`, the arguments of each network, method and data set, the help of each
-command, and the docstrings of what is public; docs/results/pretrained.md from the generators in ganjax/pretrained/ and
-the records beside them; docs/results/measured.md from all records; docs/results/takes.md from
-docs/records/takes.jsonl. With --check it writes nothing, names the pages that are not up to date, and exits with 1.
+docs/recipes/ is made from docstrings of configs/, the output of `--summary`, and files named after the recipe: samples
+in docs/pictures/, curves in docs/curves/, evaluation records in docs/records/. docs/reference/ is made from the fields
+of `ganjax.config.base`, the arguments of each network, method and data set, the help of each command, and public
+docstrings. docs/results/pretrained.md is made from the generators in ganjax/pretrained/ and their records,
+docs/results/measured.md from all records, docs/results/takes.md from docs/records/takes.jsonl.
+
+With --check it writes nothing. It names the pages that are out of date, and exits with 1.
 """
 
 import argparse
@@ -26,15 +27,17 @@ from from_code import MADE
 from ganjax import experiment
 from ganjax import recipes as known
 
+# The command in a recipe's docstring, over several lines where they end with a backslash, and its flags.
+COMMAND = r' {4}python train\.py --config configs/\w+\.py ((?:.*\\\n)*.*)'
 INDEX = f"""# Recipes
 
 {MADE}
 
-`ganjax train NAME --workdir runs/NAME` runs a recipe. Each page names the paper and the figure that it reports.
+`ganjax train NAME --workdir runs/NAME` runs a recipe. Each page names the paper and the results that it reports.
 
-None of these figures was measured with ganjax: no GPU, no TPU and no Inception weights were at hand. With them it is
-one command: `ganjax evaluate runs/NAME --metrics fid --preset ttur --num 50000`. What was measured on a CPU
-is in [Small proofs](../results/small_proofs.md).
+None of these results was measured with ganjax: no GPU, TPU or Inception weights were available. With them, one command
+measures FID: `ganjax evaluate runs/NAME --metrics fid --preset ttur --num 50000`. For measurements on a CPU see
+[Small proofs](../results/small_proofs.md).
 
 | recipe | what | data | parameters, M | samples |
 |---|---|---|---|---|
@@ -42,17 +45,18 @@ is in [Small proofs](../results/small_proofs.md).
 
 
 def recipes() -> dict:
-  """A page for each recipe, and the table of all."""
+  """A page for each recipe, and the table of all recipes."""
   pages, rows = {}, []
   for one in known.load_all():
-    text = re.sub(r'\n {4}python train\.py.*', '', one.about.partition('\n')[2]).strip()
+    text = re.sub(r'\n' + COMMAND, '', one.about.partition('\n')[2]).strip()
+    options = re.search(COMMAND, one.about)[1].replace('\n    ', '\n')
     file = DOCS / f'pictures/{one.name}.png'
     thumbnail = f'<img src="../pictures/{one.name}.png" width="96">' if file.exists() else ''
     rows.append(
       f'| [{one.name}]({one.name}.md) | {one.title} | {one.data} | {one.parameters / 1e6:.2f} | {thumbnail} |'
     )
     pages[f'recipes/{one.name}.md'] = (
-      f'# {one.name}\n\n{MADE}\n\n{one.title}.\n\n```\nganjax train {one.name} --workdir runs/{one.name}\n```\n\n'
+      f'# {one.name}\n\n{MADE}\n\n{one.title}.\n\n```\nganjax train {one.name} {options}\n```\n\n'
       f'{text}\n\n{from_records.picture(file)}{from_records.curves(one.name)}{from_records.measured(one.name)}'
       f'{from_records.takes(one.name)}'
       f'## What is trained\n\n```\n{experiment.summary(one.run)}\n```\n\n'
@@ -68,7 +72,7 @@ def recipes() -> dict:
 def main():
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument(
-    '--check', action='store_true', help='only says which pages are not up to date'
+    '--check', action='store_true', help='only names the pages that are out of date'
   )
   check = parser.parse_args().check
   pages = {
