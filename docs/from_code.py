@@ -146,7 +146,9 @@ def commands() -> str:
 
 def api() -> str:
   """Signatures and docstrings of what is public, read without importing it."""
-  text = f'# Python\n\n{MADE}\n\nThe functions and classes for your own methods, networks and scripts.\n'
+  text = (
+    f'# Python\n\n{MADE}\n\nThe functions and classes for your own methods, networks and scripts.\n'
+  )
   for name in PUBLIC:
     module = ast.parse((ROOT / f'ganjax/{name}.py').read_text())
     dotted = f'ganjax/{name}'.removesuffix('/__init__').replace('/', '.')

@@ -1,7 +1,7 @@
-"""Command lines: flags of each command's own, their help, mistakes in one line, output that nobody reads.
+"""Command lines: the flags of each command, their help, errors in one line, closed output.
 
-Little is imported here, so that a command answers `--help` and a mistyped flag before it imports what is slow: it makes
-its `Command` and flags at the top, and calls `parse` where it is run.
+Little is imported here. A command makes its `Command` and flags at the top, and calls `parse` before its slow imports.
+So it answers `--help` and a mistyped flag at once.
 """
 
 import ast
@@ -51,7 +51,7 @@ def main() -> None:
   if not names or names[0] in _HELP:
     rows = [(name, _about(module)) for name, module in COMMANDS.items()]
     print(
-      f'ganjax COMMAND ...; ganjax COMMAND --help says more.\n\nCommands:\n{wording.table(rows)}'
+      f'ganjax COMMAND ...; ganjax COMMAND --help explains it.\n\nCommands:\n{wording.table(rows)}'
     )
     sys.exit(0 if names else 2)
   if names[0] not in COMMANDS:
@@ -70,27 +70,27 @@ def _check_system():
 
 
 def run(name: str) -> None:
-  """Runs a command with sys.argv as it is. As a program: so it parses its flags before it imports what is slow."""
+  """Runs a command with sys.argv as it is, as a program, so that it parses its flags before its slow imports."""
   runpy.run_module(f'ganjax.{COMMANDS[name]}', run_name='__main__')
 
 
 def _about(module) -> str:
-  """What a command does: the beginning of its docstring."""
+  """What a command does: the first words of its docstring."""
   text = Path(__file__).parent.joinpath(*module.split('.')).with_suffix('.py').read_text()
   return re.split('[:.\n]', ast.get_docstring(ast.parse(text)))[0]
 
 
 def configs_folder() -> Path:
-  """Where the configurations are that come along: in the installed package, or in a checkout beside it."""
+  """Folder of the recipes that ganjax ships: in the installed package, or next to it in a checkout."""
   inside = Path(__file__).parent / 'configs'
   return inside if inside.is_dir() else Path(__file__).parents[1] / 'configs'
 
 
 def find_config(text: str) -> str:
-  """The file of a configuration that is named by its file, or by the name of one that comes along.
+  """The file of a configuration, given by its path or by the name of a recipe.
 
   Raises:
-    UserError: a name that none has.
+    UserError: no recipe has that name.
   """
   if not re.fullmatch(r'[\w-]+', text) or os.path.exists(text):
     return text
@@ -103,7 +103,7 @@ def find_config(text: str) -> str:
 
 
 def find_run(text: str) -> str:
-  """A run by its workdir, by its exported file, or by the name of a generator that comes along -> the path.
+  """The path of a run, given by its workdir, its exported file, or the name of a pretrained generator.
 
   Raises:
     UserError: nothing has that name.
@@ -114,17 +114,17 @@ def find_run(text: str) -> str:
     path.stem: str(path) for path in (Path(__file__).parent / 'pretrained').glob('*.safetensors')
   }
   if text not in known:
-    there = f'; generators that come along: {", ".join(sorted(known))}' if known else ''
+    there = f'; pretrained generators: {", ".join(sorted(known))}' if known else ''
     raise UserError(f'workdir {text} is not there{wording.closest(text, known)}{there}')
   return known[text]
 
 
 class Command:
-  """A command line; modules with one are imported without side effects, and beside each other.
+  """The command line of a module. Importing the module has no side effects.
 
   Args:
     about: the text of the help, the module's docstring.
-    arguments: what may stand beside the flags, such as 'RUN ...'; nothing may by default.
+    arguments: names of positional arguments, such as 'RUN ...'; by default there are none.
     buckets: flags that may be URLs.
   """
 
@@ -138,7 +138,7 @@ class Command:
     return flags.DEFINE_string(name, default, text, self._flags)
 
   def strings(self, name: str, text: str) -> flags.FlagHolder[list[str]]:
-    """A flag that may be given several times: the list of its values."""
+    """A flag that may be repeated: the list of its values."""
     return flags.DEFINE_multi_string(name, [], text, self._flags)
 
   def integer(self, name: str, default: int | None, text: str) -> flags.FlagHolder:
@@ -153,8 +153,8 @@ class Command:
     return flags.DEFINE_enum(name, default, choices, text, self._flags)
 
   def config(self) -> flags.FlagHolder:
-    """The flag --config, and with it an override of every field."""
-    text = 'Configuration: a file, or the name of one that comes along, such as dcgan_cifar.'
+    """The flag --config, and an override of every field."""
+    text = 'Recipe: a name of `ganjax configs`, such as dcgan_cifar, or the path of a file.'
     # Unlike the other flags it looks for overrides in sys.argv.
     self._config = config_flags.DEFINE_config_file(
       'config', help_string=text, flag_values=self._flags
@@ -164,10 +164,10 @@ class Command:
     return self._config
 
   def run(self, flag: flags.FlagHolder) -> Path:
-    """The run that a command is about: its one argument, or --workdir; see `find_run`.
+    """The path of the run that a command works on: its one argument, or --workdir; see `find_run`.
 
     Raises:
-      UserError: none was given, or both.
+      UserError: none was given, or more than one.
     """
     given = [*self.arguments, *([flag.value] if flag.value else [])]
     if not given:
@@ -179,7 +179,7 @@ class Command:
     return Path(find_run(given[0]))
 
   def parse(self) -> None:
-    """Takes in what was typed, at the start of a process. Ends it after --help, and at a mistake, said in a line."""
+    """Parses sys.argv at the start of a process. Ends it after --help, or with one line about an error."""
     _check_system()
     _guard_output()
     if _HELP & {*sys.argv[1:]}:
@@ -194,9 +194,9 @@ class Command:
       sys.exit(2)
 
   def read(self, argv: Sequence[str]) -> None:
-    """Parses `argv`, which must be sys.argv where there is a --config; flags have their defaults before it.
+    """Parses `argv`, after flags are reset to their defaults. With a --config, `argv` must be sys.argv.
 
-    A leading ~ is the user's home, also where the shell has left it, as in quotes.
+    A leading ~ is the user's home, also if the shell did not expand it, as in quotes.
 
     Raises:
       UserError: in one line, with the nearest right name.
@@ -236,33 +236,33 @@ class Command:
 
   @property
   def names(self) -> list:
-    """Of the flags, in their order."""
+    """Names of the flags, in order."""
     return [*self._flags]
 
   def given(self, leave_out: Collection[str] = ()) -> dict:
-    """{name: value} of the flags that were given, in their order; a flag that may be given several times has a list."""
+    """{name: value} of the flags that were given, in order; a flag that may be repeated has a list."""
     there = map(self._flags.__getitem__, self._flags)
     return {f.name: f.value for f in there if f.present and f.name not in leave_out}
 
   def line(self, name: str, leave_out: Collection[str] = ()) -> str:
-    """The command line in one form: `ganjax NAME`, the arguments, the flags in their order that were given."""
+    """The command line in normal form: `ganjax NAME`, the arguments, then the given flags in order."""
     return shlex.join(['ganjax', name, *self.arguments, *words(self.given(leave_out))])
 
   def help(self) -> str:
-    """What the command does, its flags, and the fields of a configuration where it takes one."""
-    rows = [('--help', 'Prints this.')]
+    """What the command does, its flags, and the fields of a configuration if it takes one."""
+    rows = [('--help', 'Prints this help.')]
     for name in self._flags:
       flag = self._flags[name]
       default = f' (default: {flag.default})' if flag.default not in (None, False, []) else ''
       rows.append((f'--{name}', flag.help.partition(';\n')[0] + default))
-    beside = f' beside {self._takes}' if self._takes else ''
+    beside = f' after {self._takes}' if self._takes else ''
     text = f'{self._about.strip()}\n\nFlags, --NAME=VALUE{beside}:\n{wording.table(rows)}'
     if self._config is None:
       return text
     rows = [
       (name, f'{text} (default: {default})') for name, (default, text) in wording.fields().items()
     ]
-    return f'{text}\n\nFields of every configuration, --config.NAME=VALUE after --config:\n{wording.table(rows)}'
+    return f'{text}\n\nFields of every recipe, --config.NAME=VALUE after --config:\n{wording.table(rows)}'
 
   def _find_unknown(self, argv):
     """Raises UserError for the first --config.FIELD that the file does not have."""
@@ -286,7 +286,7 @@ class Command:
     return f'there is no --{name}{wording.nearest(name, known)}; --help lists what there is'
 
   def _fields(self, argv) -> dict:
-    """{'config.FIELD'} of the file that was named, sections too; {} where none was, or it cannot be loaded."""
+    """{'config.FIELD'} of the given file, with sections; {} if none was given, or it cannot be loaded."""
     path = [after for one, after in zip(argv, argv[1:]) if one in ('--config', '-config')]
     path += [one.partition('=')[2] for one in argv if re.match('--?config=', one)]
     if self._config is None or not path:
@@ -302,7 +302,7 @@ class Command:
 
 
 def words(given: dict) -> list:
-  """Flags as they are typed, of `Command.given`."""
+  """The flags of `Command.given` as they are typed."""
   return [
     f'--{name}={value}'
     for name, values in given.items()
@@ -330,7 +330,7 @@ def config(flag: flags.FlagHolder) -> ConfigDict:
 
 
 def refuse_bucket(name: str, value: object) -> None:
-  """Raises UserError where a user named a bucket for a file or folder."""
+  """Raises UserError if a user gave a bucket for a file or folder."""
   if isinstance(value, str) and '://' in value:
     raise UserError(
       f"{name}={value}: only train.py's --workdir may be in a bucket; use a folder, and copy: "
@@ -339,7 +339,7 @@ def refuse_bucket(name: str, value: object) -> None:
 
 
 def check_ending(flag: flags.FlagHolder, ending: str, what: str) -> None:
-  """Raises UserError where a file would be called what it is not: `what` writes `ending`; none may be given."""
+  """Raises UserError if a file has a suffix other than `ending`, which `what` writes; no suffix is accepted."""
   path = Path(flag.value)
   if path.suffix and path.suffix.lower() != ending:
     raise UserError(
@@ -352,7 +352,7 @@ def _expand(text) -> str:
 
 
 def _find_configs(arguments) -> list:
-  """The arguments with the file of a configuration in place of its name, which may also come first, alone."""
+  """The arguments with the path of a recipe in place of its name, which may also be the first argument."""
   if arguments and not arguments[0].startswith('-'):
     arguments = ['--config', *arguments]
   found = []
@@ -367,7 +367,7 @@ def _find_configs(arguments) -> list:
 
 
 class _Output(io.FileIO):
-  """A file to write to whose reader may go, as `| head` does, or a terminal: what comes then is dropped."""
+  """An output file or terminal. If its reader has gone, as with `| head`, further output is dropped."""
 
   def write(self, data):
     try:

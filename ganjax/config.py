@@ -46,65 +46,66 @@ def base(name: str) -> ConfigDict:
   """The fields that all configurations have, with their defaults. `name` is the name of the configuration's file."""
   return ConfigDict(
     dict(
-      name=name,  # of the file, which records and pictures carry
-      seed=0,  # of networks and draws
-      seeds=1,  # trained together: seed, seed + 1, ..., each with networks and draws of its own
-      steps=100_000,  # updates of G
+      name=name,  # name of the file, stored in records and pictures
+      seed=0,  # seed of initial weights and random draws
+      seeds=1,  # runs trained at once, with seeds seed, seed + 1, ... and separate networks
+      steps=100_000,  # number of updates of G
       batch_size=64,  # real images of one D update, over all devices
-      microbatches=1,  # parts that a gradient is accumulated over; batch norm sees one part at a time
-      # Steps in one program; by default what suits the devices.
+      microbatches=1,  # parts of a batch for gradient accumulation; batch norm is over one part
+      # steps in one dispatched program; by default what suits the devices
       steps_per_dispatch=config_dict.placeholder(int),
-      log_every_steps=100,  # a line of metrics.jsonl and of the progress
-      sample_every_steps=1000,  # a grid of 64 pictures, workdir/samples/STEP.png
-      checkpoint_every_steps=1000,  # what a run that was killed goes on from
-      keep_checkpoints=2,  # the newest N
+      log_every_steps=100,  # steps between lines of metrics.jsonl and progress
+      sample_every_steps=1000,  # steps between grids of 64 pictures, WORKDIR/samples/STEP.png
+      checkpoint_every_steps=1000,  # steps between checkpoints; a killed run resumes from the last
+      keep_checkpoints=2,  # number of newest checkpoints to keep
       data=dict(
-        dataset=config_dict.placeholder(str),  # a TFDS name, 'emoji', or a folder or zip archive
-        data_dir=config_dict.placeholder(str),  # TFDS's data_dir, or the folder of images
-        split='train',  # TFDS's name of it
-        # Side in pixels that pictures are cropped and brought to, or (height, width).
+        # a TFDS name, 'emoji', or a path such as './pictures'
+        dataset=config_dict.placeholder(str),
+        data_dir=config_dict.placeholder(str),  # folder of the TFDS data sets, or of the data
+        split='train',  # split of the data set
+        # side in pixels to which pictures are cropped and resized, or (height, width)
         resolution=config_dict.FieldReference(32, field_type=object),
         channels=3,  # 1 (grey), 3 (RGB) or 4 (RGB and opacity)
-        fraction=1.0,  # of the examples, a subset drawn with `seed`
-        flip=False,  # mirror with probability 1/2
-        cache=True,  # decode once into an array on disk
-        # Order of the examples, the same for all `seeds`; or a tuple with that of each.
+        fraction=1.0,  # fraction of the examples, drawn with data.seed
+        flip=False,  # mirror pictures with probability 1/2
+        cache=True,  # decode once and store the array on disk
+        # seed of the order of the examples, the same for all seeds; or a tuple with one for each
         seed=config_dict.FieldReference(0, field_type=object),
       ),
-      # A file in ganjax/networks; its `build` explains the other fields of networks.
+      # a file in ganjax/networks; its `build` explains the other fields
       networks=dict(name='dcgan'),
-      # A file in ganjax/methods; its `build` explains the other fields of method.
+      # a file in ganjax/methods; its `build` explains the other fields
       method=dict(name='gan'),
       optim=dict(
-        # The rate lr, Adam's b1, b2 and eps, and decay: 'constant', or 'linear' to 0 over `steps`.
+        # learning rate lr, Adam's b1, b2 and eps, and decay: 'constant', or 'linear' to 0 over `steps`
         G=adam(),
-        D=adam(),  # the same of D
+        D=adam(),  # the same for D
       ),
       ema=dict(
-        half_life_images=0,  # a number or a ramp; 0: no average of G is kept
-        rampup=0.0,  # half-life at most this share of the images seen; 0: no ramp
-        start_steps=0,  # the average is a copy of G until then
+        half_life_images=0,  # half-life of G's average, a number or a ramp; 0: no average
+        rampup=0.0,  # the half-life is at most this fraction of the images seen; 0: no limit
+        start_steps=0,  # until this step the average is a copy of G
       ),
       eval=dict(
-        every_steps=0,  # 0: not while training
+        every_steps=0,  # steps between evaluations; 0: none during training
         metrics='fid',  # such as 'fid,kid,prdc' or 'fd_efficientnet_lite0'
-        preset='monitor',  # whose pipeline, see `ganjax evaluate`
-        num=10_000,  # fakes
-        num_real=config_dict.placeholder(int),  # all by default, else drawn with seed 0
-        split=config_dict.placeholder(str),  # of the reals; that of `data` by default
-        batch_size=config_dict.placeholder(
-          int
-        ),  # pictures at a time; by default what suits the devices
-        batch_norm='running',  # 'running', 'batch' or 'standing' statistics
-        best=config_dict.placeholder(
-          str
-        ),  # the value whose best checkpoint is kept; the first by default
+        preset='monitor',  # pipeline to reproduce, see `ganjax evaluate`
+        num=10_000,  # number of fakes
+        num_real=config_dict.placeholder(int),  # number of reals, drawn with seed 0; by default all
+        split=config_dict.placeholder(str),  # split of the reals; by default data.split
+        # pictures computed at once; by default what suits the devices
+        batch_size=config_dict.placeholder(int),
+        batch_norm='running',  # statistics of batch norm: 'running', 'batch' or 'standing'
+        # value that selects the best checkpoint; by default the first
+        best=config_dict.placeholder(str),
       ),
-      init_from=config_dict.placeholder(str),  # a workdir whose networks the run starts from
-      init_nets=('G', 'D'),  # which of them
-      wandb=config_dict.placeholder(str),  # a Weights & Biases project
-      profile_steps=config_dict.placeholder(str),  # such as '100:110', traced into workdir/profile
-      debug_nans=False,  # looks for NaN after every step, slowly, and says where the first arose
+      # workdir of the run whose networks this run starts from
+      init_from=config_dict.placeholder(str),
+      init_nets=('G', 'D'),  # networks to take from init_from
+      wandb=config_dict.placeholder(str),  # name of a Weights & Biases project
+      # steps to profile, such as '100:110', in WORKDIR/profile
+      profile_steps=config_dict.placeholder(str),
+      debug_nans=False,  # checks every step for NaN and names its source; slow
     )
   )
 

@@ -1,4 +1,4 @@
-"""Lists the configurations that come along: what they train, on what data, how many parameters."""
+"""Lists the recipes that ganjax ships: method, data, number of parameters, title."""
 
 from ganjax import commandline
 
@@ -38,7 +38,7 @@ class Recipe(NamedTuple):
 
 
 def load_all() -> Iterator[Recipe]:
-  """Yields a Recipe for each file that comes along, by name."""
+  """Yields a Recipe for each file that ganjax ships, by name."""
   for path in sorted(commandline.configs_folder().glob('[!_]*.py')):
     about = ast.get_docstring(ast.parse(path.read_text()))
     run = experiment.build(runpy.run_path(str(path))['get_config']())

@@ -1,4 +1,4 @@
-"""Words of help and of mistakes: the nearest right name, one line of an error, a table of what there is."""
+"""Texts of help and errors: the closest valid name, an error in one line, tables."""
 
 import ast
 import difflib
@@ -11,13 +11,13 @@ from ml_collections import ConfigDict
 
 
 def closest(name: object, known: Iterable[str]) -> str:
-  """' (did you mean a?)' of the known name that is nearest to one, or ''."""
+  """' (did you mean a?)' with the known name that is closest to `name`, or ''."""
   found = difflib.get_close_matches(str(name), [*known], n=1, cutoff=0.5)
   return f' (did you mean {found[0]}?)' if found else ''
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-  """As `closest`, of flags: those whose last part is the same come first."""
+  """As `closest`, for flags: flags with the same last part come first."""
   same = [one for one in known if one.rpartition('.')[2] == name.rpartition('.')[2]]
   same = difflib.get_close_matches(name, same, n=3, cutoff=0) or difflib.get_close_matches(
     name, known, n=2, cutoff=0.6
@@ -26,7 +26,7 @@ def nearest(name: str, known: Collection[str]) -> str:
 
 
 def fields() -> dict[str, tuple[str, str]]:
-  """{field: (its default, what it is)} of `config.base`, as the comments behind or above the fields there have it."""
+  """{field: (default, description)} of `config.base`. Descriptions are the comments above or behind the fields."""
   text = Path(__file__).with_name('config.py').read_text()
   lines = text.splitlines()
   (base,) = (one for one in ast.parse(text).body if getattr(one, 'name', '') == 'base')
@@ -50,7 +50,7 @@ def fields() -> dict[str, tuple[str, str]]:
 
 
 def field_names(config: ConfigDict, prefix: str = '') -> Iterator[str]:
-  """All fields of a ConfigDict by their whole names, and its sections."""
+  """The full names of all fields of a ConfigDict, and of its sections."""
   for key in config:
     yield prefix + key
     if hasattr(config.get_ref(key).get(), 'keys'):
@@ -58,7 +58,7 @@ def field_names(config: ConfigDict, prefix: str = '') -> Iterator[str]:
 
 
 def table(rows: Collection[tuple[str, str]]) -> str:
-  """Rows of a name and a text, which goes on below itself."""
+  """Lines with a name and a text in two columns. Long texts are wrapped."""
   width = max(len(name) for name, _ in rows) + 4
   wrap = lambda name, text: textwrap.fill(
     text, 110, initial_indent=f'  {name}'.ljust(width), subsequent_indent=' ' * width
@@ -81,7 +81,7 @@ def one_line(error: BaseException) -> str:
 
 
 def load_failure(error: BaseException) -> str:
-  """ml_collections keeps a failure to load the file until the first access; its cause is the last line."""
+  """The cause that a file failed to load. ml_collections raises at the first access; the cause is the last line."""
   line = str(error).splitlines()[-1].strip()
   path = Path((re.findall(r"No such file or directory: '(.*)'$", line) or [''])[0])
   near = closest(str(path), [str(one) for one in path.parent.glob('[!_]*.py')])

@@ -1,14 +1,16 @@
-"""Looks at a folder or zip file of pictures before training: ganjax check my_pictures/
+"""Checks a folder or zip file of pictures before training: ganjax check my_pictures/
 
-Says how many there are, their sizes, modes, classes and pairs, which are broken or double, and which command trains on
-them; draws some of them as training would see them. Nothing in the folder is changed.
+It prints how many pictures there are, their sizes, modes, classes and pairs, which are broken or duplicate, and the
+command that trains on them. It draws some of them as training sees them. It changes nothing in the folder.
 """
 
 from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'FOLDER')
-OUT = COMMAND.string('out', None, 'The contact sheet, PNG; by default beside the folder.')
-RESOLUTION = COMMAND.integer('resolution', 64, 'Side in pixels of a picture in the contact sheet.')
+OUT = COMMAND.string('out', None, 'The contact sheet, a PNG file; by default next to the folder.')
+RESOLUTION = COMMAND.integer(
+  'resolution', 64, 'Side in pixels of each picture in the contact sheet.'
+)
 
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()

@@ -1,14 +1,14 @@
-"""Runs side by side: ganjax compare runs/a runs/b ... prints one table; --out FILE.png draws one picture.
+"""Compares runs: ganjax compare runs/a runs/b ... prints one table; --out FILE.png draws one picture.
 
-The table has every evaluated value of each run: at the last step that was evaluated, and the best; evaluations under
-different presets or numbers of pictures are different rows. The picture overlays these and the training curves. A file
-of records (`ganjax evaluate --out`) may stand among the runs: real pictures against real ones make a line to aim at.
+The table has every evaluated value of each run: at the last evaluated step, and the best. Different presets or numbers
+of pictures have different rows. The picture has these values and the training curves. A file of records (`ganjax
+evaluate --out`) can stand among the runs: real pictures against real pictures give a baseline.
 """
 
 from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN ...')
-OUT = COMMAND.string('out', None, 'PNG that curves are drawn in; none by default.')
+OUT = COMMAND.string('out', None, 'PNG file for the curves; by default none.')
 
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()

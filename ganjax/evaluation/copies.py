@@ -1,20 +1,20 @@
-"""Are samples copies of training pictures: ganjax copies runs/dcgan
+"""Looks for copies of training pictures among samples: ganjax copies runs/dcgan
 
-The distance of each sample to the nearest training picture is held against those of held-out pictures, which are no
-copies; of a run that trained on all there is, against those of training pictures to the nearest other one. Pictures are
-compared by pixels, as means over 16x16 blocks. The samples that are nearest to a training picture become a picture:
-each sample, then the training pictures nearest to it.
+It computes the distance of each sample to the nearest training picture, and the same for held-out pictures, which are
+no copies. Without a held-out split it takes training pictures, and their distance to the nearest other one. Distances
+are of pixels, averaged over 16x16 blocks. It draws the samples that are nearest to a training picture, each next to its
+nearest training pictures.
 """
 
 from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN')
-WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
-NUM = COMMAND.integer('num', 1000, 'Samples, and real pictures, at most.')
+WORKDIR = COMMAND.string('workdir', None, 'The run, instead of RUN.')
+NUM = COMMAND.integer('num', 1000, 'Largest number of samples, and of real pictures.')
 SPLIT = COMMAND.string(
-  'split', None, "The held-out pictures, such as test; by default the run's eval.split."
+  'split', None, "Split of the held-out pictures, such as test; by default the run's eval.split."
 )
-OUT = COMMAND.string('out', None, 'The picture, .png; by default in RUN/generated.')
+OUT = COMMAND.string('out', None, 'The .png file; by default in RUN/generated.')
 
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()

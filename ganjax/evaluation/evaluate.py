@@ -1,63 +1,66 @@
 """Measures pictures: ganjax evaluate runs/dcgan --metrics fid,kid,is,prdc --preset ttur --num 50000
 
-Or of anything: --fake FOLDER_OR_NPZ --real cifar10:train. Prints a table; every value also becomes a JSON record that
-says what it was computed of and how, in RUN/evaluations.jsonl or --out. RUN is a workdir, a file of `ganjax export`, or
-the name of a generator that comes along; records of these two need --out to be kept.
+RUN is a workdir, a file of `ganjax export`, or the name of a pretrained generator. For other pictures: ganjax evaluate
+--fake FOLDER_OR_NPZ --real cifar10:train. It prints a table. It also writes a JSON record of every value and how it was
+measured, to RUN/evaluations.jsonl or --out. Only a workdir has a place for records; otherwise set --out to keep them.
 """
 
 from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN')
-WORKDIR = COMMAND.string('workdir', None, 'The run that makes the fakes, where RUN is not given.')
-FAKE = COMMAND.string('fake', None, 'Fakes instead: a folder, an .npz, or a data set.')
+WORKDIR = COMMAND.string('workdir', None, 'The run that makes the fakes, instead of RUN.')
+FAKE = COMMAND.string('fake', None, 'Fakes, instead of a run: a folder, an .npz, or a data set.')
 REAL = COMMAND.string(
   'real',
   None,
-  'Reals: a TFDS name with its split (cifar10:test), a folder, an .npz of pictures or of statistics; '
-  'of a run the training set by default.',
+  'Reals: a TFDS name with its split (cifar10:test), a folder, or an .npz of pictures or statistics; '
+  'by default the training set of the run.',
 )
 METRICS = COMMAND.string('metrics', 'fid', 'Such as fid,kid,is,prdc,fd_efficientnet_lite0.')
 PRESET = COMMAND.string(
   'preset',
   'ttur',
-  'Whose pipeline: ttur, stylegan, pytorch_fid, clean, adm, studiogan, monitor; or several.',
+  'Pipeline to reproduce: ttur, stylegan, pytorch_fid, clean, adm, studiogan, monitor; or several.',
 )
-NUM = COMMAND.integer('num', None, 'Fakes; 50,000 of a generator, else all by default.')
-NUM_REAL = COMMAND.integer('num_real', None, 'Reals, drawn with seed 0; all by default.')
+NUM = COMMAND.integer('num', None, 'Number of fakes; by default 50,000 from a generator, else all.')
+NUM_REAL = COMMAND.integer('num_real', None, 'Number of reals, drawn with seed 0; by default all.')
 STEP = COMMAND.string(
-  'step', None, "Checkpoints: 'all' or such as 1000,2000; the newest by default."
+  'step', None, "Checkpoints: 'all', or such as 1000,2000; by default the newest."
 )
-SEED = COMMAND.integer('seed', 0, 'Seed s takes latents s * num to (s + 1) * num - 1.')
+SEED = COMMAND.integer('seed', 0, 'Seed s uses the latents s * num to (s + 1) * num - 1.')
 SEED_INDEX = COMMAND.integer(
-  'seed_index', 0, 'Which of config.seeds trained together makes the fakes.'
+  'seed_index', 0, 'Index of the seed, for runs that train several seeds.'
 )
 WEIGHTS = COMMAND.choice(
-  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
+  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, if the run keeps them, or raw ones.'
 )
 OPTIONS = COMMAND.strings(
-  'option', 'NAME=VALUE of the samples, such as truncation=0.7; may be given several times.'
+  'option', 'NAME=VALUE of the samples, such as truncation=0.7; may be repeated.'
 )
 BATCH_NORM = COMMAND.choice(
   'batch_norm',
   'running',
   ['running', 'batch', 'standing'],
-  'Statistics that normalise in the generator; with averaged weights, running ones are averages too.',
+  'Statistics of batch norm in the generator; with averaged weights, running statistics are averages too.',
 )
-BATCH = COMMAND.integer('batch', None, 'Pictures at a time; by default what suits the devices.')
-DATA_DIR = COMMAND.string('data_dir', None, "TFDS's folder.")
+BATCH = COMMAND.integer(
+  'batch', None, 'Pictures computed at once; by default what suits the devices.'
+)
+DATA_DIR = COMMAND.string('data_dir', None, 'Folder of the TFDS data sets.')
 RESOLUTION = COMMAND.integer(
   'resolution',
   None,
-  'Side in pixels that the pictures of a folder or data set are brought to, as for training; by default those of '
-  'folders keep their size, and a data set takes that of the other side.',
+  'Side in pixels to which pictures are cropped and resized, as for training. By default folders keep their size, and '
+  'a data set takes the size of the other side.',
 )
 FEATURE_WEIGHTS = COMMAND.strings(
-  'feature_weights', 'NETWORK=FILE, where a feature network is not in the usual folders.'
+  'feature_weights',
+  'NETWORK=FILE, if the weights of a feature network are not in the usual folders.',
 )
 CROP = COMMAND.integer(
-  'crop', 0, 'Pixels off each border for psnr and ssim: the scale, in super-resolution.'
+  'crop', 0, 'Pixels cropped off each border for psnr and ssim; in super-resolution the scale.'
 )
-OUT = COMMAND.string('out', None, 'File that records are appended to.')
+OUT = COMMAND.string('out', None, 'File to append the records to.')
 
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()

@@ -1,7 +1,7 @@
-"""Measures a generator again that comes with records: ganjax verify emoji_upscaler
+"""Measures a generator again and compares with its records: ganjax verify emoji_upscaler
 
-The records lie in NAME.jsonl beside NAME.safetensors; `ganjax evaluate NAME.safetensors --out NAME.jsonl` writes them.
-Each record holds its command. Every command is run again, and each value is compared. Status 1: a value differs.
+`ganjax evaluate NAME.safetensors --out NAME.jsonl` writes the records, next to NAME.safetensors. Each record has its
+command. Every command is run again, and each value is compared. Exit status 1: a value differs.
 """
 
 from ganjax import commandline
@@ -10,7 +10,7 @@ COMMAND = commandline.Command(__doc__, 'RUN')
 TOLERANCE = COMMAND.string(
   'tolerance',
   '1e-3',
-  'Largest relative difference that counts as equal: other machines round differently.',
+  'Largest relative difference that counts as equal. Machines round differently.',
 )
 
 if __name__ == '__main__':  # before the slow imports

@@ -1,16 +1,16 @@
-"""A page to look at a generator with: ganjax explore emoji_upscaler
+"""Explores a generator in the browser: ganjax explore emoji_upscaler
 
-RUN is a run's workdir, a file of `ganjax export`, or the name of a generator that comes along. The page opens in a
-browser of this machine alone, at the address that is printed; Ctrl-C ends it. What it offers follows from the
-generator: seeds, classes, options, mixing, directions, films, checkpoints, texts, pictures of one's own.
-Needs the extra `explore`.
+RUN is a run's workdir, a file of `ganjax export`, or the name of a pretrained generator. The page opens in a browser
+on this machine only, at the address that is printed. Ctrl-C ends it. It offers what the generator can do: seeds,
+classes, options, style mixing, directions, videos, checkpoints, texts, your own pictures.
+It needs the extra `explore`.
 """
 
 from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN')
-WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
-PORT = COMMAND.integer('port', 0, 'Of the address; by default one that is free.')
+WORKDIR = COMMAND.string('workdir', None, 'The run, instead of RUN.')
+PORT = COMMAND.integer('port', 0, 'Port of the address; by default a free one.')
 
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()

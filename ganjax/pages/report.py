@@ -1,17 +1,17 @@
-"""One page of a run, or of several side by side: ganjax report runs/a [runs/b ... floor.jsonl]
+"""Writes one page about a run, or about several side by side: ganjax report runs/a [runs/b ... floor.jsonl]
 
-The page is one HTML file, report.html in the first run. It needs no network and can be sent to others. It holds the
-grids as a slider over steps, the curves, all evaluations, what differs from the recipe, and what made the run. The
-grids also become a film, film.gif beside the page. Training writes both when it ends. A file of records (`ganjax
-evaluate --out`) may stand among the runs: real pictures against real ones make a line to aim at.
+The page is one HTML file, report.html in the first run. It needs no network, so you can send it. It has the sample
+grids with a slider over steps, the curves, all evaluations, the changes from the recipe, and the versions and devices
+of the run. The grids also become a video, film.gif next to the page. Training writes both when it ends. A file of
+records (`ganjax evaluate --out`) can stand among the runs: real pictures against real pictures give a baseline.
 """
 
 from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN ...')
-OUT = COMMAND.string('out', None, 'The page, .html; report.html in the first run by default.')
+OUT = COMMAND.string('out', None, 'The .html page; by default report.html in the first run.')
 FILM = COMMAND.string(
-  'film', None, 'Film of the first run, .gif or .mp4; film.gif beside the page by default.'
+  'film', None, 'Video of the first run, .gif or .mp4; by default film.gif next to the page.'
 )
 
 if __name__ == '__main__':  # before the slow imports

@@ -1,8 +1,8 @@
-"""Do pictures hold the mark of ganjax: ganjax marked PICTURE [FOLDER ...] [--resized]
+"""Detects the watermark of ganjax: ganjax marked PICTURE [FOLDER ...] [--resized]
 
-`ganjax sample --mark` adds it to the pixels. It is no part of the metadata, and outlives JPEG and cropping; small
-pictures lose it sooner. A line for each picture: marked or not, and the chance that a picture without the mark looks
-as marked as that.
+`ganjax sample --mark` adds the watermark to the pixels. It is not in the metadata, and it survives JPEG and cropping;
+small pictures lose it sooner. Output is a line for each picture: marked or not, and the probability that a picture
+without the watermark looks as marked as this one.
 """
 
 from ganjax import commandline
@@ -10,7 +10,7 @@ from ganjax import commandline
 COMMAND = commandline.Command(__doc__, 'PICTURE ...')
 RESIZED = COMMAND.switch(
   'resized',
-  'Looks at other sizes too, from half to twice, in case the pictures were resized since: seconds for each.',
+  'Also searches other sizes, from half to twice, for resized pictures. It takes seconds for each picture.',
 )
 
 if __name__ == '__main__':  # before the slow imports

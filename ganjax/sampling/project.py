@@ -1,30 +1,34 @@
-"""Styles that make a given picture: ganjax project runs/faces --source me.png [--space w+]
+"""Projects your own picture into the latent space: ganjax project runs/faces --source me.png [--space w+]
 
-Of a run whose samples go by way of styles, as StyleGAN's do. Writes an .npz with the styles, which `ganjax sample
---styles` takes; beside it a .png, each picture and what was found, and a .gif of the course.
+It searches for the styles w from which a StyleGAN makes the picture. It writes an .npz with the styles, which `ganjax
+sample --styles` reads. Next to it are a .png, each picture and its projection, and a .gif of the optimisation.
 """
 
 from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN')
-WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
-SOURCE = COMMAND.string('source', None, 'Picture, or folder or zip archive of pictures.')
-OUT = COMMAND.string('out', None, 'The .npz; by default in RUN/generated.')
+WORKDIR = COMMAND.string('workdir', None, 'The run, instead of RUN.')
+SOURCE = COMMAND.string('source', None, 'Your picture, or a folder or zip archive of pictures.')
+OUT = COMMAND.string('out', None, 'The .npz file; by default in RUN/generated.')
 SPACE = COMMAND.choice(
-  'space', 'w', ['w', 'w+'], 'w: one style for all layers; w+: one for each, nearer to the picture.'
+  'space',
+  'w',
+  ['w', 'w+'],
+  'w: one style for all layers; w+: one for each layer, closer to the picture.',
 )
 DISTANCE = COMMAND.string(
   'distance',
   'lpips_vgg16',
-  'What is made small: lpips_vgg16 (published; 528 MB of weights), lpips_alex, efficientnet_lite0 (quick on a CPU), or '
-  'pixels.',
+  'The loss: lpips_vgg16 (published; 528 MB of weights), lpips_alex, efficientnet_lite0 (fast on a CPU), or pixels.',
 )
-STEPS = COMMAND.integer('steps', 1000, 'Updates.')
-SEED = COMMAND.integer('seed', 303, 'Of the noise on the way.')
-SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')
-STEP = COMMAND.integer('step', None, 'Step of the checkpoint; the newest by default.')
+STEPS = COMMAND.integer('steps', 1000, 'Steps of the optimisation.')
+SEED = COMMAND.integer('seed', 303, 'Seed of the noise on w.')
+SEED_INDEX = COMMAND.integer(
+  'seed_index', 0, 'Index of the seed, for runs that train several seeds.'
+)
+STEP = COMMAND.integer('step', None, 'Step of the checkpoint; by default the newest.')
 WEIGHTS = COMMAND.choice(
-  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
+  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, if the run keeps them, or raw ones.'
 )
 
 if __name__ == '__main__':  # before the slow imports

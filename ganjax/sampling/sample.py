@@ -1,120 +1,121 @@
 """Samples from a run: ganjax sample runs/dcgan [--seeds 0-35] [--out film.mp4]
 
-RUN is a run's workdir, a file of `ganjax export`, or the name of a generator that comes along: ganjax sample NAME.
+RUN is a run's workdir, a file of `ganjax export`, or the name of a pretrained generator.
 
-The same seed gives the same sample on any number of devices. A sample is synthetic, and says so in its metadata.
-Samples of a run that translates or enlarges start from pictures: those of --source, else sample n from picture n of the
-held-out split of its data. A run that enlarges takes pictures of any size from --source, and writes a file of each.
-So does a run that transfers styles: of each picture in the style of each of --style.
-Of a run that draws texts, --text says what; without it sample n is of a caption of the held-out split.
-A picture holds its recipe, the flags that it was made by: ganjax sample RUN --recipe PICTURE makes it again.
-Runs whose samples go by way of styles, as StyleGAN's do, also mix and move these: --mix,
---directions, --class_averages, --styles.
+The same seed gives the same sample on any number of devices. The metadata of a sample say that it is synthetic.
+
+- Image translation and super-resolution start from the pictures of --source. Without it sample n starts from picture n
+  of the held-out split. Super-resolution takes pictures of any size and writes a file for each.
+- Style transfer draws each picture of --source in each style of --style.
+- Text to image draws --text. Without it sample n is for a caption of the held-out split.
+- StyleGANs also have --mix, --directions, --class_averages and --styles.
+
+A picture stores its recipe, the flags that made it: ganjax sample RUN --recipe PICTURE makes it again.
 """
 
 from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN')
-WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
+WORKDIR = COMMAND.string('workdir', None, 'The run, instead of RUN.')
 OUT = COMMAND.string(
   'out',
   None,
-  'File or folder to write; by default in RUN/generated, or in the current folder.',
+  'File or folder to write; by default in RUN/generated, or in the current folder if RUN is no folder.',
 )
-SEEDS = COMMAND.string(
-  'seeds', '0-63', 'Such as 0-35 or 3,7,10-12; one sample each (50,000 images: 0-49999).'
-)
+SEEDS = COMMAND.string('seeds', '0-63', 'Such as 0-35 or 3,7,10-12: one sample for each seed.')
 SOURCE = COMMAND.string(
   'source',
   None,
-  'Picture, folder or zip archive to start from; of clips a GIF, a film or a folder.',
+  'Input: a picture, folder or zip archive; for clips a GIF, a film or a folder.',
 )
 STYLE = COMMAND.string(
   'style',
   None,
-  'Picture, folder or zip archive: each picture of --source in the style of each of these; by default styles are those '
-  'of the held-out split.',
+  'Style pictures: a picture, folder or zip archive; by default those of the held-out split. Each picture of --source '
+  'is drawn in each style.',
 )
 TEXT = COMMAND.strings(
   'text',
-  'What to draw, such as "a red taxi"; may be given several times: a row of the grid a text, every seed in each.',
+  'What to draw, such as "a red taxi". Repeat it for more rows of the grid; each row has all seeds.',
 )
 KEEP_SIZE = COMMAND.switch(
-  'keep_size', 'Pictures of --source are not brought to the size that the run was trained at.'
+  'keep_size', 'Pictures of --source keep their size, instead of the size of training.'
 )
 TILE = COMMAND.integer(
   'tile',
   256,
-  'Pixels that a side of a picture that keeps its size is computed in at once; less memory with less.',
+  'Side in pixels of the tiles in which large pictures are computed; smaller tiles need less memory.',
 )
 OPTIONS = COMMAND.strings(
   'option',
-  'NAME=VALUE, such as truncation=0.7; may be given several times. NAME=VALUE,VALUE makes a table: a row a seed, '
-  'as it is and with each value.',
+  'NAME=VALUE, such as truncation=0.7; may be repeated. NAME=VALUE,VALUE makes a table: a row for each seed, a column '
+  'without the option and a column for each value.',
 )
 FORMAT = COMMAND.choice(
   'format',
   None,
   ['grid', 'files', 'folders', 'npz', 'strip', 'gif', 'mp4'],
-  'By default as --out ends, else grid. files: a file for each sample (PNG, GIF, WAV, OBJ, text). folders: the same in '
-  'a folder for each class, as a data set has them. strip, gif and mp4 interpolate from seed to seed.',
+  'By default from the suffix of --out, else grid. files: a file for each sample (PNG, GIF, WAV, OBJ, text). folders: '
+  'the same in a folder for each class, like a data set. strip, gif and mp4 interpolate from seed to seed.',
 )
-SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')
-STEP = COMMAND.integer('step', None, 'Step of the checkpoint; the newest by default.')
+SEED_INDEX = COMMAND.integer(
+  'seed_index', 0, 'Index of the seed, for runs that train several seeds.'
+)
+STEP = COMMAND.integer('step', None, 'Step of the checkpoint; by default the newest.')
 WEIGHTS = COMMAND.choice(
-  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
+  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, if the run keeps them, or raw ones.'
 )
 BATCH_NORM = COMMAND.choice(
-  'batch_norm', 'running', ['running', 'batch', 'standing'], 'Statistics that normalise.'
+  'batch_norm', 'running', ['running', 'batch', 'standing'], 'Statistics of batch norm.'
 )
-FRAMES = COMMAND.integer('frames', 8, 'Pictures from one seed to the next, for strip, gif and mp4.')
-FPS = COMMAND.integer('fps', 20, 'Frames a second of gif and mp4.')
+FRAMES = COMMAND.integer('frames', 8, 'Pictures from one seed to the next, in strip, gif and mp4.')
+FPS = COMMAND.integer('fps', 20, 'Frames per second of gif and mp4.')
 PATHS = COMMAND.integer(
-  'paths', 1, 'So many interpolations side by side, each of as many of the seeds, in their order.'
+  'paths', 1, 'Number of interpolations side by side. The seeds are divided among them in order.'
 )
 CLASSES = COMMAND.string(
   'classes',
   None,
-  'Such as 0-9 or cat,dog, of a conditional run: every seed in each of these classes, a row of the grid a class.',
+  'Such as 0-9 or cat,dog, for conditional runs: a row of the grid for each class, with all seeds.',
 )
 MIX = COMMAND.string(
   'mix',
   None,
-  'Seeds: a table of samples, a row a seed, with styles of --layers of these seeds, a column each.',
+  'Seeds of a style-mixing table: a row for each seed of --seeds; each column takes --layers from one of these.',
 )
 DIRECTIONS = COMMAND.choice(
   'directions',
   None,
   ['sefa', 'ganspace'],
-  'A table of samples that move, a row a direction and a column a strength: directions that change most what styles '
-  'go through first (sefa), or along which styles vary most (ganspace).',
+  'A table of latent directions: a row for each direction, a column for each strength. sefa: directions that change '
+  'the outputs of the style layers most. ganspace: principal components of w.',
 )
-COMPONENTS = COMMAND.string('components', '0-4', 'Which of the directions, the strongest first.')
+COMPONENTS = COMMAND.string('components', '0-4', 'Which directions; 0 is the strongest.')
 STRENGTHS = COMMAND.string(
-  'strengths', '-3,-1.5,1.5,3', 'How far; of ganspace in standard deviations.'
+  'strengths', '-3,-1.5,1.5,3', 'How far to move; for ganspace in standard deviations.'
 )
 LAYERS = COMMAND.string(
   'layers',
   None,
-  'Such as 0-3, coarse to fine: by default of --mix the first half, of --directions all.',
+  'Such as 0-3; 0 is the coarsest. By default the first half for --mix, all for --directions.',
 )
 CLASS_AVERAGES = COMMAND.switch(
   'class_averages',
-  'Truncation goes towards the average of the class, not of all; at 0 it is shown.',
+  'Truncation moves w towards the average of the class, not of all classes; at 0 it is that average.',
 )
 STYLES = COMMAND.strings(
-  'styles', 'An .npz of `ganjax project`, in place of seeds; may be given several times.'
+  'styles', 'An .npz of `ganjax project`, instead of seeds; may be repeated.'
 )
-BATCH = COMMAND.integer('batch', 64, 'Samples at a time.')
+BATCH = COMMAND.integer('batch', 64, 'Samples computed at once.')
 RECIPE = COMMAND.string(
   'recipe',
   None,
-  'Flags in a file: JSON, or a PNG or GIF that has them. Flags beside it come first.',
+  'File with flags: JSON, or a PNG or GIF of `ganjax sample`. Flags on the command line override them.',
 )
 MARK = COMMAND.switch(
-  'mark', 'Adds an invisible mark to the pixels of pictures, which `ganjax marked` finds.'
+  'mark', 'Adds an invisible watermark to pictures, which `ganjax marked` detects.'
 )
-BARE = COMMAND.switch('bare', 'Files say nothing of how they were made.')
+BARE = COMMAND.switch('bare', 'Files have no metadata.')
 # What needs styles.
 BY_STYLES = MIX, DIRECTIONS, CLASS_AVERAGES, STYLES
 # What names a place is no part of a recipe.

@@ -1,14 +1,14 @@
-"""Training compiled for TPUs on a machine without: ganjax compile-check --config C --topology v5e:2x4
+"""Compiles training for TPUs, without a TPU: ganjax compile-check --config C --topology v5e:2x4
 
-What the programs of XLA's TPU compiler (in the checkout, pip install '.[tpu-check]') take of memory, FLOPs, bytes and
-exchanges is printed beside what the chip can do, see `ganjax.tpu.roofline`. Nothing is run. Times "at best" are the
-roofline's, which no program beats; "estimated" ones add up what XLA, which tiles by it, takes each kernel to need, on
-chips whose clock is known. Bytes are those that go to and from HBM, counted in the compiled program: what XLA keeps on
-the chip between kernels is not in it. Layout copies and padding are counted wherever the arrays lie.
+It compiles with XLA's TPU compiler (in the checkout: pip install '.[tpu-check]'). It prints the memory, FLOPs, bytes
+and exchanges of the programs, next to the limits of the chip, see `ganjax.tpu.roofline`. Nothing is run. Times "at
+best" come from the roofline model: no program is faster. "estimated" times are the sum of XLA's estimates for each
+kernel, on chips whose clock is known. Bytes are to and from HBM, counted in the compiled program, without what XLA
+keeps on the chip between kernels. Layout copies and padding are counted in all memories.
 
-  --topology v5e:2x4   a slice of TPUs; or gpu:8, for which the program is lowered only, since there is no compiler here
-  --all                every configuration in configs/, as a table in --out; goes on where it was stopped
-  --largest_batch      also looks for the largest global batch that fits (some more compilations)
+  --topology v5e:2x4   a slice of TPUs; or gpu:8, which only lowers the program, because there is no compiler here
+  --all                every recipe in configs/, as a table in --out; resumes if it was stopped
+  --largest_batch      also searches for the largest global batch that fits (some more compilations)
 """
 
 from ganjax import commandline
@@ -16,9 +16,9 @@ from ganjax import commandline
 COMMAND = commandline.Command(__doc__)
 CONFIG = COMMAND.config()
 TOPOLOGY = COMMAND.string('topology', 'v5e:2x4', 'Slice of TPUs, or gpu:N.')
-ALL = COMMAND.switch('all', 'Every file of configs/.')
-OUT = COMMAND.string('out', 'docs/tpu.md', 'Where --all writes its table.')
-LARGEST = COMMAND.switch('largest_batch', 'Look for the largest global batch too.')
+ALL = COMMAND.switch('all', 'All recipes in configs/.')
+OUT = COMMAND.string('out', 'docs/tpu.md', 'File for the table of --all.')
+LARGEST = COMMAND.switch('largest_batch', 'Also search for the largest global batch.')
 
 if __name__ == '__main__':  # before the slow imports
   COMMAND.parse()
@@ -218,11 +218,12 @@ def write_table(topology: str, folder: Path, out: Path) -> int:
   names = sorted(path.stem for path in folder.glob('[!_]*.py'))
   about = (
     f'{_title(topology)}'
-    f'By `ganjax compile-check --all --topology {topology}`, libtpu {_version()}, '
-    f'jax {jax.__version__}, ganjax {ganjax.__version__}, without a TPU: nothing was run. '
-    'Columns: see `ganjax/tpu/compile_check.py`. '
-    'Memory is that of a dispatch of so many steps, all else of one step and chip; lazy phases make several programs. '
-    'A batch that does not divide among the chips is cut to the next that does ("96 of 100").\n\n'
+    f'Memory, work and time of a training step of each recipe of ganjax {ganjax.__version__}, from the compiler of '
+    f'libtpu {_version()} with\njax {jax.__version__}. `ganjax compile-check --all --topology {topology}` made this '
+    'table without a TPU: nothing was run.\n\n'
+    'Columns: see `ganjax/tpu/compile_check.py`. Memory is for a dispatch of the given number of steps. All other\n'
+    'columns are for one step and one chip. Lazy phases make several programs. A batch that cannot be divided among\n'
+    'the chips is reduced to the next that can ("96 of 100").\n\n'
   )
   cells = COLUMNS.split(' | ')
   line = lambda cells: f'| {" | ".join(cells)} |\n'

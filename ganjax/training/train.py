@@ -1,6 +1,6 @@
 """Trains a GAN: ganjax train dcgan_cifar --workdir runs/dcgan [--config.batch_size=64 ...]
 
-The same command resumes a run that stopped. `--summary` prints what a config describes and computes nothing.
+The same command resumes a run that stopped. `--summary` prints what a recipe trains, without training it.
 """
 
 import os
@@ -12,9 +12,9 @@ from ganjax.training import signals
 COMMAND = commandline.Command(__doc__, buckets=['workdir'])
 CONFIG = COMMAND.config()
 WORKDIR = COMMAND.string(
-  'workdir', None, 'Folder of the run, or gs://bucket/folder: checkpoints, metrics, samples.'
+  'workdir', None, 'Folder of the run, or gs://bucket/folder, for checkpoints, metrics and samples.'
 )
-SUMMARY = COMMAND.switch('summary', 'Print networks, phases and stages, and stop.')
+SUMMARY = COMMAND.switch('summary', 'Print networks, phases and stages, then stop.')
 
 if __name__ == '__main__':  # before the slow imports, where a signal would end in a traceback
 

@@ -1,46 +1,48 @@
-"""A trained generator for those who have no ganjax: ganjax export runs/dcgan --out G.stablehlo
+"""Exports a trained generator, also for users without ganjax: ganjax export runs/dcgan --out G.stablehlo
 
-The suffix of --out says what is written, with the run's configuration in either:
+The suffix of --out selects the format. Both include the run's configuration:
 
-  G.stablehlo    programs with the weights inside, for CPU, CUDA and TPU, which JAX alone runs: `docs/load_generator.py`
-                 is all that it takes. By `jax.export`, whose programs later versions of JAX read for 6 months at least.
-  G.safetensors  the weights and statistics alone, as 'params/G/...' and 'stats/G/...': these do not age.
-                 sample, evaluate, project and verify take it in place of a workdir. With --half numbers are float16.
-                 With --names stylegan the generators of StyleGAN2 and StyleGAN3 have the names and axes of
-                 stylegan2-ada-pytorch and stylegan3, whose `load_state_dict` takes them.
+  G.stablehlo    programs for CPU, CUDA and TPU with the weights inside. They need only JAX: `docs/load_generator.py`
+                 runs them. `jax.export` makes them; later versions of JAX read them for at least 6 months.
+  G.safetensors  only weights and statistics, as 'params/G/...' and 'stats/G/...': these do not become outdated.
+                 sample, evaluate, project and verify take the file instead of a workdir. --half writes float16.
+                 --names stylegan writes generators of StyleGAN2 and StyleGAN3 with the names and axes of
+                 stylegan2-ada-pytorch and stylegan3, for their `load_state_dict`.
 
-A .stablehlo is an uncompressed zip of three files:
+A .stablehlo file is an uncompressed zip of three files:
 
-  latents.stablehlo    int32 seeds [b] -> latents: z [b, ...], of conditional runs {'z', 'label': int32 [b]}
-  generator.stablehlo  those latents -> uint8 pictures [b, H, W, C]; a label may be any class instead of the seed's
-  meta.json            format, version, and what the pictures come from (see `describe`)
+  latents.stablehlo    int32 seeds [b] -> latents: z [b, ...], or {'z', 'label': int32 [b]} for conditional runs
+  generator.stablehlo  these latents -> uint8 pictures [b, H, W, C]; any class may replace the seed's label
+  meta.json            format, version, and the origin of the pictures (see `describe`)
 
-b is any number, and each is compiled for on its own. Seed n makes picture n of sample.py.
+b is any number; each is compiled separately. Seed n makes picture n of sample.py.
 
-All is traced on a CPU, also on machines with accelerators: what is chosen by back end there (`backend.py`; the dtype of
-activations, where the config leaves it open, is float32) goes into the programs for all, which are the same wherever
-they are made. Forms of convolutions are each platform's own.
+All programs are traced on a CPU, also on machines with accelerators, so they are the same wherever they are made.
+Choices that depend on the back end (`backend.py`; the dtype of activations, if the configuration leaves it open) are
+therefore those of a CPU: float32. Only the forms of convolutions are chosen for each platform.
 """
 
 from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN')
-WORKDIR = COMMAND.string('workdir', None, 'The run, where RUN is not given.')
+WORKDIR = COMMAND.string('workdir', None, 'The run, instead of RUN.')
 OUT = COMMAND.string('out', None, 'File to write: NAME.stablehlo or NAME.safetensors.')
-HALF = COMMAND.switch('half', 'Numbers of a .safetensors are float16: half its size.')
+HALF = COMMAND.switch('half', 'Writes float16 to a .safetensors file: half the size.')
 NAMES = COMMAND.choice(
-  'names', 'ganjax', ['ganjax', 'stylegan'], 'Of .safetensors: whose names the arrays have.'
+  'names', 'ganjax', ['ganjax', 'stylegan'], 'Names of the arrays in a .safetensors file.'
 )
-SEED_INDEX = COMMAND.integer('seed_index', 0, 'Which of config.seeds trained together.')
-STEP = COMMAND.integer('step', None, 'Step of the checkpoint; the newest by default.')
+SEED_INDEX = COMMAND.integer(
+  'seed_index', 0, 'Index of the seed, for runs that train several seeds.'
+)
+STEP = COMMAND.integer('step', None, 'Step of the checkpoint; by default the newest.')
 WEIGHTS = COMMAND.choice(
-  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, where the run keeps them, or raw ones.'
+  'weights', 'ema', ['ema', 'raw'], 'Averaged weights, if the run keeps them, or raw ones.'
 )
 BATCH_NORM = COMMAND.choice(
   'batch_norm',
   'running',
   ['running', 'standing'],
-  'Statistics that normalise. Not those of a batch: a picture would depend on its neighbours in it.',
+  'Statistics of batch norm. Batch statistics are not offered: a picture would depend on the others in its batch.',
 )
 
 if __name__ == '__main__':  # before the slow imports

@@ -6,11 +6,11 @@
     ganjax import --format mimicry --G netG_100000_steps.pth --D netD_100000_steps.pth \\
       --config configs/sngan_cifar.py --workdir runs/imported
 
-The workdir is that of a run at step 0: `ganjax sample`, `evaluate`, `train` and `--config.init_from` take it. Files are
-read without torch and run nothing. A network that has no file keeps its initial weights. What the published networks
-have that ours have not by default is set in the configuration, and said. Files of StyleGAN2, StyleGAN3 and FastGAN hold
-all networks and say what they are, as do those of networks that translate or enlarge pictures: these formats take no
---config. Formats: see `ganjax.weights.published`, `stylegans`, `fastgans` and `translators`.
+The workdir is a run at step 0, for `ganjax sample`, `evaluate`, `train` and `--config.init_from`. Files are read
+without torch, and no code in them is run. A network without a file keeps its initial weights. Settings of the published
+networks that differ from the defaults are written to the configuration and printed. Files of StyleGAN2, StyleGAN3,
+FastGAN, image translation and super-resolution describe their networks: these formats take no --config. Formats: see
+`ganjax.weights.published`, `stylegans`, `fastgans` and `translators`.
 """
 
 from ganjax import commandline
@@ -22,11 +22,11 @@ FORMAT = COMMAND.choice(
   'format',
   None,
   ['stylegan', 'rosinality', 'basicsr', 'cyclegan', 'mimicry', 'biggan_pytorch'],
-  'Whose files these are; stylegan: stylegan2-ada-pytorch, stylegan3, projected-gan, and of TensorFlow stylegan2 and '
-  'stylegan2-ada; basicsr: ESRGAN, Real-ESRGAN; cyclegan: pytorch-CycleGAN-and-pix2pix, CUT.',
+  'Code that wrote the files. stylegan: stylegan2-ada-pytorch, stylegan3, projected-gan, and stylegan2 and '
+  'stylegan2-ada in TensorFlow; basicsr: ESRGAN, Real-ESRGAN; cyclegan: pytorch-CycleGAN-and-pix2pix, CUT.',
 )
-FILE = COMMAND.string('file', None, 'File of all networks, or of the one that makes pictures.')
-BACK = COMMAND.string('back', None, 'File of the generator from B to A, of cyclegan.')
+FILE = COMMAND.string('file', None, 'File of all networks, or of the network that makes pictures.')
+BACK = COMMAND.string('back', None, 'File of the generator from B to A, for cyclegan.')
 FILES = {net: COMMAND.string(net, None, f'File of {net}.') for net in 'GD'}
 
 if __name__ == '__main__':  # before the slow imports

@@ -133,9 +133,11 @@ def test_the_readme_is_short():
   assert max(len(line) for line in text if not line.startswith('|')) <= 100
 
 
-def test_the_citation_is_of_this_version():
+def test_the_citation_and_the_first_page_are_of_this_version():
   text = (command.ROOT / 'CITATION.cff').read_text()
   assert f'version: {ganjax.__version__}\n' in text
+  text = (command.ROOT / 'docs/index.md').read_text()
+  assert f'documentation of version {ganjax.__version__}.\n' in text
 
 
 def test_the_readme_names_every_recipe():
