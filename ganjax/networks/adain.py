@@ -56,8 +56,8 @@ def build(
   Args:
     resolution: of the pictures, a side or (height, width): multiples of 16.
     channels: of the pictures.
-    width: channels of the decoder's largest maps; smaller ones have 2 and 4 times it.
-    dtype, param_dtype: of activations and of parameters.
+    width: channels of the decoder's largest maps; smaller maps have 2 and 4 times as many.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: pictures that do not fit, or a width below 1.

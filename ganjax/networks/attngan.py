@@ -1,8 +1,8 @@
 """AttnGAN (Xu et al. 2018, arXiv:1711.10485, section 3.1): pictures from the words of a text, in growing sizes.
 
-The first stage draws from noise and the whole text. Each further one doubles the maps, and each place looks at the
-words that it needs. Every size has a discriminator. Texts are read by an LSTM from both ends, which is trained with
-what looks at pictures (`methods/attngan.py`). Initial values are from memory of the authors' code.
+The first stage draws from noise and the whole text. Each further stage doubles the maps, and each place attends to the
+words. Every size has a discriminator. A bidirectional LSTM encodes texts. It is trained together with the picture
+encoder (`methods/attngan.py`). Initial values are from memory of the authors' code.
 """
 
 import math
@@ -241,14 +241,15 @@ def build(
   Args:
     resolution: side of the largest pictures, the last of `sides`.
     channels: of the pictures.
-    sides: of the pictures of each stage, each twice the one before, powers of 2 from 8.
+    sides: sides of the pictures of each stage, each twice the one before, powers of 2 from 8.
     width: channels of G's largest maps.
-    width_D: of the first maps of each discriminator.
-    residuals: blocks of each stage after the first.
-    vocabulary: words that T tells apart.
-    embedding, features: numbers of a word before and behind T's LSTM; `features` also of a sentence and of places.
-    dropout: share of a word's numbers that T does not see in training.
-    dtype, param_dtype: of activations and of parameters.
+    width_D: channels of the first maps of each discriminator.
+    residuals: residual blocks of each stage after the first.
+    vocabulary: number of words that T distinguishes.
+    embedding, features: length of a word's vector before and after T's LSTM; `features` is also the length for
+      sentences and image regions.
+    dropout: fraction of a word's vector that T drops in training.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: sizes that do not fit.

@@ -1,9 +1,10 @@
 """BigGAN (Brock et al. 2018, arXiv:1809.11096, appendix B, table 4) and its form for 32 pixels.
 
 Residual blocks of two 3x3 convolutions, wide in D, with spectral norm in both networks, orthogonal initial weights and
-self-attention. G cuts z into equal chunks: the first feeds the linear layer, each block's batch norms are linear in the
-next chunk joined with an embedding of the class that all share. Batch norm's epsilon and spectral norm's, and the
-networks for 32 and 64 pixels, are those of StudioGAN's published runs; at 64 each has one of the widest blocks less.
+self-attention. G splits z into equal chunks. The first feeds the linear layer. The batch norms of each block are linear
+in the next chunk and a class embedding, which all blocks share. The epsilons of batch norm and spectral norm, and the
+networks for 32 and 64 pixels, follow StudioGAN's published runs. At 64 pixels each network has one block fewer of the
+widest.
 """
 
 import flax.linen as nn
@@ -210,17 +211,18 @@ def build(
   Args:
     resolution: of the images: 32, 64 or 128.
     channels: of the images.
-    num_classes: of the labels, which may be mixed: see `ClassEmbed`.
-    width, width_D: the paper's ch: channels of G's last hidden layer and of D's first; at 32 pixels a quarter of G's,
-      half of D's.
-    shared_dim: length of the class embedding that G's blocks share. 0: z goes whole into the linear layer and each
-      batch norm has tables of its own, the form of BigGAN-PyTorch's CIFAR-10 runs (width=64, width_D=128).
-    attention: side of the maps that get self-attention, 0 for none: 64 at 128 pixels in the paper, 16 at 32.
-    relu_skip: whether D's identity paths see their input after a ReLU, as StudioGAN's do, whose ReLU works in place;
-      in the paper and in BigGAN-PyTorch they do not.
-    norm_eps: what batch norm adds to variances: 1e-4 as StudioGAN's; in BigGAN-PyTorch's published runs it is 1e-5.
-    head, embed_dim: what D has for classes and the length of the embeddings of 'proxy'; see `apply_head`.
-    dtype, param_dtype: of activations and of parameters.
+    num_classes: number of classes. Labels may be mixed, see `ClassEmbed`.
+    width, width_D: the paper's ch: channels of G's last hidden layer and of D's first. At 32 pixels G has a quarter of
+      ch, D half.
+    shared_dim: length of the class embedding that G's blocks share. 0: z goes whole into the linear layer, and each
+      batch norm has its own class tables, as in BigGAN-PyTorch's CIFAR-10 runs (width=64, width_D=128).
+    attention: side of the maps with self-attention; 0: none. 64 at 128 pixels in the paper, 16 at 32.
+    relu_skip: whether D's residual shortcuts see relu(x), as in StudioGAN, whose ReLU works in place. In the paper and
+      in BigGAN-PyTorch they see x.
+    norm_eps: epsilon that batch norm adds to variances: 1e-4 as in StudioGAN; BigGAN-PyTorch's published runs have
+      1e-5.
+    head, embed_dim: D's head for classes, and the embedding length of head 'proxy'; see `apply_head`.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: a value that is none of these.

@@ -1,9 +1,10 @@
 """BigGAN-deep (Brock et al. 2018, arXiv:1809.11096, appendix B, table 7 and figure 16), twice the blocks of BigGAN.
 
-Each block is a bottleneck of two 3x3 convolutions between 1x1 ones at a quarter of the channels. Skips keep what they
-carry: in G they drop the last channels where there are too many, in D a 1x1 convolution adds what is missing. All of z,
+Each block is a bottleneck: two 3x3 convolutions between 1x1 convolutions, at a quarter of the channels. Shortcuts keep
+their channels: G drops the last channels if there are too many, and D adds missing ones by a 1x1 convolution. All of z,
 joined with the class embedding, feeds the linear layer and every batch norm. Smaller pictures have BigGAN's channels.
-The paper's 50.4 million parameters of G count a last convolution to 128 channels, of which three are shown: ours has 3.
+The paper's count of 50.4 million parameters in G includes a last convolution to 128 channels, of which three are used.
+Ours has 3.
 """
 
 import flax.linen as nn
@@ -148,13 +149,13 @@ def build(
   Args:
     resolution: of the images: 32, 64 or 128 (the paper's).
     channels: of the images.
-    num_classes: of the labels, which may be mixed: see `ClassEmbed`.
-    width, width_D: the paper's ch: channels of G's last hidden layer and of D's first; at 32 pixels a quarter of G's,
-      half of D's. Even: a block has a quarter of its channels within.
+    num_classes: number of classes. Labels may be mixed, see `ClassEmbed`.
+    width, width_D: the paper's ch: channels of G's last hidden layer and of D's first. At 32 pixels G has a quarter of
+      ch, D half. Even, because a block has a quarter of its channels inside.
     shared_dim: length of the class embedding.
-    attention: side of the maps that get self-attention, 0 for none; the paper's is 64.
-    head, embed_dim: what D has for classes and the length of the embeddings of 'proxy'; see `apply_head`.
-    dtype, param_dtype: of activations and of parameters.
+    attention: side of the maps with self-attention; 0: none. The paper has 64.
+    head, embed_dim: D's head for classes, and the embedding length of head 'proxy'; see `apply_head`.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: a value that is none of these.

@@ -53,11 +53,11 @@ def build(
   Args:
     resolution: side of the pictures, 2^n from 32.
     channels: of the pictures.
-    num_classes: styles.
+    num_classes: number of styles.
     width: channels of G's last hidden maps, as in `networks/dcgan.py`.
-    width_D: of D's first; each further halving doubles it, to 16 times it.
-    hidden: widths of the layers before the styles' scores.
-    dtype, param_dtype: of activations and of parameters.
+    width_D: channels of D's first hidden maps. Each further halving doubles them, up to 16 times.
+    hidden: widths of the layers before the style scores.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: another resolution, or a number that is none.

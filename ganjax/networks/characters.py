@@ -1,8 +1,9 @@
-"""Lines of text, a character at a place: the residual 1-D networks of WGAN-GP (Gulrajani et al., arXiv:1704.00028).
+"""Lines of text, character by character: the residual 1-D networks of WGAN-GP (Gulrajani et al., arXiv:1704.00028).
 
-Its section on discrete data, by the authors' gan_language.py: five blocks of two convolutions of 5 taps, whose sum
-counts 0.3 beside their input. G ends in a softmax over the characters of each place; D sees lines as 0s and 1s, and G's
-as they are. Weights are uniform: convolutions of variance 2, linear layers of 1, over the mean of both fans.
+They follow the section on discrete data and the authors' gan_language.py: five blocks of two convolutions of 5 taps.
+A block adds 0.3 times their output to its input. G ends in a softmax over the characters of each place. D sees real
+lines as one-hot vectors, and G's lines as probabilities. Initial weights are uniform, with variance 2 over the mean of
+both fans for convolutions, and 1 over it for linear layers.
 """
 
 import flax.linen as nn
@@ -70,7 +71,7 @@ def build(
   Args:
     fields: of the data, of which `line` says the length.
     width: channels of all layers, 512 in the authors' code.
-    dtype, param_dtype: of activations and of parameters.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: data without lines, or a width below 1.

@@ -80,9 +80,9 @@ def build(
   Args:
     resolution: of the images: a side or (height, width), multiples of 8 from 16.
     channels: of the images.
-    width: channels of G's last and of D's first hidden layer; the widest has 8 times it.
-    spectral: whether D's layers are spectrally normalised, as in SNGAN.
-    dtype, param_dtype: of activations and of parameters.
+    width: channels of G's last hidden layer and of D's first; the widest layer has 8 times as many.
+    spectral: whether D has spectral normalization, as in SNGAN.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: a resolution that three halvings do not fit, or no width.

@@ -1,7 +1,7 @@
 """CUT (Park et al. 2020, arXiv:2007.15651, appendix C): a generator whose features are compared, and their projection.
 
-The ResNet of CycleGAN and the PatchGAN with instance norm, both of which blur where they halve or double maps
-(Zhang 2019, arXiv:1904.11486): convolutions have stride 1. Weights are Xavier's times 0.02.
+The generator is CycleGAN's ResNet, the discriminator a PatchGAN with instance norm. Both blur where they halve or
+double maps (Zhang 2019, arXiv:1904.11486): convolutions have stride 1. Weights are Xavier's times 0.02.
 """
 
 from collections.abc import Sequence
@@ -122,12 +122,12 @@ def build(
   Args:
     resolution: of the pictures, a side or (height, width): multiples of 4 from 8.
     channels: of the pictures of both domains.
-    width: channels of G's first layer; the residual blocks have 4 times it.
+    width: channels of G's first layer; the residual blocks have 4 times as many.
     width_D: channels of D's first layer.
     blocks: residual blocks, 9 in the paper.
-    layers_D: of D that halve maps.
-    features: length of the vectors that are compared.
-    dtype, param_dtype: of activations and of parameters.
+    layers_D: layers of D that halve maps.
+    features: length of the vectors that PatchNCE compares.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: pictures that do not fit, or a size below 1.

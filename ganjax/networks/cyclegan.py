@@ -1,6 +1,6 @@
-"""CycleGAN (Zhu et al. 2017, arXiv:1703.10593, section 7.2): two ResNet generators, and two discriminators of patches.
+"""CycleGAN (Zhu et al. 2017, arXiv:1703.10593, section 7.2): two ResNet generators and two PatchGAN discriminators.
 
-Instance norm everywhere, weights from N(0, 0.02). The discriminators are those of pix2pix.
+Instance norm everywhere, weights from N(0, 0.02). The discriminators are the PatchGANs of pix2pix.
 """
 
 from collections.abc import Sequence
@@ -59,11 +59,11 @@ def build(
   Args:
     resolution: of the pictures, a side or (height, width): multiples of 4 from 8.
     channels: of the pictures of both domains.
-    width: channels of the generators' first layer; the residual blocks have 4 times it.
-    width_D: channels of the discriminators' first layer.
+    width: channels of the generators' first layer; the residual blocks have 4 times as many.
+    width_D: channels of the first layer of each discriminator.
     blocks: residual blocks: 6 at 128 pixels, 9 at 256 and more.
-    layers_D: of stride 2 in the discriminators, see `networks/pix2pix.py`.
-    dtype, param_dtype: of activations and of parameters.
+    layers_D: layers of stride 2 in the discriminators, see `networks/pix2pix.py`.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: pictures that do not fit, or a size below 1.

@@ -77,8 +77,8 @@ def build(
   Args:
     resolution: of the images: a side or (height, width), multiples of 16 from 32.
     channels: of the images.
-    width: channels of G's last hidden layer; G has 8, 4, 2, 1 times it, D 1/2, 1, 2, 4 times it.
-    dtype, param_dtype: of activations and of parameters.
+    width: channels of G's last hidden layer. G's layers have 8, 4, 2, 1 times as many, D's 1/2, 1, 2, 4 times.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: a resolution that four halvings do not fit, or an odd width.

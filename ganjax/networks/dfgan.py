@@ -1,7 +1,7 @@
-"""DF-GAN (Tao et al. 2022, arXiv:2008.05865, section 3): pictures from a text's vector, without any normalization.
+"""DF-GAN (Tao et al. 2022, arXiv:2008.05865, section 3): pictures from the vector of a text, without normalization.
 
-In every layer of the generator channels are scaled and shifted by what a small network makes of noise and text. The
-discriminator gives one logit: whether the picture is real and goes with the text.
+Every layer of the generator scales and shifts its channels. Small networks compute scale and shift from noise and text.
+The discriminator gives one logit: whether the picture is real and matches the text.
 """
 
 import math
@@ -154,9 +154,9 @@ def build(
   Args:
     resolution: side of the pictures, 2^n from 8.
     channels: of the pictures.
-    width: channels of G's largest maps; smaller maps have 2, 4 and 8 times it.
-    width_D: the same of D, by default of G.
-    dtype, param_dtype: of activations and of parameters.
+    width: channels of G's largest maps; smaller maps have 2, 4 and 8 times as many.
+    width_D: the same for D; by default as in G.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: pictures of another size.

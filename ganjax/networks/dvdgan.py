@@ -149,10 +149,10 @@ def build(
 
   Args:
     fields: of the data: clips.
-    width: channels of G's largest maps; each smaller map has twice as many, to 16 times it.
-    width_D: of the first block of both discriminators, by default that of G.
-    recurrent: sides of the maps that run over time; in the paper all but the largest.
-    dtype, param_dtype: of activations and of parameters.
+    width: channels of G's largest maps; each smaller map has twice as many, up to 16 times.
+    width_D: channels of the first block of both discriminators; by default as in G.
+    recurrent: sides of the maps with recurrence over time; in the paper all but the largest.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: no clips, or clips that the networks do not fit.

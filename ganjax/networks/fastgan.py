@@ -309,9 +309,9 @@ def build(
   Args:
     resolution: of the images, which are square: 32, 64, ..., 1024. The small ones have half of it, at most 128.
     channels: of the images.
-    width, width_D: of G, see `FACTORS`, and of D: maps made from 256, 128, ..., 8 pixels have 1/2, 1, 2, 4, 8, 16 times
-      it.
-    dtype, param_dtype: of activations and of parameters.
+    width, width_D: channels of G, see `FACTORS`, and of D: maps made from 256, 128, ..., 8 pixels have 1/2, 1, 2, 4, 8,
+      16 times as many.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: a resolution or width that is none of these.

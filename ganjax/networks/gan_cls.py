@@ -95,10 +95,10 @@ def build(
   Args:
     resolution: of the pictures: 64.
     channels: of the pictures.
-    width: channels of G's last hidden maps; smaller ones have 2, 4 and 8 times it.
-    width_D: of D's first.
-    text: numbers that each network brings a text's vector to.
-    dtype, param_dtype: of activations and of parameters.
+    width: channels of G's last hidden maps; smaller maps have 2, 4 and 8 times as many.
+    width_D: channels of D's first maps.
+    text: length to which each network compresses the vector of a text.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: another resolution.

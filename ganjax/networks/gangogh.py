@@ -106,10 +106,10 @@ def build(
   Args:
     resolution: side of the pictures, 2^n from 16.
     channels: of the pictures.
-    num_classes: styles.
+    num_classes: number of styles.
     width: channels of G's last hidden maps; each smaller map has twice as many.
-    width_D: of D's first.
-    dtype, param_dtype: of activations and of parameters.
+    width_D: channels of D's first maps.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: another resolution, or a number that is none.

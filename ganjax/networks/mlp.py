@@ -101,11 +101,12 @@ def build(
   Args:
     resolution, channels: of the images, any; resolution a side or (height, width).
     width: linear units of every hidden layer, a multiple of 5: G's rectified ones, the pieces of D's maxout units.
-    num_classes: of the labels for conditional networks, or 0. Parts of layers are a sixth and a 24th of the width.
-    dropout: whether D, as it trains, drops a fifth of the pixels and half of the units (arXiv:1207.0580), as in both
-      papers. Without it a conditional D tells fakes by their grain alone: after 10,000 steps of cgan_mnist G still drew
-      any digit for any label.
-    dtype, param_dtype: of activations and of parameters.
+    num_classes: number of classes of conditional networks; 0: unconditional. Parts of layers then have a sixth and a
+      24th of the width.
+    dropout: whether D drops a fifth of the pixels and half of the units in training (arXiv:1207.0580), as in both
+      papers. Without it a conditional D recognises fakes by their grain alone: after 10,000 steps of cgan_mnist, G
+      still drew any digit for any label.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: a width that is no multiple of 5, or of less than 24 with classes.

@@ -107,10 +107,10 @@ def build(
 
   Args:
     fields: of the data: clips.
-    width: channels of G's largest maps but the frames themselves; smaller maps have 2, 4 and 8 times it.
-    width_D: of the first layer of both discriminators, by default that of G.
-    num_classes: of the labels, or 0.
-    dtype, param_dtype: of activations and of parameters; the recurrent cell's are float32 and more.
+    width: channels of G's largest hidden maps; smaller maps have 2, 4 and 8 times as many.
+    width_D: channels of the first layer of both discriminators; by default as in G.
+    num_classes: number of classes; 0: unconditional.
+    dtype, param_dtype: dtypes of activations and of parameters; the recurrent cell has float32 or more.
 
   Raises:
     UserError: no clips, or clips that the discriminators do not fit.

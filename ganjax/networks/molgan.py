@@ -85,9 +85,10 @@ def build(
 
   Args:
     fields: of the data, of which `molecule` says the sizes.
-    width, width_D: of G's first layer and of D's, 128 in the paper; by default D has G's. V has D's.
-    value: whether there is V, which `methods/molgan.py` needs.
-    dtype, param_dtype: of activations and of parameters.
+    width, width_D: channels of G's first layer and of D's, 128 in the paper; by default D has as many as G. V has as
+      many as D.
+    value: whether there is a value network V, which `methods/molgan.py` needs.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: data without molecules, or a width below 2.

@@ -119,14 +119,14 @@ def build(
   Args:
     resolution: of the pictures, a side or (height, width): multiples of 2^downs.
     channels: of the pictures that G makes; those that it takes may have another number.
-    width: channels of G's first layer; deeper ones have 2, 4 and 8 times it.
-    width_D: the same of D.
-    downs: halvings in G: 8, 7 and 6 at 256, 128 and 64 pixels, where the smallest map is one pixel.
-    layers_D: of stride 2 in D: 0, 1, 3 and 5 in the paper, for patches of 1, 16, 70 and 286 pixels.
+    width: channels of G's first layer; deeper layers have 2, 4 and 8 times as many.
+    width_D: the same for D.
+    downs: halvings in G: 8, 7 and 6 at 256, 128 and 64 pixels make the smallest map one pixel.
+    layers_D: layers of stride 2 in D: 0, 1, 3 and 5 in the paper, for patches of 1, 16, 70 and 286 pixels.
     norm: 'batch' as in the paper, or 'instance'.
-    dropout_levels: layers of G that drop half of their output, counted up from the smallest map. The authors' first
-      code drops in the first three; their later one in (1, 2, 3) with 8 downs, (1, 2) with 7.
-    dtype, param_dtype: of activations and of parameters.
+    dropout_levels: layers of G with dropout 0.5, counted up from the smallest map. The authors' first code has it in
+      the first three, their later code in (1, 2, 3) with 8 downs, in (1, 2) with 7.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: pictures that the halvings do not fit, or a value that is none of these.

@@ -1,9 +1,9 @@
 """Networks that grow (Karras et al. 2017, arXiv:1710.10196, appendix A), with the layers of all levels from the start.
 
-A level is a size of pictures: 4x4, 8x8, ... G has a way from each of its maps to pictures, and D one from pictures to
-each of its maps; of these a call takes those of its level. Where a level is new its layers come in by `alpha`: pictures
-of G, and maps of D, are alpha of what the new layers make, and 1 - alpha of what the level below makes of half the size
-(section 2, figure 2).
+A level is a size of pictures: 4x4, 8x8, ... At each level G has a layer from its map to pictures, and D one from
+pictures to its map. A call uses those of its level. A new level fades in by `alpha` (section 2, figure 2): pictures of
+G, and maps of D, are alpha times the output of the new layers, plus 1 - alpha times the output of the level below, at
+half the size.
 """
 
 from collections.abc import Sequence
@@ -164,10 +164,10 @@ def build(
   Args:
     resolution: of the images of the last level, see `pggan.levels`.
     channels: of the images.
-    width: most channels of a map: 512 in the paper, 128 for CIFAR-10.
+    width: largest number of channels of a map: 512 in the paper, 128 for CIFAR-10.
     channel_base: see `pggan.levels`: 16384 in the paper, 8192 for CIFAR-10.
-    mbstd_group: samples over which D's first level has a standard deviation; it divides all batches that are larger.
-    dtype, param_dtype: of activations and of parameters.
+    mbstd_group: group size of the minibatch standard deviation in D. It must divide all larger batches.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: values that do not fit.

@@ -1,8 +1,8 @@
 """Projected GAN's networks (Sauer et al. 2021, arXiv:2111.01007): FastGAN's generator and four discriminators.
 
-The discriminators see no pictures, but four maps of a frozen network of features (`methods/projected.py`), mixed across
-channels and across scales by convolutions that are drawn once and never trained (section 3.2). Sizes are those of the
-published code. Mixing is linear from end to end, so that a convolution to fewer channels may go before the upsampling.
+The discriminators see four maps of a frozen feature network (`methods/projected.py`), not pictures. Convolutions mix
+the maps across channels and scales (section 3.2). Their weights are random and never trained. Sizes follow the
+published code. Mixing is linear, so a convolution to fewer channels may come before the upsampling.
 """
 
 from collections.abc import Sequence
@@ -139,13 +139,13 @@ def build(
 
   Args:
     resolution, channels: of the images.
-    width: of G: it has 16, 8, 4, 2, 2, 1, 1/2, ... times it at maps of 4, 8, 16, ... pixels.
-    width_D: channels that the largest map is mixed to; 1, 2, 4, 8 times it are in the four discriminators.
-    blocks: of G: 'double' as in the published code's configuration fastgan, 'single' as in its fastgan_lite, without
-      noise; 'alternating' as in FastGAN.
-    separable: whether D's convolutions are depthwise ones and 1x1 (the published code beside StyleGAN2's generator).
-    num_classes: of labels; 0: none.
-    dtype, param_dtype: of activations and of parameters.
+    width: channels of G: maps of 4, 8, 16, ... pixels have 16, 8, 4, 2, 2, 1, 1/2, ... times as many.
+    width_D: channels to which the largest map is mixed; the four discriminators have 1, 2, 4, 8 times as many.
+    blocks: blocks of G: 'double' as in the published code's configuration fastgan; 'single' as in its fastgan_lite,
+      without noise; 'alternating' as in FastGAN.
+    separable: whether D has depthwise and 1x1 convolutions, as in the published code with StyleGAN2's generator.
+    num_classes: number of classes; 0: unconditional.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: a value that is none of these.

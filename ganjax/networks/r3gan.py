@@ -1,8 +1,9 @@
 """R3GAN's networks (Huang, Gokaslan, Kuleshov and Tompkin 2024, arXiv:2501.05441, section 3, Config E).
 
 G and D mirror each other: stages of residual blocks at 4, 8, ..., resolution, with bilinear resampling between them. A
-block is an inverted bottleneck, 1x1, 3x3 in groups, 1x1. Nothing is normalised: the last convolution of a block starts
-at zero and the others small, so that at the start blocks are the identity (fix-up, Zhang et al., arXiv:1901.09321).
+block is an inverted bottleneck: a 1x1, a grouped 3x3 and a 1x1 convolution. There is no normalization. The last
+convolution of a block starts at zero and the others are small, so blocks start as the identity (fix-up, Zhang et al.,
+arXiv:1901.09321).
 """
 
 from collections.abc import Sequence
@@ -119,13 +120,13 @@ def build(
   Args:
     resolution: of the images, 4 * 2^k from 8.
     channels: of the images.
-    width: channels of every stage, or a tuple of those at 4, 8, ..., resolution.
-    blocks: residual blocks of a stage.
-    cardinality: groups of the 3x3 convolutions where they are widest; a narrower stage has fewer, of the same size.
-    expansion: channels of these convolutions, in widths.
-    num_classes: of the labels for conditional networks, or 0.
-    embed_dim: length of the class embedding that G's latent is joined with; D's has the width of its last stage.
-    dtype, param_dtype: of activations and of parameters.
+    width: channels of every stage, or a tuple with the channels at 4, 8, ..., resolution.
+    blocks: residual blocks per stage.
+    cardinality: groups of the 3x3 convolutions in the widest stage. A narrower stage has fewer groups of the same size.
+    expansion: channels of the 3x3 convolutions, in units of the width.
+    num_classes: number of classes of conditional networks; 0: unconditional.
+    embed_dim: length of the class embedding that is joined with G's latent; D's has the width of its last stage.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: values that do not fit.

@@ -62,9 +62,9 @@ def build(
   Args:
     resolution: of the large pictures that are learnt from, a side or (height, width): multiples of 8.
     channels: of the pictures.
-    scale, width, growth, blocks: of G, see `networks/rrdb.py`.
-    width_D: channels of D's first layer; deeper ones have 2, 4 and 8 times it.
-    dtype, param_dtype: of activations and of parameters.
+    scale, width, growth, blocks: settings of G, see `networks/rrdb.py`.
+    width_D: channels of D's first layer; deeper layers have 2, 4 and 8 times as many.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: pictures that D's halvings do not fit, or a value that is none of these.

@@ -1,10 +1,10 @@
 """Residual networks of WGAN-GP (Gulrajani et al. 2017, arXiv:1704.00028), SNGAN (arXiv:1802.05957, B.4) and SAGAN.
 
-Blocks of two 3x3 convolutions (He et al. 2016, arXiv:1603.05027) between nearest-neighbour upsampling in G and mean
-pooling in D. Batch norm is in G alone: in D it would couple the samples that a gradient penalty takes one by one.
-With classes, G's batch norm in blocks is conditional and D has a head for them (a projection: Miyato and Koyama,
-arXiv:1802.05637). SAGAN (Zhang et al. 2018, arXiv:1805.08318, section 4) adds self-attention and normalises G's layers
-spectrally too, but not the tables of its batch norms.
+Blocks of two 3x3 convolutions (He et al. 2016, arXiv:1603.05027), with nearest-neighbour upsampling in G and mean
+pooling in D. Only G has batch norm: in D it would couple the samples of a gradient penalty. With classes, the batch
+norm of G's blocks is conditional, and D has a head for classes (a projection: Miyato and Koyama, arXiv:1802.05637).
+SAGAN (Zhang et al. 2018, arXiv:1805.08318, section 4) adds self-attention, and spectral norm in G's layers but not in
+the tables of its batch norms.
 """
 
 import functools
@@ -187,20 +187,20 @@ def build(
   Args:
     resolution: of the images: 32, 48, 64 or 128 (the paper's CIFAR-10, STL-10 and ImageNet; 64 of torch-mimicry).
     channels: of the images.
-    width: channels of G's last hidden layer: 256 at 32 pixels, else 64, in SNGAN.
-    width_D: channels of D's first: 128 at 32 pixels, else 64.
-    wide: whether both 3x3 convolutions of D's blocks have the block's channels, as in SAGAN's code, rather than the
-      first of them those of its input.
-    spectral: whether D's layers are spectrally normalised.
-    spectral_G: whether G's are, as in SAGAN.
-    pool: 'sum' or 'mean' over D's last map; SNGAN sums, WGAN-GP takes the mean.
-    attention: side of the maps that get self-attention, in D where that side is first reached; 0 for none. SAGAN: 32 at
-      128 pixels.
-    bilinear: whether G upsamples so, as torch-mimicry's does, instead of repeating pixels.
-    relu_skip: whether D's identity paths see their input after a ReLU, as torch-mimicry's do.
-    num_classes: of the labels for conditional networks, or 0.
-    head, embed_dim: what D has for classes and the length of the embeddings of 'proxy'; see `apply_head`.
-    dtype, param_dtype: of activations and of parameters.
+    width: channels of G's last hidden layer. SNGAN: 256 at 32 pixels, else 64.
+    width_D: channels of D's first layer: 128 at 32 pixels, else 64.
+    wide: whether both 3x3 convolutions of D's blocks have as many channels as the block, as in SAGAN's code. If not,
+      the first has as many as the block's input.
+    spectral: whether D has spectral normalization.
+    spectral_G: whether G has spectral normalization, as in SAGAN.
+    pool: 'sum' or 'mean' over D's last map: SNGAN has the sum, WGAN-GP the mean.
+    attention: side of the maps with self-attention, in D the first maps of that side; 0: none. SAGAN has 32 at 128
+      pixels.
+    bilinear: whether G upsamples bilinearly, as in torch-mimicry, instead of repeating pixels.
+    relu_skip: whether D's residual shortcuts see relu(x), as in torch-mimicry.
+    num_classes: number of classes of conditional networks; 0: unconditional.
+    head, embed_dim: D's head for classes, and the embedding length of head 'proxy'; see `apply_head`.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: a value that is none of these.

@@ -1,7 +1,7 @@
 """ESRGAN's generator (Wang et al. 2018, arXiv:1809.00219, section 3.1), residual-in-residual dense blocks; SRGAN's D.
 
-The generator takes pictures of any size, of multiples of 4 / scale, and makes them `scale` times as large. Inside
-pictures are in [0, 1], as the published weights have them.
+The generator takes pictures of any size whose sides are multiples of 4 / scale. It enlarges them by `scale`. Inside,
+pictures are in [0, 1], as the published weights expect.
 """
 
 from collections.abc import Callable, Sequence
@@ -93,12 +93,12 @@ def build(
   Args:
     resolution: of the large pictures that are learnt from, a side or (height, width): multiples of 32.
     channels: of the pictures.
-    scale: how many times as large G makes pictures: 1, 2 or 4. With 1 and 2 it sees 4x4 and 2x2 pixels as one.
+    scale: factor by which G enlarges pictures: 1, 2 or 4. With 1 and 2, G takes blocks of 4x4 and 2x2 pixels as one.
     width: channels of G's layers.
-    growth: channels that a layer of a dense block adds.
-    width_D: channels of D's first layer; deeper ones have 2, 4 and 8 times it.
-    blocks: of G, of three dense blocks each.
-    dtype, param_dtype: of activations and of parameters.
+    growth: channels that each layer of a dense block adds.
+    width_D: channels of D's first layer; deeper layers have 2, 4 and 8 times as many.
+    blocks: blocks of G, of three dense blocks each.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: pictures that D's halvings do not fit, or a value that is none of these.

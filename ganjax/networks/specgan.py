@@ -1,7 +1,7 @@
-"""SpecGAN (Donahue et al. 2019, arXiv:1802.04208, section 3.3, appendix D): pictures of spectra by 2-D convolutions.
+"""SpecGAN (Donahue et al. 2019, arXiv:1802.04208, section 3.3, appendix D): spectrograms by 2-D convolutions.
 
 G: a linear layer to 4x4, transposed convolutions of 5x5 and stride 2 with ReLU between them, tanh at the end. D mirrors
-it with LeakyReLU(0.2). No norms; weights as TensorFlow draws them. With classes as in networks/wavegan.py.
+it with LeakyReLU(0.2). No normalization; weights are drawn as in TensorFlow. Classes as in networks/wavegan.py.
 """
 
 import flax.linen as nn
@@ -114,10 +114,10 @@ def build(
 
   Args:
     fields: of the data, of which `sound` says the length.
-    width, width_D: channels of G's last hidden layer and of D's first, 64 in the paper; by default D has G's.
-    rounds: of Griffin and Lim, that find the phases of a sample, 16 in the paper.
-    num_classes: of the labels for conditional networks, or 0.
-    dtype, param_dtype: of activations and of parameters.
+    width, width_D: channels of G's last hidden layer and of D's first, 64 in the paper; by default D has as many as G.
+    rounds: iterations of Griffin-Lim, which finds the phases of a sample; 16 in the paper.
+    num_classes: number of classes of conditional networks; 0: unconditional.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: data without sounds, or of a length that is no square of 8, 16, 32, ...; numbers below these.

@@ -1,7 +1,7 @@
 """SRResNet without batch norm (Ledig et al. 2017, arXiv:1609.04802, section 3; BasicSR's MSRResNet), and a VGG-style D.
 
-The generator takes pictures of any size and makes them `scale` times as large. Inside pictures are in [0, 1], as the
-published weights have them.
+The generator takes pictures of any size and enlarges them by `scale`. Inside, pictures are in [0, 1], as the published
+weights expect.
 """
 
 from collections.abc import Sequence
@@ -88,11 +88,11 @@ def build(
   Args:
     resolution: of the large pictures that are learnt from, a side or (height, width): multiples of 32.
     channels: of the pictures.
-    scale: how many times as large G makes pictures: 2, 3 or 4.
+    scale: factor by which G enlarges pictures: 2, 3 or 4.
     width: channels of all of G's layers.
-    width_D: channels of D's first layer; deeper ones have 2, 4 and 8 times it.
+    width_D: channels of D's first layer; deeper layers have 2, 4 and 8 times as many.
     blocks: residual blocks of G.
-    dtype, param_dtype: of activations and of parameters.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: pictures that D's halvings do not fit, or a value that is none of these.

@@ -1,6 +1,6 @@
 """Real-ESRGAN's compact generator (SRVGGNetCompact of its code), and the U-Net of `networks/real_esrgan.py`.
 
-All layers work on small pictures, so that it is fast. It learns what is added to the picture with its pixels repeated.
+It is fast, because all layers work on small pictures. It learns the residual to the picture with repeated pixels.
 """
 
 from collections.abc import Sequence
@@ -60,11 +60,12 @@ def build(
   Args:
     resolution: of the large pictures that are learnt from, a side or (height, width): multiples of 8.
     channels: of the pictures.
-    scale: how many times as large G makes pictures, from 1.
+    scale: factor by which G enlarges pictures, from 1.
     width: channels of G's layers.
-    width_D: channels of D's first layer; deeper ones have 2, 4 and 8 times it.
-    layers: of G between the first and the last: 32 in its general model, 16 in that of animations.
-    dtype, param_dtype: of activations and of parameters.
+    width_D: channels of D's first layer; deeper layers have 2, 4 and 8 times as many.
+    layers: layers of G between the first and the last: 32 in the general model of Real-ESRGAN, 16 in the one for
+      animation.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: pictures that D's halvings do not fit, or a value that is none of these.

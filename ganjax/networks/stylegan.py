@@ -222,12 +222,12 @@ def build(
   Args:
     resolution: of the images of the last level, see `pggan.levels`.
     channels: of the images.
-    width: most channels of a map, 512 in the paper.
+    width: largest number of channels of a map, 512 in the paper.
     channel_base: see `pggan.levels`: 16384 in the paper.
-    w_dim: length of a style.
-    mapping_layers: of G's mapping network.
-    mbstd_group: samples over which D's first level has a standard deviation; it divides all batches that are larger.
-    dtype, param_dtype: of activations and of parameters.
+    w_dim: length of a style vector w.
+    mapping_layers: layers of G's mapping network.
+    mbstd_group: group size of the minibatch standard deviation in D. It must divide all larger batches.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: values that do not fit.

@@ -283,16 +283,16 @@ def build(
   Args:
     resolution: of the images, see `pggan.levels`: each of its maps is a stage.
     channels: of the images.
-    width: most channels of a stage (512 in the paper).
+    width: largest number of channels of a map, 512 in the paper.
     channel_base: see `pggan.levels`: 32768 in config F of the paper, 16384 in config E.
-    w_dim: length of a style.
-    mapping_layers: of G's mapping network: 8 in the paper, 2 in the authors' settings for small pictures.
-    mapping_layers_D: behind D's embedding of classes: 8 in the authors' PyTorch code, 0 in that of TensorFlow.
-    architecture, architecture_D: 'skip', 'resnet' or 'orig' (table 2 of the paper); its config F is as here.
-    mbstd_group: samples over which D's last stage has a standard deviation; it divides the batch.
-    clamp: convolutions and images are held in [-clamp, clamp], as in StyleGAN2-ADA; 0 for no limit.
-    num_classes: of the labels for conditional networks, or 0.
-    dtype, param_dtype: of activations and of parameters.
+    w_dim: length of a style vector w.
+    mapping_layers: layers of G's mapping network: 8 in the paper, 2 in the authors' settings for small pictures.
+    mapping_layers_D: layers behind D's class embedding: 8 in the authors' PyTorch code, 0 in their TensorFlow code.
+    architecture, architecture_D: 'skip', 'resnet' or 'orig' (table 2 of the paper). The defaults are its config F.
+    mbstd_group: group size of the minibatch standard deviation in D. It must divide the batch.
+    clamp: convolutions and images are clamped to [-clamp, clamp], as in StyleGAN2-ADA; 0: no limit.
+    num_classes: number of classes of conditional networks; 0: unconditional.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: values that do not fit.

@@ -238,18 +238,18 @@ def build(
   Args:
     resolution: of the images, a power of two from 16 on.
     channels: of the images.
-    width, channel_base: a map of G whose cutoff is f has channel_base / 2 f channels, at most `width`: 512 and 32768 in
+    width, channel_base: a map of G with cutoff f has channel_base / 2 f channels, at most `width`. 512 and 32768 in
       configuration T of the paper, 1024 and 65536 in R.
-    width_D, channel_base_D: as `pggan.levels` has them.
-    w_dim: length of a style.
-    mapping_layers: of G's mapping network: 2 in the paper.
-    mapping_layers_D: behind D's embedding of classes.
-    layers: of G: 14 in the paper, at all sizes.
-    rotates: configuration R instead of T: turns of the input turn the picture.
-    mbstd_group: samples over which D's last stage has a standard deviation; it divides the batch.
-    clamp: values are held in [-clamp, clamp], as in StyleGAN2-ADA; 0 for no limit.
-    num_classes: of the labels for conditional networks, or 0.
-    dtype, param_dtype: of activations and of parameters.
+    width_D, channel_base_D: channels of D, see `pggan.levels`.
+    w_dim: length of a style vector w.
+    mapping_layers: layers of G's mapping network: 2 in the paper.
+    mapping_layers_D: layers behind D's class embedding.
+    layers: layers of G: 14 in the paper, at all sizes.
+    rotates: configuration R instead of T: rotations of the input rotate the picture.
+    mbstd_group: group size of the minibatch standard deviation in D. It must divide the batch.
+    clamp: values are clamped to [-clamp, clamp], as in StyleGAN2-ADA; 0: no limit.
+    num_classes: number of classes of conditional networks; 0: unconditional.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: values that do not fit.

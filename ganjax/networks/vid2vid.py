@@ -134,14 +134,15 @@ def build(
   Args:
     fields: of the data: clips `source` and `target`, and their `flow` where it is known.
     width: channels of G's first layer; each halving doubles them.
-    width_D: channels of the discriminators' first layer.
+    width_D: channels of the first layer of each discriminator.
     downs: halvings in G.
     blocks: residual blocks, half of them in each encoder, the others in each branch.
-    layers_D: of stride 2 in the discriminators.
-    scales_D: of a discriminator, each of half the sides of the one before.
-    rates: discriminators of clips: the first sees 3 frames in a row, the next every third, then every ninth.
+    layers_D: layers of stride 2 in the discriminators.
+    scales_D: scales of a discriminator, each with half the sides of the one before.
+    rates: number of clip discriminators. The first sees 3 consecutive frames, the next every third frame, then every
+      ninth.
     norm: 'batch' as in the authors' code, or 'instance'.
-    dtype, param_dtype: of activations and of parameters.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: data that have no such clips, or clips that do not fit.

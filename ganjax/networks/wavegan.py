@@ -126,11 +126,11 @@ def build(
 
   Args:
     fields: of the data, of which `sound` says the length and the channels.
-    width, width_D: channels of G's last hidden layer and of D's first, 64 in the paper; by default D has G's.
-    shuffle: most samples of phase shuffle in D, 2 in the paper; 0: none.
-    post_taps: length of a filter that G's sounds go through last, without a bias, 512 in the paper; 0: none.
-    num_classes: of the labels for conditional networks, or 0.
-    dtype, param_dtype: of activations and of parameters.
+    width, width_D: channels of G's last hidden layer and of D's first, 64 in the paper; by default D has as many as G.
+    shuffle: largest phase shuffle in D, in samples: 2 in the paper; 0: none.
+    post_taps: length of a last filter after G, without a bias: 512 in the paper; 0: none.
+    num_classes: number of classes of conditional networks; 0: unconditional.
+    dtype, param_dtype: dtypes of activations and of parameters.
 
   Raises:
     UserError: data without sounds, or of a length that the layers do not come to; numbers below these.
