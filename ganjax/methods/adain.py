@@ -1,9 +1,8 @@
-"""AdaIN style transfer (Huang and Belongie 2017, arXiv:1703.06868): a picture in the style of another, at once.
+"""AdaIN style transfer (Huang and Belongie 2017, arXiv:1703.06868): a picture in the style of another, in one pass.
 
-A batch has `source` [B, H, W, C], pictures whose content is kept, and `target`, pictures whose style is taken; they
-need not go together. Features of a frozen encoder are brought, channel by channel, from the content's mean and
-deviation to the style's. G, the decoder, makes a picture of them. It learns by what the encoder sees in its pictures.
-No network judges them.
+A batch has `source` [B, H, W, C], the content pictures, and `target`, the style pictures. They need not match. A frozen
+encoder sees both. Each channel of the content's features gets the mean and deviation of the style's. G, the decoder,
+makes a picture from them. Its loss compares what the encoder sees in this picture. There is no discriminator.
 """
 
 import jax
@@ -36,10 +35,11 @@ def build(
   Args:
     nets: {'G': features [B, H / 8, W / 8, F] -> pictures [B, H, W, C]}.
     fields: of the data.
-    network: the encoder, of ENCODERS: 'vgg19_normalised' in the paper; 'efficientnet_lite0' is another method of the
-      same form.
-    content_weight: of the mean squared difference of features (equation 12).
-    style_weight: of the squared differences of means and of deviations, summed over channels and maps (equation 13).
+    network: the encoder, of ENCODERS: 'vgg19_normalised' in the paper. With 'efficientnet_lite0' loss weights and
+      results are not comparable.
+    content_weight: weight of the mean squared difference of features (equation 12).
+    style_weight: weight of the squared differences of means and deviations, summed over channels and maps (equation
+      13).
 
   Raises:
     UserError: a value that is none of these, or pictures that an encoder does not take.

@@ -1,9 +1,9 @@
 """AttnGAN (Xu et al. 2018, arXiv:1711.10485): pictures from texts, word by word.
 
-A batch has `image` [B, H, W, C] and `words` int32 [B, L], the numbers of its caption's words. First an encoder of texts
-and one of pictures, which sees maps of a frozen network, learn to find each other's match (DAMSM). Then G and D learn
-beside them: D from pictures of several sizes, with and without the text, G from D and from how well the words are found
-in its largest picture. The authors' frozen network is Inception-v3.
+A batch has `image` [B, H, W, C] and `words` int32 [B, L], the numbers of its caption's words. First a text encoder and
+a picture encoder learn to match texts and pictures (DAMSM). The picture encoder sees maps of a frozen network; the
+authors take Inception-v3. Then G and D are trained too. D sees pictures of several sizes, with and without the text.
+G's loss also measures how well the words match its largest picture.
 """
 
 import jax
@@ -37,14 +37,14 @@ def build(
     nets: {'T': words -> (words, sentence, which there are), 'I': two maps -> (places, picture), 'G': (z, noise, and
       what T makes) -> (pictures of each size, mean, log variance), 'D': (pictures, sentence) -> logits}.
     fields: of the data.
-    z_dim, condition_dim: lengths of the latent and of the condition that is drawn from the text, N(0, I) both.
-    pretrain: steps of the first stage, a count or a fraction of all.
+    z_dim, condition_dim: lengths of the latent and of the condition that is drawn from the text, both N(0, I).
+    pretrain: length of the first stage: a number of steps, or a fraction of all steps.
     damsm_weight: lambda of equation 3: 5 for birds, 50 for COCO.
-    kl_weight: of the condition's Kullback-Leibler divergence from N(0, I).
-    network: the frozen one, of `ganjax.features`, which has `TAPS`: the last but one map has the places.
-    side: pixels that pictures are enlarged to for it, a multiple of 32.
-    alike: a field of the data: examples that have the same there are no wrong match for each other. Where the data have
-      no such field, those of the same words.
+    kl_weight: weight of the condition's Kullback-Leibler divergence from N(0, I).
+    network: the frozen network, of `ganjax.features`, with `TAPS`. The last map but one gives the image regions.
+    side: side in pixels to which pictures are enlarged for the frozen network, a multiple of 32.
+    alike: a field of the data: examples with the same value are no wrong matches for each other. Without the field,
+      examples with the same words.
 
   Raises:
     UserError: a value that is none of these.

@@ -1,7 +1,8 @@
 """CAN, the creative adversarial network (Elgammal et al. 2017, arXiv:1706.07068, section 3): art that fits no style.
 
-A batch has `image` [B, H, W, C] and `label` [B], its style. D tells real from made, and real pictures' styles. G wants
-its pictures to be taken for real, and D to be undecided between the styles: the style ambiguity loss.
+A batch has `image` [B, H, W, C] and `label` [B], its style. D separates real pictures from fakes, and classifies the
+style of real ones. G wants its pictures to look real, and D to be undecided between the styles: the style ambiguity
+loss.
 """
 
 import jax
@@ -30,8 +31,8 @@ def build(
     nets: {'G': z -> pictures, 'D': (pictures, labels) -> (logits [B], scores of the styles [B, K])}.
     z_dim: length of the latent, drawn from N(0, I).
     ambiguity: weight of the style ambiguity loss, the paper's lambda.
-    ambiguity_loss: 'cross_entropy' of the styles' probabilities with even ones; 'binary': the sum of K binary
-      cross-entropies with 1/K (equation 2).
+    ambiguity_loss: 'cross_entropy': between the style probabilities and the uniform distribution. 'binary': the sum of
+      K binary cross-entropies with 1/K (equation 2).
   """
   G, D = nets['G'], nets['D']
   latents.check_length(z_dim)

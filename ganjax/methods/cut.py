@@ -1,7 +1,7 @@
-"""CUT and FastCUT (Park et al. 2020, arXiv:2007.15651): pictures translated one way, learnt without pairs.
+"""CUT and FastCUT (Park et al. 2020, arXiv:2007.15651): image translation one way, learnt without pairs.
 
-A batch has `source` and `target`, pictures [B, H, W, C] of two domains. What G makes shall pass for a target, and at
-every place be more like the source at that place than like the source elsewhere, in features of G's own encoder.
+A batch has `source` and `target`, pictures [B, H, W, C] of two domains. G's picture should look like a target. In
+features of G's own encoder, each place should be closer to the same place of the source than to other places.
 """
 
 import jax
@@ -30,11 +30,11 @@ def build(
   Args:
     nets: {'G': pictures -> pictures, or their `features`; 'D': pictures -> logits; 'F': places of features -> vectors}.
     loss: 'least_squares' or 'non_saturating', see `losses/translation.py`.
-    nce_weight: of PatchNCE in G's loss, a number or a `schedules.ramp`: 1 in CUT, 10 in FastCUT.
-    identity: whether PatchNCE is also taken of targets that G is given, half of each (CUT).
-    mirrored: whether with probability 1/2 a step is of mirrored sources, whose features are mirrored back (FastCUT).
-    patches: places of each map that are compared, the same in all pictures of a batch.
-    temperature: of PatchNCE.
+    nce_weight: weight of PatchNCE in G's loss, a number or a `schedules.ramp`: 1 in CUT, 10 in FastCUT.
+    identity: whether PatchNCE is also computed for targets as G's input, with half of the weight each (CUT).
+    mirrored: whether a step mirrors the sources with probability 1/2, and mirrors their features back (FastCUT).
+    patches: number of places of each map that are compared, the same in all pictures of a batch.
+    temperature: temperature of PatchNCE.
 
   Raises:
     UserError: a value that is none of these.

@@ -1,8 +1,8 @@
-"""CycleGAN (Zhu et al. 2017, arXiv:1703.10593): pictures translated both ways, learnt without pairs.
+"""CycleGAN (Zhu et al. 2017, arXiv:1703.10593): image translation both ways, learnt without pairs.
 
-A batch has `source`, pictures of the domain A, and `target`, pictures of B, both [B, H, W, C], which need not go
-together. There and back again a picture shall be itself; what a generator makes shall pass for its domain; and a
-picture that is of its domain already shall stay as it is.
+A batch has `source`, pictures of the domain A, and `target`, pictures of B, both [B, H, W, C]. They need not match.
+Three losses train the generators: translated there and back, a picture should be itself; a translated picture should
+look like its new domain; a picture that is already of the target domain should not change.
 """
 
 import jax
@@ -34,10 +34,11 @@ def build(
     nets: {'G_AB', 'G_BA': pictures -> pictures; 'D_A', 'D_B': pictures of a domain -> logits}.
     fields: of the data.
     loss: 'least_squares' or 'non_saturating' (cross-entropy), see `losses/translation.py`.
-    cycle_weight: of the L1 distance there and back, of each domain, a number or a `schedules.ramp`.
-    identity_weight: of the L1 distance that a generator moves a picture of its own target domain; 0 where the
+    cycle_weight: weight of the cycle loss, the L1 distance there and back, in each domain; a number or a
+      `schedules.ramp`.
+    identity_weight: weight of the L1 distance between a picture of the target domain and its translation; 0 if the
       domains need not look alike. The authors' code calls a tenth of it lambda_idt, 0.5.
-    pool_size: fakes of each domain that D may be shown again; 0: only new ones.
+    pool_size: number of earlier fakes of each domain that D may see again; 0: only new ones.
 
   Raises:
     UserError: a value that is none of these.

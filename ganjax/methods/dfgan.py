@@ -1,7 +1,7 @@
 """DF-GAN (Tao et al. 2022, arXiv:2008.05865): pictures from texts.
 
 A batch has `image` [B, H, W, C] and `sentence` [B, E], the vector of its caption. D's logit says whether a picture is
-real and goes with the text, so that real pictures with texts of others are fakes to it too.
+real and matches the text. So real pictures with the texts of other pictures count as fakes.
 """
 
 import jax.numpy as jnp

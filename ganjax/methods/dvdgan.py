@@ -1,6 +1,6 @@
-"""DVD-GAN's game (Clark et al. 2019, arXiv:1907.06571, section 3.2): clips, judged by some frames and as a whole.
+"""The losses of DVD-GAN (Clark et al. 2019, arXiv:1907.06571, section 3.2): some frames and the whole clip are judged.
 
-A batch has `clip` [B, T, H, W, C]. Losses are hinge losses of both discriminators. Classes are left out.
+A batch has `clip` [B, T, H, W, C]. Both discriminators have hinge losses. There are no classes.
 """
 
 import jax.numpy as jnp
@@ -27,8 +27,8 @@ def build(
     nets: {'G': z -> clips, 'D_frames': frames [B, k, H, W, C] -> logits [B], 'D_clips': clips -> logits [B]}.
     fields: of the data.
     z_dim: length of the latent, drawn from N(0, I).
-    frames_per_clip: k, drawn at random of each clip: 8 in the paper.
-    n_critic: see above; 2 in the paper, from memory.
+    frames_per_clip: k, the number of frames that are drawn from each clip for the frame discriminator: 8 in the paper.
+    n_critic: updates of the discriminators a step; 2 in the paper, from memory.
   """
   G, length = nets['G'], fields['clip'].shape[0]
   latents.check_length(z_dim)

@@ -1,7 +1,7 @@
-"""FastGAN's game (Liu et al. 2021, arXiv:2101.04775, section 3.2): hinge losses, and D decodes real pictures.
+"""The losses of FastGAN (Liu et al. 2021, arXiv:2101.04775, section 3.2): hinge, and D reconstructs real pictures.
 
-D sees a picture and a smaller one; of reals it also reconstructs both, and a random quarter, from its maps. So it has
-to keep what it sees. Margins of the hinges are random, as in the published code.
+D sees a picture and a smaller copy. From its maps of a real picture it also reconstructs both, and a random quarter, so
+it has to keep what it sees. Margins of the hinges are random, as in the published code.
 """
 
 import jax
@@ -34,9 +34,10 @@ def build(
   Args:
     nets: {'G', 'D'} of `networks/fastgan.py`.
     z_dim: length of the latent, drawn from N(0, I).
-    diffaugment: what D sees pictures through, see `view.build`; '' for nothing.
-    distance: of reconstructions: 'lpips' with VGG-16, as published; 'l1', the mean difference, which needs no weights.
-    reconstruction: its weight, beside means over the batch: the published code adds up over batches of 8.
+    diffaugment: augmentation of D's input, see `view.build`; '': none.
+    distance: distance of reconstructions: 'lpips' with VGG-16, as published; 'l1', the mean difference, which needs no
+      weights.
+    reconstruction: weight of the reconstruction loss, a mean over the batch. The published code sums over batches of 8.
   """
   G, D = nets['G'], nets['D']
   latents.check_length(z_dim)

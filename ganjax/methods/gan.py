@@ -1,11 +1,11 @@
-"""The adversarial game of one generator and one discriminator (Goodfellow et al. 2014, arXiv:1406.2661), and what has
-been added to its losses since.
+"""One generator and one discriminator (Goodfellow et al. 2014, arXiv:1406.2661), with the losses and penalties of later
+papers.
 
-Data are of any kind: the field that G `makes`, pictures where it does not say. What is called images here is of it, or
-of its code: a G with `coded` has methods `encode`, from the data to what D sees, and `decode`, from G's to samples.
+Data are of any kind: G `makes` a field of the data, by default pictures. "Images" here are this field, or its code: a G
+with `coded` has the methods `encode`, from the data to D's input, and `decode`, from G's output to samples.
 
-With classes (networks of `num_classes`), labels go to both networks: D sees a real image with its own, and G draws its
-fakes with the labels of the real batch, so that classes are as frequent among fakes as in the data.
+With classes (networks of `num_classes`) both networks get labels. D sees a real image with its own label. Fakes have
+the labels of the real batch, so classes are as frequent among fakes as in the data.
 """
 
 import functools
@@ -48,16 +48,17 @@ def build(
     nets: {'G': z [B, z_dim] -> images, 'D': images -> logits [B]}, both of labels too where they have classes.
     z_dim: length of the latent, drawn from N(0, I).
     loss: NAME of the pair NAME_D, NAME_G in `ganjax.losses.adversarial`.
-    n_critic: updates of D a step, each on a batch of its own.
-    fakes_per_real: G trains on so many times D's batch of fakes (2 in SNGAN, arXiv:1802.05957, and its descendants).
-    penalties_every: 1, or k: the penalties leave D's loss for a phase of their own, D_penalty, at every k-th step, as
-      often in it as D, and k times as strong (lazy regularization, arXiv:1912.04958, appendix B).
-    packing, diffaugment, ada: what D sees images through, see `view.build`.
-    freeze_D: layers of D that stay as they are, such as ('Conv_0',): of a run that starts from another's networks
+    n_critic: updates of D a step, each on a new batch.
+    fakes_per_real: number of fakes in G's update, in units of D's batch (2 in SNGAN, arXiv:1802.05957, and its
+      descendants).
+    penalties_every: 1: penalties are part of D's loss. k: they have a separate phase, D_penalty, at every k-th step,
+      with as many updates as D and k times the weight (lazy regularization, arXiv:1912.04958, appendix B).
+    packing, diffaugment, ada: augmentation and packing of D's input, see `view.build`.
+    freeze_D: layers of D that are not trained, such as ('Conv_0',), in a run that starts from another run
       (`config.init_from`; FreezeD, Mo et al. 2020, arXiv:2002.10964).
-    most_right_D: D is left as it is at batches of which it tells a larger share right, reals above 0 and fakes below:
-      0.8 in 3D-GAN (arXiv:1610.07584, section 3.1).
-    **terms: what is added to the losses: NAME=what the file NAME of `ganjax/losses/terms/` takes.
+    most_right_D: D is not updated on a batch if it classifies a larger fraction correctly, reals above 0 and fakes
+      below: 0.8 in 3D-GAN (arXiv:1610.07584, section 3.1).
+    **terms: terms that are added to the losses: NAME=what the file NAME of `ganjax/losses/terms/` takes.
   """
   G, D = nets['G'], nets['D']
   makes = getattr(G, 'makes', 'image')

@@ -1,7 +1,7 @@
 """GAN-INT-CLS (Reed et al. 2016, arXiv:1605.05396, sections 4.2 and 4.3): pictures from texts.
 
-A batch has `image` [B, H, W, C] and `sentence` [B, E], the vector of its caption. D also learns to refuse real pictures
-with texts of others; G also learns from texts that are halfway between two.
+A batch has `image` [B, H, W, C] and `sentence` [B, E], the vector of its caption. D also learns to reject real pictures
+with the texts of other pictures. G also learns from interpolated texts, halfway between two.
 """
 
 import jax.numpy as jnp
@@ -19,7 +19,8 @@ def build(nets: dict[str, linen.Module], *, z_dim: int = 100, between: float = 1
   Args:
     nets: {'G': (z, sentence) -> pictures, 'D': (pictures, sentence) -> logits [B]}.
     z_dim: length of the latent, drawn from N(0, I).
-    between: weight in G's loss of texts between two (equation 5), half as many as the batch has; 0: GAN-CLS alone.
+    between: weight of interpolated texts in G's loss (equation 5), half as many as the batch has; 0: GAN-CLS without
+      them.
   """
   G, D = nets['G'], nets['D']
   latents.check_length(z_dim)

@@ -1,7 +1,7 @@
-"""MoCoGAN (Tulyakov et al. 2018, arXiv:1707.04993, section 3.2): clips, judged frame by frame and as a whole.
+"""MoCoGAN (Tulyakov et al. 2018, arXiv:1707.04993, section 3.2): single frames and the whole clip are judged.
 
-A batch has `clip` [B, T, H, W, C], and `label` [B] where the networks have classes (section 3.3): fakes have evenly
-drawn ones, the discriminator of clips learns those of reals, and G is to make clips of which it tells the label.
+A batch has `clip` [B, T, H, W, C], and `label` [B] if the networks have classes (section 3.3). Then labels of fakes are
+drawn evenly. The clip discriminator learns to classify real clips, and G to make clips that it classifies correctly.
 """
 
 import jax
@@ -30,9 +30,9 @@ def build(
     nets: {'G': (content, noise, label) -> clips, 'D_frames': pictures -> logits, 'D_clips': clips -> logits, or
       with classes (logits, scores)}.
     fields: of the data.
-    z_dim, motion_dim: lengths of the content and of a motion code, drawn from N(0, I).
-    frames_per_clip: so many frames of each clip, drawn at random, are judged one by one. The authors draw 10 frames
-      and 3 clips a step, each anew.
+    z_dim, motion_dim: lengths of the content code and of a motion code, drawn from N(0, I).
+    frames_per_clip: number of frames that are drawn from each clip for the frame discriminator. The authors draw 10
+      frames and 3 clips a step, independently.
   """
   G, num_classes = nets['G'], nets['G'].num_classes
   length = fields['clip'].shape[0]

@@ -1,11 +1,11 @@
-"""MolGAN (De Cao and Kipf 2018, arXiv:1805.11973, section 3): the game of `methods/gan.py`, and a reward.
+"""MolGAN (De Cao and Kipf 2018, arXiv:1805.11973, section 3): the losses of `methods/gan.py`, and a reward.
 
-A third network, V, learns the reward of molecules, real and made, by squared error. G's loss is lambda times its
-adversarial loss and 1 - lambda times -V of its molecules (section 3.3). The reward itself counts whole molecules, the
-likeliest element of each atom and bond of each two, and so has no derivative; V has one.
+A third network, V, learns the reward of real molecules and fakes, by squared error. G's loss is lambda times its
+adversarial loss plus 1 - lambda times -V of its molecules (section 3.3). V is needed because the reward itself has no
+derivative: it takes the likeliest element of each atom, and the likeliest bond of each pair.
 
-As in the authors' code V's part has the size of the adversarial loss; the factor gets no gradient. Their rewards are
-RDKit's, as `druglikeness` is here; `valid` is counted on the device.
+As in the authors' code, V's part is scaled to the size of the adversarial loss; the scale gets no gradient. Their
+rewards come from RDKit, as `druglikeness` does here. `valid` is computed on the device.
 """
 
 from typing import Annotated, Any
@@ -39,11 +39,11 @@ def build(
   Args:
     nets: {'G': z [B, z_dim] -> molecules, 'D': molecules -> logits [B], 'V': molecules -> [B] in (0, 1)}.
     z_dim: length of the latent, drawn from N(0, I).
-    adversarial: the paper's lambda, from 0 to 1, a number or a `schedules.ramp`: 1 is the adversarial loss alone.
+    adversarial: the paper's lambda, from 0 to 1, a number or a `schedules.ramp`. 1: only the adversarial loss.
     reward: NAME in `ganjax.losses.rewards`.
     loss: NAME of the pair NAME_D, NAME_G in `ganjax.losses.adversarial`.
-    n_critic: updates of D a step, each on a batch of its own.
-    **more: what is added to the losses, as in `methods/gan.py`.
+    n_critic: updates of D a step, each on a new batch.
+    **more: terms that are added to the losses, as in `methods/gan.py`.
 
   Raises:
     UserError: networks without V, another reward, or a lambda out of bounds.

@@ -1,7 +1,7 @@
-"""pix2pix (Isola et al. 2017, arXiv:1611.07004): pictures translated, learnt from pairs.
+"""pix2pix (Isola et al. 2017, arXiv:1611.07004): image translation, learnt from pairs.
 
-A batch has `source` [B, H, W, S] and `target` [B, H, W, C]. D judges whether a target, or G's picture, goes with its
-source; beside D's word G has the L1 distance from the target.
+A batch has `source` [B, H, W, S] and `target` [B, H, W, C]. D judges whether a target, or G's picture, matches its
+source. G's loss is the adversarial loss plus the L1 distance from the target.
 """
 
 import jax
@@ -26,9 +26,9 @@ def build(
   Args:
     nets: {'G': (sources, a key for each [B]) -> pictures, 'D': (source and picture, joined by channels) -> logits}.
     loss: 'non_saturating' (cross-entropy) or 'least_squares', see `losses/translation.py`.
-    l1_weight: of the L1 distance in G's loss, a number or a `schedules.ramp`.
-    own_statistics: whether batch norm in G normalises each picture by its own statistics when G is sampled, whatever
-      the batch, as in the paper, whose batches are of one picture then; otherwise as the mode of sampling says.
+    l1_weight: weight of the L1 distance in G's loss, a number or a `schedules.ramp`.
+    own_statistics: whether batch norm in G uses the statistics of each single picture in sampling, as in the paper,
+      which samples with batches of one. Otherwise the mode of sampling decides.
 
   Raises:
     UserError: a value that is none of these.

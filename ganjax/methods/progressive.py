@@ -1,12 +1,12 @@
-"""Training that grows (Karras et al. 2017, arXiv:1710.10196, section 2): small pictures first, then twice the size.
+"""Progressive growing (Karras et al. 2017, arXiv:1710.10196, section 2): small pictures first, then twice the size.
 
-A level is a size of pictures. It begins with a stage in which its layers come in, over `fade_images`: pictures of G and
-maps of D are blended with what the level below makes of them, and real pictures with themselves at half the size. Then
-comes one of `steady_images`; the last goes on to the end. Each stage has data of its own size, and optimizers start
-afresh with it, as they do in the authors' code: the counts of Adam have run for layers that were not in use.
+A level is a size of pictures. In its first stage its layers fade in, over `fade_images`: pictures of G and maps of D
+are blended with the output of the level below, and real pictures with themselves at half the size. Then comes a stage
+of `steady_images`; the last one continues to the end. Each stage has data of its size. Optimizers are reset at each
+stage, as in the authors' code, because Adam's counts include steps in which a layer was not used.
 
-StyleGAN (Karras et al. 2018, arXiv:1812.04948) grows so too; its G has Linen methods `map`, z to styles, and
-`synthesize`, styles to images, between which styles are mixed.
+StyleGAN (Karras et al. 2018, arXiv:1812.04948) grows too. Its G has the Linen methods `map`, from z to styles, and
+`synthesize`, from styles to images. Styles are mixed between them.
 """
 
 from collections.abc import Sequence
@@ -48,18 +48,18 @@ def build(
     nets: {'G': z [B, z_dim] -> images, 'D': images -> logits [B]}; both take `level` and `alpha` and have `stages`.
     batch_size: of the configuration.
     z_dim: length of the latent, drawn from N(0, I).
-    steady_images: real images of a stage at full strength, rounded up to whole steps.
-    fade_images: those over which a level comes in.
-    first_level: training starts there: 0 of 4x4, 1 of 8x8.
-    batch_sizes: of each level from the first; () for `batch_size` at all.
-    rates: learning rates of each level, in units of those in config.optim; () for 1 at all.
+    steady_images: real images of a stage after its fade, rounded up to whole steps.
+    fade_images: real images over which a level fades in.
+    first_level: level at which training starts: 0 is 4x4, 1 is 8x8.
+    batch_sizes: batch size of each level from the first; (): `batch_size` for all.
+    rates: learning rates of each level, in units of config.optim; (): 1 for all.
     loss: NAME of the pair NAME_D, NAME_G in `ganjax.losses.adversarial`.
-    gp_weight, gp_target: of the gradient penalty, see `penalties.gradient_penalty`.
-    drift: weight of E D(real)^2 (appendix A.1), which holds D's logits near 0.
-    r1_gamma: weight of R1 at the last level, and a quarter of it at each level below: the authors' D is shown small
-      pictures with each pixel repeated to the last size, and R1 is of those.
-    together: G and D are updated from one batch of fakes, each against the other as it was before the step.
-    mixing: the probability that an image has the styles of a second z from a layer on, which is drawn evenly.
+    gp_weight, gp_target: weight and target of the gradient penalty, see `penalties.gradient_penalty`.
+    drift: weight of E D(real)^2 (appendix A.1), which keeps D's logits near 0.
+    r1_gamma: weight of R1 at the last level, and a quarter of it at each level below. The authors enlarge small
+      pictures to the last size by repeating pixels, and take R1 of these.
+    together: whether G and D are updated from one batch of fakes, each against the other before the step.
+    mixing: probability that an image takes the styles of a second z from a random layer on.
 
   Raises:
     UserError: values that do not fit.

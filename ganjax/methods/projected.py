@@ -1,10 +1,10 @@
 """Projected GAN (Sauer et al. 2021, arXiv:2111.01007): D sees features of a frozen network, not pictures.
 
-Pictures go through differentiable augmentation, are brought to the size that the frozen network was trained at, and
-through that network; D mixes four of its maps and judges each by a discriminator of its own (`networks/projected.py`).
-Losses are hinge losses, the means over all logits of all discriminators. There are no penalties.
+Pictures are augmented, resized to the size on which the frozen network was trained, and go through that network. D
+mixes four of its maps and judges each with a separate discriminator (`networks/projected.py`). Losses are hinge losses,
+means over all logits of all discriminators. There are no penalties.
 
-A run must not be judged by the network that it was trained on: records say which that is.
+Do not evaluate a run with the network that it was trained on. Records name that network.
 """
 
 import jax.numpy as jnp
@@ -36,9 +36,9 @@ def build(
   Args:
     nets: {'G': z [B, z_dim] -> images, 'D': a list of maps -> logits [B, N]}, of labels too where they have classes.
     z_dim: length of the latent, drawn from N(0, I).
-    network: the frozen one, of `ganjax.features`, which has `TAPS`.
-    side: pixels that the smaller side of pictures is brought to where it is less; larger pictures stay as they are.
-    diffaugment, cutout: what D sees pictures through, see `view.build`; '' for nothing.
+    network: the frozen network, of `ganjax.features`, with `TAPS`.
+    side: side in pixels to which pictures are enlarged if their smaller side is less.
+    diffaugment, cutout: augmentation of D's input, see `view.build`; '': none.
   """
   G, D = nets['G'], nets['D']
   classes = max(getattr(net, 'num_classes', 0) for net in (G, D))

@@ -1,9 +1,9 @@
 """Super-resolution: SRGAN (Ledig et al. 2017, arXiv:1609.04802), ESRGAN (Wang et al. 2018, arXiv:1809.00219) and
 Real-ESRGAN (Wang et al. 2021, arXiv:2107.10833).
 
-A batch has `image` [B, H, W, C], the large pictures; `low` is made of them by a degradation. G first learns their
-pixels alone, then goes on beside a discriminator, with a perceptual distance on the features of a frozen network. The
-authors take VGG19 there. The weights of the losses are of pictures in [0, 1], as in BasicSR.
+A batch has `image` [B, H, W, C], the large pictures. A degradation makes `low` from them. First G learns from the pixel
+loss alone. Then a discriminator and a perceptual loss, on features of a frozen network, are added. The authors take
+VGG19 as that network. Weights of the losses are for pictures in [0, 1], as in BasicSR.
 """
 
 from collections.abc import Mapping
@@ -35,13 +35,13 @@ def build(
   Args:
     nets: {'G': low [B, h, w, C] -> pictures `G.scale` times as large, 'D': pictures -> logits}.
     fields: of the data.
-    pretrain: steps of the first stage, a count or a fraction of all.
+    pretrain: length of the first stage: a number of steps, or a fraction of all steps.
     loss: NAME of the pair NAME_D, NAME_G in `ganjax.losses.adversarial`: 'non_saturating' in SRGAN,
       'relativistic_average' in ESRGAN.
-    degradation: how small pictures are made, a file of `ganjax.degradations`: 'bicubic' or 'real_esrgan'.
-    pixel_weight, adversarial_weight: of the L1 distance and the adversarial loss in the second stage.
-    network: the frozen one, of `ganjax.features`, which has `TAPS`.
-    perceptual: {tap: weight of the L1 distance of its maps} in the second stage; {} for none.
+    degradation: the method that makes small pictures, a file of `ganjax.degradations`: 'bicubic' or 'real_esrgan'.
+    pixel_weight, adversarial_weight: weights of the L1 distance and the adversarial loss in the second stage.
+    network: the frozen network, of `ganjax.features`, with `TAPS`.
+    perceptual: {tap: weight of the L1 distance of its maps} in the second stage; {}: none.
 
   Raises:
     UserError: pictures that the scale does not divide, or a value that is none of these.

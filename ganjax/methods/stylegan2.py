@@ -48,16 +48,16 @@ def build(
     nets: {'G': of z [B, z_dim], with `map`, `synthesize` and `num_styles`, 'D': images -> logits [B]}, of labels too
       where they have classes: fakes have those of the real batch.
     z_dim: length of the latent, drawn from N(0, I).
-    r1_gamma: weight of R1, whose squares are summed over pixels: four times as large at twice the side. 0: none.
-    r1_every: its phase runs at every so many steps, and is so many times as strong.
-    path_weight: of the path lengths, of images scaled by 1 / sqrt(H W). 0: none.
-    path_every: as r1_every.
-    path_shrink: path lengths are of 1 / so many of a batch.
-    path_decay: what their mean keeps at an update.
-    mixing: the probability that an image has the styles of a second z from a layer on, which is drawn evenly.
-    moved_by: the phases in which G's statistics move: the mean style, and StyleGAN3's magnitudes, of which D moves all.
-    blur, diffaugment, ada: what D sees images through, see `view.build`.
-    freeze_D: layers of D that stay as they are, such as ('b64_fromrgb', 'b64_conv0'), see methods/gan.py.
+    r1_gamma: weight of R1, with squares summed over pixels: four times as large at twice the side. 0: none.
+    r1_every: R1 runs at every so many steps, with so many times the weight.
+    path_weight: weight of path length regularization, with images scaled by 1 / sqrt(H W). 0: none.
+    path_every: the same for path length regularization.
+    path_shrink: path length regularization uses 1 / path_shrink of a batch.
+    path_decay: decay of the running mean of path lengths.
+    mixing: probability that an image takes the styles of a second z from a random layer on.
+    moved_by: phases that update G's statistics: the mean style, and StyleGAN3's magnitudes, of which D updates all.
+    blur, diffaugment, ada: augmentation of D's input, see `view.build`.
+    freeze_D: layers of D that are not trained, such as ('b64_fromrgb', 'b64_conv0'), see methods/gan.py.
   """
   G, D = nets['G'], nets['D']
   if not hasattr(G, 'synthesize'):

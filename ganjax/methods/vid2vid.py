@@ -42,12 +42,12 @@ def build(
     nets: {'G': (labels, previous frames) -> (frame, hallucinated picture, flow, mask); 'D_frames': labels and frame ->
       maps of each scale; 'D_clips_0', ...: three frames, and their flows where they are known -> such maps}.
     fields: of the data.
-    loss: 'least_squares' or 'non_saturating', see `losses/translation.py`; the sum over the scales.
-    feature_weight: of the L1 distance of the discriminators' maps (pix2pixHD, arXiv:1711.11585, equation 4).
-    flow_weight: of the L1 distance from the true flow, in pixels.
+    loss: 'least_squares' or 'non_saturating', see `losses/translation.py`; summed over the scales.
+    feature_weight: weight of the L1 distance of the discriminators' maps (pix2pixHD, arXiv:1711.11585, equation 4).
+    flow_weight: weight of the L1 distance from the true flow, in pixels.
     warp_weight: of the L1 distance of the target, warped by G's flow, from the target. With the true flow also of each
       frame of G from the one before, warped by it.
-    mask_weight: of the mask where the true flow explains the target: the warped frame shall be taken there.
+    mask_weight: weight of the mask where the true flow explains the target: there G should take the warped frame.
 
   Raises:
     UserError: a value that is none of these.

@@ -1,4 +1,4 @@
-"""The user's own pictures with captions: a text file beside each picture, or a table of files and captions."""
+"""Your own pictures with captions: a text file next to each picture, or a table of files and captions."""
 
 import os
 from collections.abc import Sequence
@@ -45,11 +45,11 @@ def build(
   Args:
     data_dir: a folder; or a zip archive, which is one split.
     resolution, channels, cache: see `ganjax.data.build`.
-    split: see above; without such a folder all of it is 'train'.
+    split: 'train', 'test' or another folder in `data_dir`. Without such a folder all pictures are 'train'.
     captions_path: a .csv, .jsonl or COCO's .json; {split} in its name stands for `split`. By default `captions.csv`,
-      `captions.jsonl` or `metadata.jsonl` among the pictures, else `NAME.txt` beside each, a caption a line.
-    encoder, encoder_path, text_size: what makes vectors of captions, see `text.load`.
-    words: so many words of each are read too, as numbers.
+      `captions.jsonl` or `metadata.jsonl` among the pictures, else `NAME.txt` next to each, one caption per line.
+    encoder, encoder_path, text_size: the encoder of captions, see `text.load`.
+    words: number of words of a caption that are also given, as numbers.
 
   Raises:
     UserError: anything that the user can put right, in one line. Up to 1 % of pictures that cannot be decoded are

@@ -1,4 +1,4 @@
-"""Pictures of the TFDS catalogue (tensorflow.org/datasets), and of prepared data sets of the user's own."""
+"""Pictures of the TFDS catalogue (tensorflow.org/datasets), and of your own prepared TFDS data sets."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,8 @@
-"""Chorales for four voices: by formula, or Bach's from the package music21.
+"""Chorales for four voices: procedural, or Bach's from the package music21.
 
-A chorale by formula is a pure function of its index and of the split, whose seed it is: a chord of C major a beat, by
-the usual ways from one to the next, with a cadence at the end; each voice goes to the nearest note of the chord that it
-may sing, and soprano or bass may pass through the note between two.
+A procedural chorale is a pure function of its index and of the split, which is its seed. Each beat has a chord of C
+major. Chords follow the usual progressions, with a cadence at the end. Each voice moves to the nearest note of the
+chord in its range. Soprano or bass may sing a passing note between two beats.
 """
 
 import functools
@@ -35,14 +35,15 @@ def fields(*, bars: int = 2, steps: int = 4) -> dict:
 def build(
   *, split: str, cache: bool, bars: int = 2, steps: int = 4, count: int = 4096, bach: bool = False
 ) -> Source:
-  """Chorales by formula, made as they are read; or windows of Bach's, from the cache.
+  """Procedural chorales, computed on the fly; or windows of Bach's, from the cache.
 
   Args:
-    split: 'train' or 'test': chorales of another seed, or of Bach's every tenth.
+    split: 'train' or 'test': procedural chorales have other seeds; every tenth of Bach's is 'test'.
     cache: of Bach's, see `ganjax.data.build`.
-    bars, steps: bars of an example, and steps of a beat; by formula an even number of these, for notes between beats.
-    count: chorales by formula.
-    bach: Bach's instead: those of four voices in 4/4, brought to C major or A minor.
+    bars, steps: bars of an example, and steps of a beat. Procedural chorales need an even number of steps, for notes
+      between beats.
+    count: number of procedural chorales.
+    bach: whether to take Bach's chorales: those for four voices in 4/4, transposed to C major or A minor.
 
   Raises:
     UserError: another split, numbers out of bounds, the package music21 is not there.

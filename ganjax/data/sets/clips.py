@@ -1,4 +1,4 @@
-"""The user's own clips: GIFs and other moving pictures, films, and folders of frames; folders of these are classes."""
+"""Your own clips: GIFs and other animated pictures, films, and folders of frames. Folders of clips are classes."""
 
 import itertools
 import os
@@ -39,19 +39,20 @@ def build(
   rate: int = 10,
   stride: int = 1,
 ) -> Source:
-  """Stretches of the clips below `data_dir`, which begin anywhere in them while training, and at frame 0 read by index.
+  """Windows of the clips below `data_dir`. In training they begin at any frame; read by index, at frame 0.
 
   Args:
-    data_dir: a folder of files that move and of folders of two pictures and more, their frames in the order of their
-      names. Where it has a folder named as the split, that is the split; else all of it is 'train'. Where all clips
-      of the split lie in folders, these are their classes; a folder of frames is a clip.
-    resolution, channels: what frames are cut and brought to, as pictures of a folder are.
+    data_dir: a folder with animated files, and with folders of at least two pictures: frames, in the order of their
+      names. If it has a folder named as the split, that is the split; else all of it is 'train'. If all clips of the
+      split are in folders, these are their classes; a folder of frames is a clip.
+    resolution, channels: of the frames, which are cropped and resized as pictures of a folder are.
     split: see `data_dir`.
-    frames, stride: of a stretch, and from one of its frames to the next.
-    rate: frames that samples show a second.
+    frames, stride: number of frames of a clip, and the distance of two frames in the file.
+    rate: frames per second of samples.
 
   Raises:
-    UserError: no clips; one that is too short; none that can be decoded. Those that cannot be are named and left out.
+    UserError: no clips; one that is too short; none that can be decoded. Clips that cannot be decoded are named and
+      left out.
   """
   if not isinstance(stride, int) or not 0 < stride <= 1000:
     raise UserError(f'data.stride={stride!r} must be a whole number from 1 to 1000')

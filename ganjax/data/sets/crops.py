@@ -1,7 +1,7 @@
-"""Random crops of the user's own pictures, at the scale that they have: what super-resolution learns from.
+"""Random crops of your own pictures, at their own scale, for super-resolution.
 
-Pictures are neither cut to a square nor resized. Each is stored as windows that cover it, evenly spaced and as few as
-can be, and crops are cut out of these: a step reads no whole photograph.
+Pictures are neither cut to a square nor resized. Each is stored as evenly spaced windows that cover it, as few as
+possible. Crops are cut out of these windows, so a step does not read whole photographs.
 """
 
 import io
@@ -41,13 +41,14 @@ def build(
   """Crops of the pictures below `data_dir`.
 
   Args:
-    data_dir: a folder or zip archive. Where it has a folder named as the split, that is the split; else all of it is
+    data_dir: a folder or zip archive. If it has a folder named as the split, that is the split; else all of it is
       'train'.
     resolution: of the crops, a side or (height, width).
     channels, cache: see `ganjax.data.build`.
     split: see `data_dir`.
-    window: pixels of a side of what is stored, at least as many as a crop has. An epoch is one crop of each window.
-    turn: whether training turns crops upside down, and by a quarter, each with probability 1/2; `data.flip` mirrors.
+    window: side in pixels of the stored windows, at least as large as a crop. An epoch has one crop of each window.
+    turn: whether training also turns crops upside down and by 90 degrees, each with probability 1/2; `data.flip`
+      mirrors.
 
   Returns:
     A Source of crops whose places, and turns, are a function of seed and position. Read by index they are the centres

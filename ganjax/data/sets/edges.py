@@ -1,6 +1,6 @@
-"""Clips, `target`, and their edges, `source`: of moving drawings or of one's own clips.
+"""Clips, `target`, and their edges, `source`: of moving drawings or of your own clips.
 
-An edge is where the colours change: its brightness is the length of the gradient of Sobel's filters.
+An edge is where the colours change. Its brightness is the length of the gradient, by Sobel filters.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def fields(
   rate: int = 10,
   of: str = 'moving',
 ) -> dict:
-  """Both clips, and of moving drawings their flow, of one's own their labels.
+  """Both clips; the flow of moving drawings; the labels of your own clips.
 
   Raises UserError for a number of frames, or clips, that are none.
   """
@@ -55,12 +55,12 @@ def build(
 
   Args:
     resolution, channels: of the target; edges have one channel.
-    split, data_dir: of the clips.
-    frames, rate: of both.
-    of: 'moving': emoji that fly and bounce, whose `flow` is known, see `sets/moving.py`; or 'clips': one's own, below
+    split, data_dir: split and folder of the clips, see `sets/clips.py`.
+    frames, rate: frames of both clips, and frames per second of samples.
+    of: 'moving': emoji that fly and bounce, with known `flow`, see `sets/moving.py`; or 'clips': your own clips below
       `data_dir`, see `sets/clips.py`.
-    stride: of one's own clips.
-    size, speed: of the drawings, see `sets/moving.py`.
+    stride: distance of two frames in the file of your own clip.
+    size, speed: size and speed of the drawings, see `sets/moving.py`.
 
   Raises:
     UserError: as those, or a `data_dir` that nobody asked for.

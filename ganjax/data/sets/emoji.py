@@ -1,6 +1,6 @@
-"""The pictures that ganjax ships: 5,416 drawings of emoji in four styles, 64x64, with their categories as labels.
+"""The pictures that ganjax ships: 5,416 drawings of emoji in three styles, 64x64, with their categories as labels.
 
-The whole is one split, 'train'. A tenth of the emoji can be kept for tests, as in `emoji_pairs`.
+All of them are one split, 'train'. A tenth of the emoji can be held out for tests, as in `emoji_pairs`.
 """
 
 import functools
@@ -31,8 +31,8 @@ def build(
 
   Args:
     resolution, channels: see `ganjax.data.build`.
-    split: 'train', all of them; 'test', the tenth of the emoji that is held out in all styles; or 'rest', the others.
-    labels: 'category', or 'style', of which there are three.
+    split: 'train': all; 'test': the tenth of the emoji that is held out in all styles; 'rest': the others.
+    labels: 'category' (10 classes) or 'style' (3 classes).
 
   Raises:
     UserError: another split, or other labels.

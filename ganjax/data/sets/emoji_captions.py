@@ -1,4 +1,4 @@
-"""The emoji that ganjax ships with what they are called: 5,416 drawings of 1,911 emoji, each with one name or more."""
+"""The emoji that ganjax ships, with their names as captions: 5,416 drawings of 1,911 emoji, each with at least one."""
 
 from collections.abc import Sequence
 
@@ -37,9 +37,9 @@ def build(
   """In memory.
 
   Args:
-    resolution, channels, split: see `sets/emoji.py`: of 'rest' and 'test' no emoji is in both.
-    encoder, encoder_path, text_size: what makes vectors of captions, see `text.load`.
-    words: so many words of each are read too, as numbers.
+    resolution, channels, split: see `sets/emoji.py`. No emoji is in both 'rest' and 'test'.
+    encoder, encoder_path, text_size: the encoder of captions, see `text.load`.
+    words: number of words of a caption that are also given, as numbers.
 
   Raises:
     UserError: another split, or no such encoder.

@@ -1,4 +1,4 @@
-"""The emoji that ganjax ships in two drawing styles: pairs of the same emoji, some of which nobody trains on."""
+"""The emoji that ganjax ships in two drawing styles: pairs of the same emoji, with a held-out tenth."""
 
 import functools
 from collections.abc import Sequence
@@ -32,10 +32,10 @@ def build(
 
   Args:
     resolution, channels: see `ganjax.data.build`; the drawings have 64x64 pixels.
-    split: 'train', or 'test': a tenth of all emoji, drawn once for good, which is in no style's training part.
+    split: 'train', or 'test': a fixed random tenth of the emoji, which is held out in all styles.
     flip: mirrors with probability 1/2; without pairs each style by itself.
-    source, target: names of styles.
-    paired: whether training sees pairs; else each style has an order of its own. Read by index they are pairs.
+    source, target: names of two styles: 'noto', 'twemoji' or 'fluent_flat'.
+    paired: whether training sees pairs. If not, each style has a separate order. Read by index they are pairs.
     jitter: see `sets/pairs.py`.
 
   Raises:

@@ -1,4 +1,4 @@
-"""The user's own pictures: every one under a folder or in a zip archive, class folders giving labels."""
+"""Your own pictures: all pictures under a folder or in a zip archive. Folders in it are classes."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Lines of a text file, or the captions of the emoji that ganjax ships: a line is an example."""
+"""Lines of a text file, or the captions of the emoji that ganjax ships: each line is an example."""
 
 import functools
 import hashlib
@@ -22,10 +22,10 @@ def build(*, data_dir: str | None, split: str, length: int = 32, lower: bool = F
   """In memory.
 
   Args:
-    data_dir: a text file in UTF-8, or None: the emoji's captions.
+    data_dir: a text file in UTF-8; None: the emoji's captions.
     split: 'train', the only one.
-    length: characters of a line; longer ones are cut, empty ones left out.
-    lower: whether capitals become small letters.
+    length: characters of a line. Longer lines are cut, empty lines are left out.
+    lower: whether to convert to lower case.
 
   Raises:
     UserError: another split, no such file, a file of no text or no lines.

@@ -1,8 +1,8 @@
-"""Small molecules: made by rule, or those of a file of SMILES.
+"""Small molecules: procedural, or from your own file of SMILES.
 
-A molecule by rule is a pure function of its index and of the split, whose seed it is. It grows atom by atom: each is
-bound to an earlier one that has a bond left, never an atom other than carbon to another such; some bonds are double or
-triple; some molecules get a ring of carbons of five members or more.
+A procedural molecule is a pure function of its index and of the split, which is its seed. It grows atom by atom. Each
+atom is bound to an earlier one that has a free bond, but never two atoms other than carbon to each other. Some bonds
+are double or triple. Some molecules get a ring of five or more carbons.
 """
 
 import functools
@@ -43,11 +43,11 @@ def build(
   """In memory.
 
   Args:
-    data_dir: None, or a file of SMILES: one a line, what follows a blank or a comma is left out.
-    split: 'train' or 'test': molecules by rule of another seed; of a file there is 'train' alone.
-    atoms: of the largest molecule, hydrogens left out; 9 in QM9.
-    elements: how many of C, N, O, F, S, Cl, Br, P, I there are; 4 in QM9.
-    count: molecules by rule.
+    data_dir: a file of SMILES, one per line; text after a space or comma is ignored. None: procedural molecules.
+    split: 'train' or 'test'. Procedural molecules have other seeds; a file has only 'train'.
+    atoms: largest number of atoms of a molecule, without hydrogen; 9 in QM9.
+    elements: number of elements, the first of C, N, O, F, S, Cl, Br, P, I; 4 in QM9.
+    count: number of procedural molecules.
 
   Raises:
     UserError: another split, numbers out of bounds, RDKit is not there, a file without molecules that fit.
@@ -74,7 +74,7 @@ def build(
 
 
 def draw(rows: np.ndarray, seed: int, atoms: int, elements: int) -> np.ndarray:
-  """Molecules by rule, stored, of indices [n]."""
+  """The stored form of procedural molecules of indices [n]."""
   each = -(-(4 * atoms + 4) // 4)  # steps of the counter a molecule
   kinds, orders = np.zeros((len(rows), atoms), int), np.zeros((len(rows), atoms, atoms), int)
   shares = SHARES[: elements + 1] / SHARES[: elements + 1].sum()

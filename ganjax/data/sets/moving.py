@@ -1,8 +1,8 @@
-"""Moving MNIST (Srivastava et al. 2015, arXiv:1502.04681, section 3.1) and the same with emoji: drawings that fly
-straight and bounce off the borders, made exactly as they are read.
+"""Moving MNIST (Srivastava et al. 2015, arXiv:1502.04681, section 3.1), also with emoji: drawings that fly straight and
+bounce off the borders, computed on the fly.
 
-A clip has a drawing or more, each with a place and a velocity of its own. Its path has no end: while training a clip
-begins anywhere on it. Read by index it begins at the path's own start.
+A clip has one drawing or more, each with a start and a velocity. Its path has no end. In training a clip begins
+anywhere on it. Read by index it begins at the start of the path.
 """
 
 import functools
@@ -63,14 +63,14 @@ def build(
 
   Args:
     resolution, channels: of the frames.
-    split: 'train' or 'test', which have other drawings: a tenth of the emoji is held out, and MNIST has its own.
-    data_dir, cache: of MNIST, see `ganjax.data.build`.
-    frames, rate: of a clip, and how many are shown a second.
+    split: 'train' or 'test', with different drawings: a tenth of the emoji is held out, and MNIST has a test set.
+    data_dir, cache: folder and cache of MNIST, see `ganjax.data.build`.
+    frames, rate: frames of a clip, and frames per second of samples.
     sprites: 'emoji', in one of three styles on white; or 'mnist', on black.
-    number: of drawings in a clip.
-    size: a drawing's side in pixels, by default half of the frame's.
-    speed: pixels a frame, from the slowest to the fastest.
-    flow: whether there is also `flow`, see `media/flow.py`: 0 but where a drawing lies, and in the first frame.
+    number: number of drawings in a clip.
+    size: side of a drawing in pixels; by default half the side of the frame.
+    speed: slowest and fastest speed, in pixels per frame.
+    flow: whether clips also have `flow`, see `media/flow.py`. It is 0 outside the drawings and in the first frame.
 
   Raises:
     UserError: a value that is none of these.

@@ -1,7 +1,7 @@
-"""Notes by formula: sines, plucked strings and drums at each pitch of a scale, rendered exactly.
+"""Procedural notes: sines, plucked strings and drums at each pitch of a scale.
 
-A note is a pure function of its index and of the split, whose seed it is: the pitch changes fastest, then the
-instrument; its loudness, phase and manner are drawn.
+A note is a pure function of its index and of the split, which is its seed. The pitch changes fastest, then the
+instrument. Loudness, phase and timbre are random.
 """
 
 import numpy as np
@@ -46,11 +46,12 @@ def build(
   """Notes of `pitches` semitones from the MIDI number `lowest` on; 60 is the C of 261.6 Hz.
 
   Args:
-    split: 'train' or 'test': notes of another seed.
+    split: 'train' or 'test', with different seeds.
     cache: see `ganjax.data.build`.
-    length, rate: samples of a note, and samples a second.
-    lowest, pitches: the scale. The highest note has to stay below a quarter of the rate.
-    count: of the notes.
+    length, rate: samples of a note, and samples per second.
+    lowest, pitches: lowest note as a MIDI number, and number of semitones. The highest note must be below a quarter of
+      the rate.
+    count: number of notes.
 
   Raises:
     UserError: another split, or numbers out of these bounds.

@@ -1,4 +1,4 @@
-"""Pairs of pictures in files: side by side in one file, as pix2pix has them, or in two folders under one name."""
+"""Pairs of pictures in files: side by side in one file, as in pix2pix, or in two folders with equal file names."""
 
 import os
 from collections.abc import Sequence
@@ -37,14 +37,15 @@ def build(
   """Pictures below `data_dir` with A in the left half and B in the right, or those of two folders.
 
   Args:
-    data_dir: a folder or zip archive of pictures side by side. Where it has a folder named as the split (train, val,
+    data_dir: a folder or zip archive of pictures side by side. If it has a folder named as the split (train, val,
       test), that is the split; else all of it is 'train'.
     resolution, channels, cache: see `ganjax.data.build`. Smaller pictures are refused.
-    split: see `data_dir`; so too below `source` and `target`.
-    source, target: instead of `data_dir`, two folders or archives. Those of a pair have one name, but for its ending.
-    direction: 'AtoB' or 'BtoA': which half, or folder, is translated into the other.
-    jitter: while training, pictures are brought to a size larger by so many pixels, and a random window is cut out,
-      the same of both: 30 of 256 pixels in the paper.
+    split: see `data_dir`; the same for `source` and `target`.
+    source, target: two folders or archives, instead of `data_dir`. Pictures of a pair have the same name, except for
+      the suffix.
+    direction: 'AtoB' or 'BtoA': which half, or folder, is the input.
+    jitter: training resizes pictures to a size larger by so many pixels, and cuts out a random window, the same in
+      both: 30 for 256 pixels in the paper.
 
   Raises:
     UserError: anything that the user can put right, in one line. Up to 1 % of pairs that cannot be used are left out.

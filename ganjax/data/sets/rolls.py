@@ -1,7 +1,7 @@
-"""The user's own music: every MIDI file under a folder or in a zip archive, as piano rolls.
+"""Your own music: all MIDI files under a folder or in a zip archive, as piano rolls.
 
-What training sees are windows of so many bars, which begin at any bar of a piece. A bar is four beats, whatever the
-file says of its time signature.
+Training sees windows of a number of bars. They begin at any bar of a piece. A bar is four beats, in every time
+signature.
 """
 
 import functools
@@ -37,9 +37,10 @@ def build(
     data_dir: a folder or zip archive.
     split: 'train', the only one.
     cache: see `ganjax.data.build`.
-    bars, steps: bars of a window, and steps of a beat.
-    pitches: whole octaves about the middle of the piano, see `roll.lowest`.
-    voices: 5 for drums, piano, guitar, bass and strings; else so many parts. See `midi.read`.
+    bars, steps: bars of a window, and steps per beat.
+    pitches: number of pitches, whole octaves around the middle of the piano, see `roll.lowest`.
+    voices: number of voices. 5: drums, piano, guitar, bass and strings. Otherwise the parts of the file. See
+      `midi.read`.
 
   Raises:
     UserError: anything that the user can put right, in one line. Up to 1 % of files that cannot be used are left out.

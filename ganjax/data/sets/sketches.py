@@ -1,6 +1,6 @@
 """Pictures, `target`, and line drawings of them, `source`: dark lines on white, where the colours change.
 
-Colours are 0 to 255. A step of 12 or less leaves no line, one of 97 or more a black line.
+Colours are from 0 to 255. A step of 12 or less gives no line, a step of 97 or more a black line.
 """
 
 from collections.abc import Sequence
@@ -38,9 +38,9 @@ def build(
 
   Args:
     resolution, channels: of the pictures; line drawings have one channel.
-    split: of the pictures, see `sets/emoji.py`; those of a folder are 'train'.
-    data_dir, cache: of a folder, see `ganjax.data.build`.
-    of: 'emoji', those that ganjax ships; or 'folder', one's own pictures, a folder or zip archive at `data_dir`.
+    split: split of the pictures, see `sets/emoji.py`; a folder has only 'train'.
+    data_dir, cache: folder and cache of your own pictures, see `ganjax.data.build`.
+    of: 'emoji': the emoji that ganjax ships; or 'folder': your own pictures, a folder or zip archive at `data_dir`.
 
   Raises:
     UserError: as those, or a `data_dir` that nobody asked for.

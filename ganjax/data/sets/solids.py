@@ -1,6 +1,7 @@
-"""Solids by formula: boxes, tori, chairs, tables and planes of random proportions, as voxels; or one's own.
+"""Solids: procedural boxes, tori, chairs, tables and planes of random proportions, as voxels; or your own files.
 
-A solid is a pure function of its index and of the split, whose seed it is. A voxel is inside where its centre is.
+A procedural solid is a pure function of its index and of the split, which is its seed. A voxel is inside the solid if
+its centre is.
 """
 
 import functools
@@ -30,11 +31,11 @@ def build(*, data_dir: str | None, resolution: int, split: str, count: int = 200
   """In memory, a byte a voxel.
 
   Args:
-    data_dir: None, or a folder or archive of one's own .npz and .binvox files, see `ganjax.data.voxels`: they are
-      brought to the resolution, and folders in it are classes.
+    data_dir: a folder or archive of your own .npz and .binvox files, see `ganjax.data.voxels`. They are resized to the
+      resolution, and folders in it are classes. None: procedural solids.
     resolution: voxels of a side.
-    split: 'train' or 'test', solids of another seed; of one's own there is 'train' alone.
-    count: of the solids by formula.
+    split: 'train' or 'test', with different seeds; your own files have only 'train'.
+    count: number of procedural solids.
 
   Raises:
     UserError: another split, no such files, files that do not read.

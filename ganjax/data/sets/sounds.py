@@ -1,6 +1,6 @@
-"""The user's own sounds: every WAV, FLAC, OGG or MP3 under a folder or in a zip archive; folders in it are classes.
+"""Your own sounds: all WAV, FLAC, OGG and MP3 files under a folder or in a zip archive. Folders in it are classes.
 
-Channels become one, the rate the one that is asked for. What training sees are windows at random places.
+Channels are mixed to one, and files are resampled to the given rate. Training sees windows at random places.
 """
 
 import io
@@ -42,12 +42,12 @@ def build(
   """Windows of the sounds below `data_dir`; an epoch has one for every `length` samples.
 
   Args:
-    data_dir: a folder or zip archive. Folders in it give labels.
+    data_dir: a folder or zip archive. Folders in it are classes.
     split: 'train', the only one.
     cache: see `ganjax.data.build`.
-    length, rate: samples of a window, and samples a second. Files of other rates are resampled.
-    normalize: whether each file is as loud as can be, as WaveGAN's loader makes it.
-    pad: whether silence follows a file that is shorter than a window. Else such a file cannot be used.
+    length, rate: samples of a window, and samples per second. Files of other rates are resampled.
+    normalize: whether to scale each file to full loudness, as WaveGAN's loader does.
+    pad: whether to pad files that are shorter than a window with silence. If not, they are left out.
 
   Returns:
     A Source of windows whose places are a function of seed and position. Read by index they lie side by side.

@@ -1,8 +1,8 @@
-"""Stacked MNIST: three digits as the red, green and blue of one picture, 1,000 modes to find.
+"""Stacked MNIST: three digits as the red, green and blue channels of a picture. It has 1,000 modes.
 
 Metz et al. 2016, arXiv:1611.02163, section 3.3.1; 128,000 stacks as in VEEGAN (Srivastava et al. 2017,
-arXiv:1705.07761, section 4.2) and PacGAN (Lin et al. 2018, arXiv:1712.04086, section 4.2). Which digits make a stack is
-fixed for good, so that everybody trains on the same data set; only their indices are kept.
+arXiv:1705.07761, section 4.2) and PacGAN (Lin et al. 2018, arXiv:1712.04086, section 4.2). The digits of each stack are
+fixed, so that everybody trains on the same data set. Only their indices are stored.
 """
 
 from collections.abc import Sequence

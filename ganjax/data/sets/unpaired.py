@@ -1,4 +1,4 @@
-"""Pictures of two domains that need not go together, each in an order of its own (CycleGAN, arXiv:1703.10593)."""
+"""Pictures of two domains that need not match, each in a separate order (CycleGAN, arXiv:1703.10593)."""
 
 import os
 from collections.abc import Sequence
@@ -27,20 +27,21 @@ def build(
   target: str | None = None,
   jitter: int = 0,
 ) -> Source:
-  """Pictures below `data_dir`, those of A in the folder trainA and of B in trainB, or of two data sets.
+  """Pictures below `data_dir`, A in the folder trainA and B in trainB, or of two data sets.
 
-  An epoch is one of the larger domain. Which picture meets which differs from epoch to epoch.
+  An epoch has each picture of the larger domain once. Which pictures meet differs from epoch to epoch.
 
   Args:
-    data_dir: a folder with the folders trainA and trainB, and testA and testB for the split 'test', and so on; or where
-      TFDS keeps its data sets.
+    data_dir: a folder with the folders trainA and trainB (testA and testB for the split 'test', and so on); with
+      `source` and `target` the folder of the TFDS data sets.
     resolution, channels, cache: see `ganjax.data.build`.
     split: see `data_dir`.
-    flip: mirrors with probability 1/2, each domain by itself.
-    source, target: instead of a folder `data_dir`, a folder or zip archive for each domain, or a name of the TFDS
-      catalogue and after a colon its split; {split} stands for `split`: 'cycle_gan/horse2zebra:{split}A'.
-    jitter: while training, pictures are brought to a size larger by so many pixels, and a random window is cut out of
-      each by itself: 30 of 256 pixels in the paper.
+    flip: mirrors with probability 1/2, each domain separately.
+    source, target: a data set for each domain, instead of folders in `data_dir`: a folder or zip archive, which begins
+      with `./`, `/` or `~`; or a TFDS name with its split, 'cycle_gan/horse2zebra:{split}A'. {split} stands for
+      `split`.
+    jitter: training resizes pictures to a size larger by so many pixels, and cuts a random window out of each: 30 for
+      256 pixels in the paper.
 
   Raises:
     UserError: anything that the user can put right, in one line.

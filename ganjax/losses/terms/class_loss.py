@@ -17,7 +17,7 @@ def build(given: Mapping[str, Any] | ConfigDict | None, nets: Mapping[str, Any])
 
   Args:
     given: a loss of D's class scores. None, or {'name': NAME in `ganjax.losses.classes`; 'D', 'D_fake', 'G': its
-      weights on reals and on fakes in D's loss, and in G's (1, 0, 1); arguments of that loss}.
+      weights on reals and on fakes in D's loss, and in G's loss (1, 0, 1); arguments of that loss}.
     nets: D's head must be the one that the loss needs, 'classifier' or 'proxy'.
 
   Raises:

@@ -15,9 +15,9 @@ def build(given: Mapping[str, float] | ConfigDict | None, nets: Mapping[str, Any
   """Adds loss_lecam to D's loss, and keeps its averages, which move after each update of D.
 
   Args:
-    given: LeCam regularization (arXiv:2104.03310). None, or {'weight', 'decay' of the averages (0.99), 'start_steps'
-      (0)}: the penalty comes after so many steps, and until then the averages are the newest values. With
-      microbatches the averages move, and are read, once a part.
+    given: LeCam regularization (arXiv:2104.03310). None, or {'weight'; 'decay' of the averages (0.99); 'start_steps'
+      (0): until this step there is no penalty, and the averages are the newest values}. With microbatches the averages
+      are updated and read once for each part.
     nets: not needed.
 
   Raises:

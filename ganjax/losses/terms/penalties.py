@@ -21,8 +21,8 @@ def build(
   D runs in train mode, and its statistics are dropped.
 
   Args:
-    given: {NAME in `ganjax.losses.penalties`: weight}, added to D's loss; the weight is what that penalty's paper calls
-      lambda or gamma, a number or a `schedules.ramp` over steps.
+    given: {NAME in `ganjax.losses.penalties`: weight}, added to D's loss. The weight is the lambda or gamma of that
+      penalty's paper, a number or a `schedules.ramp` over steps.
     nets: not needed.
 
   Raises:

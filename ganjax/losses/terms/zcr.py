@@ -14,8 +14,8 @@ def build(given: Mapping[str, float] | ConfigDict | None, nets: Mapping[str, Any
   """Adds loss_zcr to D's loss and loss_G_zcr to G's.
 
   Args:
-    given: latent consistency (arXiv:2002.04724, section 3.2). None, or {'sigma': deviation of the step between two
-      latents; 'D', 'G': weights lambda_dis and lambda_gen}.
+    given: latent consistency (arXiv:2002.04724, section 3.2). None, or {'sigma': standard deviation of the difference
+      between two latents; 'D', 'G': weights lambda_dis and lambda_gen}.
     nets: not needed.
 
   Raises:
