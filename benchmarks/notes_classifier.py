@@ -1,8 +1,8 @@
 """The network of `fd_notes`: python benchmarks/notes_classifier.py [--out FILE]
 
-Trains the classifier of ganjax/features/notes.py on notes by formula: 48 pitches from C3 to B6, three instruments,
+Trains the classifier of ganjax/features/notes.py on procedural notes: 48 pitches from C3 to B6, three instruments,
 half a second long, rendered at 16 kHz and at 8 kHz, half of them with white noise. Then prints how many notes of the
-test split it names, and writes its float16 parameters, by default in place of those that come along with ganjax.
+test split it names, and writes its float16 parameters, by default in place of the file that ganjax ships.
 """
 
 import argparse

@@ -11,14 +11,14 @@ __version__ = '0.7.0'
 
 
 class UserError(Exception):
-  """Something that the user can put right: printed as one line, never as a traceback."""
+  """An error that the user can fix. It is printed as one line, without a traceback."""
 
 
 def cache_folder(name: str) -> Path:
-  """$GANJAX_CACHE_DIR/<name>, else ~/.cache/ganjax/<name>: for what can be made or had again.
+  """$GANJAX_CACHE_DIR/<name>, else ~/.cache/ganjax/<name>: for files that can be made or downloaded again.
 
   Raises:
-    UserError: a user without a home, as containers may have.
+    UserError: the user has no home directory, as in some containers.
   """
   root = os.path.expanduser(os.environ.get('GANJAX_CACHE_DIR') or '~/.cache/ganjax')
   if root.startswith('~'):
@@ -33,7 +33,7 @@ def from_pretrained(name: str | Path, **which: int | str | None) -> 'Generator':
   """A trained generator: `from_pretrained('runs/a').sample(seeds=range(4))` is uint8 [4, H, W, C].
 
   Args:
-    name: of a generator that comes along, a run's workdir, or a file of `ganjax export --out NAME.safetensors`.
+    name: a pretrained generator, a run's workdir, or a file of `ganjax export --out NAME.safetensors`.
     **which: step, weights and seed_index of a workdir, see `pretrained.Generator`.
 
   Raises:
@@ -45,6 +45,6 @@ def from_pretrained(name: str | Path, **which: int | str | None) -> 'Generator':
 
 
 def leads_out(name: str) -> bool:
-  """Whether a name from outside, as of an object in a bucket, can be a path out of the folder that it is put below."""
+  """Whether a name from outside, as of an object in a bucket, can lead out of the folder below which it is put."""
   # An empty first part too: Path('folder') / '/x' is Path('/x').
   return not {'', '.', '..'}.isdisjoint(name.split('/'))

@@ -109,7 +109,7 @@ class Method(NamedTuple):
   style: str = ''  # of `examples`, the pictures whose style samples take, where there are such
   tiled: bool = True  # whether a large one of them may be made in tiles
   options: dict = {}  # what `rows` may be told of samples, and the defaults: {'truncation': 1.0}
-  styles: Styles | None = None  # of a method whose samples go by way of styles
+  styles: Styles | None = None  # of a method with a style space w
   judge: Callable | None = (
     None  # (state, images, labels or None, key) -> D's logits, of images seen as in training
   )
@@ -230,7 +230,7 @@ def apply(
 
 
 def join(state: TrainState, frozen: dict) -> TrainState:
-  """The state with the variables of networks that are not trained, {name: {'params', 'stats'}}, beside its own."""
+  """The state with the variables of frozen networks, {name: {'params', 'stats'}}, added to its own."""
   pick = lambda kind: {name: variables[kind] for name, variables in frozen.items()}
   return state.replace(
     params={**state.params, **pick('params')}, stats={**state.stats, **pick('stats')}

@@ -1,8 +1,8 @@
 """Data sets as arrays that are read by index.
 
-A data set is a file in `sets/`; every example is decoded once (`cache.py`); a batch is a gather; the order is a pure
-function of the seed and of how many examples were consumed (`source.indices`). So a resumed run sees exactly the
-examples that an uninterrupted one does, on any number of processes.
+A data set is a file in `sets/`. Every example is decoded once (`cache.py`). A batch is a gather. The order is a pure
+function of the seed and of the number of consumed examples (`source.indices`). So a resumed run sees the same examples
+as an uninterrupted one, on any number of processes.
 """
 
 import importlib
@@ -36,8 +36,8 @@ def build(
       pictures, or a name of the TFDS catalogue, with config and version if wanted: 'cifar10', 'lsun/bedroom',
       'mnist:3.0.1'.
     split: of the data set ('train', 'test', a slice of TFDS such as 'train[:80%]').
-    fraction: share of the examples to keep, in (0, 1], drawn by `seed` alone.
-    seed: of the subset. (The order's seed is given to `Source.rows`.)
+    fraction: fraction of the examples to keep, in (0, 1]; `seed` selects them.
+    seed: seed of the subset. (The seed of the order is an argument of `Source.rows`.)
     **arguments: other fields of `config.data`: `resolution`, a side in pixels or (height, width); `channels`;
       `data_dir`; `cache`, False to decode at every access, with the same results, for sets too large for the disk; and
       what the data set's own `build` takes. `flip` is not of use here: the training step mirrors.
@@ -46,7 +46,7 @@ def build(
     A Source.
 
   Raises:
-    UserError: anything that the user can put right, in one line.
+    UserError: any error that the user can fix, in one line.
   """
   if not 0 < fraction <= 1:
     raise UserError(f'data.fraction must be above 0 and at most 1, not {fraction!r}')
@@ -65,7 +65,7 @@ def fields(
   seed: int | tuple[int, ...] = 0,
   **arguments: Any,
 ) -> dict[str, media.Field]:
-  """{name: media.Field} of what a data set can have, without opening it; arguments as `build`. It may lack labels."""
+  """{name: media.Field} of the fields that a data set can have, without opening it. Arguments as `build`."""
   dataset, _ = _locate(dataset, arguments.pop('data_dir', None))
   return _call('fields', {'channels': 3, **arguments, 'dataset': dataset})
 
@@ -82,12 +82,12 @@ def _locate(dataset, data_dir):
 
 
 def of_own(dataset: str) -> Callable[[np.ndarray], np.ndarray]:
-  """What a data set makes of a user's own clips [..., T, H, W, C]: a function of its file, `of_own`, or nothing."""
+  """The function `of_own` of a data set's file, which converts your own clips [..., T, H, W, C]; or the identity."""
   return getattr(_module(dataset), 'of_own', lambda x: x)
 
 
 def whole(config: Mapping[str, Any] | ConfigDict, split: str, **changes: Any) -> Source:
-  """All of a run's data, whatever `fraction` it trained on, of a split of them; `config` is `config.data`."""
+  """A whole split of a run's data, even if it trained on a `fraction`; `config` is `config.data`."""
   return build(**{**config, 'split': split, 'fraction': 1.0, 'seed': 0, **changes})
 
 

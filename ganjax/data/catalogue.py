@@ -1,4 +1,4 @@
-"""Data sets of the TFDS catalogue (tensorflow.org/datasets), and prepared ones of the user's own.
+"""Data sets of the TFDS catalogue (tensorflow.org/datasets), and your own prepared TFDS data sets.
 
 ArrayRecord files are read without TensorFlow; TFRecord files through TFDS with TensorFlow, once, to fill
 the cache. Image bytes are decoded by Pillow in both cases, so the format makes no difference to pixels.

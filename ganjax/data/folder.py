@@ -1,4 +1,4 @@
-"""The user's own images: every picture under a directory or in a zip archive, class folders giving labels."""
+"""Your own pictures: all pictures under a folder or in a zip archive. Folders in it are classes."""
 
 import collections
 import hashlib

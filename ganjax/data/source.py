@@ -1,4 +1,4 @@
-"""What a data set comes to: examples that are read by index, in an order that is a function of seed and position."""
+"""A data set as examples that are read by index, in an order that is a function of seed and position."""
 
 import concurrent.futures
 import functools
@@ -21,12 +21,12 @@ class Source:
   """A data set: a fixed number of examples, read by index from any thread.
 
   Attributes:
-    fields: {name: media.Field} of those that are there.
+    fields: {name: media.Field} of its fields.
     num_examples: examples after `fraction` and without broken files; indices go from 0 to it.
     class_names: names of the labels, a tuple of str, or None where there are no labels.
     num_classes: their number, or None.
-    info: JSON-able description, recorded with each run; alike for copies on other hosts.
-    content: what identifies the examples on this host: no other files that were ever in their place have the same.
+    info: JSON-able description, recorded with each run; the same for copies on other hosts.
+    content: identifies the examples on this host. It differs from any other files that were in the same place.
   """
 
   def __init__(
@@ -64,9 +64,9 @@ class Source:
 
   @property
   def identity(self) -> dict[str, Any]:
-    """What must be alike on all hosts: not the times of copied files, nor how TFDS and Pillow keep and decode them.
+    """What must be the same on all hosts: not the times of files, nor the storage and decoding by TFDS and Pillow.
 
-    Copies of a folder are alike by number, classes and settings; names and contents of files are taken on trust.
+    Copies of a folder must agree in number, classes and settings. Names and contents of files are not compared.
     """
     own = ('broken', 'file_formats', 'listing_sha256', 'key_sha256', 'pillow')
     shared = {name: value for name, value in self.info.items() if name not in own}
@@ -91,7 +91,7 @@ class Source:
   def extend(
     self, fields: dict[str, media.Field], make: Callable[[np.ndarray], dict[str, np.ndarray]]
   ) -> 'Source':
-    """With `fields` more, {name: media.Field}, which `make(indices)` gives by name; to be read by index alone."""
+    """The source with more `fields`, {name: media.Field}, computed by `make(indices)`. Read it only by index."""
 
     def read_rows(rows, names):
       own = make(rows) if any(name in fields for name in names) else {}
@@ -111,7 +111,7 @@ class Source:
   ) -> 'Source':
     """The same examples in the same order with other `fields`, {name: media.Field}, and more `info`.
 
-    `make({name: array [n, ...]})` gives them, of all that were there.
+    `make({name: array [n, ...]})` computes them from the old fields.
     """
 
     def read_rows(rows, names):
@@ -124,7 +124,7 @@ class Source:
     )
 
   def subset(self, fraction: float, seed: int | tuple[int, ...]) -> 'Source':
-    """A random share of the examples, in (0, 1], given by `seed` alone; smaller ones of a seed lie in larger ones."""
+    """A random fraction of the examples, in (0, 1], given by `seed` alone. Smaller fractions are subsets of larger."""
     kept, count = np.arange(self.num_examples), self.num_examples
     if fraction < 1:
       if self._own_order:
@@ -138,12 +138,12 @@ class Source:
 def decoded(
   examples: Examples, info: dict[str, Any], fields: dict[str, media.Field], cache: bool
 ) -> Source:
-  """The Source of `cache.Examples`: decoded once into the cache, or without `cache` at every access.
+  """The Source of `cache.Examples`: decoded once into the cache; without `cache`, at every access.
 
   Args:
-    examples: a field `whole` of theirs is 0 where an example could not be decoded: up to 1 % are left out.
-    info: with `class_names`, and `unlabelled` where labels are not worth having.
-    fields: {name: media.Field} of those that examples may have.
+    examples: their field `whole` is 0 if an example could not be decoded; up to 1 % are left out.
+    info: with `class_names`, and `unlabelled` if labels are useless.
+    fields: {name: media.Field} of the fields that examples may have.
     cache: `config.data.cache`.
   """
   # Without a cache only the outcome of the first look at a user's own files is kept.
@@ -180,7 +180,7 @@ def picture(resolution: int | Sequence[int], channels: int) -> media.Field:
   """The field of a picture.
 
   Raises:
-    UserError: a resolution or channels that no picture has.
+    UserError: an invalid resolution or number of channels.
   """
   if channels not in (1, 3, 4):
     raise UserError(

@@ -1,4 +1,4 @@
-"""One's own solids in files: .npz of NumPy, .binvox (patrickmin.com/binvox)."""
+"""Your own solids in files: .npz of NumPy, .binvox (patrickmin.com/binvox)."""
 
 import io
 import os

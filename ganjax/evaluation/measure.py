@@ -225,9 +225,7 @@ def _check_generator(name, fake):
       f'ppl walks between latents z, and this generator takes more than that{instead}'
     )
   if name == 'ppl_w' and not fake.styles:
-    raise UserError(
-      'ppl_w walks between styles w, and samples of this run do not go by way of styles'
-    )
+    raise UserError('ppl_w walks between styles w, which StyleGANs have, and this run has none')
   if name in MOVED and not (isinstance(inputs, dict) and 'transform' in inputs):
     raise UserError(
       f'{name} moves the input of a generator, and this one takes no transform: it is for networks.name=stylegan3'

@@ -8,7 +8,7 @@ A network is one file here that defines
   SCALE     (offset, factor), numbers or three of them: pixel values x in 0..255 become (x - offset) * factor
   convert   tensors of the file -> the module's variables
   KIND      'clip' where it takes clips [B, T, SIZE, SIZE, 3], not images
-`notes.py` is apart: it takes sounds, and its weights come along.
+`notes.py` differs: it takes sounds, and ganjax ships its weights.
 """
 
 import importlib

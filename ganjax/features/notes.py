@@ -1,8 +1,8 @@
-"""Features of sounds: a small network that names pitch and instrument of notes by their log-mel spectrograms.
+"""Features of sounds: a small network that classifies pitch and instrument of notes from log-mel spectrograms.
 
-`benchmarks/notes_classifier.py` trains it on notes by formula (data/sets/notes.py) and writes `FILE`, whose metadata
-hold its accuracy, the command and the commit. The features are what its last two layers see. `fd_notes` is the Frechet
-distance on them: no other network gives values to compare it with.
+`benchmarks/notes_classifier.py` trains it on procedural notes (data/sets/notes.py) and writes `FILE`. The
+metadata have its accuracy, the command and the commit. The features are the input of its last two layers. `fd_notes` is
+the Frechet distance on them. Its values are comparable only with each other.
 """
 
 import functools

@@ -30,7 +30,7 @@ def non_saturating_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
     fake: logits of generated images, of the same shape.
 
   Returns:
-    {'loss_real', 'loss_fake'}: scalars, each log 2 where the discriminator cannot tell.
+    {'loss_real', 'loss_fake'}: scalars, each log 2 if the discriminator cannot decide.
 
   Raises:
     ValueError: the shapes differ, so a broadcast would average the wrong things.
@@ -48,19 +48,19 @@ def non_saturating_G(fake: jax.Array, real: jax.Array | None = None) -> jax.Arra
 
 
 def minimax_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
-  """D's loss is that of `non_saturating_D`: the two games differ in G's alone."""
+  """The same as `non_saturating_D`: the two losses differ only in G."""
   return non_saturating_D(real, fake)
 
 
 def minimax_G(fake: jax.Array, real: jax.Array | None = None) -> jax.Array:
-  """E log(1 - sigmoid(fake)): the zero-sum game (arXiv:1406.2661, equation 1); its gradient dies where D is sure."""
+  """E log(1 - sigmoid(fake)): the zero-sum game (arXiv:1406.2661, equation 1). Its gradient vanishes if D is sure."""
   return -jnp.mean(jax.nn.softplus(widen(fake)))
 
 
 def least_squares_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
   """E (real - 1)^2 / 2 + E fake^2 / 2: LSGAN with targets 1 and 0 (arXiv:1611.04076, equation 9).
 
-  Arguments, terms and errors as those of `non_saturating_D`.
+  Arguments, terms and errors as in `non_saturating_D`.
   """
   _check(real, fake)
   return {
@@ -77,7 +77,7 @@ def least_squares_G(fake: jax.Array, real: jax.Array | None = None) -> jax.Array
 def hinge_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
   """E max(0, 1 - real) + E max(0, 1 + fake) (arXiv:1705.02894; SNGAN, arXiv:1802.05957, equation 16).
 
-  Arguments, terms and errors as those of `non_saturating_D`.
+  Arguments, terms and errors as in `non_saturating_D`.
   """
   _check(real, fake)
   return {
@@ -112,7 +112,7 @@ def relativistic_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
   Real and fake logits are paired by position. Arguments and errors as those of `non_saturating_D`.
 
   Returns:
-    {'loss_relativistic'}: a scalar, log 2 where the discriminator cannot tell.
+    {'loss_relativistic'}: a scalar, log 2 if the discriminator cannot decide.
   """
   _check(real, fake)
   return {'loss_relativistic': jnp.mean(jax.nn.softplus(widen(fake) - widen(real)))}
@@ -124,10 +124,10 @@ def relativistic_G(fake: jax.Array, real: jax.Array) -> jax.Array:
 
 
 def relativistic_average_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
-  """Is a picture more real than others are on average? (arXiv:1807.00734, section 4.1; ESRGAN, arXiv:1809.00219.)
+  """Is a picture more realistic than the average other? (arXiv:1807.00734, section 4.1; ESRGAN, arXiv:1809.00219.)
 
-  (-E log sigmoid(real - E fake) - E log sigmoid(E real - fake)) / 2, where no gradient goes through the means, as in
-  ESRGAN's published code. Arguments, terms and errors as those of `non_saturating_D`; each term is log(2) / 2 where the
+  (-E log sigmoid(real - E fake) - E log sigmoid(E real - fake)) / 2, without a gradient through the means, as in
+  ESRGAN's published code. Arguments, terms and errors as in `non_saturating_D`; each term is log(2) / 2 where the
   discriminator cannot tell.
   """
   _check(real, fake)
@@ -139,7 +139,7 @@ def relativistic_average_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Ar
 
 
 def relativistic_average_G(fake: jax.Array, real: jax.Array) -> jax.Array:
-  """(-E log sigmoid(E fake - real) - E log sigmoid(fake - E real)) / 2: as of D with the roles exchanged.
+  """(-E log sigmoid(E fake - real) - E log sigmoid(fake - E real)) / 2: as for D with exchanged roles.
 
   The gradient goes through the mean of `fake`; real logits are constants. Errors as those of `non_saturating_D`.
   """
@@ -153,7 +153,7 @@ def pair(loss: str) -> tuple[Callable[..., dict[str, jax.Array]], Callable[..., 
   """(NAME_D, NAME_G) of the loss of that name.
 
   Raises:
-    UserError: there is none.
+    UserError: no loss has that name.
   """
   known = sorted(n[:-2] for n in globals() if n.endswith('_D'))
   if loss not in known:

@@ -1,14 +1,14 @@
-"""Penalties of the discriminator's gradients and inconsistencies: what its loss adds to keep it smooth.
+"""Penalties of the discriminator: gradient penalties and consistency, which keep it smooth.
 
 Each is `NAME(D, real, fake, key) -> scalar`, which a method multiplies by its weight:
 
   D: images [B, H, W, C] -> logits [B, ...].
-  real, fake: images of equal shapes [B, H, W, C]; each penalty uses those that its formula holds.
-  key: a random key, for those that draw.
+  real, fake: images of equal shapes [B, H, W, C]; each penalty uses those in its formula.
+  key: a random key, for penalties that draw.
 
-Gradients are those of the sum of D's logits, which are each image's own gradient where D treats its images apart.
-Batch norm in D does not: the penalty is then defined, but is no longer the published one (use another norm in D, or
-none). A logit map [B, h, w] counts as its sum. Training differentiates once more, reverse over reverse.
+Gradients are of the sum of D's logits. If D treats images independently, this is the gradient of each image. With batch
+norm in D it is not, and the penalty differs from the published one: use another norm in D, or none. A logit map
+[B, h, w] counts as its sum. Training differentiates once more, reverse over reverse.
 """
 
 from collections.abc import Callable
@@ -87,7 +87,7 @@ def r2(
 def r1_difference(
   D: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array | None, key: jax.Array
 ) -> jax.Array:
-  """E (D(real + s n) - D(real))^2 / (2 s^2), n ~ N(0, I), s = 0.01: `r1` by a finite difference, without its gradient.
+  """E (D(real + s n) - D(real))^2 / (2 s^2), n ~ N(0, I), s = 0.01: `r1` by finite differences, without a gradient.
 
   Its mean over n is `r1` where D is linear over such steps; one draw of n per image spreads as chi^2 of one degree,
   sqrt(2) times its mean. For networks or kernels that have no second gradient. It is the approximation of adversarial
@@ -126,7 +126,7 @@ def cr(
 def bcr(
   D: Callable[[jax.Array], jax.Array], real: jax.Array, fake: jax.Array, key: jax.Array
 ) -> jax.Array:
-  """`cr` of reals plus `cr` of fakes, with draws of their own: balanced (bCR-GAN, arXiv:2002.04724, section 3.1).
+  """`cr` of reals plus `cr` of fakes, with separate draws: balanced (bCR-GAN, arXiv:2002.04724, section 3.1).
 
   The weight is the paper's lambda_real and lambda_fake, which are both 10 on CIFAR-10.
   """

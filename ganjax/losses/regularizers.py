@@ -9,7 +9,7 @@ from ganjax.dtypes import wide, widen
 
 
 def orthogonal(params: dict) -> jax.Array:
-  """|W^T W * (1 - I)|^2 over the weights W of a network, a column an output (BigGAN, arXiv:1809.11096, equation 3).
+  """|W^T W * (1 - I)|^2 over the weights W of a network, a column per output (BigGAN, arXiv:1809.11096, equation 3).
 
   Only the angles between columns count, not their lengths; the published weight beta is 1e-4. BigGAN-PyTorch adds its
   weight times the gradient 2 W (W^T W * (1 - I)), which is half of the one here: its 1e-4 is 5e-5 here. Tables of
@@ -51,7 +51,7 @@ def path_length(
     w: styles; the length is over W, its square the mean over the L layers.
     key: draws y.
     mean: `a`, a scalar.
-    decay: what `a` keeps at a step.
+    decay: decay of `a` per step.
 
   Returns:
     (the scalar penalty, the new `a`, which has no gradient).

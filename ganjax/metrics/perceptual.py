@@ -1,4 +1,4 @@
-"""Distances of pictures by name, to be made small or reported: LPIPS, others made like it, and that of pixels."""
+"""Distances of pictures by name, for losses and metrics: LPIPS, similar ones on other networks, and pixels."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Distance(NamedTuple):
 
 
 def distances() -> list[str]:
-  """The names of distances: of LPIPS, of the feature networks that give maps, and of pixels."""
+  """The names of distances: LPIPS, the feature networks that give maps, and pixels."""
   return [*(f'lpips_{net}' for net in lpips.NETS), *features.mapped(), 'pixels']
 
 

@@ -20,7 +20,7 @@ def prdc(
 ) -> dict[str, float]:
   """{'precision', 'recall', 'density', 'coverage'}: floats, ratios of whole counts.
 
-  real: [M, d]; fake: [N, d]. A row's ball reaches to its k-th nearest other row of its own set. precision: share of
+  real: [M, d]; fake: [N, d]. The ball of a row reaches to the k-th nearest other row of its set. precision: share of
   fakes in any real ball; recall: of reals in any fake ball; density: real balls that a fake is in, over dc_k, may
   exceed 1; coverage: share of real balls that hold any fake. strict: a row on a ball's border is outside; who is on one
   is exact, see `distances`. All four as the package prdc and StudioGAN compute them: pr_k=5, pr_strict=True. Takes

@@ -1,15 +1,15 @@
-"""Values that may change with the training step: a number, or a schedule that a configuration writes as a mapping.
+"""Values that may change with the training step: a number, or a schedule, which is a mapping in the configuration.
 
-A ramp is {'start', 'end', 'steps', 'begin', 'shape'}: `start` up to the training step `begin` (0 where it is missing),
-then to `end` over `steps` steps, then `end`. The shape is 'cosine', which it is where it is missing, or 'linear'. R3GAN
-(Huang et al. 2024, arXiv:2501.05441, appendix D) moves learning rate, Adam's beta 2, penalties, augmentation and the
-half-life of the average by such ramps; CycleGAN (Zhu et al. 2017, arXiv:1703.10593, section 4) keeps the learning rate
-for the first half of training, and lets it fall linearly to 0 over the second.
+A ramp is {'start', 'end', 'steps', 'begin', 'shape'}: `start` up to the training step `begin` (default 0), then to
+`end` over `steps` steps, then `end`. The shape is 'cosine' (default) or 'linear'. R3GAN (Huang et al. 2024,
+arXiv:2501.05441, appendix D) has ramps for learning rate, Adam's beta 2, penalties, augmentation and the half-life of
+the average. CycleGAN (Zhu et al. 2017, arXiv:1703.10593, section 4) keeps the learning rate for the first half of
+training, and decays it linearly to 0 over the second.
 
 Falls are {'start', 'factor', 'at'}: `start`, multiplied by `factor` at each of the training steps `at`. ESRGAN (Wang et
 al. 2018, arXiv:1809.00219, section 4.1) halves the learning rate after 50, 100, 200 and 300 thousand steps.
 
-A decay is {'start', 'inverse'}: `start` / (1 + `inverse` * the training step). AdaIN's code has it.
+A decay is {'start', 'inverse'}: `start` / (1 + `inverse` * the training step). AdaIN's code uses it.
 """
 
 import math
@@ -102,7 +102,7 @@ def check(name: str, schedule: Schedule, low: float = 0.0, high: float = math.in
 
 
 def check_number(name: str, number: float, low: float = 0.0, high: float = math.inf) -> None:
-  """Raises UserError unless `number`, called `name`, is one in [low, high], and no schedule."""
+  """Raises UserError unless `number`, called `name`, is a number in [low, high], not a schedule."""
   if _is_mapping(number):
     raise UserError(f'{name} is the same in all steps: it takes a number, not {dict(number)}')
   check(name, number, low, high)

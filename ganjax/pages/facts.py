@@ -27,7 +27,7 @@ class Run(NamedTuple):
     images: real ones that were seen until then.
     seconds: that these took by their speed.
     grids: {'' or 'seed k': [(step, path)]}.
-    changed: {field: (value in the recipe, value)} where it differs; None for a recipe that does not come along.
+    changed: {field: (value in the recipe, value)} where it differs; None for a recipe that ganjax does not ship.
   """
 
   place: Path

@@ -1,4 +1,4 @@
-"""Trained generators that come along with ganjax, by name: `ganjax sample emoji_upscaler`."""
+"""Pretrained generators, by name: `ganjax sample emoji_upscaler`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,10 @@ class Generator:
 
   Attributes:
     run: the Experiment that made it.
-    step: of training, that its weights are of.
+    step: training step of its weights.
     weights: 'ema' for averaged weights, else 'raw'.
     class_names: names of the classes 0, 1, ..., or None.
-    options: what `sample` takes, with defaults, such as {'truncation': 1.0}.
+    options: options of `sample` with their defaults, such as {'truncation': 1.0}.
   """
 
   def __init__(
@@ -27,7 +27,7 @@ class Generator:
     """Reads the generator.
 
     Args:
-      name: of a generator that comes along; or a run's workdir; or a file of `ganjax export`, NAME.safetensors.
+      name: a pretrained generator, a run's workdir, or a file of `ganjax export`, NAME.safetensors.
       step, weights, seed_index: of a workdir, see `run_state.read_generator`.
 
     Raises:
@@ -47,13 +47,13 @@ class Generator:
     batch_size: int = 64,
     **options: float | str,
   ) -> np.ndarray:
-    """Samples as `ganjax sample` makes them, to the byte: pictures are uint8 [N, H, W, C].
+    """The same samples as `ganjax sample`, to the byte: pictures are uint8 [N, H, W, C].
 
     Args:
       seeds: whole numbers from 0, one sample each.
-      classes: of conditional generators: one number or name for all, or one for each seed. By default a seed has a
-        class of its own.
-      batch_size: samples at a time.
+      classes: for conditional generators: one number or name for all, or one for each seed. By default the class
+        follows from the seed.
+      batch_size: samples computed at once.
       **options: see the attribute.
 
     Raises:
@@ -87,7 +87,7 @@ class Generator:
       recipe: flags of `ganjax sample`, such as {'seeds': '0-3', 'option': ['truncation=0.7']}.
 
     Raises:
-      UserError: as that command; a flag that names a place.
+      UserError: as that command, or a flag that names a file or folder.
     """
     given = {'step': self.step, **recipes.check(recipe, sample.IN_RECIPES)}
     return sample.make(self._place, given, '.png')[0]

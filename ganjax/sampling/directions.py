@@ -12,11 +12,11 @@ KINDS = 'sefa', 'ganspace'
 
 
 def sefa(affines: Iterable[jax.Array | np.ndarray]) -> np.ndarray:
-  """Closed-form factorization (Shen and Zhou 2020, arXiv:2007.06600, equation 4): directions [W, W], one a row.
+  """Closed-form factorization (Shen and Zhou 2020, arXiv:2007.06600, equation 4): directions [W, W], one per row.
 
-  The directions of unit length that move most what the style goes through first: eigenvectors of A A^T, the largest
-  eigenvalue first, where A [W, sum of C] are the weights of all layers side by side, each column of unit length, as in
-  the authors' code. The sign, which is open, makes the largest number of each positive.
+  Unit directions that change the outputs of the style layers most: eigenvectors of A A^T, the largest eigenvalue
+  first. A [W, sum of C] has the weights of all layers side by side, each column of unit length, as in the authors'
+  code. Signs are chosen to make the largest number of each direction positive.
 
   Args:
     affines: the weights [W, C] of the layers, see `method.Styles`.
@@ -29,7 +29,7 @@ def sefa(affines: Iterable[jax.Array | np.ndarray]) -> np.ndarray:
 def ganspace(w: np.ndarray) -> np.ndarray:
   """Principal components of styles w [N, W] (Härkönen et al. 2020, arXiv:2004.02546, section 2): [W, W], one a row.
 
-  The first has the largest variance. Each is as long as the standard deviation along it, so strengths count these.
+  The first has the largest variance. Each has the length of the standard deviation along it, the unit of strengths.
   """
   w = np.asarray(w, np.float64)
   values, vectors = np.linalg.eigh(np.cov(w.T, bias=True))
@@ -42,7 +42,7 @@ def _signed(x):
 
 
 def find(kind: str, method: Method, state: TrainState, layers: Iterable[int]) -> np.ndarray:
-  """The directions [W, W] of a kind, of KINDS; of `sefa` those of some layers."""
+  """The directions [W, W] of a kind, of KINDS; for `sefa` from the given layers."""
   if kind == 'ganspace':
     return ganspace(styles.draw(method, state))
   affines = jax.device_get(method.styles.affines(state))
@@ -58,7 +58,7 @@ def move(
     rows: with 'w' [n, L, W].
     directions: [D, W].
     strengths: [S].
-    layers: those that move.
+    layers: layers that move.
   """
   steps = np.asarray(strengths)[None, :, None] * directions[:, None]  # [D, S, W]
   here = np.isin(np.arange(rows['w'].shape[1]), layers)[:, None]

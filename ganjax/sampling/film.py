@@ -1,4 +1,4 @@
-"""Rows on the way from sample to sample, for strips and films."""
+"""Interpolation between samples, for strips and videos."""
 
 import jax
 import numpy as np
@@ -11,23 +11,23 @@ from ganjax.sampling import latents
 def interpolate(
   rows: dict | np.ndarray, frames: int, *, closed: bool, paths: int = 1, num_classes: int = 0
 ) -> dict | np.ndarray:
-  """Rows from each to the next, one path after the other, [paths * T, ...].
+  """Interpolated rows, one path after the other, [paths * T, ...].
 
-  What moves follows from what a row is made of. Styles 'w' move along a cubic spline through them, in each layer for
-  itself (stylegan3's gen_video). Latents [n, Z] move along great circles. A 'label' becomes weights of the classes,
-  which move in a straight line, as other floats do. Whole numbers, such as the seed of noise, stay those of a path's
-  first row: nothing flickers. A row that starts a leg is there bit for bit.
+  The content of a row decides how it is interpolated. Styles 'w' follow a cubic spline, in each layer separately
+  (stylegan3's gen_video). Latents [n, Z] follow great circles. A 'label' becomes class weights, which are interpolated
+  linearly, as other floats are. Integers, such as the seed of the noise, keep the value of the path's first row, so
+  that nothing flickers. The given rows appear bit for bit.
 
   Args:
-    rows: of `Method.rows`, or of `Styles.map`; [n, ...].
-    frames: rows from one to the next.
-    closed: whether a path goes on to its first row again, and ends before it: T = frames * n / paths. Else it ends at
-      its last: T = frames * (n / paths - 1) + 1.
-    paths: the rows are cut into so many, in their order.
-    num_classes: of labels.
+    rows: rows of `Method.rows` or `Styles.map`, [n, ...].
+    frames: number of rows from one given row to the next.
+    closed: whether a path returns to its first row, and ends before it: T = frames * n / paths. Otherwise it ends at
+      its last row: T = frames * (n / paths - 1) + 1.
+    paths: number of paths. The rows are divided among them in order.
+    num_classes: number of classes of the labels.
 
   Raises:
-    UserError: rows that do not make so many paths of two and more.
+    UserError: the rows cannot be divided into so many paths of at least two.
   """
   count = len(jax.tree.leaves(rows)[0])
   if count % paths or count < 2 * paths:

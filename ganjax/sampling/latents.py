@@ -16,19 +16,19 @@ def normal(key: jax.Array, n: int, *shape: int) -> jax.Array:
 
 
 def check_length(z_dim: int) -> None:
-  """Raises UserError for a `method.z_dim` that is none."""
+  """Raises UserError for an invalid `method.z_dim`."""
   if not (isinstance(z_dim, int) and 0 < z_dim < 2**16):
     raise UserError(f'method.z_dim={z_dim} must be whole, from 1 and below 65,536')
 
 
 def per_seed(seeds: jax.Array | np.ndarray, *shape: int, truncation: float = 0.0) -> jax.Array:
-  """One z for each seed, float32 [len(seeds), *shape]: a picture depends on its own seed alone, not on its neighbours.
+  """One z for each seed, float32 [len(seeds), *shape]: a picture depends only on its seed, not on the batch.
 
   Args:
-    seeds: int in [-2^31, 2^31): others are taken modulo 2^32. Command lines take those from 0.
-    *shape: of one z: its length, or the shape of a sample that noise is laid over.
-    truncation: 0 for a normal distribution; else it is cut off at +-truncation (BigGAN, arXiv:1809.11096, section 3.1):
-      the smaller, the more typical and the less varied samples are.
+    seeds: int in [-2^31, 2^31); others are taken modulo 2^32. Command lines accept seeds from 0.
+    *shape: shape of one z: its length, or the shape of a sample for noise.
+    truncation: 0 for a normal distribution; else the distribution is truncated at +-truncation (BigGAN,
+      arXiv:1809.11096, section 3.1). Smaller values give more typical and less varied samples.
 
   Raises:
     UserError: a negative truncation.
@@ -48,13 +48,13 @@ def per_seed(seeds: jax.Array | np.ndarray, *shape: int, truncation: float = 0.0
 def mix(
   key: jax.Array, w: jax.Array, other: jax.Array, probability: float, layers: int | None = None
 ) -> jax.Array:
-  """Styles w [n, L, W], of which some are those of `other` from a layer on (StyleGAN, arXiv:1812.04948, section 3.1).
+  """Style mixing (StyleGAN, arXiv:1812.04948, section 3.1): w [n, L, W], some with styles of `other` from a layer on.
 
   Args:
-    key: of the draws, each image's own.
+    key: for the draws, which differ between images.
     w, other: styles of two latents.
-    probability: that an image is mixed.
-    layers: so many are in use, by default all: the first of `other` is evenly one of 1, ..., layers - 1.
+    probability: probability that an image is mixed.
+    layers: number of layers in use, by default all. The first layer of `other` is drawn evenly from 1, ..., layers - 1.
   """
   layers = layers or w.shape[1]
   # Below 1 in mixed images, and even there.
@@ -71,7 +71,7 @@ TAKEN = {
 
 
 def options_of_styles(takes: Iterable[str]) -> dict[str, float | str]:
-  """What `of_styles` may be told of samples, and the defaults."""
+  """The options of `of_styles`, with their defaults."""
   options = {'truncation': 1.0, 'cutoff': 0}
   return options | {name: value for one in takes for name, value in TAKEN[one].items()}
 
@@ -83,23 +83,23 @@ def of_styles(
   takes: Collection[str] = ('noise',),
   **options: float | str,
 ) -> dict[str, jax.Array]:
-  """z, truncation, and what else is taken of each seed, for a generator of `num_styles` styles.
+  """z, truncation and other inputs for each seed, for a generator with `num_styles` styles.
 
   Args:
     seeds: int [n].
     dim: length of z.
-    num_styles: layers that have a style.
+    num_styles: number of layers with a style.
     takes: some of TAKEN.
     **options: of `options_of_styles`:
-      truncation: psi, what is kept of a style's difference from their mean.
-      cutoff: the first so many layers are truncated; 0: all.
-      noise: 'random', of each seed's own, as published figures are measured, or 'constant', the same for all, as smooth
-        interpolations need it.
-      rotate: by how many degrees pictures are turned, counter-clockwise.
-      translate_x, translate_y: how far they are then moved to the right and down, in sides.
+      truncation: psi, the factor of a style's difference from the mean style.
+      cutoff: number of first layers that are truncated; 0: all.
+      noise: 'random', different for each seed, as published metrics are measured; or 'constant', the same for all, for
+        smooth interpolations.
+      rotate: rotation of pictures in degrees, counter-clockwise.
+      translate_x, translate_y: translation after the rotation, right and down, in units of the side.
 
   Raises:
-    UserError: another value.
+    UserError: an invalid value.
   """
   options = options_of_styles(takes) | options
   noise, cutoff = options.get('noise', 'random'), options['cutoff']
@@ -120,10 +120,10 @@ def of_styles(
 
 
 def transform(x: float | jax.Array, y: float | jax.Array, degrees: float | jax.Array) -> jax.Array:
-  """[3, 3] of places (x, y, 1) in a picture that is to be moved and turned: where its input is to be read.
+  """[3, 3] that maps places (x, y, 1) of a translated and rotated picture to the places of the input to read.
 
-  The inverse of [[cos, sin, x], [-sin, cos, y], [0, 0, 1]] (gen_images.py of StyleGAN3's authors): a turn by `degrees`,
-  counter-clockwise as y points down, about the centre, then a move by x to the right and y down.
+  The inverse of [[cos, sin, x], [-sin, cos, y], [0, 0, 1]] (gen_images.py of StyleGAN3's authors): a rotation by
+  `degrees` around the centre, counter-clockwise with y down, then a translation by x to the right and y down.
   """
   c, s = jnp.cos(jnp.deg2rad(degrees)), jnp.sin(jnp.deg2rad(degrees))
   rows = [[c, -s, s * y - c * x], [s, c, -s * x - c * y], [0.0, 0.0, 1.0]]
@@ -135,8 +135,8 @@ def slerp(
 ) -> jax.Array:
   """Spherical interpolation from `a` (t=0) to `b` (t=1), both [..., Z], t broadcast against [...].
 
-  A straight line between two Gaussian latents passes through norms that the generator never saw; the great circle
-  does not (White 2016, arXiv:1609.04468, section 2.1). Nearly parallel latents are joined by a straight line.
+  A straight line between two Gaussian latents has norms that the generator never saw; the great circle does not (White
+  2016, arXiv:1609.04468, section 2.1). Nearly parallel latents are joined by a straight line.
   """
   t = jnp.asarray(t)[..., None]
   unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""A user's own pictures, clips, or texts, as examples that samples start from."""
+"""Your own pictures, clips or texts, as inputs of samples."""
 
 import collections
 import io
@@ -114,7 +114,7 @@ def start(
   fields: dict[str, Field],
   held_out: Callable[[], Source],
 ) -> tuple[Source, Own]:
-  """(Source of a user's own pictures or clips, the Own that names them).
+  """(Source of your own pictures or clips, the Own that names them).
 
   Args:
     place: a file, folder or zip archive of these.

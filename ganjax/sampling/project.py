@@ -65,7 +65,9 @@ def main() -> None:
   run = experiment.load(place)
   method = run.method
   if not method.styles:
-    raise UserError(f'samples of {place} do not go by way of styles: there is none to be found')
+    raise UserError(
+      f'{place} has no styles w, which StyleGANs have: ganjax project cannot search for them'
+    )
   mesh = sharding.make_mesh(jax.local_devices()[:1])
   which = dict(step=STEP.value, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
   state, step, weights = run_state.read_generator(run, place, mesh, **which)

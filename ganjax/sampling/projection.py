@@ -1,7 +1,7 @@
 """Projection: styles w from which a generator makes a given picture.
 
-As stylegan2-ada-pytorch's projector has it (StyleGAN2, arXiv:1912.04958, appendix D): Adam on w, noise on w that
-vanishes, and on the noise maps, which are held to look like noise.
+It follows stylegan2-ada-pytorch's projector (StyleGAN2, arXiv:1912.04958, appendix D): Adam on w, with decaying noise
+on w, and on the noise maps, with a regularizer that keeps them noise-like.
 """
 
 import functools
@@ -28,12 +28,12 @@ LARGEST = 256  # pixels; larger pictures are compared reduced
 
 
 class Found(NamedTuple):
-  """What a projection found.
+  """The result of a projection.
 
   Attributes:
     w: float32 [L, W].
-    course: pictures uint8 [T, H, W, C] on the way, the first and last of them among them.
-    start, end: distances of the first and the last.
+    course: pictures uint8 [T, H, W, C] of the optimisation, with the first and the last.
+    start, end: distances of the first and the last picture.
   """
 
   w: np.ndarray
@@ -58,17 +58,17 @@ def project(
   """The styles of a picture.
 
   Args:
-    method, stage, state: of a run, `method.styles` among them; the state on one device.
+    method, stage, state: of a run with `method.styles`; the state on one device.
     picture: uint8 [H, W, C].
-    measure: what is made small: a `metrics.perceptual.Distance`.
-    space: 'w', one style for all layers, or 'w+', one for each: nearer to the picture, farther from what G knows.
+    measure: the loss, a `metrics.perceptual.Distance`.
+    space: 'w', one style for all layers, or 'w+', one for each: closer to the picture, but less typical of G.
     steps: updates.
     seed: of the noise.
-    shown: pictures of the course.
+    shown: number of pictures in `course`.
     say: called with lines of progress, or None.
 
   Raises:
-    UserError: pictures that the distance does not take; a course that left the finite numbers.
+    UserError: the distance does not take such pictures, or a value is not finite.
   """
   drawn = styles.draw(method, state).astype(np.float64)
   mean, deviation = drawn.mean(0), np.sqrt(((drawn - drawn.mean(0)) ** 2).sum() / len(drawn))

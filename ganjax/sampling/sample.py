@@ -385,7 +385,7 @@ def _check_tools(method, format, swept):
   """Raises UserError for tools that do not go together, or not with this run."""
   asked = [flag for flag in BY_STYLES if flag.value]
   if asked and not method.styles:
-    raise UserError(f'--{asked[0].name}: samples of this run do not go by way of styles')
+    raise UserError(f'--{asked[0].name}: this run has no styles w, which StyleGANs have')
   made = [f'--{flag.name}' for flag in (MIX, DIRECTIONS) if flag.value]
   made += [f'several values of --option={swept}'] if swept else []
   if len(made) > 1:
@@ -457,7 +457,7 @@ def _name(run, step, format) -> str:
 
 
 def _source(run, span, place, held_out):
-  """(the data that samples start from, or None; the user's own pictures, or None)."""
+  """(the data that samples start from, or None; your own pictures, or None)."""
   if STYLE.value and not (SOURCE.value and run.method.style):
     raise UserError('--style goes with --source, of runs that transfer styles')
   if TEXT.value and SOURCE.value:
@@ -474,7 +474,7 @@ def _source(run, span, place, held_out):
 
 
 def _keeps_size(method, format, swept) -> bool:
-  """Whether samples are files of the sizes of the user's own pictures."""
+  """Whether samples are files with the sizes of your own pictures."""
   always = method.restores or method.style
   files = format == 'files' or (always and format == 'grid' and not FORMAT.value)
   keeps = bool(SOURCE.value and files and not swept and (always or KEEP_SIZE.value))

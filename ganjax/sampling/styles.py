@@ -1,4 +1,4 @@
-"""Styles w of samples: found, mixed, averaged by class, and read from files; of methods with `Method.styles`."""
+"""Styles w of samples: computed, mixed, averaged by class, and read from files. For methods with `Method.styles`."""
 
 import functools
 import zipfile
@@ -28,7 +28,7 @@ def _jitted(function):
 def draw(
   method: Method, state: TrainState, count: int = DRAWS, label: int | None = None
 ) -> np.ndarray:
-  """Styles [count, W] of the first layer, of latents that no seed of a user's has; with `label`, of that class."""
+  """Styles [count, W] of the first layer, from latents that no seed of a user has; with `label`, of that class."""
   found = []
   for start in range(0, count, AT_ONCE):
     seeds = -1 - np.arange(start, start + AT_ONCE)
@@ -44,7 +44,7 @@ def class_means(
 ) -> np.ndarray:
   """The mean style [n, W] of the class of each of `labels`, int [n].
 
-  A conditional generator's own mean is over all classes: truncation towards it leaves the class.
+  The mean of a conditional generator is over all classes: truncation towards it moves away from the class.
   """
   means = {label: draw(method, state, count, label).mean(0) for label in np.unique(labels)}
   return np.stack([means[label] for label in labels])
@@ -55,8 +55,8 @@ def mix(rows: dict, columns: dict, layers: Sequence[int] | np.ndarray) -> dict:
 
   Args:
     rows: with 'w', R of them.
-    columns: others, C of them; only 'w' is looked at.
-    layers: those that have the style of the column. All else is the row's.
+    columns: C others; only their 'w' is used.
+    layers: layers with the style of the column. All else comes from the row.
   """
   w = columns['w']
   table = jax.tree.map(lambda x: np.repeat(x, len(w), 0), rows)
@@ -66,12 +66,12 @@ def mix(rows: dict, columns: dict, layers: Sequence[int] | np.ndarray) -> dict:
 
 
 def read(paths: Iterable[str | Path], shape: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
-  """(styles float32 [n, L, W], names) of .npz files with an array `w` [n, L, W], joined.
+  """(styles float32 [n, L, W], names) from .npz files with an array `w` [n, L, W], concatenated.
 
   `ganjax project` writes such a file; stylegan2-ada-pytorch's projector does too.
 
   Args:
-    paths: of the files.
+    paths: paths of the files.
     shape: (L, W) of the run.
 
   Raises:

@@ -1,4 +1,4 @@
-"""A user's own pictures, translated or enlarged one by one at their own sizes."""
+"""Your own pictures, translated or enlarged one by one at their sizes."""
 
 import sys
 import time
@@ -67,7 +67,7 @@ def write_each(
   text: Callable[[int], dict],
   finish: Callable[[np.ndarray], np.ndarray],
 ) -> int:
-  """Writes a file of each of the user's own pictures, one by one; returns how many could be decoded.
+  """Writes a file for each of your own pictures, one by one. Returns how many could be decoded.
 
   A single picture may be written to a file that is named. `finish` is what is done last to a picture uint8 [H, W, C].
   """

@@ -42,7 +42,7 @@ class Network(NamedTuple):
   """A generator of a file.
 
   Attributes:
-    recipe: name of the configuration that comes along with such networks.
+    recipe: name of the recipe with such networks.
     networks, data: what differs from it.
     nets: those of the recipe that have such networks: of CycleGAN the generators of both directions.
     rules: of `places.find_layer`.

@@ -202,10 +202,10 @@ def test_tools_that_do_not_go_together(workdir, arguments, line):
 @pytest.mark.parametrize(
   ('command', 'arguments', 'line'),
   [
-    (sample, '--mix=1', '--mix: samples of this run do not go by way of styles'),
+    (sample, '--mix=1', '--mix: this run has no styles w, which StyleGANs have'),
     (sample, '--directions=sefa', '--directions: samples of this run do not'),
     (sample, '--styles=x.npz', '--styles: samples of this run do not'),
-    (project, '--source=x.png', 'do not go by way of styles: there is none to be found'),
+    (project, '--source=x.png', 'has no styles w, which StyleGANs have: ganjax project cannot'),
     (project, '', '--source is missing'),
     (project, '--source=x.png --steps=0', '--steps=0 must be at least 1'),
     (project, '--source=x.png --out=x.png', 'ganjax project writes .npz files: name it x.npz'),

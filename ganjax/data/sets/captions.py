@@ -52,7 +52,7 @@ def build(
     words: number of words of a caption that are also given, as numbers.
 
   Raises:
-    UserError: anything that the user can put right, in one line. Up to 1 % of pictures that cannot be decoded are
+    UserError: any error that the user can fix, in one line. Up to 1 % of pictures that cannot be decoded are
       left out.
   """
   if not data_dir:

@@ -56,7 +56,7 @@ def build(
   if not isinstance(count, int) or count < 1:
     raise UserError(f'data.count={count!r} must be a whole number from 1')
   if steps % 2:
-    raise UserError(f'data.steps={steps} must be even for chorales by formula')
+    raise UserError(f'data.steps={steps} must be even for procedural chorales')
   info = dict(dataset='chorales', bars=bars, steps=steps, count=count, version=1)
 
   def read_rows(rows, names):

@@ -55,7 +55,7 @@ def build(
     of windows.
 
   Raises:
-    UserError: anything that the user can put right, in one line. Up to 1 % of pictures that cannot be used, because
+    UserError: any error that the user can fix, in one line. Up to 1 % of pictures that cannot be used, because
       they are smaller than a window or broken, are left out.
   """
   height, width = media.sides(resolution)

@@ -95,5 +95,5 @@ def edges(x: np.ndarray) -> np.ndarray:
 
 
 def of_own(x: np.ndarray) -> np.ndarray:
-  """The edges of a user's own clips are what samples of them start from."""
+  """The edges of your own clips, from which samples start."""
   return edges(x)

@@ -48,7 +48,7 @@ def build(
       both: 30 for 256 pixels in the paper.
 
   Raises:
-    UserError: anything that the user can put right, in one line. Up to 1 % of pairs that cannot be used are left out.
+    UserError: any error that the user can fix, in one line. Up to 1 % of pairs that cannot be used are left out.
   """
   if direction not in DIRECTIONS:
     raise UserError(

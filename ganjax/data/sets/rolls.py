@@ -43,7 +43,7 @@ def build(
       `midi.read`.
 
   Raises:
-    UserError: anything that the user can put right, in one line. Up to 1 % of files that cannot be used are left out.
+    UserError: any error that the user can fix, in one line. Up to 1 % of files that cannot be used are left out.
   """
   known = fields(bars=bars, steps=steps, pitches=pitches, voices=voices)
   if split != 'train':

@@ -53,7 +53,7 @@ def build(
     A Source of windows whose places are a function of seed and position. Read by index they lie side by side.
 
   Raises:
-    UserError: anything that the user can put right, in one line. Up to 1 % of files that cannot be used are left out.
+    UserError: any error that the user can fix, in one line. Up to 1 % of files that cannot be used are left out.
   """
   known = fields(length=length, rate=rate)
   if split != 'train':

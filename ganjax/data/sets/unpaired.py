@@ -44,7 +44,7 @@ def build(
       256 pixels in the paper.
 
   Raises:
-    UserError: anything that the user can put right, in one line.
+    UserError: any error that the user can fix, in one line.
   """
   if bool(source) != bool(target) or not (source or data_dir):
     raise UserError(
