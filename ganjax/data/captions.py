@@ -182,7 +182,7 @@ def read(path: str, content: bytes) -> dict:
         raise ValueError(f'{name!r} and its captions are not strings')
       found.setdefault(posixpath.normpath(name.replace('\\', '/')), []).extend(_clean(some))
   except (ValueError, KeyError, TypeError, csv.Error) as error:
-    raise UserError(f'{path} is not understood: {error}; mend it, or take it away') from error
+    raise UserError(f'{path} is not understood: {error}; correct or remove it') from error
   return found
 
 

@@ -234,6 +234,6 @@ def select_whole(
     few += ', ...' if len(broken) > 3 else ''
     text = f'{len(broken):,} of {len(names):,} {what} in {data_dir} cannot be decoded: {few}'
     if len(broken) > 0.01 * len(names):
-      raise UserError(f'{text}; mend or remove them (up to 1 % are left out)')
+      raise UserError(f'{text}; repair or remove them (up to 1 % are left out)')
     logging.warning('%s; they are left out', text)
   return np.flatnonzero(whole), broken

@@ -38,7 +38,7 @@ def read(
   try:
     rows = (_json if path.endswith('.json') else _csv)(content.decode('utf-8-sig'))
   except (ValueError, csv.Error) as e:
-    raise UserError(f'{path} is not understood: {e}; mend it, or take it away') from e
+    raise UserError(f'{path} is not understood: {e}; correct or remove it') from e
   if rows is None:
     return None, None
   found = {}

@@ -1,13 +1,13 @@
-"""An invisible mark in the pixels of pictures, that outlives their metadata, and the test for it.
+"""An invisible watermark in the pixels of pictures, which survives the loss of metadata, and its detector.
 
-A tile of 32x32 pixels, waves of medium length and of phases that are fixed, is added to the brightness again and again,
-more strongly where a picture is busy. It is the spread spectrum of Cox et al. 1997 (10.1109/83.650120) with a tile that
-repeats, so that a crop is found by correlation (Kalker et al. 1999, 10.1117/12.344660). The mark says that ganjax made
-a picture, and nothing else. It is no proof against somebody who wants to remove it.
+The watermark is a tile of 32x32 pixels: waves of medium length with fixed phases. It is added to the brightness
+repeatedly, more strongly where a picture is busy. It is the spread spectrum of Cox et al. 1997 (10.1109/83.650120) with
+a tile that repeats, so that correlation finds a crop (Kalker et al. 1999, 10.1117/12.344660). It shows that ganjax made
+a picture, and nothing else. It does not resist somebody who wants to remove it.
 
-The test adds up the tiles of a picture and compares the phases of the sum with those of the mark, at every shift. In a
-picture without the mark the differences are as good as drawn, and their cosines add up to a normal variable: its tail
-is the chance that a picture without the mark looks as marked as this one.
+The detector sums the tiles of a picture, and compares the phases of the sum with the watermark's, at every shift. In a
+picture without it the differences are random, and the sum of their cosines is a normal variable. Its tail is the
+probability that a picture without the watermark looks as marked as this one.
 """
 
 from typing import NamedTuple

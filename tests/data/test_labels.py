@@ -68,7 +68,7 @@ CSV = ''.join(f'{path},a\n' for path in PATHS)
 @pytest.mark.parametrize(
   'files, message',
   [
-    ({'dataset.json': '{'}, 'dataset.json is not understood: .*; mend it, or take it away'),
+    ({'dataset.json': '{'}, 'dataset.json is not understood: .*; correct or remove it'),
     ({'dataset.json': '[1]'}, 'dataset.json is not understood: it is no object with "labels"'),
     ({'dataset.json': nvidia([['x.png']])}, r"'x.png'\] among its labels is no pair"),
     ({'dataset.json': nvidia([[p, [0.5, 1.5]] for p in PATHS])}, 'label of .*0.png, .*no whole'),

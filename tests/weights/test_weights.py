@@ -135,7 +135,7 @@ def test_downloads_are_checked_then_kept(caches, monkeypatch):
   with pytest.raises(UserError, match='https://example.org/net.pth is not net.pth: sha256'):
     weights.load(file)
   answer = http.client.IncompleteRead(b'')
-  with pytest.raises(UserError, match=r'net.pth failed \(IncompleteRead.*To mend it'):
+  with pytest.raises(UserError, match=r'net.pth failed \(IncompleteRead.*To fix it'):
     weights.load(file)
   answer = TimeoutError('timed out')
   with pytest.raises(UserError) as error:
