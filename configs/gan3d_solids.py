@@ -2,8 +2,9 @@
 
 Paper: Wu, Zhang, Xue, Freeman, Tenenbaum 2016, arXiv:1610.07584, section 3.1; `gan3d_folder` has its constants. No
 figure is known for these solids. Narrower here, with smaller batches, and one pair of networks for all five classes. D
-has no batch norm. The loss is R3GAN's (arXiv:2501.05441): relativistic, with R1 and R2. The paper's loss gave noise here
-after 1,000 steps. It needs no download; your own solids are `--config.data.data_dir=./FOLDER`, .npz or .binvox files.
+has no batch norm. The loss is R3GAN's (arXiv:2501.05441): relativistic, with R1 and R2. The paper's loss gave noise
+here after 1,000 steps. It needs no download. Your own solids are `--config.data.data_dir=./FOLDER`, .npz or .binvox
+files.
 
     python train.py --config configs/gan3d_solids.py --workdir runs/solids
 """
