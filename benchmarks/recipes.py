@@ -58,12 +58,12 @@ def measure(name, run, seconds):
     made = json.loads((workdir / 'config.json').read_text())
   # The first steps still fill caches.
   rate = statistics.median(line['images_per_second'] for line in lines[len(lines) // 2 :])
-  stages = len(run.spans)
+  images = run.config.steps * run.images_per_step(run.spans[0])
   return {
     'recipe': name,
     'first_step_seconds': first - start,
     'images_per_second': rate,
-    'hours': run.config.steps * run.config.batch_size / rate / 3600 if stages == 1 else None,
+    'hours': images / rate / 3600 if len(run.spans) == 1 else None,
     'peak_bytes': max(line['peak_host_memory_bytes'] for line in lines),
     'steps': len(lines),
     'cores': os.cpu_count(),

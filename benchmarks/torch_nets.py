@@ -193,8 +193,7 @@ class VoxelD(nn.Module):
     net, a = [], 1
     for i in range((side // 4).bit_length() - 1):
       b = width * 2**i
-      norm = [nn.BatchNorm3d(b)] if i else []
-      net += [nn.Conv3d(a, b, 4, 2, 1), *norm, nn.LeakyReLU(0.2)]
+      net += [nn.Conv3d(a, b, 4, 2, 1), nn.LeakyReLU(0.2)]
       a = b
     self.main = nn.Sequential(*net, nn.Flatten())
     self.dense, self.embed = nn.Linear(64 * a, 1), nn.Embedding(classes, 64 * a)

@@ -152,11 +152,20 @@ class Solids(Step):
   def step(self):
     G, D = self.nets['G'], self.nets['D']
     draw = lambda: G(torch.randn(self.n, self.spec['z_dim']), self.label)
+    judge = lambda solids: D(solids, self.label)
     with torch.no_grad():
       fakes = draw()
-    self.update('D', bce(D(self.solids, self.label), 1.0) + bce(D(fakes, self.label), 0.0))
+    loss, logits = 0, []
+    for solids in self.solids, fakes:
+      solids = solids.clone().requires_grad_()
+      logits.append(judge(solids))
+      (slope,) = torch.autograd.grad(logits[-1].sum(), solids, create_graph=True)
+      loss = loss + 50 / 8 * slope.square().flatten(1).sum(1).mean()  # ours are in [-1, 1]
+    self.update('D', loss + F.softplus(logits[1] - logits[0]).mean())
     D.requires_grad_(False)
-    self.update('G', bce(D(draw(), self.label), 1.0))
+    with torch.no_grad():
+      real = judge(self.solids)
+    self.update('G', F.softplus(real - judge(draw())).mean())
     D.requires_grad_(True)
 
 

@@ -39,7 +39,7 @@ CASES = {
     {'networks.blocks': 6, 'batch_size': 1, 'data.flip': False, 'data.turn': False},
   ),
   'wavegan': ('wavegan_notes', {}),
-  'gan3d': ('gan3d_solids', {'method.most_right_D': 1.0}),
+  'gan3d': ('gan3d_solids', {}),
   'mocogan': ('mocogan_emoji', {}),
   'dfgan': ('text_emoji', {}),
 }

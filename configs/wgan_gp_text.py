@@ -15,8 +15,8 @@ from ganjax import config as configs
 
 def get_config():
   config = configs.base('wgan_gp_text')
-  config.steps = 20_000
-  config.batch_size = 64
+  config.steps = 12_000
+  config.batch_size = 32
   config.sample_every_steps = 250
   config.checkpoint_every_steps = 250
 
@@ -24,8 +24,8 @@ def get_config():
   config.data.update(length=32, lower=True)
 
   config.networks = dict(name='characters', width=64, dtype='auto', param_dtype='float32')
-  config.method = dict(name='gan', z_dim=128, loss='wasserstein', n_critic=5)
+  config.method = dict(name='gan', z_dim=128, loss='wasserstein', n_critic=3)
   config.method.penalties = dict(gradient_penalty=10.0)
-  config.optim.G = configs.adam(lr=1e-4, b1=0.5, b2=0.9)
-  config.optim.D = configs.adam(lr=1e-4, b1=0.5, b2=0.9)
+  config.optim.G = configs.adam(lr=3e-4, b1=0.5, b2=0.9)
+  config.optim.D = configs.adam(lr=3e-4, b1=0.5, b2=0.9)
   return config

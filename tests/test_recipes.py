@@ -72,7 +72,7 @@ TRACED += (
 TRACED += ('cut_horse2zebra', 'dcgan_emoji')
 TRACED += ('srgan_div2k', 'esrgan_div2k', 'realesrgan_div2k', 'realesrgan_compact_div2k')
 TRACED += ('srgan_emoji',)
-TRACED += ('wavegan_folder', 'musegan_folder')
+TRACED += ('wavegan_folder', 'musegan_folder', 'gan3d_folder')
 TRACED += (
   'adain_style',
   'adain_wikiart',

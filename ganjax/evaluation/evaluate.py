@@ -9,7 +9,11 @@ from ganjax import commandline
 
 COMMAND = commandline.Command(__doc__, 'RUN')
 WORKDIR = COMMAND.string('workdir', None, 'The run that makes the fakes, instead of RUN.')
-FAKE = COMMAND.string('fake', None, 'Fakes, instead of a run: a folder, an .npz, or a data set.')
+FAKE = COMMAND.string(
+  'fake',
+  None,
+  'Fakes, instead of a run: a folder, an .npz, or a data set; with RUN a split of its data, such as test: the baseline.',
+)
 REAL = COMMAND.string(
   'real',
   None,
@@ -82,11 +86,12 @@ from ganjax.workdir import checkpoint
 
 
 def main() -> None:
-  if bool(WORKDIR.value or COMMAND.arguments) == bool(FAKE.value):
-    raise UserError('give either --workdir, a run, or --fake, a folder or an .npz of pictures')
-  if FAKE.value and OPTIONS.value:
-    raise UserError('--option is for the samples of a run: give --workdir')
-  place = None if FAKE.value else COMMAND.run(WORKDIR)
+  if not (given := bool(WORKDIR.value or COMMAND.arguments)) and not FAKE.value:
+    raise UserError('give --workdir, a run, or --fake, a folder or an .npz of pictures')
+  for name, flag in ('--option', OPTIONS), ('--step', STEP):
+    if FAKE.value and flag.value:
+      raise UserError(f'{name} is for the samples of a run: leave --fake out')
+  place = COMMAND.run(WORKDIR) if given else None
   kept = OUT.value or (place / records.NAME if place and place.is_dir() else None)
   least = {
     '--batch': (BATCH, 1),
@@ -109,7 +114,9 @@ def main() -> None:
   processes.start()
   mesh = sharding.make_mesh()
   batch_size = BATCH.value or backend.evaluation_batch(mesh)
-  if place:
+  if place and FAKE.value:
+    fakes = _of_split(experiment.load(place), metrics)
+  elif place:
     num = NUM.value or 50_000
     sampler.check_seeds((SEED.value + 1) * num - 1, f'--seed={SEED.value} with --num={num}')
     fakes = _of_run(experiment.load(place), place, num, mesh, metrics)
@@ -168,6 +175,12 @@ def _of_run(run, place, num, mesh, metrics):
     draw['class_names'] = provenance.class_names(run_record.saved_record(place))
     draw['field'] = run.spans[-1].fields[run.method.makes]
     yield sides.generator(stage, state, run.method, source=source, **draw), real
+
+
+def _of_split(run, metrics):
+  """Yields (fakes, reals): the split --fake of the run's data in place of samples."""
+  source = data.whole(run.config.data, FAKE.value)
+  yield sides.of_source(source, run.method.makes).take(NUM.value), _real(run, metrics)
 
 
 def _describe(path) -> dict:

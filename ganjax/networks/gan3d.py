@@ -57,6 +57,7 @@ class Discriminator(nn.Module):
 
   side: int
   width: int
+  batch_norm: bool
   num_classes: int
   dtype: str
   param_dtype: str
@@ -67,7 +68,7 @@ class Discriminator(nn.Module):
     x = (x + 1) / 2
     for i in range((self.side // FIRST).bit_length() - 1):
       x = Conv(self.width * 2**i, 4, stride=2, padding=1, kernel_init=INIT, **kinds)(x)
-      if i:
+      if i and self.batch_norm:
         x = BatchNorm(**kinds)(x, train=train)
       x = nn.leaky_relu(x, 0.2)
     # The last convolution, of 4x4x4 weights on as many voxels, is a linear layer.
@@ -81,6 +82,7 @@ def build(
   fields: dict[str, media.Field],
   width: int = 64,
   width_D: int | None = None,
+  batch_norm_D: bool = True,
   num_classes: int = 0,
   dtype: str = 'float32',
   param_dtype: str = 'float32',
@@ -90,6 +92,7 @@ def build(
   Args:
     fields: of the data, of which `solid` says the sides and the channels.
     width, width_D: channels of G's last hidden layer and of D's first, 64 in the paper; by default D has G's.
+    batch_norm_D: whether D has batch norm, as in the paper; penalties on D's gradients go without.
     num_classes: of the labels for conditional networks, or 0.
     dtype, param_dtype: of activations and of parameters.
 
@@ -111,5 +114,5 @@ def build(
   kinds = dict(dtype=dtype, param_dtype=param_dtype)
   return {
     'G': Generator(side, channels, width, num_classes, **kinds),
-    'D': Discriminator(side, width_D, num_classes, **kinds),
+    'D': Discriminator(side, width_D, batch_norm_D, num_classes, **kinds),
   }

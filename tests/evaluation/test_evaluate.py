@@ -107,6 +107,17 @@ def test_files_on_four_devices_give_what_the_run_gives(workdir, evaluated, tmp_p
 
 
 @pytest.mark.slow
+def test_a_split_of_the_data_in_place_of_samples(workdir, tmp_path):
+  """The split that the reals are from is at no distance."""
+  out = tmp_path / 'floor.jsonl'
+  arguments = '--workdir', workdir, '--fake=train', '--metrics', f'fd_{NET}', '--preset=monitor'
+  command.succeed('evaluate', *arguments, '--out', out)
+  (record,) = records.read(out)
+  assert abs(record['values'][f'fd_{NET}']) < 1e-3 and record['step'] is None
+  assert record['num_fake'] == record['num_real'] == 40 and record['fake'] == record['real']
+
+
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(workdir, tmp_path):
   """Standing statistics among it, on 4 devices or one, at 10 pictures at a time or 8."""
   arguments = ['--workdir', workdir, '--metrics', f'fd_{NET}', '--num=24', '--preset=monitor']
@@ -297,7 +308,9 @@ def test_bad_input_is_one_line(workdir, tmp_path):
       '--seed=42949 with --num=50000 goes up to 2,147,499,999: the last seed is 2,147,483,647',
     ),
     (['--fake', tmp_path, '--num=1'], '--num=1 must be at least 2'),
-    (['--metrics=fid'], 'give either --workdir, a run, or --fake'),
+    (['--metrics=fid'], 'give --workdir, a run, or --fake'),
+    (['--workdir', workdir, '--fake=test', '--metrics', f'fd_{NET}'], "no split 'test'"),
+    (['--workdir', workdir, '--fake=train', '--step=100'], '--step is for the samples of a run'),
     (['--workdir', workdir, '--metrics=fidd'], "metric 'fidd' is not known (did you mean fid?)"),
     (['--workdir', workdir, '--preset=tutr'], "preset 'tutr' is not known"),
     (['--workdir', workdir, '--step=7', '--metrics', f'fd_{NET}'], 'no checkpoint 7 in'),

@@ -13,7 +13,7 @@ from test_biggan_torch import close
 from test_updates_torch import dropped
 
 from configs import (
-  gan3d_solids,
+  gan3d_folder,
   molgan_smiles,
   musegan_folder,
   specgan_notes,
@@ -38,7 +38,11 @@ CASES = {
     {'width': 3, 'width_D': 2, 'post_taps': 6},
   ),
   'SpecGAN': (specgan_notes, {'length': 256, 'count': 72}, {'width': 3, 'width_D': 2}),
-  '3D-GAN': (gan3d_solids, {'resolution': 16, 'count': 20}, {'width': 2, 'width_D': 3}),
+  '3D-GAN': (
+    gan3d_folder,
+    {'resolution': 16, 'count': 20},
+    {'width': 2, 'width_D': 3, 'num_classes': 5},
+  ),
   'MuseGAN': (
     musegan_folder,
     {'bars': 2, 'steps': 6, 'pitches': 36, 'voices': 2},
