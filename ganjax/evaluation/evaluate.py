@@ -12,7 +12,7 @@ WORKDIR = COMMAND.string('workdir', None, 'The run that makes the fakes, instead
 FAKE = COMMAND.string(
   'fake',
   None,
-  'Fakes, instead of a run: a folder, an .npz, or a data set; with RUN a split of its data, such as test: the baseline.',
+  'Fakes, instead of a run: a folder, an .npz, or a data set; with RUN a split of its data, such as test: a baseline.',
 )
 REAL = COMMAND.string(
   'real',
