@@ -203,8 +203,8 @@ def test_tools_that_do_not_go_together(workdir, arguments, line):
   ('command', 'arguments', 'line'),
   [
     (sample, '--mix=1', '--mix: this run has no styles w, which StyleGANs have'),
-    (sample, '--directions=sefa', '--directions: samples of this run do not'),
-    (sample, '--styles=x.npz', '--styles: samples of this run do not'),
+    (sample, '--directions=sefa', '--directions: this run has no styles w'),
+    (sample, '--styles=x.npz', '--styles: this run has no styles w'),
     (project, '--source=x.png', 'has no styles w, which StyleGANs have: ganjax project cannot'),
     (project, '', '--source is missing'),
     (project, '--source=x.png --steps=0', '--steps=0 must be at least 1'),
