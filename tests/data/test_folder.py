@@ -185,7 +185,7 @@ def test_many_broken_files_are_an_error(tmp_path):
   mixed(tmp_path / 'top', 90)
   for cache in (True, False):
     with pytest.raises(
-      UserError, match=r'1 of 91 images .*: b/050x.jpg \(.*truncated.*\); mend'
+      UserError, match=r'1 of 91 images .*: b/050x.jpg \(.*truncated.*\); repair'
     ) as error:
       read(tmp_path / 'top', cache=cache)
     assert '\n' not in str(error.value)
