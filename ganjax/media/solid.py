@@ -1,5 +1,6 @@
 """Solids: voxels, bool [X, Y, Z, C], one channel a part or material; -1 and 1 in losses. Z points up."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from ganjax import UserError
 from ganjax.workdir.files import replace_file
 
 STORED, ENDING = np.bool_, '.obj'
+VIEW = 96  # pixels of a side
+SHADES = np.array([0.5, 0.75, 1.0])  # of faces along X, Y and Z
 
 
 def to_float(x: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
@@ -32,26 +35,44 @@ def to_stored(x: jax.Array | np.ndarray) -> np.ndarray:
 
 
 def show(x: np.ndarray) -> np.ndarray:
-  """Views from the front (along Y), the side (along X) and above (along Z), uint8 [N, S, 3 S, 1] of the largest side S.
+  """One view of each, from the front, the right and above, uint8 [N, VIEW, VIEW, 1]; black where nothing is.
 
-  What is near is bright, what is far dark, and where nothing is, it is black.
+  Orthographic. Faces upwards are the brightest, faces along X the darkest, and what is far is darker.
   """
   x = x.any(-1)
-  size = max(x.shape[1:])
+  index, inside, faces, depth = _rays(x.shape[1:])
+  out = np.zeros((len(x), VIEW * VIEW), np.uint8)
+  for picture, one in zip(out, x):
+    hit = one.reshape(-1)[index] & inside
+    at = np.arange(len(picture)), hit.argmax(1)
+    picture[:] = np.where(hit.any(1), 255 * SHADES[faces[at]] * (1 - 0.4 * depth[at]), 0)
+  return out.reshape(-1, VIEW, VIEW, 1)
 
-  def view(axis):
-    filled = np.moveaxis(x, axis, -1)
-    depth, seen = filled.argmax(-1), filled.any(-1)
-    shade = np.where(seen, 255 - 160 * depth // filled.shape[-1], 0).astype(np.uint8)
-    out = np.zeros((len(x), size, size), np.uint8)
-    shade = np.swapaxes(shade, 1, 2)[:, ::-1]  # the second axis that is left points up
-    out[:, : shade.shape[1], : shade.shape[2]] = shade
-    return out
 
-  # From above the nearest voxel is the highest.
-  front, side = view(2), view(1)
-  x = x[..., ::-1]
-  return np.concatenate([front, side, view(3)], 2)[..., None]
+@functools.cache
+def _rays(sides):
+  """What a ray of each pixel of a view passes, near to far: voxels, whether they are in, faces that it enters, depths.
+
+  All [P, T]; a ray passes another voxel where it crosses a plane between voxels.
+  """
+  turn, tilt = np.radians(35), np.radians(30)
+  right = np.array([np.cos(turn), np.sin(turn), 0])
+  ahead = np.array([-np.sin(turn) * np.cos(tilt), np.cos(turn) * np.cos(tilt), -np.sin(tilt)])
+  up = np.cross(right, ahead)
+  reach = max(abs(right) @ sides, abs(up) @ sides) / 2
+  across = reach * ((np.arange(VIEW) + 0.5) / VIEW * 2 - 1)
+  start = across[None, :, None] * right - across[:, None, None] * up  # rows go down
+  start = np.array(sides) / 2 + start.reshape(-1, 3)
+  planes = [(np.arange(n + 1) - start[:, a, None]) / ahead[a] for a, n in enumerate(sides)]
+  axes = np.repeat(np.arange(3, dtype=np.int8), np.add(sides, 1))
+  times = np.concatenate(planes, 1)
+  order = times.argsort(1)
+  times, faces = np.take_along_axis(times, order, 1), axes[order][:, :-1]
+  middle = (times[:, 1:] + times[:, :-1]) / 2
+  voxels = np.floor(start[:, None] + middle[..., None] * ahead).astype(np.int32)
+  inside = ((voxels >= 0) & (voxels < sides)).all(-1)
+  index = np.ravel_multi_index(np.moveaxis(voxels, -1, 0), sides, mode='clip')
+  return index.astype(np.int32), inside, faces, (np.clip(middle / reach, -1, 1) + 1) / 2
 
 
 def save(path: Path, x: np.ndarray, text: dict, rate: int | None = None) -> None:

@@ -100,19 +100,30 @@ def test_a_wav_says_what_it_is(tmp_path):
   assert int.from_bytes(content[4:8], 'little') == len(content) - 8
 
 
-def test_a_solid_is_seen_from_three_sides():
-  """A column at x = 1, y = 2 and a slab at the top, z = 3."""
-  x = np.zeros((1, 4, 6, 5, 1), bool)
-  x[0, 1, 2, :4] = True
-  x[0, :, :, 4] = True
-  (views,) = solid.show(x)[..., 0]
-  front, side, above = views[:, :6], views[:, 6:12], views[:, 12:]
-  assert views.shape == (6, 18)
-  np.testing.assert_array_equal(np.flatnonzero(front[1]), [1])  # a row below the slab: x
-  np.testing.assert_array_equal(np.flatnonzero(front[0]), [0, 1, 2, 3])
-  np.testing.assert_array_equal(np.flatnonzero(side[1]), [2])  # y
-  assert (above[:6, :4] == 255).all() and not above[:, 4:].any()
-  assert front[0].max() == 255 > front[1].max() > 0  # the slab is nearer
+def test_a_solid_is_seen_from_above():
+  """The silhouette of a box has the area of its faces; tops are brightest, what is inside or behind does not matter."""
+  sides = np.array([12, 20, 16])
+  box = np.ones((1, *sides, 1), bool)
+  (view,) = solid.show(box)[..., 0]
+  turn, tilt = np.radians(35), np.radians(30)
+  ahead = np.array([np.sin(turn) * np.cos(tilt), np.cos(turn) * np.cos(tilt), np.sin(tilt)])
+  width = np.cos(turn) * 12 + np.sin(turn) * 20
+  height = np.sin(tilt) * (np.sin(turn) * 12 + np.cos(turn) * 20) + np.cos(tilt) * 16
+  pixel = max(width, height) / solid.VIEW
+  faces = ahead * sides.prod() / sides
+  assert (view > 0).sum() * pixel**2 == pytest.approx(faces.sum(), rel=0.01)
+
+  box[:, 1:-1, 1:-1, 1:-1] = False
+  np.testing.assert_array_equal(solid.show(box)[0, ..., 0], view)
+
+  slab = np.zeros_like(box)
+  slab[:, :, :, -1] = True
+  top = solid.show(slab)[0, ..., 0]
+  assert ((top > 0) <= (view > 0)).all() and np.argwhere(top)[:, 0].mean() < solid.VIEW / 2
+  np.testing.assert_array_equal(top[top > 150], view[top > 150])
+  assert top.max() == view.max() > view[solid.VIEW // 2 :].max()
+  (floor,) = solid.show(np.flip(slab, 3))[..., 0]
+  assert 0 < floor.max() < top.max()  # from above the floor is farther away
 
 
 def test_the_faces_of_a_solid_look_outwards(tmp_path):
