@@ -1,6 +1,6 @@
 """StyleGAN2 on the emoji that ganjax ships, 64x64, narrow. Needs no download and no GPU.
 
-Paper: Karras et al. 2019, arXiv:1912.04958, config F. The settings are those of StyleGAN2-ADA (arXiv:2006.06676) for
+Paper: Karras et al. 2019, arXiv:1912.04958, config F. The settings follow StyleGAN2-ADA (arXiv:2006.06676) for
 64x64, with 1/16 of the width. The pictures are few, so all of DiffAugment (arXiv:2006.10738) is added. No results are
 published for these data: judge the run by its samples.
 

@@ -188,7 +188,7 @@ def make_update(
     update(state, batches, frozen, phases, steps=1) -> (state, metrics). `state` is donated: do not use it again.
     `batches` is a tuple of `method.n_critic` batches; phases that do not repeat see the last. `frozen` is the variables
     of `method.frozen` by name, placed. `phases` is `active(...)`, static: each pattern of lazy phases is compiled once
-    and holds no dead code. `metrics` are scalars, [N] of several seeds; those of a repeated phase are averaged.
+    and holds no dead code. `metrics` are scalars, [N] of several seeds; metrics of a repeated phase are averaged.
     `steps`, static, makes so many steps of the same phases in one program: arrays of `batches` and `metrics` then begin
     with that axis.
   """

@@ -249,7 +249,7 @@ class Conv(nn.Module):
   """`conv` with `kernel` [kh, kw, C / groups, features] and `bias` [features], over as many axes as the input has.
 
   torch's Conv1d, Conv2d and Conv3d have the same output; their weight transposed by (2, 1, 0), (2, 3, 1, 0) and
-  (2, 3, 4, 1, 0) is the kernel. A kernel, stride or padding that is one number is that of all axes.
+  (2, 3, 4, 1, 0) is the kernel. A kernel, stride or padding that is one number holds for all axes.
 
   `outside` is what surrounds the image: zeros by default, or a mode of jnp.pad. 'reflect' mirrors the image at its
   outermost pixels, as torch's padding_mode='reflect' and CycleGAN (arXiv:1703.10593, section 7.2) do.

@@ -94,7 +94,7 @@ def hinge_G(fake: jax.Array, real: jax.Array | None = None) -> jax.Array:
 def wasserstein_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
   """-E real + E fake: minus the distance that a 1-Lipschitz D estimates (arXiv:1701.07875, equation 3).
 
-  It is unbounded: D must be kept Lipschitz by clipped weights or a penalty. Arguments, terms and errors as those of
+  It is unbounded: D must be kept Lipschitz by clipped weights or a penalty. Arguments, terms and errors as in
   `non_saturating_D`.
   """
   _check(real, fake)
@@ -109,7 +109,7 @@ def wasserstein_G(fake: jax.Array, real: jax.Array | None = None) -> jax.Array:
 def relativistic_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
   """-E log sigmoid(real - fake) of pairs (relativistic GAN, arXiv:1807.00734; RpGAN, arXiv:2501.05441, equation 2).
 
-  Real and fake logits are paired by position. Arguments and errors as those of `non_saturating_D`.
+  Real and fake logits are paired by position. Arguments and errors as in `non_saturating_D`.
 
   Returns:
     {'loss_relativistic'}: a scalar, log 2 if the discriminator cannot decide.
@@ -119,7 +119,7 @@ def relativistic_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Array]:
 
 
 def relativistic_G(fake: jax.Array, real: jax.Array) -> jax.Array:
-  """-E log sigmoid(fake - real) of pairs (arXiv:2501.05441, equation 2); errors as those of `relativistic_D`."""
+  """-E log sigmoid(fake - real) of pairs (arXiv:2501.05441, equation 2); errors as in `relativistic_D`."""
   return relativistic_D(fake, real)['loss_relativistic']
 
 
@@ -141,7 +141,7 @@ def relativistic_average_D(real: jax.Array, fake: jax.Array) -> dict[str, jax.Ar
 def relativistic_average_G(fake: jax.Array, real: jax.Array) -> jax.Array:
   """(-E log sigmoid(E fake - real) - E log sigmoid(fake - E real)) / 2: as for D with exchanged roles.
 
-  The gradient goes through the mean of `fake`; real logits are constants. Errors as those of `non_saturating_D`.
+  The gradient goes through the mean of `fake`; real logits are constants. Errors as in `non_saturating_D`.
   """
   _check(real, fake)
   real, fake = jax.lax.stop_gradient(widen(real)), widen(fake)
