@@ -1,12 +1,12 @@
-"""MuseGAN on chorales by formula, two bars for four voices, for two CPU cores; or on Bach's.
+"""MuseGAN on procedural chorales, or on Bach's: two bars for four voices. Needs no download and no GPU.
 
-Paper: Dong, Hsiao, Yang, Yang 2018, arXiv:1709.06298, and its authors' later code; networks/musegan.py says what of
-them is here. The paper compares counts of notes of its models and of its data, which are songs of pop music;
-no figure is known for these chorales. Narrower here, of sixteenth notes, with fewer updates of D. It needs no download.
+Paper: Dong, Hsiao, Yang, Yang 2018, arXiv:1709.06298, and its authors' later code; `networks/musegan.py` says what is
+from which. The paper compares statistics of notes with its data, songs of pop music. No results are published for these
+chorales. Differences from the paper: narrower networks, a resolution of sixteenth notes, and fewer updates of D.
+
+Samples keep to the key and to the order of the voices. They have more short notes than the data.
 
 Bach's chorales are `--config.data.bach=True` and need music21: `pip install '.[music]'`.
-
-It was not trained to the end here yet: what its music becomes was not heard.
 
     python train.py --config configs/musegan_chorales.py --workdir runs/chorales
 """

@@ -1,11 +1,13 @@
-"""WGAN-GP on lines of text, a character at a place: the captions of the emoji that ganjax ships, or any text file.
+"""WGAN-GP on lines of text, character by character: the captions of the emoji that ganjax ships, or any text file.
 
 Paper: Gulrajani et al. 2017, arXiv:1704.00028, its section on discrete data (table 4: lines of 32 characters of the
-Billion Word Benchmark), and, from memory, the authors' gan_language.py: width 512, 10 updates of D a step,
-Adam of rate 1e-4. The paper shows samples, and the Jensen-Shannon divergence of n-grams as curves. Narrower here,
-with fewer updates of D, for two CPU cores; no download. A text file of one's own is `--config.data.data_dir=FILE`.
+Billion Word Benchmark), and, from memory, the authors' gan_language.py: width 512, 10 updates of D a step, Adam with a
+learning rate of 1e-4. The paper shows samples, and the Jensen-Shannon divergence of n-grams as curves. Narrower here,
+with 3 updates of D and a learning rate of 3e-4, for two CPU cores. Needs no download.
 
-It was not trained to the end here yet: what its lines become was not seen.
+Your own text file is `--config.data.data_dir=./FILE`.
+
+It was not trained to the end yet, so the quality of its samples is unknown.
 
     python train.py --config configs/wgan_gp_text.py --workdir runs/text
 """
