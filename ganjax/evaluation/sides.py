@@ -217,7 +217,7 @@ def of_source(source: data.Source, field: str) -> Side:
 def is_file(text: str) -> bool:
   """Whether a side's name is that of a file or a folder, rather than of a data set."""
   path = Path(text).expanduser()
-  return path.suffix == '.npz' or path.is_dir() or text.startswith(('.', '/', '~'))
+  return path.suffix == '.npz' or path.exists() or folder.is_path(text)
 
 
 def parse(

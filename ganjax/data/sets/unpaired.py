@@ -71,21 +71,20 @@ def build(
     paired=False,
     jitter=jitter,
     flip=flip,
-    info={'dataset': 'unpaired', 'places': [os.path.basename(one) for one in places]}
+    info={'dataset': 'unpaired', 'places': [os.path.basename(one.rstrip('/')) for one in places]}
     | pixels.describe(resolution, channels),
   )
 
 
 def _open(place, data_dir, **more):
   """The Source of a folder, an archive, or a data set of TFDS with its split."""
-  dataset, path = folder.locate(place, None)
-  if dataset == 'folder':
-    return pictures.build(data_dir=path, split='train', **more)
+  if folder.is_path(place):
+    return pictures.build(data_dir=place, split='train', **more)
   name, colon, split = place.rpartition(':')
   if not colon or split[:1].isdigit():  # a version
     raise UserError(
-      f'{place!r} names no split: write it after a colon, such as cycle_gan/horse2zebra:trainA; folders begin with '
-      '/, . or ~'
+      f'{place!r} names no split: write it after a colon, such as cycle_gan/horse2zebra:trainA; or for a folder, '
+      f'./{place}'
     )
   return catalogue.build(dataset=name, data_dir=data_dir, split=split, **more)
 
