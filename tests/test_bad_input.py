@@ -81,7 +81,7 @@ TABLE = {
   'folder without a name': (f'{EMOJI} --config.data.dataset=folder', r'data.data_dir'),
   'missing folder': (f'{FOLDER}{{tmp}}/nowhere', r'/nowhere'),
   'empty folder': (f'{FOLDER}{{tmp}}/nothing', r'no images in .*/nothing'),
-  'broken images': (f'{FOLDER}{{tmp}}/broken', r'3 of 3 images in .*/broken cannot be decoded: 0.png'),
+  'broken images': (f'{FOLDER}{{tmp}}/broken', r'3 of 3 images in .*/broken cannot be used: 0.png'),
   "a split of the recipe's data": (SKETCHES, r"folder has no split 'rest'.* say --config.data.split=train$"),
   'nothing held out': (f'{SKETCHES} --config.data.split=train', r"no split 'test'.* say --config.eval.split=train$"),
   'nothing held out of captions': (CAPTIONS, r'/captioned has no folder test: .* say --config.eval.split=train$'),

@@ -250,7 +250,7 @@ def select_whole(
   if broken:
     few = ', '.join(f'{names[row]} ({explain(row)})' for row in rows[:3])
     few += ', ...' if len(broken) > 3 else ''
-    text = f'{len(broken):,} of {len(names):,} {what} in {data_dir} cannot be decoded: {few}'
+    text = f'{len(broken):,} of {len(names):,} {what} in {data_dir} cannot be used: {few}'
     if len(broken) > 0.01 * len(names):
       raise UserError(f'{text}; mend or remove them (up to 1 % are left out)')
     logging.warning('%s; they are left out', text)

@@ -194,7 +194,7 @@ def test_bad_sides_are_one_line(tmp_path):
     'members.npz': r'images must be uint8 .* in arr_0; it is .S8 ',
     'label.npz': 'arr_1 is .S8 .*, not a label for each of 6',
     'empty': 'no images in .*empty: looked for .png',
-    'broken': r'1 of 1 images in .*broken cannot be decoded: a\.png',
+    'broken': r'1 of 1 images in .*broken cannot be used: a\.png',
     'broken.npz': 'is not readable as an .npz file',
     'float.npz': r'uint8 \[N, H, W, 1 or 3\] in arr_0; it is float64',
     'other.npz': 'it holds images',
