@@ -1,5 +1,6 @@
 """An experiment: networks, method, stages and optimizers built from a configuration. Every command starts here."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,18 @@ class _Fields(dict):
     )
 
 
+@contextlib.contextmanager
+def _other_split_said(field, split, other):
+  """Adds to an error over a split, which is that of a recipe's own data, how one's own are read: by another."""
+  try:
+    yield
+  except UserError as error:
+    if split == other or split not in str(error):
+      raise
+    hint = f'for data without {field}={split} say --config.{field}={other}'
+    raise UserError(f'{error}; {hint}') from error
+
+
 class Experiment(NamedTuple):
   config: ConfigDict
   method: Method
@@ -48,11 +61,17 @@ class Experiment(NamedTuple):
     """The stage that made the state of `step`, whose pictures it makes."""
     return self.span_at(step - 1).stage
 
+  def seen(self, span: Span) -> data.Source:
+    """The data that a stage trains on."""
+    with _other_split_said('data.split', self.config.data.split, 'train'):
+      return data.build(**{**self.config.data, **span.source})
+
   def held_out(self, span: Span) -> data.Source:
     """The data of `config.eval.split`: the reals of evaluations, and the examples that samples start from."""
     config = self.config
     split = config.eval.split or config.data.split
-    source = data.whole({**config.data, **span.source}, split)
+    with _other_split_said('eval.split', split, config.data.split):
+      source = data.whole({**config.data, **span.source}, split)
     own = {name: span.fields[name] for name in self.method.derived}
     return source.extend(own, _derive(self.method, source)) if own else source
 

@@ -24,6 +24,10 @@ EMOJI = (
   f'{TRAIN} configs/dcgan_emoji.py --config.networks.width=4 --config.batch_size=8 --config.steps=1'
 )
 FOLDER = f'{EMOJI} --config.data.dataset=folder --config.data.data_dir='
+SKETCHES = (
+  f'{TRAIN} configs/pix2pix_sketch.py --config.data.data_dir={{tmp}}/own --config.data.of=folder'
+)
+CAPTIONS = f'{TRAIN} configs/dfgan_cub.py --config.data.data_dir={{tmp}}/captioned --config.data.encoder=ngrams'
 PACS = f'{TRAIN} benchmarks/stacked_mnist.py:pacgan --config.data.dataset=emoji'
 AT_40 = '--config.data.dataset=emoji --config.data.resolution=40'
 CIFAR = f'{TRAIN} configs/dcgan_cifar.py --config.data.data_dir={{tmp}}/tfds'
@@ -77,7 +81,10 @@ TABLE = {
   'folder without a name': (f'{EMOJI} --config.data.dataset=folder', r'data.data_dir'),
   'missing folder': (f'{FOLDER}{{tmp}}/nowhere', r'/nowhere'),
   'empty folder': (f'{FOLDER}{{tmp}}/nothing', r'no images in .*/nothing'),
-  'broken images': (f'{FOLDER}{{tmp}}/broken', r'3 of 3 images in .*/broken cannot be decoded: 0.png'),
+  'broken images': (f'{FOLDER}{{tmp}}/broken', r'3 of 3 images in .*/broken cannot be used: 0.png'),
+  "a split of the recipe's data": (SKETCHES, r"folder has no split 'rest'.* say --config.data.split=train$"),
+  'nothing held out': (f'{SKETCHES} --config.data.split=train', r"no split 'test'.* say --config.eval.split=train$"),
+  'nothing held out of captions': (CAPTIONS, r'/captioned has no folder test: .* say --config.eval.split=train$'),
   # Workdirs.
   'workdir is a file': (f'{EMOJI} --workdir {{tmp}}/file', r'/file'),
   'workdir below a file': (f'{EMOJI} --workdir {{tmp}}/file/run', r'/file/run'),
@@ -171,7 +178,7 @@ VALUES = [
 # fmt: on
 # Lines that may stand before the error: what took long, and a warning of ml_collections that says the same.
 NOTICES = (
-  '(decoding folder|cifar10 is not prepared in .*: preparing|cifar10/3.0.2: 162 MiB from|'
+  '(decoding (folder|captions)|cifar10 is not prepared in .*: preparing|cifar10/3.0.2: 162 MiB from|'
   'WARNING:absl:.*get_config) ?.*'
 )
 
@@ -183,6 +190,9 @@ def folder(tmp_path_factory):
     (tmp / name).mkdir()
   for i in range(3):
     (tmp / f'broken/{i}.png').write_text('no picture')
+  shutil.copytree(command.pictures(), tmp / 'own')
+  for path in shutil.copytree(tmp / 'own', tmp / 'captioned').glob('*.png'):
+    path.with_suffix('.txt').write_text(path.stem)
   (tmp / 'file').write_text('')
   (tmp / 'syntax.py').write_text('def get_config(:\n')
   (tmp / 'empty.py').write_text('')
@@ -260,7 +270,7 @@ def test_a_process_of_its_own_says_the_same(name, outcomes, folder):
 
 def test_nothing_was_begun_or_spoilt(outcomes, folder):
   """No line of the table left a checkpoint behind or touched those that were there."""
-  assert not list((folder / 'new').glob('*/checkpoints/*'))
+  assert not [*(folder / 'new').glob('*/checkpoints/*'), *(folder / 'new').glob('*/config.json')]
   for name in ('run', 'edited', 'mixed', 'newer', 'spoilt', 'foreign', 'headless'):
     assert checkpoint.list_steps(folder / name) == [90, 100]
     kept, ours = (path / 'metrics.jsonl' for path in (folder / name, command.finished()[0]))

@@ -111,7 +111,9 @@ def describe(
   if pairs := _pairs(paths, classes):
     yield pairs
   if broken:
-    yield f'broken      {len(broken):,}, left out: {_few(broken)}'
+    many = len(broken) > 0.01 * len(paths)  # as for `folder.select_whole`
+    fate = 'to be mended or removed before training' if many else 'left out'
+    yield f'broken      {len(broken):,}, {fate}: {_few(broken)}'
   first, double = {}, []
   for path, (digest, *_) in whole:
     if (other := first.setdefault(digest, path)) != path:

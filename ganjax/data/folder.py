@@ -25,15 +25,33 @@ EXTENSIONS = (
 def locate(dataset: str | None, data_dir: str | None) -> tuple[str | None, str | None]:
   """Returns (dataset, data_dir) where `dataset` may be a path: of a folder of pictures, or of a zip archive.
 
-  A path begins with '/', '.' or '~', or ends in .zip. Raises UserError for two places.
+  `is_path` tells; with a `data_dir`, what is not marked as a path is a name. Raises UserError for two places.
   """
-  if not dataset or not (dataset.startswith(('/', '.', '~')) or dataset.lower().endswith('.zip')):
+  if not dataset or not (_marked(dataset) if data_dir else is_path(dataset)):
     return dataset, data_dir
   if data_dir and data_dir != dataset:
     raise UserError(
       f'data.dataset={dataset} and data.data_dir={data_dir} name two places: give data.dataset=folder and one data_dir'
     )
+  if not _marked(dataset):
+    logging.warning(
+      'data.dataset=%s is a path here and is read as one; for a data set of TFDS say data.data_dir too',
+      dataset,
+    )
   return 'folder', dataset
+
+
+def is_path(text: str) -> bool:
+  """Whether a text that may name a data set is a path: it looks like one, or has a '/' and is there.
+
+  'lsun/bedroom' is a name of the TFDS catalogue where no file or folder is called so.
+  """
+  return _marked(text) or ('/' in text and os.path.exists(text))
+
+
+def _marked(text):
+  """Whether a text is a path whatever is there."""
+  return text.startswith(('/', '.', '~')) or text.lower().endswith(('/', '.zip'))
 
 
 def examples(
@@ -232,7 +250,7 @@ def select_whole(
   if broken:
     few = ', '.join(f'{names[row]} ({explain(row)})' for row in rows[:3])
     few += ', ...' if len(broken) > 3 else ''
-    text = f'{len(broken):,} of {len(names):,} {what} in {data_dir} cannot be decoded: {few}'
+    text = f'{len(broken):,} of {len(names):,} {what} in {data_dir} cannot be used: {few}'
     if len(broken) > 0.01 * len(names):
       raise UserError(f'{text}; repair or remove them (up to 1 % are left out)')
     logging.warning('%s; they are left out', text)

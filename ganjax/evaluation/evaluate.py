@@ -71,6 +71,7 @@ if __name__ == '__main__':  # before the slow imports
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 from ganjax import UserError, data, experiment, run_record, run_state
@@ -161,7 +162,8 @@ def _of_run(run, place, num, mesh, metrics):
   """Yields (fakes, reals) of each checkpoint that was asked for."""
   real = _real(run, metrics)
   source = run.held_out(run.spans[-1]) if run.method.examples else None
-  for asked in _steps(place):
+  steps = _steps(place)
+  for asked in steps:
     which = dict(step=asked, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)
     state, step, weights = run_state.read_generator(run, place, mesh, **which)
     stage = run.stage_after(step)
@@ -174,6 +176,9 @@ def _of_run(run, place, num, mesh, metrics):
     draw['options'] = sampler.parse_options(OPTIONS.value, run.method)
     draw['class_names'] = provenance.class_names(run_record.saved_record(place))
     draw['field'] = run.spans[-1].fields[run.method.makes]
+    if NUM.value is None and asked == steps[0] and processes.is_main():
+      each = f' of each of {len(steps)} checkpoints' if len(steps) > 1 else ''
+      print(f'drawing {num:,} samples{each}; --num N draws fewer', file=sys.stderr, flush=True)
     yield sides.generator(stage, state, run.method, source=source, **draw), real
 
 

@@ -17,8 +17,33 @@ from ganjax.evaluation.sides import Side
 from ganjax.features import Extractor
 from ganjax.media.image import quantise
 from ganjax.metrics.fid import Moments
+from ganjax.workdir.writer import duration
 
-SAY_SECONDS = 60  # between lines on how far it is
+FIRST_SECONDS, SAY_SECONDS = 10, 60  # to the first line on how far it is, and between lines
+
+
+class Progress:
+  """Says now and then how much of a side is done, and how long the rest takes."""
+
+  def __init__(self, side: Side) -> None:
+    self._side, self._began = side, time.monotonic()
+    self._due = self._began + FIRST_SECONDS
+
+  def tell(self, done: int) -> None:
+    """Prints a line where one is due, after `done` of the side's samples."""
+    now, count = time.monotonic(), self._side.count
+    if now < self._due or done >= count or not processes.is_main():
+      return
+    self._due, speed = now + SAY_SECONDS, done / (now - self._began)
+    what = 'pictures' if self._side.kind == 'image' else f'{self._side.kind}s'
+    speed_and_left = (
+      f'{speed:.{0 if speed > 9.5 else 1}f} a second, {duration((count - done) / speed)} left'
+    )
+    print(
+      f'{self._side.info["name"]}: {done:,} of {count:,} {what}, {speed_and_left}',
+      file=sys.stderr,
+      flush=True,
+    )
 
 
 class FeaturePlan(NamedTuple):
@@ -109,7 +134,7 @@ def extract(
         if name in rows:
           rows[name].append(value)
 
-  pending, began, said = collections.deque(), time.monotonic(), time.monotonic()
+  pending, progress = collections.deque(), Progress(side)
   with jax.set_mesh(mesh):
     for start in range(0, side.count, size):
       if stop():
@@ -119,14 +144,7 @@ def extract(
       pending.append((outputs_of(variables, images), finite, min(size, side.count - start)))
       if len(pending) > 2:  # the devices stay busy while the host adds up
         read(*pending.popleft())
-      if time.monotonic() - said > SAY_SECONDS and processes.is_main():
-        said, done = time.monotonic(), start + size
-        speed = done / (said - began)
-        print(
-          f'{side.info["name"]}: {done:,} of {side.count:,} pictures, {speed:.0f} a second',
-          file=sys.stderr,
-          flush=True,
-        )
+      progress.tell(start + size)
     while pending:
       read(*pending.popleft())
   return {

@@ -10,6 +10,7 @@ import numpy as np
 from ganjax import UserError, media
 from ganjax.data.sets import moving
 from ganjax.devices import sharding
+from ganjax.evaluation.extract import Progress
 from ganjax.evaluation.sides import Side
 from ganjax.features import notes
 from ganjax.media import line, molecule
@@ -37,7 +38,7 @@ def samples(
   batch_size: int,
 ) -> np.ndarray:
   """All samples of a side as their kind is stored, on the host; or what `each` makes of every batch of them."""
-  size, done = -(-batch_size // mesh.size) * mesh.size, []
+  size, done, progress = -(-batch_size // mesh.size) * mesh.size, [], Progress(side)
   mine = sharding.local_rows(size, mesh)
   run = jax.jit(lambda state, rows: sharding.keep_whole(side.images(state, rows)))
   with jax.set_mesh(mesh):
@@ -45,6 +46,7 @@ def samples(
       rows = sharding.place_batch(side.rows(np.arange(start, start + size)[mine]), mesh)
       found = np.asarray(run(side.state, rows))[: side.count - start]
       done.append(each(media.find(side.field.kind).to_stored(found) if side.sample else found))
+      progress.tell(start + size)
   return np.concatenate(done)
 
 

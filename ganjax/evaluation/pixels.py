@@ -10,7 +10,7 @@ import numpy as np
 from ganjax import UserError, data
 from ganjax.devices import backend, sharding
 from ganjax.evaluation import classes
-from ganjax.evaluation.extract import pictures
+from ganjax.evaluation.extract import Progress, pictures
 from ganjax.evaluation.presets import MOVED
 from ganjax.evaluation.sides import Side
 from ganjax.metrics import cas, colours, equivariance, lpips, ms_ssim, parzen, ppl, ssim
@@ -57,6 +57,7 @@ def compute(
 
 def _batches(fake, real, work):
   """Yields (fakes, reals) uint8 [n, H, W, C] of one size."""
+  progress = Progress(fake)
   for start in range(0, fake.count, work['batch_size']):
     chosen = np.arange(start, min(start + work['batch_size'], fake.count))
     a, b = (pictures(side, chosen, **work) for side in (fake, real))
@@ -65,6 +66,7 @@ def _batches(fake, real, work):
         f'fakes are {list(a.shape[1:])} and reals {list(b.shape[1:])}: pairs need one size'
       )
     yield a, b
+    progress.tell(start + len(chosen))
 
 
 def _psnr_and_ssim(kind, fake, real, crop, work):
@@ -153,13 +155,14 @@ def _check_float32(kind, fake):
 
 def _of_seeds(function, fake, work, *variables) -> np.ndarray:
   """The jitted (state, *variables, seeds [n]) -> [n, ...] of all seeds of a generator."""
-  mesh, done = work['mesh'], []
+  mesh, done, progress = work['mesh'], [], Progress(fake)
   size = -(-work['batch_size'] // mesh.size) * mesh.size
   with jax.set_mesh(mesh):
     for start in range(0, fake.count, size):
       seeds = fake.rows(np.arange(start, start + size))[sharding.local_rows(size, mesh)]
       found = function(fake.state, *variables, sharding.place_batch(seeds, mesh))
       done.append(np.asarray(found)[: fake.count - start])
+      progress.tell(start + size)
   return np.concatenate(done)
 
 

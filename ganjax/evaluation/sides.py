@@ -217,7 +217,7 @@ def of_source(source: data.Source, field: str) -> Side:
 def is_file(text: str) -> bool:
   """Whether a side's name is that of a file or a folder, rather than of a data set."""
   path = Path(text).expanduser()
-  return path.suffix == '.npz' or path.is_dir() or text.startswith(('.', '/', '~'))
+  return path.suffix == '.npz' or path.exists() or folder.is_path(text)
 
 
 def parse(
@@ -244,7 +244,9 @@ def parse(
   if path.is_dir() or path.suffix == '.zip':
     return _folder(path, *(size or (None, None)))
   if is_file(text):
-    raise UserError(f'{text} is not there, or neither a folder nor an .npz file')
+    if path.exists():
+      raise UserError(f'{text} is neither a folder nor a .zip or .npz file of pictures')
+    raise UserError(f'{text} is not there')
   if size is None:
     raise UserError(f'{text}: say --resolution, the side in pixels to bring its images to')
   # TFDS has name:version; ours is name:split, or name:version:split.
@@ -324,7 +326,13 @@ def _folder(path, resolution, channels) -> Side:
 
   Without a resolution pictures are neither cut nor resized. Without channels grey pictures stay grey if all are.
   """
-  files, (paths, names, numbers) = open_files(path), folder.find(path)
+  files = open_files(path)
+  if files.names and not any(name.lower().endswith(folder.EXTENSIONS) for name in files.names):
+    raise UserError(
+      f'{path} holds no pictures but files such as {files.names[0]}: of folders only pictures are measured; for '
+      'samples of another kind name the run that makes them, ganjax evaluate RUN'
+    )
+  paths, names, numbers = folder.find(path)
 
   def load(row, channels=channels or 3):
     return folder.decode_picture(files.read(paths[row]), resolution, channels)

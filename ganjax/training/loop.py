@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import ganjax
-from ganjax import UserError, data, run_record, run_state, seeds
+from ganjax import UserError, run_record, run_state, seeds
 from ganjax.devices import processes, sharding
 from ganjax.evaluation.monitor import Monitor
 from ganjax.experiment import Experiment
@@ -33,8 +33,10 @@ def train(
 ) -> int:
   """Trains to the end, or until a signal; returns the exit status."""
   config, method = run.config, run.method
-  sources = [data.build(**{**config.data, **span.source}) for span in run.spans]
+  sources = [run.seen(span) for span in run.spans]
   run_record.check_data(run, sources, workdir)
+  if method.examples or config.eval.every_steps:
+    run.held_out(run.spans[-1])  # what is missing is said before anything is written
   updates = [
     diagnose.find_nans(run.update(span)) if config.debug_nans else run.update(span)
     for span in run.spans

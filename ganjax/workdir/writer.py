@@ -144,7 +144,7 @@ def progress(
   done = f'step {step:>{len(str(steps))}}/{steps}'
   speed = f'{images_per_second:.0f}' if images_per_second > 9.5 else f'{images_per_second:.2g}'
   shown = [f'{n} {text(np.mean(v))}{spread(v)}' for n, v in values.items()]
-  return '  '.join([done, f'{speed} images/s', f'{_duration(seconds_left)} left', *shown])
+  return '  '.join([done, f'{speed} images/s', f'{duration(seconds_left)} left', *shown])
 
 
 def parse_lines(content: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
@@ -234,7 +234,8 @@ def _open_wandb(workdir, arguments):
   return run
 
 
-def _duration(seconds):
+def duration(seconds: float | None) -> str:
+  """As a line of progress has it: 42s, 3m07s, 2h05m, 4d01h."""
   if seconds is None or not math.isfinite(seconds):
     return '?'
   seconds = int(seconds)

@@ -90,7 +90,7 @@ def test_a_folder_of_each_split(folder):
   folder.rename(folder.with_name('train'))
   top = folder.parent
   assert build(top).num_examples == 3
-  with pytest.raises(UserError, match='has no folder test: make it'):
+  with pytest.raises(UserError, match='has no folder test: make it, or take another split'):
     build(top, split='test')
 
 

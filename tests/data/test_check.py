@@ -45,7 +45,8 @@ def test_everything_is_said(pictures, monkeypatch, capsys):
     'modes       RGB (4), L (1)',
     'classes     2: 0 cat (3), 1 dog (3)',
     'pairs       3 names are in both cat/ and dog/',
-    'broken      1, left out: dog/2.png (no picture, or of a kind that Pillow does not know)',
+    'broken      1, to be mended or removed before training: dog/2.png (no picture, or of a kind that Pillow does not '
+    'know)',
     'double      1: dog/1.png = cat/0.png',
     f'some of them, as training sees them: {sheet}',
     f"to train on them: ganjax train dcgan_emoji --workdir runs/mine --config.data.dataset='{pictures}' "

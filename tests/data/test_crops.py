@@ -62,7 +62,7 @@ def test_crops_are_a_function_of_seed_and_position(folder, turn):
 
 @pytest.mark.parametrize('changes, message', [
   (dict(window=8), 'data.window=8 must be a number of pixels from 16'),
-  (dict(window=48), r'2 of 2 images in .* cannot be decoded: .*40x50 pixels, smaller than data.window=48: lower'),
+  (dict(window=48), r'2 of 2 windows in .* used: train/0.png \(40x50 pixels, smaller than data.window=48: lower it\)'),
   (dict(resolution=(16, 8), turn=True), 'square crops, not 16x8'),
   (dict(split='val'), 'no pictures in a folder val'),
   (dict(data_dir=None), 'needs data.data_dir'),

@@ -222,6 +222,26 @@ def test_two_folders_and_a_split_in_their_names(horses):
   np.testing.assert_array_equal(read(found)[1], b)
 
 
+def test_folders_are_told_from_names_as_those_of_one_data_set_are(horses, monkeypatch):
+  top, a, b = horses
+  monkeypatch.chdir(top.parent)
+  found = unpaired(source='h2z/trainA', target='h2z/trainB/')
+  np.testing.assert_array_equal(read(found)[1], b)
+  assert found.info['places'] == ['trainA', 'trainB']
+  with pytest.raises(UserError, match="'h2z' names no split: .*; for a folder, ./h2z"):
+    unpaired(source='h2z', target='h2z')
+  with pytest.raises(
+    UserError, match="'h2z/a' names no split: .*; there is no folder of that name"
+  ):
+    unpaired(source='h2z/a', target='h2z/a')
+  tfds = dict(source='cycle_gan/horse2zebra:{split}A', target='cycle_gan/horse2zebra:{split}B')
+  with pytest.raises(
+    UserError, match=r"not the folders in data.data_dir=h2z: .*source='h2z/{split}A' "
+  ):
+    unpaired('h2z', **tfds)
+  assert unpaired('h2z', source='h2z/trainA', target='h2z/trainB').num_examples == 7
+
+
 def test_windows_and_coins_are_drawn_apart(horses):
   top, a, b = horses
   found = unpaired(top, jitter=4, flip=True)

@@ -407,7 +407,7 @@ def test_a_path_for_a_data_set_is_a_folder(tmp_path, monkeypatch, kind):
     f'./{name}',
     f'~/{name}',
     str(tmp_path / name),
-    *(['pics.zip'] * (kind == 'zip')),
+    *(['pics.zip'] if kind == 'zip' else ['pics/']),
   ):
     source = data.build(dataset=dataset, resolution=8)
     assert source.info['dataset'] == 'folder' and source.num_examples == 1
@@ -415,6 +415,20 @@ def test_a_path_for_a_data_set_is_a_folder(tmp_path, monkeypatch, kind):
     data.build(dataset=f'./{name}', data_dir='elsewhere', resolution=8)
   with pytest.raises(UserError, match=r"data set 'pics': for the pictures of that folder, \./pics"):
     data.build(dataset='pics', data_dir=str(tmp_path / 'nowhere'), resolution=8)
+
+
+def test_a_name_with_a_slash_is_a_path_where_it_is_there(tmp_path, monkeypatch, caplog):
+  save(tmp_path / 'lsun' / 'bedroom' / '0.bmp', solid(RED))
+  monkeypatch.chdir(tmp_path)
+  found = data.build(dataset='lsun/bedroom', resolution=8)
+  assert found.info['dataset'] == 'folder' and found.num_examples == 1
+  assert (
+    'data.dataset=lsun/bedroom is a path here and is read as one; for a data set' in caplog.text
+  )
+  assert folders.locate('lsun/bedroom', '.') == ('lsun/bedroom', '.')
+  assert folders.locate('lsun/cat', None) == ('lsun/cat', None)
+  with pytest.raises(UserError, match='photos/? is not there: give the folder'):
+    data.build(dataset='photos/', resolution=8)
 
 
 @pytest.mark.parametrize('case', ['none', 'missing', 'empty', 'file', 'both', 'split'])

@@ -159,7 +159,7 @@ def test_what_is_no_sound(tmp_path, monkeypatch):
   with pytest.raises(UserError, match=r'no sounds in .*: looked for .wav'):
     build(tmp_path)
   (tmp_path / 'a.wav').write_bytes(b'nothing')
-  with pytest.raises(UserError, match=r'1 of 1 windows in .* cannot be decoded: a.wav \('):
+  with pytest.raises(UserError, match=r'1 of 1 windows in .* cannot be used: a.wav \('):
     build(tmp_path)
   empty = io.BytesIO()
   soundfile.write(empty, np.zeros(0), RATE, format='WAV')

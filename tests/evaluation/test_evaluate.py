@@ -50,6 +50,14 @@ def evaluated(workdir):
   return done.stdout, records.read(workdir)
 
 
+def test_how_many_samples_are_drawn_is_said_where_nobody_chose(workdir):
+  """By a metric that these reals are too few for: 50,000 samples take long."""
+  done = command.run('evaluate', workdir, '--metrics', f'kid_{NET}', '--step=all')
+  said, error = done.stderr.splitlines()
+  assert said == 'drawing 50,000 samples of each of 2 checkpoints; --num N draws fewer'
+  assert 'there are 50,000 fakes and 40 reals' in error
+
+
 def test_every_value_is_printed_and_recorded(workdir, evaluated):
   printed, found = evaluated
   assert [(r['step'], r['metric']) for r in found] == [
@@ -319,7 +327,7 @@ def test_bad_input_is_one_line(workdir, tmp_path):
       'has 40 pictures, fewer than the 41',
     ),
     (
-      ['--workdir', workdir, '--metrics=fid', '--feature_weights', f'inception={__file__}'],
+      ['--workdir', workdir, '--num=24', '--feature_weights', f'inception={__file__}'],
       __file__,
     ),
     (['--fake', tmp_path, '--metrics', f'fd_{NET}'], 'no images in'),

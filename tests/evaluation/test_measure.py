@@ -1,6 +1,7 @@
 """The engine: what it computes is what the metrics say of the features, however the work is cut up; what it records."""
 
 import json
+import re
 import types
 from pathlib import Path
 
@@ -483,6 +484,17 @@ def test_what_does_not_go_together_is_one_line():
   ]:
     with pytest.raises(UserError, match=line):
       _measure(fake, real, metrics)
+
+
+@pytest.mark.parametrize('kind', ['is', 'psnr'])
+def test_a_long_pass_says_how_long_it_takes(monkeypatch, capsys, kind):
+  side = _side(_pictures(100))
+  _measure(side, side, kind, batch=40)
+  assert ' left' not in capsys.readouterr().err
+  monkeypatch.setattr('ganjax.evaluation.extract.FIRST_SECONDS', 0)
+  _measure(side, side, kind, batch=40)
+  line = r'x: 40 of 100 pictures, \d+(\.\d)? a second, \d+s left\n'
+  assert re.fullmatch(line, capsys.readouterr().err)
 
 
 def test_it_can_be_stopped_between_batches():

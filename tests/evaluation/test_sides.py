@@ -172,6 +172,8 @@ def test_content_follows_the_pictures(tmp_path):
 
 def test_bad_sides_are_one_line(tmp_path):
   (tmp_path / 'empty').mkdir()
+  (tmp_path / 'sounds').mkdir()
+  (tmp_path / 'sounds/ä 1.wav').write_bytes(b'RIFF')
   _save(tmp_path / 'mixed', _noise(1)[0], 'a.png') if (tmp_path / 'mixed').mkdir() is None else None
   _save(tmp_path / 'mixed', _noise(1, size=9)[0], 'b.png')
   (tmp_path / 'broken').mkdir()
@@ -194,7 +196,7 @@ def test_bad_sides_are_one_line(tmp_path):
     'members.npz': r'images must be uint8 .* in arr_0; it is .S8 ',
     'label.npz': 'arr_1 is .S8 .*, not a label for each of 6',
     'empty': 'no images in .*empty: looked for .png',
-    'broken': r'1 of 1 images in .*broken cannot be decoded: a\.png',
+    'broken': r'1 of 1 images in .*broken cannot be used: a\.png',
     'broken.npz': 'is not readable as an .npz file',
     'float.npz': r'uint8 \[N, H, W, 1 or 3\] in arr_0; it is float64',
     'other.npz': 'it holds images',
@@ -203,6 +205,8 @@ def test_bad_sides_are_one_line(tmp_path):
     'nothing.npz': 'holds no pictures',
     'none.npz': 'none.npz is not there',
     'gone/a/b': 'gone/a/b is not there',
+    'sounds': r'sounds holds no pictures but files such as ä 1.wav: of folders only pictures are',
+    'sounds/ä 1.wav': 'ä 1.wav is neither a folder nor a .zip or .npz file of pictures',
   }.items():
     with pytest.raises(UserError, match=line) as error:
       sides.parse(str(tmp_path / name))

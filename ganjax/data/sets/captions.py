@@ -60,7 +60,7 @@ def build(
   top = folder.place(data_dir)
   own = os.path.join(top, split)
   if not os.path.isdir(own) and split != 'train':
-    raise UserError(f'{top} has no folder {split}: make it, or leave data.split=train')
+    raise UserError(f'{top} has no folder {split}: make it, or take another split')
   top = own if os.path.isdir(own) else top
   size = dict(resolution=resolution, channels=channels)
   table, info = folder.examples(data_dir=top, **size, beside=BESIDE)

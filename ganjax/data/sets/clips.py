@@ -65,7 +65,7 @@ def build(
     raise UserError(f'{top} is an archive: unpack it, clips are read from a folder')
   own = [name for name in files.names if name.startswith(f'{split}/')]
   if not own and split != 'train':
-    raise UserError(f'{top} has no folder {split}: make it, or leave data.split=train')
+    raise UserError(f'{top} has no folder {split}: make it, or take another split')
   found = find(own or files.names)
   if not found:
     raise UserError(

@@ -109,8 +109,7 @@ def _table(top, split, window, channels) -> Examples:
     whole = folder.decode_picture(files.read(path), None, channels)
     if min(whole.shape[:2]) < window:
       raise ValueError(
-        f'{whole.shape[1]}x{whole.shape[0]} pixels, smaller than data.window={window}: lower that, to the side of a '
-        'crop or more'
+        f'{whole.shape[1]}x{whole.shape[0]} pixels, smaller than data.window={window}: lower it'
       )
     return whole
 
@@ -145,6 +144,7 @@ def _table(top, split, window, channels) -> Examples:
     names=tuple(path for path, *_ in places),
     explain=lambda row: folder.explain(lambda row: load(places[row][0]), row),
     place=top,
+    what='windows',
   )
 
 

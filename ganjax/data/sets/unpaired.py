@@ -1,6 +1,7 @@
 """Pictures of two domains that need not match, each in a separate order (CycleGAN, arXiv:1703.10593)."""
 
 import os
+import shlex
 from collections.abc import Sequence
 
 from ganjax import UserError
@@ -59,6 +60,8 @@ def build(
           f'{one} is not there: data.data_dir must hold the folders {split}A and {split}B'
         )
   places = [one.replace('{split}', split) for one in places]
+  if source and data_dir and not folder.is_path(places[0]):
+    _check_unread(source, target, data_dir, split)
 
   def open_at(size):
     more = dict(resolution=size, channels=channels, cache=cache)
@@ -72,21 +75,30 @@ def build(
     paired=False,
     jitter=jitter,
     flip=flip,
-    info={'dataset': 'unpaired', 'places': [os.path.basename(one) for one in places]}
+    info={'dataset': 'unpaired', 'places': [os.path.basename(one.rstrip('/')) for one in places]}
     | pixels.describe(resolution, channels),
   )
 
 
+def _check_unread(source, target, data_dir, split):
+  """Raises UserError where `data_dir`, which is TFDS's, has folders of the two domains."""
+  if os.path.isdir(os.path.join(folder.place(data_dir), f'{split}A')):
+    a, b = (shlex.quote(os.path.join(data_dir, f'{{split}}{letter}')) for letter in 'AB')
+    raise UserError(
+      f'data.source={source} and data.target={target} are read, not the folders in data.data_dir={data_dir}: for '
+      f'these say --config.data.source={a} --config.data.target={b}'
+    )
+
+
 def _open(place, data_dir, **more):
   """The Source of a folder, an archive, or a data set of TFDS with its split."""
-  dataset, path = folder.locate(place, None)
-  if dataset == 'folder':
-    return pictures.build(data_dir=path, split='train', **more)
+  if folder.is_path(place):
+    return pictures.build(data_dir=place, split='train', **more)
   name, colon, split = place.rpartition(':')
   if not colon or split[:1].isdigit():  # a version
+    folder_is = 'there is no folder of that name' if '/' in place else f'for a folder, ./{place}'
     raise UserError(
-      f'{place!r} names no split: write it after a colon, such as cycle_gan/horse2zebra:trainA; folders begin with '
-      '/, . or ~'
+      f'{place!r} names no split: write it after a colon, such as cycle_gan/horse2zebra:trainA; {folder_is}'
     )
   return catalogue.build(dataset=name, data_dir=data_dir, split=split, **more)
 
