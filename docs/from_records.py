@@ -37,6 +37,11 @@ USES = {
     'ganjax sample emoji_upscaler --source small.png --out large.png',
     'Enlarges drawings by a factor of 4. It was trained only on emoji: photographs become blurred.',
   ),
+  'solids': (
+    'ganjax sample solids --seeds 0-24 --out solids.png; ganjax sample solids --seeds 0 --format files --out solids',
+    'Makes boxes, tori, chairs, tables and planes of 32 voxels a side, as pictures or as OBJ files. A class can be '
+    'chosen: `--classes chair`. Surfaces are rough, and some chairs and tables lack a leg.',
+  ),
 }
 CARDS = f"""# Pretrained generators
 
@@ -48,6 +53,7 @@ ganjax sample digits --classes 0-9 --seeds 0-9 --out digits.png
 ganjax sample emoji32 --seeds 0-7 --format files --out small
 ganjax sample emoji_upscaler --source small --out large
 ganjax sample emoji_painter --seeds 0-15 --out painted.png
+ganjax sample solids --classes chair --seeds 0-8 --out chairs.png
 ganjax verify emoji_upscaler
 ```
 
