@@ -1,10 +1,11 @@
-"""3D-GAN on boxes, tori, chairs, tables and planes by formula, 32 voxels a side, for two CPU cores.
+"""3D-GAN on procedural boxes, tori, chairs, tables and planes, 32 voxels a side. Needs no download and no GPU.
 
 Paper: Wu, Zhang, Xue, Freeman, Tenenbaum 2016, arXiv:1610.07584, section 3.1; `gan3d_folder` has its constants. No
-figure is known for these solids. Narrower here, with smaller batches, and one pair of networks for all five classes. D
-has no batch norm. The loss is R3GAN's (arXiv:2501.05441): relativistic, with R1 and R2. The paper's loss gave noise
-here after 1,000 steps. It needs no download. Your own solids are `--config.data.data_dir=./FOLDER`, .npz or .binvox
-files.
+results are published for these data. Differences from the paper: narrower networks, smaller batches, one pair of
+networks for all five classes, and no batch norm in D. The loss is R3GAN's (arXiv:2501.05441): relativistic, with R1 and
+R2. With the paper's loss, samples were noise after 1,000 steps.
+
+Your own solids are `--config.data.data_dir=./FOLDER`, of .npz or .binvox files.
 
     python train.py --config configs/gan3d_solids.py --workdir runs/solids
 """

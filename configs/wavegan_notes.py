@@ -1,11 +1,11 @@
-"""WaveGAN of half a second at 8 kHz on procedural notes, conditional on their pitch, for two CPU cores.
+"""WaveGAN on procedural notes of half a second at 8 kHz, conditional on their pitch. Needs no download and no GPU.
 
-Paper: Donahue, McAuley, Puckette 2019, arXiv:1802.04208, which reports an inception score of 4.67 on spoken digits; no
-figure is known for these notes. Narrower than the paper's, of a quarter of its length, and with classes: the label goes
-to G beside z, and D has a projection. It needs no download.
+Paper: Donahue, McAuley, Puckette 2019, arXiv:1802.04208, which reports an inception score of 4.67 on spoken digits. No
+results are published for these notes. Differences from the paper: narrower networks, a quarter of the length, and
+classes: the label goes to G beside z, and D has a projection.
 
-Its samples have the pitch asked for, and the envelopes of sines, plucked strings and drums. Their spectrograms show
-noise between the harmonics that the data do not have: their distance to the data is far above the held-out notes'.
+Samples have the pitch asked for, and the envelopes of sines, plucked strings and drums. Their spectrograms show noise
+between the harmonics that the data do not have: `fd_notes` is far above the value of held-out notes.
 
     python train.py --config configs/wavegan_notes.py --workdir runs/notes
 """
