@@ -1,11 +1,12 @@
-"""SpecGAN of half a second at 8 kHz on notes by formula, conditional on their pitch, for two CPU cores.
+"""SpecGAN on procedural notes of half a second at 8 kHz, conditional on their pitch. Needs no download and no GPU.
 
 Paper: Donahue, McAuley, Puckette 2019, arXiv:1802.04208, section 3.3, which reports an inception score of 6.03 on
-spoken digits; no figure is known for these notes. Spectra of 64 times by 64 frequencies where the paper has 128 by 128,
-narrower, and with classes as in wavegan_notes. Phases take 64 rounds of Griffin and Lim: after the paper's 16 a third
-of the data's own notes is no longer heard at its pitch. It needs no download.
+spoken digits. No results are published for these notes. Differences from the paper: spectrograms of 64 times by 64
+frequencies instead of 128 by 128, narrower networks, and classes as in wavegan_notes. Phases take 64 iterations of
+Griffin-Lim: after the paper's 16, a third of the data's own notes are no longer at their pitch.
 
-It was not trained to the end here yet: what its sounds become was not seen.
+Harmonics are clearer than wavegan_notes makes them, and `fd_notes` is about half. Loud notes are clipped, and levels
+waver.
 
     python train.py --config configs/specgan_notes.py --workdir runs/spectra
 """

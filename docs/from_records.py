@@ -37,6 +37,11 @@ USES = {
     'ganjax sample emoji_upscaler --source small.png --out large.png',
     'Enlarges drawings by a factor of 4. It was trained only on emoji: photographs become blurred.',
   ),
+  'notes': (
+    'ganjax sample notes --classes C5,E5,G5 --seeds 0-2 --format files --out notes',
+    'Makes notes of half a second from C5 to B5, as WAV files: plucked strings, drums and sines. A seed keeps its '
+    'instrument in all classes. There is audible noise, and silence is not quite silent.',
+  ),
   'solids': (
     'ganjax sample solids --seeds 0-24 --out solids.png; ganjax sample solids --seeds 0 --format files --out solids',
     'Makes boxes, tori, chairs, tables and planes of 32 voxels a side, as pictures or as OBJ files. A class can be '
@@ -53,6 +58,7 @@ ganjax sample digits --classes 0-9 --seeds 0-9 --out digits.png
 ganjax sample emoji32 --seeds 0-7 --format files --out small
 ganjax sample emoji_upscaler --source small --out large
 ganjax sample emoji_painter --seeds 0-15 --out painted.png
+ganjax sample notes --classes C5 --seeds 0-3 --format files --out notes
 ganjax sample solids --classes chair --seeds 0-8 --out chairs.png
 ganjax verify emoji_upscaler
 ```
