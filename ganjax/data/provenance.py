@@ -64,11 +64,14 @@ def check(source: Source, config: ConfigDict, num_classes: int) -> None:
   if found is None:
     lacks = 'pictures without a label (-1)' if source.info.get('unlabelled') else 'no labels'
     raise UserError(
-      f'config {config.name} is conditional on {num_classes} classes, and {name} has {lacks}: take other data, or an '
-      'unconditional config'
+      f'config {config.name} is conditional on {num_classes} classes, and {name} has {lacks}: take other data, an '
+      'unconditional config, or --config.networks.num_classes=0 where the networks allow it'
     )
   if found == 1:
-    raise UserError(f'{name} has one class only: take an unconditional config')
+    raise UserError(
+      f'{name} has one class only: take an unconditional config, or --config.networks.num_classes=0 where the networks '
+      'allow it'
+    )
   if found != num_classes:
     raise UserError(f'{name} has {found} classes: set --config.networks.num_classes={found}')
 

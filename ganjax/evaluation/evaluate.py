@@ -26,7 +26,11 @@ PRESET = COMMAND.string(
   'ttur',
   'Pipeline to reproduce: ttur, stylegan, pytorch_fid, clean, adm, studiogan, monitor; or several.',
 )
-NUM = COMMAND.integer('num', None, 'Number of fakes; by default 50,000 from a generator, else all.')
+NUM = COMMAND.integer(
+  'num',
+  None,
+  'Number of fakes; by default 50,000 from a generator, for pairs one for each held-out example, else all.',
+)
 NUM_REAL = COMMAND.integer('num_real', None, 'Number of reals, drawn with seed 0; by default all.')
 STEP = COMMAND.string(
   'step', None, "Checkpoints: 'all', or such as 1000,2000; by default the newest."
@@ -80,7 +84,7 @@ from ganjax.data import provenance
 from ganjax.devices import backend, processes, sharding
 from ganjax.evaluation import records, reference, sides
 from ganjax.evaluation.measure import ALONE, Extractors, measure
-from ganjax.evaluation.presets import parse_metrics, parse_presets
+from ganjax.evaluation.presets import PAIRED, parse_metrics, parse_presets
 from ganjax.media import image as images
 from ganjax.sampling import sampler
 from ganjax.workdir import checkpoint
@@ -111,6 +115,11 @@ def main() -> None:
     raise UserError(
       'neighbours draws a picture: say --out, the file of records that it is to lie beside'
     )
+  paired = [metric.name for metric in metrics if metric.kind in PAIRED]
+  if paired and NUM_REAL.value is not None:
+    raise UserError(
+      f'--num_real draws reals at random, and {paired[0]} compares pairs: leave it out'
+    )
   extractors = Extractors(_parse_weights(FEATURE_WEIGHTS.value))
   processes.start()
   mesh = sharding.make_mesh()
@@ -118,9 +127,11 @@ def main() -> None:
   if place and FAKE.value:
     fakes = _of_split(experiment.load(place), metrics)
   elif place:
-    num = NUM.value or 50_000
+    run = experiment.load(place)
+    source = run.held_out(run.spans[-1]) if run.method.examples else None
+    num = NUM.value or (source.num_examples if source and paired else 50_000)
     sampler.check_seeds((SEED.value + 1) * num - 1, f'--seed={SEED.value} with --num={num}')
-    fakes = _of_run(experiment.load(place), place, num, mesh, metrics)
+    fakes = _of_run(run, place, num, mesh, metrics, source)
   else:
     fakes = _of_files()
   if kept and processes.is_main():
@@ -158,10 +169,9 @@ def main() -> None:
     processes.say(f'records: {kept}')
 
 
-def _of_run(run, place, num, mesh, metrics):
+def _of_run(run, place, num, mesh, metrics, source):
   """Yields (fakes, reals) of each checkpoint that was asked for."""
   real = _real(run, metrics)
-  source = run.held_out(run.spans[-1]) if run.method.examples else None
   steps = _steps(place)
   for asked in steps:
     which = dict(step=asked, weights=WEIGHTS.value, seed_index=SEED_INDEX.value)

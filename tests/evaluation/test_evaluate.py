@@ -16,7 +16,7 @@ import pytest
 
 from ganjax import UserError, experiment, run_state
 from ganjax.devices.sharding import make_mesh
-from ganjax.evaluation import records, sides
+from ganjax.evaluation import evaluate, records, sides
 from ganjax.evaluation.extract import FeaturePlan, extract
 from ganjax.evaluation.monitor import Monitor
 from ganjax.features import Extractor
@@ -56,6 +56,24 @@ def test_how_many_samples_are_drawn_is_said_where_nobody_chose(workdir):
   said, error = done.stderr.splitlines()
   assert said == 'drawing 50,000 samples of each of 2 checkpoints; --num N draws fewer'
   assert 'there are 50,000 fakes and 40 reals' in error
+
+
+def test_pairs_are_as_many_as_the_held_out_pictures(tmp_path, monkeypatch, capsys):
+  """Each of them once: 50,000 samples would be compared with other pictures' originals."""
+  seen = []
+  monkeypatch.setattr(
+    evaluate, 'measure', lambda fake, real, *_, **__: seen.append((fake, real)) or []
+  )
+  evaluate.COMMAND.read(
+    ['evaluate', 'emoji_upscaler', '--metrics=psnr', f'--out={tmp_path / "r.jsonl"}']
+  )
+  evaluate.main()
+  ((fake, real),) = seen
+  assert fake.count == real.count == 546
+  assert capsys.readouterr().err.startswith('drawing 546 samples; ')
+  evaluate.COMMAND.read(['evaluate', 'emoji_upscaler', '--metrics=psnr', '--num_real=8'])
+  with pytest.raises(UserError, match='psnr compares pairs: leave it out'):
+    evaluate.main()
 
 
 def test_every_value_is_printed_and_recorded(workdir, evaluated):
