@@ -23,6 +23,7 @@ def get_config():
   config.checkpoint_every_steps = 250
 
   config.data.dataset = 'lines'
+  config.data.split = 'rest'
   config.data.update(length=32, lower=True)
 
   config.networks = dict(name='characters', width=64, dtype='auto', param_dtype='float32')

@@ -1,4 +1,7 @@
-"""Lines of a text file, or the captions of the emoji that ganjax ships: each line is an example."""
+"""Lines of a text file, or the captions of the emoji that ganjax ships: each line is an example.
+
+All of them are one split, 'train'. A tenth can be held out for tests.
+"""
 
 import functools
 import hashlib
@@ -9,6 +12,8 @@ from ganjax import UserError, media
 from ganjax.data import emoji, folder
 from ganjax.data.source import Source, gather
 from ganjax.media import line
+
+SPLITS = 'train', 'test', 'rest'
 
 
 def fields(*, length: int = 32) -> dict:
@@ -23,7 +28,7 @@ def build(*, data_dir: str | None, split: str, length: int = 32, lower: bool = F
 
   Args:
     data_dir: a text file in UTF-8; None: the emoji's captions.
-    split: 'train', the only one.
+    split: 'train': all; 'test': a tenth of the lines, drawn once for all files of so many; 'rest': the others.
     length: characters of a line. Longer lines are cut, empty lines are left out.
     lower: whether to convert to lower case.
 
@@ -31,8 +36,8 @@ def build(*, data_dir: str | None, split: str, length: int = 32, lower: bool = F
     UserError: another split, no such file, a file of no text or no lines.
   """
   known = fields(length=length)
-  if split != 'train':
-    raise UserError(f'lines has no split {split!r}; it has: train')
+  if split not in SPLITS:
+    raise UserError(f'lines has no split {split!r}; it has: {", ".join(SPLITS)}')
   if data_dir:
     texts, info = _read(folder.place(data_dir))
   else:
@@ -41,6 +46,11 @@ def build(*, data_dir: str | None, split: str, length: int = 32, lower: bool = F
   texts = [text for text in texts if text]
   if not texts:
     raise UserError(f'{data_dir} has no lines')
+  if split != 'train':
+    held_out = emoji.held_out(len(texts))
+    texts = [text for i, text in enumerate(texts) if (i in held_out) == (split == 'test')]
+    if not texts:
+      raise UserError(f'{data_dir} has too few lines for the split {split!r}')
   stored = np.stack([line.encode(text, length) for text in texts])
   info = {'dataset': 'lines', 'length': length, 'lower': bool(lower), **info}
   return Source(
