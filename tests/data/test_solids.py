@@ -123,14 +123,26 @@ def test_lines_are_captions_or_those_of_a_file(tmp_path):
   assert line.decode(small.read(np.array([0]))['line'][0]) == 'creme brulee'
 
 
+def test_a_tenth_of_the_lines_is_held_out(tmp_path):
+  (tmp_path / 'a.txt').write_text('\n'.join(map(str, range(40))))
+  for where in None, str(tmp_path / 'a.txt'):
+    sources = [lines(data_dir=where, split=split) for split in ('train', 'test', 'rest')]
+    stored = [source.read(np.arange(source.num_examples))['line'] for source in sources]
+    whole, test, rest = ([line.decode(x) for x in one] for one in stored)
+    assert len(test) == round(len(whole) / 10)
+    assert sorted(test + rest) == sorted(whole) and test + rest != whole
+
+
 def test_lines_refuse(tmp_path):
   (tmp_path / 'a.txt').write_text('\n \n')
   (tmp_path / 'b.txt').write_bytes(b'ab\xff')
+  (tmp_path / 'd.txt').write_text('one\ntwo\n')
   for changes, message in (
     (dict(data_dir=str(tmp_path / 'a.txt')), 'a.txt has no lines'),
     (dict(data_dir=str(tmp_path / 'b.txt')), 'b.txt is no text in UTF-8: byte 2 is 0xff'),
     (dict(data_dir=str(tmp_path / 'c.txt')), 'c.txt cannot be read'),
-    (dict(split='test'), "lines has no split 'test'"),
+    (dict(split='held'), "lines has no split 'held'; it has: train, test, rest"),
+    (dict(data_dir=str(tmp_path / 'd.txt'), split='test'), "too few lines for the split 'test'"),
     (dict(length=1), 'data.length=1 must be'),
   ):
     with pytest.raises(UserError, match=message):
