@@ -221,11 +221,17 @@ def explain(load: Callable[[Any], object], row: Any) -> str:
   """Why `load(row)`, which decodes a picture, raises, in a few words."""
   try:
     load(row)
-  except PIL.UnidentifiedImageError:
-    return 'no picture, or of a kind that Pillow does not know'
-  except Exception as e:  # noqa: BLE001 (Pillow raises anything on a broken file)
-    return getattr(e, 'strerror', None) or ' '.join(str(e).split()) or type(e).__name__
+  except Exception as error:  # noqa: BLE001 (Pillow raises anything on a broken file)
+    return reason(error)
   return 'it was changed just now'
+
+
+def reason(error: Exception) -> str:
+  """What the decoder of a file says of it, in a line."""
+  if isinstance(error, PIL.UnidentifiedImageError):
+    return 'no picture, or of a kind that Pillow does not know'
+  lines = [' '.join(line.split()) for line in str(error).splitlines()]
+  return getattr(error, 'strerror', None) or next(filter(None, lines), type(error).__name__)
 
 
 def select_whole(

@@ -1,8 +1,10 @@
 """Your own pictures, clips or texts, as inputs of samples."""
 
 import collections
+import functools
 import io
 import itertools
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -68,8 +70,9 @@ class Own(NamedTuple):
   def source(self, field: Field, name: str) -> Source:
     """All of them brought to the size of a media.Field, which is the only one, called `name`."""
     decode = lambda content: folder.decode_picture(content, field.shape[:2], field.shape[2])
+    load = functools.cache(lambda i: self._try(i, decode))
     return Source(
-      read_rows=lambda rows, names: {name: np.stack([self._try(i, decode) for i in rows])},
+      read_rows=lambda rows, names: {name: np.stack([load(i) for i in rows])},
       rows=np.arange(len(self.paths)),
       fields={name: field},
       class_names=None,
@@ -80,7 +83,7 @@ class Own(NamedTuple):
     try:
       return decode(self.read(self.paths[index]))
     except Exception as error:  # noqa: BLE001 (Pillow raises anything on a broken file)
-      raise UserError(f'{self.paths[index]} cannot be decoded: {error}') from None
+      raise UserError(f'{self.paths[index]} cannot be decoded: {folder.reason(error)}') from None
 
 
 def find(place: str, flag: str = '--source') -> Own:
@@ -168,6 +171,7 @@ def clips(
     )
   length, *sides, _ = field.shape
 
+  @functools.cache
   def decode(clip):
     try:
       some = itertools.islice(moving.read(str(base), table[clip]), length)
@@ -175,7 +179,7 @@ def clips(
     except UserError:
       raise
     except Exception as error:  # noqa: BLE001 (whatever the readers raise)
-      raise UserError(f'{clip} cannot be decoded: {error}') from None
+      raise UserError(f'{clip} cannot be decoded: {folder.reason(error)}') from None
     if len(found) < length:
       raise UserError(f'{clip} has {len(found)} frames, and clips of this run have {length}')
     return make(np.stack(found))
@@ -189,6 +193,26 @@ def clips(
     info={'dataset': 'own'},
   )
   return source, Own(None, names, _names(names))
+
+
+def decodable(source: Source, indices: np.ndarray) -> np.ndarray:
+  """bool [n]: whether the examples `indices` can be decoded. Prints which are left out.
+
+  Raises:
+    UserError: none can.
+  """
+  wrong = {}
+  for index in dict.fromkeys(indices.tolist()):
+    try:
+      source.read(np.array([index]))
+    except UserError as error:
+      wrong[index] = str(error)
+  whole = ~np.isin(indices, [*wrong])
+  if not whole.any():
+    raise UserError(next(iter(wrong.values())))
+  for error in wrong.values():
+    print(f'left out: {error}', file=sys.stderr)
+  return whole
 
 
 def in_styles(mine: Own, styles: Own) -> tuple[Own, Own]:

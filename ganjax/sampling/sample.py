@@ -205,6 +205,9 @@ def main(load: Callable = experiment.load, read: Callable = read) -> int:
   keep_size = _keeps_size(method, format, swept)
   format = 'files' if keep_size else format
   drawn = _drawn(run, place, state, source, mine)
+  asked = len(drawn.names)
+  if SOURCE.value and not keep_size:
+    drawn = _of_whole_files(drawn, source)
   state = sampler.prepare(
     stage, state, method, source=source, mesh=mesh, batch_norm=BATCH_NORM.value
   )
@@ -253,7 +256,7 @@ def main(load: Callable = experiment.load, read: Callable = read) -> int:
   print(
     f'{out}: {count} {what}, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics{drawn.said}'
   )
-  return int(keep_size and count < len(drawn.names))
+  return int(bool(SOURCE.value) and count < asked)
 
 
 def make(
@@ -328,6 +331,13 @@ def _drawn(run, place, state, source, mine) -> Drawn:
     again = '' if count <= source.num_examples else '-seed{:06}'
     names = [(mine.names[i] + again.format(int(s)), int(s)) for i, s in zip(indices, seeds)]
   return Drawn(seeds, indices, names, None, None, None)
+
+
+def _of_whole_files(drawn, source):
+  """The samples whose files can be decoded."""
+  kept = np.flatnonzero(own.decodable(source, drawn.indices))
+  names = [drawn.names[i] for i in kept]
+  return drawn._replace(seeds=drawn.seeds[kept], indices=drawn.indices[kept], names=names)
 
 
 def _rows(drawn, method, state, format, source, options, swept, values) -> tuple:

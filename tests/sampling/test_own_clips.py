@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ganjax import UserError, data
+from ganjax.data import folder
 from ganjax.media import image
 from ganjax.sampling import own
 
@@ -36,3 +37,11 @@ def test_samples_start_from_the_edges_of_ones_own_clip(tmp_path):
   (tmp_path / 'c.gif').write_bytes(b'no clip')
   with pytest.raises(UserError, match='c.gif cannot be decoded'):
     own.clips(str(tmp_path / 'c.gif'), field, **how)[0].read([0])
+
+
+def test_a_decoder_says_in_a_line_why_it_fails():
+  """ffmpeg's own words are twenty lines."""
+  said = 'Could not load meta information\n=== stderr ===\n\nffmpeg version 9'
+  assert folder.reason(OSError(said)) == 'Could not load meta information'
+  assert folder.reason(OSError(2, 'No such file')) == 'No such file'
+  assert folder.reason(ValueError()) == 'ValueError'

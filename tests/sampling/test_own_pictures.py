@@ -126,6 +126,22 @@ def test_translated_pictures_may_keep_their_size(folder, tmp_path):
     run_sample(*command, '--keep_size')
 
 
+def test_a_broken_file_is_named_and_the_others_go_on(bilinear, folder, tmp_path, capsys):
+  out = tmp_path / 'out.npz'
+  command = ['--workdir', bilinear, '--format=npz', '--out', out]
+  assert run_sample(*command, '--source', folder) == 1
+  said = capsys.readouterr()
+  assert (
+    said.err
+    == 'left out: broken.png cannot be decoded: no picture, or of a kind that Pillow does not know\n'
+  )
+  assert '5 pictures' in said.out
+  with np.load(out) as file:
+    assert len(file['arr_0']) == 5
+  with pytest.raises(UserError, match='broken.png cannot be decoded: no picture'):
+    run_sample(*command, '--source', folder / 'broken.png')
+
+
 @pytest.mark.parametrize('arguments, message', [
   (('--out', 'a.png'), r'--out=a.png: 6 pictures need a folder'),
   (('--tile', '8'), '--tile must be at least 16'),
