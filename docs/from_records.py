@@ -235,8 +235,8 @@ def cards() -> str:
       f'{"averaged" if about["weights"] == "ema" else "raw"} weights, {file.stat().st_size / 1e6:.1f} MB.\n'
       f'- Made by: ganjax {made["versions"]["ganjax"]}, commit {made["commit"][:12]}, jax {made["versions"]["jax"]}, '
       f'on {made["devices"]["count"]} {made["devices"]["kind"]} device(s).\n'
-      f'- Data: {data["dataset"]}, split {data["split"]}, {data["num_examples"]:,} pictures. '
-      f'{provenance.licence(data["dataset"])}.\n\n'
+      f'- Data: {data["dataset"]}, split {data["split"]}, {data["num_examples"]:,} examples. '
+      f'{provenance.licence(data)}.\n\n'
       f'| value | measured | command |\n|---|---|---|\n{rows}'
       f'\nMeasured on {found[0]["device"]["kind"]}, {found[0]["num_fake"]:,} samples.\n'
     )

@@ -13,11 +13,18 @@ _LICENCES = {
   'mnist': 'MNIST: CC BY-SA 3.0, as is usually stated',
   'cifar10': 'CIFAR-10: its authors state none',
 }
+_OF_EMOJI = 'emoji_pairs', 'emoji_captions'
+_PROCEDURAL = 'notes', 'chorales', 'solids', 'molecules'
 
 
-def licence(dataset: str) -> str | None:
-  """What is known of the licence of a data set, which may be named with config and version: 'mnist/3.0.1'."""
-  return _LICENCES.get(dataset.partition('/')[0])
+def licence(entry: dict) -> str | None:
+  """What is known of the licence of data, by their entry in config.json; None: nothing."""
+  name = str(entry.get('dataset')).partition('/')[0]
+  if name in _PROCEDURAL and entry.get('version') == 1 and 'bach' not in entry:
+    return 'Procedural: computed by ganjax, Apache-2.0'
+  if name in _OF_EMOJI or (name == 'lines' and 'content_sha256' not in entry):
+    name = 'emoji'
+  return _LICENCES.get(entry.get('sprites') or entry.get('of') or name)
 
 
 def entry(source: Source) -> dict:

@@ -216,7 +216,7 @@ def _made(name, run) -> str:
   data = {json.dumps(one, sort_keys=True): one for one in record.get('data', [])}.values()
   for one in data:
     told = [f'{k} {v}' for k, v in one.items() if k not in ('dataset', 'classes')]
-    licence = provenance.licence(str(one.get('dataset')))
+    licence = provenance.licence(one)
     told += [f'licence: {licence}'] if licence else []
     text += f'<p>Data: {html.escape(str(one.get("dataset")))}; {html.escape("; ".join(told))}.</p>'
   words = ['ganjax', 'train', run.config['name'], '--workdir', f'runs/{run.place.resolve().name}']
