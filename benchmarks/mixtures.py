@@ -9,10 +9,9 @@ samples, high quality within 3 standard deviations; the row `real` is of samples
 
 Networks and budget are ours, the same for all methods. PacGAN's code (github.com/fjxmlzn/PacGAN, folder
 synthetic_data_experiments) has 4 layers of 400 units in G, 3 layers of 200 maxout units of 5 pieces in D, batches of
-100 packs, and trains for 400 epochs of 100,000 packs, 400,000 steps, at a constant rate of 1e-4. Its figures and
-VEEGAN's stand below ours, as PAPERS has them. A batch of 96 points makes 96 / m packs, so
-PacGAN-m judges fewer things the larger m is, and has not converged on the grid when the budget ends: few samples of
-high quality, an even balance (docs/mixtures.png).
+100 packs, and trains for 400 epochs of 100,000 packs, 400,000 steps, at a constant rate of 1e-4. A batch of 96 points
+makes 96 / m packs, so PacGAN-m judges fewer things the larger m is, and has not converged on the grid when the budget
+ends: few samples of high quality, an even balance (docs/mixtures.png).
 """
 
 import argparse
@@ -74,27 +73,6 @@ METHODS = {
   'wgan_gp': {'loss': 'wasserstein', 'penalties': {'gradient_penalty': 0.1}},
   'sngan': {'loss': 'hinge'},
   'r3gan': {'loss': 'relativistic', 'penalties': {'r1': 0.1, 'r2': 0.1}},
-}
-
-# Mixture -> (row, modes, % of high quality, reverse KL) of table 1 of each paper; VEEGAN's has no KL and no deviations.
-# Written down from memory, without the papers at hand: look them up before you quote them.
-PAPERS = {
-  'ring': [
-    ('GAN, PacGAN', '6.3 +- 0.5', '98.2 +- 0.2', '0.45 +- 0.09'),
-    ('PacGAN2, PacGAN', '7.9 +- 0.1', '95.6 +- 2.0', '0.07 +- 0.03'),
-    ('PacGAN3, PacGAN', '7.8 +- 0.1', '97.7 +- 0.3', '0.10 +- 0.02'),
-    ('PacGAN4, PacGAN', '7.8 +- 0.1', '95.9 +- 1.4', '0.07 +- 0.02'),
-    ('GAN, VEEGAN', '1', '99.3', ''),
-    ('VEEGAN, VEEGAN', '8', '52.9', ''),
-  ],
-  'grid': [
-    ('GAN, PacGAN', '17.3 +- 0.8', '94.8 +- 0.7', '0.70 +- 0.07'),
-    ('PacGAN2, PacGAN', '23.8 +- 0.7', '91.3 +- 0.8', '0.13 +- 0.04'),
-    ('PacGAN3, PacGAN', '24.6 +- 0.4', '94.2 +- 0.4', '0.06 +- 0.02'),
-    ('PacGAN4, PacGAN', '24.8 +- 0.2', '93.6 +- 0.6', '0.04 +- 0.01'),
-    ('GAN, VEEGAN', '3.3', '0.5', ''),
-    ('VEEGAN, VEEGAN', '24.6', '40', ''),
-  ],
 }
 
 
@@ -162,7 +140,7 @@ def measure(samples, mixture) -> dict:
 
 
 def table(results, mixture, methods) -> str:
-  """The rows of one mixture: mean and deviation over the seeds; then the papers'."""
+  """The rows of one mixture: mean and deviation over the seeds."""
   lines = [
     f'{mixture} of {len(MIXTURES[mixture][0])} modes',
     f'  {"method":<10}{"modes":>16}{"% high quality":>18}{"reverse KL":>18}{"steps":>8}{"seeds":>7}{"seconds":>9}',
@@ -181,10 +159,6 @@ def table(results, mixture, methods) -> str:
       f'  {method:<10}{shown("modes", 1):>16}{shown("quality", 1, 100):>18}{shown("kl", 3):>18}'
       f'{row["steps"] or "":>8}{row["seeds"]:>7}{row["seconds"]:>9.0f}'
     )
-  lines.append('  of the papers, from memory (method, paper):')
-  lines += [
-    f'  {name:<18}{modes:>8}{good:>18}{kl:>18}' for name, modes, good, kl in PAPERS[mixture]
-  ]
   return '\n'.join(lines)
 
 

@@ -1,9 +1,9 @@
 """MolGAN on small molecules: procedural ones, or your own file of SMILES.
 
 Paper: De Cao, Kipf 2018, arXiv:1805.11973, and its authors' code: latents of 8, batches of 128, 4 updates of D a step,
-Adam with learning rate 1e-3, a gradient penalty of 10. On QM9 it reports (from memory) about 98 % valid molecules, few
-of them distinct. The reward is whether a molecule is valid. It joins G's loss after 2,000 steps, when V has learnt it.
-No results are known for the procedural molecules. They have up to 9 atoms of C, N, O and F, as QM9 has.
+Adam with learning rate 1e-3, a gradient penalty of 10. Its figures are of QM9. The reward is whether a molecule is
+valid. It joins G's loss after 2,000 steps, when V has learnt it. No results are known for the procedural molecules.
+They have up to 9 atoms of C, N, O and F, as QM9 has.
 
 It needs RDKit: `pip install '.[molecules]'`. For a file of SMILES set `--config.data.data_dir=FILE`.
 
