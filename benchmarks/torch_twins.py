@@ -241,6 +241,79 @@ class DFGAN(Step):
     D.requires_grad_(True)
 
 
+class StyleGAN2(Step):
+  """Of the phases that are named: the lazy regularizers are updates of their own."""
+
+  def __init__(self, spec, layout):
+    w, self.n = spec['networks'], spec['batch']
+    sides = [2**i for i in range(2, spec['resolution'].bit_length())]
+    widths = [min(w['channel_base'] // side, w['width']) for side in sides]
+    nets = {
+      'G': torch_nets.StyleG(widths, spec['z_dim'], w['w_dim'], w['mapping_layers']),
+      'D': torch_nets.StyleD(widths, w['mbstd_group']),
+    }
+    super().__init__(spec, nets, {'G': 'G', 'D': 'D'}, layout)
+    self.images = self.image(self.n, 3, sides[-1], sides[-1])
+    self.layers, self.mean = 2 * len(sides), 0.0
+
+  def styles(self, n):
+    """Of two latents, from a random layer on of the second."""
+    w, other = self.nets['G'].map(torch.randn(2 * n, self.spec['z_dim'])).chunk(2)
+    start = torch.randint(1, self.layers, (n, 1))
+    own = torch.arange(self.layers) < torch.where(torch.rand(n, 1) < 0.9, start, self.layers)
+    return torch.where(own[..., None], w[:, None], other[:, None])
+
+  def step(self):
+    G, D, phases = self.nets['G'], self.nets['D'], self.spec['phases']
+    D.requires_grad_(False)
+    self.update('G', F.softplus(-D(G(self.styles(self.n)))).mean())
+    if 'G_path' in phases:
+      w = self.styles(self.n // 2)
+      images = G(w)
+      noise = torch.randn_like(images) / images[0, 0].numel() ** 0.5
+      (slopes,) = torch.autograd.grad((images * noise).sum(), w, create_graph=True)
+      lengths = slopes.square().sum(2).mean(1).sqrt()
+      mean = self.mean + 0.01 * (lengths.mean() - self.mean)
+      self.mean = mean.item()
+      self.update('G', 2 * (lengths - mean).square().mean())
+    D.requires_grad_(True)
+    with torch.no_grad():
+      fakes = G(self.styles(self.n))
+    self.update('D', F.softplus(-D(self.images)).mean() + F.softplus(D(fakes)).mean())
+    if 'D_r1' in phases:
+      images = self.images.clone().requires_grad_()
+      (slopes,) = torch.autograd.grad(D(images).sum(), images, create_graph=True)
+      self.update('D', slopes.square().sum((1, 2, 3)).mean() / 2)
+
+
+class FastGAN(Step):
+  def __init__(self, spec, layout):
+    w, self.n = spec['networks'], spec['batch']
+    nets = {
+      'G': torch_nets.FastG(w['width'], spec['z_dim']),
+      'D': torch_nets.FastD(w['width_D']),
+    }
+    super().__init__(spec, nets, {'G': 'G', 'D': 'D'}, layout)
+    self.images = self.image(self.n, 3, 64, 64)
+
+  def step(self):
+    G, D, images = self.nets['G'], self.nets['D'], self.images
+    draw = lambda: G(torch.randn(self.n, self.spec['z_dim']))
+    with torch.no_grad():
+      fakes = draw()
+    part = int(torch.randint(4, ()))
+    real, decoded = D((images, F.interpolate(images, 32)), part)
+    fake = D(fakes)
+    margin = lambda: torch.rand_like(real) * 0.2 + 0.8
+    loss = F.relu(margin() - real).mean() + F.relu(margin() + fake).mean()
+    wanted = images, images, F.interpolate(torch_nets.quarter(images, part), 64)
+    loss = loss + 8 * sum((a - b).abs().mean() for a, b in zip(decoded, wanted))
+    self.update('D', loss)
+    D.requires_grad_(False)
+    self.update('G', -D(draw()).mean())
+    D.requires_grad_(True)
+
+
 TWINS = {
   'pix2pix': Pix2pix,
   'cyclegan': CycleGAN,
@@ -249,6 +322,9 @@ TWINS = {
   'gan3d': Solids,
   'mocogan': MoCoGAN,
   'dfgan': DFGAN,
+  'stylegan2': StyleGAN2,
+  'stylegan2_lazy': StyleGAN2,
+  'fastgan': FastGAN,
 }
 
 

@@ -42,7 +42,11 @@ CASES = {
   'gan3d': ('gan3d_solids', {}),
   'mocogan': ('mocogan_emoji', {}),
   'dfgan': ('text_emoji', {}),
+  'stylegan2': ('stylegan2_emoji', {'data.flip': False, 'method.diffaugment': ''}),
+  'stylegan2_lazy': ('stylegan2_emoji', {'data.flip': False, 'method.diffaugment': ''}),
+  'fastgan': ('fastgan_emoji', {'data.flip': False, 'method.diffaugment': ''}),
 }
+STEPS = {'stylegan2': 1}  # whose phases are active; of the others, step 0, with those that are lazy
 
 
 def make_config(case):
@@ -76,6 +80,7 @@ class Torch(dcgan_step.Torch):
       batch=config.batch_size,
       networks=config.networks.to_dict(),
       text=fields['sentence'].shape[0] if 'sentence' in fields else 0,
+      phases=active(run.spans[0].stage, STEPS.get(case, 0)),
       optim=config.optim.to_dict(),
       members={phase.opt: phase.nets for phase in run.spans[0].stage.phases},
       threads=len(os.sched_getaffinity(0)),
@@ -89,7 +94,7 @@ def measure(case, rounds, steps):
   """Prints a case's figures."""
   run, mesh = experiment.build(make_config(case)), sharding.make_mesh()
   span, rng = run.spans[0], np.random.default_rng(0)
-  phases = active(span.stage, 0)
+  phases = active(span.stage, STEPS.get(case, 0))
   with tempfile.TemporaryDirectory() as folder, jax.set_mesh(mesh):
     torch = Torch(case, run, folder)
     state, *_ = run_state.start(run, mesh)
