@@ -46,6 +46,10 @@ def upsample_bilinear(x: jax.Array, outside: str = 'constant') -> jax.Array:
   The filter [1, 3, 3, 1] / 4, which is [1, 2, 1] over repeated pixels. Outside the image are zeros, or with 'edge' the
   pixels of its border, as in torch.nn.functional.interpolate.
   """
+  return _DOUBLE.bind(x) if outside == 'constant' else _double(x, outside)
+
+
+def _double(x, outside='constant'):
   for axis in (1, 2):
     before, after = _neighbours(x, axis, outside)
     pair = jnp.stack([(before + 3 * x) / 4, (3 * x + after) / 4], axis + 1)
@@ -59,10 +63,16 @@ def downsample_bilinear(x: jax.Array) -> jax.Array:
   Raises:
     UserError: an odd side.
   """
-  x = _squares(x)
+  _squares(x)
+  return _HALVE.bind(x)
+
+
+def _halve(x):
   for axis in (1, 2):
-    left, right = jnp.moveaxis(x, axis + 1, 0)
-    x = (_neighbours(right, axis)[0] + 3 * left + 3 * right + _neighbours(left, axis)[1]) / 8
+    x = jnp.pad(x, [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)])
+    end = x.shape[axis] - 3
+    a, b, c, d = (lax.slice_in_dim(x, i, i + end, 2, axis) for i in range(4))
+    x = (a + 3 * (b + c) + d) / 8
   return x
 
 
@@ -169,25 +179,46 @@ def _sum_neighbours(x, *, padding):
   return x
 
 
-def _smooth_many(args, dims, *, padding):
-  """`jax.vmap`: more images, behind those that are there, so that a batch on several devices stays where it is."""
-  x = jnp.moveaxis(args[0], dims[0], 1)
-  y = smooth(x.reshape(-1, *x.shape[2:]), padding)
-  return y.reshape(*x.shape[:2], *y.shape[1:]), 1
+def _define(name, run, sides, adjoint) -> Primitive:
+  """A linear map of [B, H, W, C] as a primitive, with the transpose `adjoint`.
+
+  What JAX makes of slices, sums of padded arrays, takes a CPU four times as long.
+
+  Args:
+    name: of the primitive.
+    run: (x, parameters) -> the output.
+    sides: (a side, parameters) -> the output's.
+    adjoint: (cotangent, parameters) -> the input's.
+  """
+  primitive = Primitive(name)
+
+  def output(x, **how):
+    return x.update(
+      shape=(x.shape[0], *(sides(n, **how) for n in x.shape[1:3]), x.shape[3]), weak_type=False
+    )
+
+  def many(args, dims, **how):
+    """`jax.vmap`: more images, behind those that are there, so that a batch on several devices stays where it is."""
+    x = jnp.moveaxis(args[0], dims[0], 1)
+    y = primitive.bind(x.reshape(-1, *x.shape[2:]), **how)
+    return y.reshape(*x.shape[:2], *y.shape[1:]), 1
+
+  primitive.def_abstract_eval(output)
+  primitive.def_impl(jax.jit(primitive.bind, static_argnames='padding'))
+  ad.deflinear2(primitive, lambda ct, x, **how: [adjoint(ct, **how)])
+  batching.primitive_batchers[primitive] = many
+  mlir.register_lowering(primitive, mlir.lower_fun(run, multiple_results=False))
+  return primitive
 
 
-# A primitive, since its transpose is itself with other padding. What JAX makes of slices, sums of padded arrays, takes
-# a CPU four times as long.
-_SMOOTH = Primitive('smooth')
-_SMOOTH.def_abstract_eval(
-  lambda x, *, padding: x.update(
-    shape=(x.shape[0], *(n + 2 * padding - 3 for n in x.shape[1:3]), x.shape[3]), weak_type=False
-  )
+_SMOOTH = _define(
+  'smooth',
+  _sum_neighbours,
+  lambda n, *, padding: n + 2 * padding - 3,
+  lambda ct, *, padding: smooth(ct, 3 - padding),
 )
-_SMOOTH.def_impl(jax.jit(_sum_neighbours, static_argnames='padding'))
-ad.deflinear2(_SMOOTH, lambda ct, x, *, padding: [smooth(ct, 3 - padding)])
-batching.primitive_batchers[_SMOOTH] = _smooth_many
-mlir.register_lowering(_SMOOTH, mlir.lower_fun(_sum_neighbours, multiple_results=False))
+_DOUBLE = _define('double', _double, lambda n: 2 * n, lambda ct: 4 * _HALVE.bind(ct))
+_HALVE = _define('halve', _halve, lambda n: n // 2, lambda ct: _DOUBLE.bind(ct) / 4)
 
 
 def blur(x: jax.Array) -> jax.Array:

@@ -68,7 +68,13 @@ def transposed_taps(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
 def weights_taps(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   zero = jnp.zeros((x.shape[-1], y.shape[-1]), wide(x.dtype))
   pixels = range(x.ndim - 1)
-  parts = {tap: dot(x[xs], y[ys], pixels, pixels) for tap, xs, ys in taps(g)}
+  # XLA copies the first factor of a product over pixels, and computes there again what it was made by: StyleGAN2's
+  # layers to RGB, 131,072 pixels of 16 channels and 3, take 7 ms so, and 6 the other way round.
+  if y.shape[-1] < x.shape[-1]:
+    product = lambda x, y: dot(y, x, pixels, pixels).T
+  else:
+    product = lambda x, y: dot(x, y, pixels, pixels)
+  parts = {tap: product(x[xs], y[ys]) for tap, xs, ys in taps(g)}
   w = jnp.stack([parts.get(tap, zero) for tap in itertools.product(*map(range, g.kernel))])
   return w.reshape(*g.kernel, *zero.shape).astype(x.dtype)
 
