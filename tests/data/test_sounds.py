@@ -19,8 +19,9 @@ def build_notes(**changes):
   return data.build(**{**dict(dataset='notes', length=512, rate=RATE, count=72), **changes})
 
 
-def test_a_note_is_a_function_of_its_index_and_the_split():
+def test_a_note_is_a_function_of_its_index_and_the_split(capsys):
   source = build_notes()
+  assert re.search(r'72 of 72 \([\d,]+ notes/s\)', capsys.readouterr().err)
   assert {n: (f.shape, f.dtype) for n, f in source.fields.items()} == {
     'sound': ((512, 1), np.int16),
     'label': ((), np.int32),
