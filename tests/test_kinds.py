@@ -106,6 +106,15 @@ def test_files_hold_what_the_arrays_do(runs):
   assert picture.text['Description'] == 'synthetic image'
 
 
+def test_files_say_that_they_are_synthetic_and_of_which_kind(runs):
+  folder, _ = runs
+  for name, ending in ('clip', 'gif'), ('sound', 'wav'), ('solid', 'obj'):
+    content = (folder / f'{name}-files/seed000001.{ending}').read_bytes()
+    assert f'"Description": "synthetic {name}", "DigitalSourceType"'.encode() in content
+    grid = Image.open(folder / name / 'samples/00000008.png')
+    assert grid.text['Description'] == f'synthetic {name}'
+
+
 def test_grids_show_what_samples_start_from_and_what_they_are_like(runs, monkeypatch):
   """16 rows spread over a held-out split: source | sample | target, of pictures that are not square."""
   folder, _ = runs
@@ -124,8 +133,8 @@ def test_grids_show_what_samples_start_from_and_what_they_are_like(runs, monkeyp
     if i * 40 // 16 < 3:
       made = stored(folder, 'pairs-npz')[i * 40 // 16]
       np.testing.assert_array_equal(cell[:, 12:24], made)
-  # Kinds that are no pictures: a filmstrip of 3 frames; a wave above a spectrogram; three views.
-  shapes = {'clip': (8, 36), 'sound': (128, 192), 'solid': (8, 24)}
+  # Kinds that are no pictures: a filmstrip of 3 frames; a wave above a spectrogram; a view.
+  shapes = {'clip': (8, 36), 'sound': (128, 192), 'solid': (96, 96)}
   for name, (height, width) in shapes.items():
     size = Image.open(folder / name / 'samples/00000008.png').size
     assert size[0] % width == 0 and size[1] % height == 0

@@ -191,7 +191,7 @@ def _decode_all(examples, specs):
         if now - shown > (0.5 if tty else 10) or done == examples.count:
           shown = now
           rate = done / max(now - begun, 1e-6)
-          text = f'decoding {examples.title}: {done:,} of {examples.count:,} ({rate:,.0f} images/s)'
+          text = f'decoding {examples.title}: {done:,} of {examples.count:,} ({rate:,.0f} {examples.what}/s)'
           end = '\r' if tty and done < examples.count else '\n'
           print(text, end=end, file=sys.stderr, flush=True)
 

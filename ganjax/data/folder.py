@@ -254,8 +254,9 @@ def select_whole(
   rows = np.flatnonzero(whole == 0)
   broken = [names[row] for row in rows]
   if broken:
-    few = ', '.join(f'{names[row]} ({explain(row)})' for row in rows[:3])
-    few += ', ...' if len(broken) > 3 else ''
+    first = dict(zip(broken[::-1], rows[::-1]))  # rows may be parts of one file
+    few = ', '.join(f'{name} ({explain(first[name])})' for name in [*dict.fromkeys(broken)][:3])
+    few += ', ...' if len(first) > 3 else ''
     text = f'{len(broken):,} of {len(names):,} {what} in {data_dir} cannot be used: {few}'
     if len(broken) > 0.01 * len(names):
       raise UserError(f'{text}; repair or remove them (up to 1 % are left out)')

@@ -34,11 +34,13 @@ def read(content: bytes, steps: int, pitches: int, voices: int) -> np.ndarray:
 
   Raises:
     UserError: the package mido is not there.
-    ValueError: it has no notes, or lasts too long.
-    What mido raises of a damaged file.
+    ValueError: it does not read, has no notes, or lasts too long.
   """
   mido = roll.load_mido()
-  file = mido.MidiFile(file=io.BytesIO(content), clip=True)
+  try:
+    file = mido.MidiFile(file=io.BytesIO(content), clip=True)
+  except Exception:  # noqa: BLE001 (mido raises anything on a damaged file)
+    raise ValueError('damaged, or no MIDI file') from None
   beat = file.ticks_per_beat
   if not 0 < beat < 2**15:
     raise ValueError('its times are not in beats')

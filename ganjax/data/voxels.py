@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,9 @@ def read_all(
     try:
       found = read(files.read(path), path)
     except Exception as e:  # noqa: BLE001 (whatever a damaged file raises)
-      raise UserError(f'{os.path.join(top, path)} does not read as a solid: {e}') from None
+      raise UserError(
+        f'{os.path.join(top, path)} does not read as a solid: {e}; repair or remove it'
+      ) from None
     solids += [fit(one, resolution) for one in found]
     labels += [numbers[i] if names else 0] * len(found)
   arrays = {'solid': np.stack(solids)[..., None]}
@@ -54,12 +57,14 @@ def read(content: bytes, path: str) -> np.ndarray:
   """
   if path.lower().endswith('.binvox'):
     return read_binvox(content)[None]
-  found = np.load(io.BytesIO(content), allow_pickle=False)
-  if not isinstance(found, np.ndarray):
-    names = [name for name in found.files if found[name].ndim in (3, 4, 5)]
-    if not names:
-      raise ValueError(f'it has no array of three axes or more, but {", ".join(found.files)}')
-    found = found[names[0]]
+  try:
+    found = np.load(io.BytesIO(content), allow_pickle=False)
+    arrays = [found] if isinstance(found, np.ndarray) else [*found.values()]
+  except Exception:  # noqa: BLE001 (NumPy raises anything on a damaged file, and advises to unpickle others)
+    raise ValueError('it is damaged, or no file of numbers by NumPy') from None
+  found = next((x for x in arrays if x.ndim in (3, 4, 5)), None)
+  if found is None:
+    raise ValueError(f'it has no array of three axes or more, but {[x.shape for x in arrays]}')
   if found.ndim == 5 and found.shape[-1] == 1:
     found = found[..., 0]
   if found.ndim not in (3, 4) or found.dtype.kind not in 'buif' or not found.size:
@@ -78,8 +83,10 @@ def read_binvox(content: bytes) -> np.ndarray:
   head, data, rest = content.partition(b'data\n')
   if not head.startswith(b'#binvox') or not data:
     raise ValueError('it does not begin as a .binvox file')
-  (dim,) = [line.split()[1:] for line in head.splitlines() if line.startswith(b'dim')]
-  x, z, y = map(int, dim)
+  sides = re.search(rb'^dim\s+(\d+)\s+(\d+)\s+(\d+)\s*$', head, re.MULTILINE)
+  if not sides:
+    raise ValueError('its header has no line of three sides, such as dim 32 32 32')
+  x, z, y = map(int, sides.groups())
   if not all(0 < n <= MOST_SIDE for n in (x, y, z)):
     raise ValueError(f'it has sides of {x}, {z} and {y}')
   pairs = np.frombuffer(rest[: len(rest) // 2 * 2], np.uint8).reshape(-1, 2)

@@ -64,8 +64,9 @@ class Side(NamedTuple):
     if count in (None, 0, self.count):
       return self
     if count > self.count:
+      what = 'pictures' if self.kind == 'image' else f'{self.kind}s'
       raise UserError(
-        f'{self.info["name"]} has {self.count:,} pictures, fewer than the {count:,} asked for'
+        f'{self.info["name"]} has {self.count:,} {what}, fewer than the {count:,} asked for'
       )
     chosen = np.sort(data.indices(0, 0, count, self.count))
     rows, labels, texts = self.rows, self.labels, self.texts

@@ -4,7 +4,7 @@
   image    uint8 [H, W, C]         float32 in [-1, 1]     the pictures             PNG
   clip     uint8 [T, H, W, C]      float32 in [-1, 1]     the frames in a row      GIF
   sound    int16 [T, C]            float32 in [-1, 1)     waveform, spectrogram    WAV
-  solid    bool [X, Y, Z, C]       float32, -1 or 1       three views              OBJ
+  solid    bool [X, Y, Z, C]       float32, -1 or 1       a view                   OBJ
   roll     bool [T, P, V]          float32, -1 or 1       the piano roll           MIDI, WAV
   molecule bool [N, A + 4 N]       float32, 0 to 1        drawings                 SMILES
   line     uint8 [L], ASCII        float32 [L, 96]        the text                 text

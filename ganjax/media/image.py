@@ -85,11 +85,13 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
   return cells.reshape(rows, columns, h, w, c).swapaxes(1, 2).reshape(rows * h, columns * w, c)
 
 
-def describe(config: str, step: int, seed: int | str, **more: Any) -> dict[str, Any]:
-  """The metadata that every sample file carries: a dict to pass as `text`."""
+def describe(
+  config: str, step: int, seed: int | str, kind: str = 'image', **more: Any
+) -> dict[str, Any]:
+  """The metadata that every file of samples of a `kind` has: a dict to pass as `text`."""
   return {
     'Software': f'ganjax {__version__}',
-    'Description': 'synthetic image',
+    'Description': f'synthetic {kind}',
     'DigitalSourceType': xmp.SYNTHETIC,
     'config': config,
     'step': step,

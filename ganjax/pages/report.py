@@ -91,7 +91,7 @@ def write(
   size = tuple(round(side * min(1, FILM_SIDE / max(size))) for side in size)
   how = lambda frame: Image.Resampling.BOX if frame.size > size else Image.Resampling.NEAREST
   frames = np.stack([np.asarray(x.convert('RGB').resize(size, how(x))) for x in frames])
-  text = image.describe(first.config['name'], first.step, 'of training')
+  text = image.describe(first.config['name'], first.step, 'of training', first.kind)
   if film.suffix.lower() == '.mp4':
     image.save_mp4(film, frames, text, 1000 // FRAME_MILLISECONDS)
   else:

@@ -232,7 +232,7 @@ def main(load: Callable = experiment.load, read: Callable = read) -> int:
     if BARE.value:
       return {}
     one = {'seeds': str(seed)} if format in output.MANY and isinstance(seed, int) else {}
-    return images.describe(run.config.name, step, seed, recipe=recipe | one, **about)
+    return images.describe(run.config.name, step, seed, field.kind, recipe=recipe | one, **about)
 
   if keep_size:
     train = BATCH_NORM.value == 'batch'

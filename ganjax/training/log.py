@@ -137,7 +137,9 @@ class Log:
     for k, one in enumerate(shown if self._out else ()):
       picture = grids.draw(grid, one)
       about = run_state.about(self._run, k)
-      text = images.describe(self._run.config.name, step, f'0-{len(one) - 1}', **about)
+      text = images.describe(
+        self._run.config.name, step, f'0-{len(one) - 1}', grid.field.kind, **about
+      )
       images.save_png(self.grid(step, k), picture, text)
       self._out.image(step, f'samples/{k}' if len(found) > 1 else 'samples', picture)
       print(f'pictures: {self.grid(step, k)}', flush=True)

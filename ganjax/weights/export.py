@@ -116,11 +116,12 @@ def describe(
   """What a file says of itself, as JSON values; a reader refuses another `format` or `version`."""
   record = run_record.saved_record(place)
   config = {**run_record.to_json(run.config), 'seeds': 1, 'seed': run.config.seed + seed_index}
+  kind = run.spans[-1].fields[run.method.makes].kind
   return {
     'format': generator_file.FORMAT,
     'version': generator_file.VERSION,
     'Software': f'ganjax {__version__}, jax {jax.__version__}',
-    'Description': 'generator of synthetic images',
+    'Description': f'generator of synthetic {kind}s',
     'num_classes': run.method.num_classes,
     'step': step,
     'weights': weights,

@@ -133,7 +133,7 @@ def test_files_of_smiles(tmp_path, caplog):
     with pytest.raises(UserError, match=r'has no molecules that fit: line 1, .*' + message):
       build(data_dir=str(path), atoms=4)
   path.write_text('\n')
-  with pytest.raises(UserError, match='has no molecules that fit$'):
+  with pytest.raises(UserError, match='has no molecules that fit: give a SMILES on each line'):
     build(data_dir=str(path))
 
 

@@ -195,7 +195,7 @@ def test_what_is_no_music(tmp_path, monkeypatch):
   high = [(0, bytes([0x90, 120, 9])), (24, bytes([0x80, 120, 0]))]
   years = [(127, bytes([0x90, 60, 9]))] * 2
   for content, message in (
-    (b'nothing', r'1 of 1 MIDI files in .* cannot be used: a.mid \('),
+    (b'nothing', r'1 of 1 MIDI files in .* cannot be used: a.mid \(damaged, or no MIDI file\)'),
     (message_bytes(), r'a.mid \(it has no notes\)'),
     (message_bytes(*drum), r'a.mid \(it has no notes that are within data.pitches=48 and no drums'),
     (message_bytes(*high), r'within data.pitches=48'),

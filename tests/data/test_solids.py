@@ -1,5 +1,6 @@
 """Solids by formula and one's own, and lines of text."""
 
+import io
 import struct
 import tracemalloc
 
@@ -88,9 +89,19 @@ def test_solids_refuse(tmp_path, changes, message):
     build(**changes)
 
 
+def npy(x):
+  file = io.BytesIO()
+  np.save(file, x)
+  return file.getvalue()
+
+
 @pytest.mark.parametrize('name, content, message', [
-  ('a.npz', b'nothing', 'a.npz does not read as a solid: '),
+  ('a.npz', b'nothing', 'a.npz does not read as a solid: it is damaged, or no .* NumPy; repair or remove it'),
+  ('a.npy', npy(np.array([[[{}]]])), 'it is damaged, or no file of numbers by NumPy'),
+  ('a.npy', npy(np.zeros((4, 5))), r'it has no array of three axes or more, but \[\(4, 5\)\]'),
+  ('a.npy', npy(np.array([[['a']]])), r'<U1 \[1, 1, 1\] is not \[X, Y, Z\]'),
   ('a.binvox', b'nothing', 'it does not begin as a .binvox file'),
+  ('a.binvox', b'#binvox 1\ndim 4 4\ndata\n\x01\x02', 'its header has no line of three sides'),
   ('a.binvox', b'#binvox 1\ndim 4 4 4\ndata\n\x01\x02', 'it holds 2 voxels of 64'),
 ])  # fmt: skip
 def test_what_is_no_solid(tmp_path, name, content, message):
@@ -138,8 +149,8 @@ def test_lines_refuse(tmp_path):
   (tmp_path / 'b.txt').write_bytes(b'ab\xff')
   (tmp_path / 'd.txt').write_text('one\ntwo\n')
   for changes, message in (
-    (dict(data_dir=str(tmp_path / 'a.txt')), 'a.txt has no lines'),
-    (dict(data_dir=str(tmp_path / 'b.txt')), 'b.txt is no text in UTF-8: byte 2 is 0xff'),
+    (dict(data_dir=str(tmp_path / 'a.txt')), 'a.txt has no lines: give a text file'),
+    (dict(data_dir=str(tmp_path / 'b.txt')), 'UTF-8: byte 2 is 0xff; save it as UTF-8'),
     (dict(data_dir=str(tmp_path / 'c.txt')), 'c.txt cannot be read'),
     (dict(split='held'), "lines has no split 'held'; it has: train, test, rest"),
     (dict(data_dir=str(tmp_path / 'd.txt'), split='test'), "too few lines for the split 'test'"),

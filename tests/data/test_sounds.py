@@ -1,6 +1,7 @@
 """Sounds: notes by formula, and windows of one's own files."""
 
 import io
+import re
 import zipfile
 
 import numpy as np
@@ -18,8 +19,9 @@ def build_notes(**changes):
   return data.build(**{**dict(dataset='notes', length=512, rate=RATE, count=72), **changes})
 
 
-def test_a_note_is_a_function_of_its_index_and_the_split():
+def test_a_note_is_a_function_of_its_index_and_the_split(capsys):
   source = build_notes()
+  assert re.search(r'72 of 72 \([\d,]+ notes/s\)', capsys.readouterr().err)
   assert {n: (f.shape, f.dtype) for n, f in source.fields.items()} == {
     'sound': ((512, 1), np.int16),
     'label': ((), np.int32),
@@ -103,12 +105,14 @@ def test_windows_are_whole_and_a_function_of_seed_and_position(folder, cache):
   np.testing.assert_array_equal(side_by_side, [*range(0, 1920, 128), 1872])
 
 
-def test_a_second_start_reads_no_header(folder, monkeypatch):
+def test_a_second_start_reads_no_header(folder, monkeypatch, capsys):
   counted = []
   count = sounds._count
   monkeypatch.setattr(sounds, '_count', lambda *args: counted.append(args) or count(*args))
   first, files = build(folder), len(counted)
   assert files > 1
+  assert re.search(r'3 of 3 \([\d,]+ files/s\)', said := capsys.readouterr().err)
+  assert re.search(r'25 of 25 \([\d,]+ windows/s\)', said)
   again = build(folder)
   assert len(counted) == files and again.num_examples == first.num_examples
 
@@ -159,12 +163,18 @@ def test_what_is_no_sound(tmp_path, monkeypatch):
   with pytest.raises(UserError, match=r'no sounds in .*: looked for .wav'):
     build(tmp_path)
   (tmp_path / 'a.wav').write_bytes(b'nothing')
-  with pytest.raises(UserError, match=r'1 of 1 windows in .* cannot be used: a.wav \('):
+  with pytest.raises(
+    UserError, match=r'1 of 1 windows in .*: a.wav \(damaged, or no sound of a kind'
+  ):
     build(tmp_path)
   empty = io.BytesIO()
   soundfile.write(empty, np.zeros(0), RATE, format='WAV')
   (tmp_path / 'a.wav').write_bytes(empty.getvalue())
   with pytest.raises(UserError, match=r'a.wav \(it has no samples'):
+    build(tmp_path)
+  # A file of many windows is named once.
+  soundfile.write(tmp_path / 'a.wav', np.full(2000, np.nan), RATE, subtype='FLOAT')
+  with pytest.raises(UserError, match=r'16 of 16 .* used: a.wav \(it holds NaN or Inf\); repair'):
     build(tmp_path)
   monkeypatch.setitem(__import__('sys').modules, 'soundfile', None)
   with pytest.raises(UserError, match='pip install soundfile'):

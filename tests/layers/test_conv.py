@@ -168,7 +168,9 @@ def test_definition_and_torch_layouts(x64, geometry):
   np.testing.assert_allclose(first(found), direct_transpose(g, first(y), torch_weight), atol=1e-10)
 
 
-@pytest.mark.parametrize('geometry', [ALL_SLOW[1], GEOMETRIES[8]], ids=str)
+@pytest.mark.parametrize(
+  'geometry', [ALL_SLOW[1], GEOMETRIES[8], GEOMETRIES[14], ALL_SLOW[16]], ids=str
+)
 def test_gradients_of_both_orders(x64, geometry):
   g, x, w, y = example(*geometry, channels=2, features=2, batch=1)
   for function, args in (
@@ -179,7 +181,7 @@ def test_gradients_of_both_orders(x64, geometry):
     check_grads(jax.jit(function), args, order=2, modes=['rev'], atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize('geometry', [ALL_SLOW[1], *(GEOMETRIES[i] for i in (8, 14))], ids=str)
+@pytest.mark.parametrize('geometry', [ALL_SLOW[1], *(GEOMETRIES[i] for i in (8, 14, 16))], ids=str)
 def test_derivatives_in_a_direction(x64, geometry):
   """Forward mode: the map in each factor's direction; reverse mode is its adjoint; and forward over reverse."""
   g, x, w, y = example(*geometry)
@@ -212,12 +214,20 @@ def penalty(x, w1, w2, w3):
     x = jnp.tanh(conv(x, w1, 2, 1))
     return jnp.sum(conv_transpose(jnp.tanh(conv_transpose(x, w2, 2, 1)), w3, 1, 1) ** 2)
 
-  return jnp.sum(jax.grad(critic)(x) ** 2, (1, 2, 3))
+  return jnp.sum(jax.grad(critic)(x) ** 2, range(1, x.ndim))
 
 
-def test_gradient_penalty_against_lax(x64, monkeypatch):
+def critic_of(axes):
+  """x and the weights of `penalty`, over so many spatial axes."""
+  sides = ((2, 8, 2), 1, 2), ((4, 2, 3), 0, 1), ((4, 3, 3), 0, 1), ((3, 2, 3), 0, 1)
+  x, *w = draw(*(shape[:a] + shape[a:b] * axes + shape[b:] for shape, a, b in sides))
+  return x, *(each / np.prod(each.shape[:-1]) ** 0.5 for each in w)
+
+
+@pytest.mark.parametrize('axes', [1, 2, 3])
+def test_gradient_penalty_against_lax(x64, monkeypatch, axes):
   """Second derivatives of a small critic equal those that JAX finds for plain lax convolutions."""
-  args = draw((2, 8, 8, 2), (4, 4, 2, 3), (4, 4, 3, 3), (3, 3, 2, 3))
+  args = critic_of(axes)
   loss = lambda *args: jnp.mean((penalty(*args) - 1) ** 2)
   ours = jax.jit(jax.value_and_grad(loss, (0, 1, 2, 3)))(*args)
   monkeypatch.setattr(module, '_strided', forms.strided_lax)

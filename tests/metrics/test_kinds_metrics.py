@@ -231,6 +231,8 @@ def test_samples_go_through_the_evaluation():
   values = found('voxels', fakes(source.fields['solid'], jax.numpy.asarray(x), 20), real)
   assert values['voxels_coverage'] == 0.5 and values['voxels_overlap'] == 1
   assert values['voxels_valid'] == values['voxels_valid_real'] == 1
+  with pytest.raises(UserError, match='solids:train has 20 solids, fewer than the 21 asked for'):
+    real.take(21)
   source = data.build(dataset='lines', length=8)
   real = sides.of_source(source, 'line')
   x = line.to_float(source.read(np.arange(40))['line'])

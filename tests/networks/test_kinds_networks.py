@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.signal
 import scipy.stats
 
 from ganjax import UserError, component
@@ -56,6 +57,21 @@ def test_the_post_filter_is_512_taps_without_a_bias():
     for n in (0, 512)
   )
   assert filtered == (plain[0], plain[1] + 512)
+
+
+@pytest.mark.parametrize('taps', [512, 25])
+def test_the_post_filter_is_scipys_correlation(taps):
+  """Of a whole sound with zeros around, the middle tap at its sample: of an even number the one before the middle."""
+  plain, G = (build('wavegan', 'sound', (256, 1), width=2, post_taps=n)['G'] for n in (0, taps))
+  z = jax.random.normal(jax.random.key(0), (3, 5))
+  params = jax.jit(lambda: G.init(jax.random.key(1), z, train=False))()['params']
+  run = lambda net: jax.jit(lambda params: net.apply({'params': params}, z, train=False))(params)
+  sounds, found = np.asarray(run(plain))[..., 0], run(G)[..., 0]
+  sounds = np.pad(sounds, ((0, 0), ((taps - 1) // 2, taps // 2)))
+  kernel = params['Conv_0']['kernel'][:, 0, 0]
+  wanted = [scipy.signal.correlate(one, kernel, 'valid') for one in sounds]
+  np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+  assert np.abs(found).max() > 1e-3
 
 
 @pytest.mark.parametrize('shift', range(-2, 3))

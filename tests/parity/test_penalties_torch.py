@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from ganjax import config as configs
+from ganjax.layers.conv import conv, conv_transpose
 from ganjax.losses import penalties
 from ganjax.method import Phase
 from ganjax.networks import cnn
@@ -76,6 +77,38 @@ def test_values_and_gradients(name):
       grad = weights[f'{layer}/{kind}'].grad
       grad = np.zeros_like(value) if grad is None else grad.numpy()
       np.testing.assert_allclose(value, grad, rtol=1e-4, atol=1e-6, err_msg=f'{layer}/{kind}')
+
+
+@pytest.mark.parametrize('axes', [1, 3])
+def test_double_backward_through_convolutions_of_one_and_three_axes(axes):
+  """A strided one and two transposed ones: the gradients of a penalty of the gradient, in the input and all weights."""
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, *(8,) * axes, 2))
+  sizes = (4, 2, 3), (4, 3, 3), (3, 2, 3)
+  w = [rng.normal(size=(*(k,) * axes, a, b)) / (k**axes * a) ** 0.5 for k, a, b in sizes]
+
+  def ours(x, w):
+    def critic(x):
+      x = jnp.tanh(conv_transpose(jnp.tanh(conv(x, w[0], 2, 1)), w[1], 2, 1))
+      return jnp.sum(conv_transpose(x, w[2], 1, 1) ** 2)
+
+    return jnp.sum(jax.grad(critic)(x) ** 2)
+
+  with jax.enable_x64(True):
+    value, found = jax.jit(jax.value_and_grad(ours, (0, 1)))(x, w)
+  first = lambda a: torch.tensor(np.moveaxis(a, (-1, -2), (0, 1)).copy(), requires_grad=True)
+  down, up = (getattr(torch.nn.functional, f'{name}{axes}d') for name in ('conv', 'conv_transpose'))
+  points = torch.tensor(np.moveaxis(x, -1, 1).copy(), requires_grad=True)
+  weights = [first(each) for each in w]
+  y = up(down(points, weights[0], None, 2, 1).tanh(), weights[1], None, 2, 1).tanh()
+  y = up(y, weights[2], None, 1, 1)
+  (slopes,) = torch.autograd.grad((y**2).sum(), points, create_graph=True)
+  total = (slopes**2).sum()
+  total.backward()
+  np.testing.assert_allclose(value, total.item(), rtol=1e-10)
+  np.testing.assert_allclose(np.moveaxis(found[0], -1, 1), points.grad, rtol=1e-8, atol=1e-8)
+  for a, b in zip(found[1], weights):
+    np.testing.assert_allclose(np.moveaxis(a, (-1, -2), (0, 1)), b.grad, rtol=1e-8, atol=1e-8)
 
 
 def test_rmsprop_and_clipping_are_torchs():

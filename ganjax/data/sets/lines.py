@@ -45,7 +45,7 @@ def build(*, data_dir: str | None, split: str, length: int = 32, lower: bool = F
   texts = [text.strip().lower() if lower else text.strip() for text in texts]
   texts = [text for text in texts if text]
   if not texts:
-    raise UserError(f'{data_dir} has no lines')
+    raise UserError(f'{data_dir} has no lines: give a text file with an example on each line')
   if split != 'train':
     held_out = emoji.held_out(len(texts))
     texts = [text for i, text in enumerate(texts) if (i in held_out) == (split == 'test')]
@@ -72,6 +72,6 @@ def _read(path):
     raise UserError(f'{path} cannot be read: {e.strerror}') from None
   except UnicodeDecodeError as e:
     raise UserError(
-      f'{path} is no text in UTF-8: byte {e.start} is {content[e.start]:#x}'
+      f'{path} is no text in UTF-8: byte {e.start} is {content[e.start]:#x}; save it as UTF-8'
     ) from None
   return text.splitlines(), {'content_sha256': hashlib.sha256(content).hexdigest()}

@@ -144,7 +144,7 @@ def _read(path, atoms, elements):
       wrong.append(f'line {number}, {text[0][:40]} ({e})')
   few = ', '.join(wrong[:3]) + (', ...' if len(wrong) > 3 else '')
   if not stored:
-    raise UserError(f'{path} has no molecules that fit' + (f': {few}' if wrong else ''))
+    raise UserError(f'{path} has no molecules that fit: {few or "give a SMILES on each line"}')
   if wrong:
     logging.warning(
       '%d of %d lines of %s are left out: %s', len(wrong), len(wrong) + len(stored), path, few

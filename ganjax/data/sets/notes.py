@@ -92,6 +92,7 @@ def build(
     fields={name: (field.shape, field.dtype) for name, field in known.items()},
     fetch=lambda rows: rows,
     decode=decode,
+    what='notes',
   )
   names = [name_of(lowest + pitch) for pitch in range(pitches)]
   return decoded(table, key | {'class_names': names}, known, cache)

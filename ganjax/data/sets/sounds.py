@@ -53,7 +53,8 @@ def build(
     A Source of windows whose places are a function of seed and position. Read by index they lie side by side.
 
   Raises:
-    UserError: any error that the user can fix, in one line. Up to 1 % of files that cannot be used are left out.
+    UserError: any error that the user can fix, in one line. Windows of files that cannot be used are left out, up to
+      1 % of all.
   """
   known = fields(length=length, rate=rate)
   if split != 'train':
@@ -134,10 +135,17 @@ def read(content: bytes, rate: int) -> np.ndarray:
 
   Raises:
     UserError: the package soundfile is not there.
+    ValueError: it does not read, has no samples, or samples that are no numbers.
   """
-  data, own = _soundfile().read(io.BytesIO(content), dtype='float32', always_2d=True)
+  soundfile = _soundfile()
+  try:
+    data, own = soundfile.read(io.BytesIO(content), dtype='float32', always_2d=True)
+  except soundfile.SoundFileError:
+    raise ValueError('damaged, or no sound of a kind that soundfile knows') from None
   if not len(data):
     raise ValueError('it has no samples')
+  if not np.isfinite(data).all():
+    raise ValueError('it holds NaN or Inf')
   up, down = _ratio(rate, own)
   return scipy.signal.resample_poly(data.mean(1), up, down).astype(np.float32)
 
