@@ -37,6 +37,8 @@ def read_all(
   for i, path in enumerate(paths):
     try:
       found = read(files.read(path), path)
+      if not found.any((1, 2, 3)).all():
+        raise ValueError('a solid without any voxel')
     except Exception as e:  # noqa: BLE001 (whatever a damaged file raises)
       raise UserError(
         f'{os.path.join(top, path)} does not read as a solid: {e}; repair or remove it'

@@ -110,6 +110,12 @@ def test_what_is_no_solid(tmp_path, name, content, message):
     build(data_dir=str(tmp_path))
 
 
+def test_a_solid_without_voxels_is_refused(tmp_path):
+  np.savez(tmp_path / 'a.npz', np.zeros((2, 4, 4, 4), bool))
+  with pytest.raises(UserError, match='a.npz does not read as a solid: a solid without any voxel'):
+    build(data_dir=str(tmp_path))
+
+
 def test_a_small_file_asks_for_no_more_memory_than_it_holds():
   content = b'#binvox 1\ndim 4 4 4\ndata\n' + b'\x01\xff' * 2**19
   tracemalloc.start()
