@@ -72,7 +72,9 @@ TRACED += (
 TRACED += ('cut_horse2zebra', 'dcgan_emoji')
 TRACED += ('srgan_div2k', 'esrgan_div2k', 'realesrgan_div2k', 'realesrgan_compact_div2k')
 TRACED += ('srgan_emoji',)
-TRACED += ('wavegan_folder', 'musegan_folder', 'gan3d_folder')
+# Trained in training/test_kinds_recipes.py.
+TRACED += ('wavegan_notes', 'wavegan_folder', 'specgan_notes', 'musegan_chorales', 'musegan_folder')
+TRACED += ('wgan_gp_text', 'gan3d_solids', 'gan3d_folder', 'molgan_smiles')
 TRACED += (
   'adain_style',
   'adain_wikiart',
