@@ -111,6 +111,8 @@ def build(
     )
   if min(width, width_D) < 1:
     raise UserError('networks.width and networks.width_D must be at least 1')
+  if num_classes < 0:
+    raise UserError(f'networks.num_classes={num_classes} must be at least 0')
   kinds = dict(dtype=dtype, param_dtype=param_dtype)
   return {
     'G': Generator(side, channels, width, num_classes, **kinds),
