@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 import torch_dcgan
 import torch_nets
+import torch_styles
 from torch import nn
 
 
@@ -249,8 +250,8 @@ class StyleGAN2(Step):
     sides = [2**i for i in range(2, spec['resolution'].bit_length())]
     widths = [min(w['channel_base'] // side, w['width']) for side in sides]
     nets = {
-      'G': torch_nets.StyleG(widths, spec['z_dim'], w['w_dim'], w['mapping_layers']),
-      'D': torch_nets.StyleD(widths, w['mbstd_group']),
+      'G': torch_styles.StyleG(widths, spec['z_dim'], w['w_dim'], w['mapping_layers']),
+      'D': torch_styles.StyleD(widths, w['mbstd_group']),
     }
     super().__init__(spec, nets, {'G': 'G', 'D': 'D'}, layout)
     self.images = self.image(self.n, 3, sides[-1], sides[-1])
@@ -290,8 +291,8 @@ class FastGAN(Step):
   def __init__(self, spec, layout):
     w, self.n = spec['networks'], spec['batch']
     nets = {
-      'G': torch_nets.FastG(w['width'], spec['z_dim']),
-      'D': torch_nets.FastD(w['width_D']),
+      'G': torch_styles.FastG(w['width'], spec['z_dim']),
+      'D': torch_styles.FastD(w['width_D']),
     }
     super().__init__(spec, nets, {'G': 'G', 'D': 'D'}, layout)
     self.images = self.image(self.n, 3, 64, 64)
@@ -306,7 +307,7 @@ class FastGAN(Step):
     fake = D(fakes)
     margin = lambda: torch.rand_like(real) * 0.2 + 0.8
     loss = F.relu(margin() - real).mean() + F.relu(margin() + fake).mean()
-    wanted = images, images, F.interpolate(torch_nets.quarter(images, part), 64)
+    wanted = images, images, F.interpolate(torch_styles.quarter(images, part), 64)
     loss = loss + 8 * sum((a - b).abs().mean() for a, b in zip(decoded, wanted))
     self.update('D', loss)
     D.requires_grad_(False)

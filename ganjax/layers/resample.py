@@ -63,7 +63,7 @@ def downsample_bilinear(x: jax.Array) -> jax.Array:
   Raises:
     UserError: an odd side.
   """
-  _squares(x)
+  _squares(x)  # refuses odd sides
   return _HALVE.bind(x)
 
 

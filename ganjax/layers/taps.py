@@ -68,8 +68,7 @@ def transposed_taps(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
 def weights_taps(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   zero = jnp.zeros((x.shape[-1], y.shape[-1]), wide(x.dtype))
   pixels = range(x.ndim - 1)
-  # XLA copies the first factor of a product over pixels, and computes there again what it was made by: StyleGAN2's
-  # layers to RGB, 131,072 pixels of 16 channels and 3, take 7 ms so, and 6 the other way round.
+  # XLA transposes the first factor of a product over pixels, and computes it there once more: the narrower one is first.
   if y.shape[-1] < x.shape[-1]:
     product = lambda x, y: dot(y, x, pixels, pixels).T
   else:

@@ -256,7 +256,7 @@ def main(load: Callable = experiment.load, read: Callable = read) -> int:
   print(
     f'{out}: {count} {what}, step {step}, {weights} weights, {BATCH_NORM.value} batch statistics{drawn.said}'
   )
-  return int(bool(SOURCE.value) and count < asked)
+  return int((count if keep_size else len(drawn.names)) < asked)
 
 
 def make(

@@ -28,12 +28,12 @@ def build(*, data_dir: str | None, split: str, length: int = 32, lower: bool = F
 
   Args:
     data_dir: a text file in UTF-8; None: the emoji's captions.
-    split: 'train': all; 'test': a tenth of the lines, drawn once for all files of so many; 'rest': the others.
+    split: 'train': all lines; 'test': a tenth of them, the same ones each time; 'rest': the others.
     length: characters of a line. Longer lines are cut, empty lines are left out.
     lower: whether to convert to lower case.
 
   Raises:
-    UserError: another split, no such file, a file of no text or no lines.
+    UserError: another split, no such file, a file of no text, without lines or with too few for the split.
   """
   known = fields(length=length)
   if split not in SPLITS:
