@@ -68,7 +68,7 @@ def transposed_taps(g: 'Geometry', y: jax.Array, w: jax.Array) -> jax.Array:
 def weights_taps(g: 'Geometry', x: jax.Array, y: jax.Array) -> jax.Array:
   zero = jnp.zeros((x.shape[-1], y.shape[-1]), wide(x.dtype))
   pixels = range(x.ndim - 1)
-  # XLA transposes the first factor of a product over pixels, and computes it there once more: the narrower one is first.
+  # XLA transposes the first factor of a product over pixels, and computes it there once more: so the narrower is first.
   if y.shape[-1] < x.shape[-1]:
     product = lambda x, y: dot(y, x, pixels, pixels).T
   else:
